@@ -1,0 +1,1 @@
+"""The recipe that makes the embedded pair from text everyone with Python has."""

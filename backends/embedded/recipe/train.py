@@ -1,0 +1,142 @@
+"""Train the target on text and, in the same loop, the drafts on the target's logits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import LlamaForCausalLM
+
+from .corpus import blocks
+from .muon import Pair
+from .store import State
+
+Save = Callable[[], None]
+Source = Callable[[int], Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The budget and the rates of one stage."""
+
+    minutes: float
+    steps: int = 1 << 30
+    batch: int = 8
+    length: int = 512
+    matrix_lr: float = 0.012
+    other_lr: float = 1.5e-3
+    warm_up: int = 40
+    constant: float = 0.5
+    floor: float = 0.03
+    draft_every: int = 2
+    draft_matrix_lr: float = 0.02
+    draft_other_lr: float = 4e-3
+    checkpoint_minutes: float = 8.0
+
+    def progress(self, state: State) -> float:
+        """Return the spent share of the budget: time, or steps where they run out first."""
+        return max(state.seconds / max(self.minutes * 60, 1e-9), state.step / self.steps)
+
+    def factor(self, state: State, since: int = 0) -> float:
+        """Return the factor on the rates: warm-up, constant, then linear down to the floor."""
+        left = (1 - self.progress(state)) / (1 - self.constant)
+        warm = (state.step - since + 1) / self.warm_up
+        return min(1.0, warm, max(self.floor, self.floor + (1 - self.floor) * left))
+
+
+def cross_entropy(logits: Tensor, ids: Tensor) -> Tensor:
+    """Return the mean loss of predicting each token from those before it."""
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
+def distance(student: Tensor, teacher: Tensor, ids: Tensor, label_share: float = 0.1) -> Tensor:
+    """Return KL(teacher, student) over all positions, mixed with a little loss on the text itself."""
+    wanted = teacher.flatten(0, 1).log_softmax(-1)
+    given = student.flatten(0, 1).log_softmax(-1)
+    kl = F.kl_div(given, wanted, log_target=True, reduction="batchmean")
+    if not label_share:
+        return kl
+    steps = given.view_as(student)[:, :-1].flatten(0, 1)
+    return (1 - label_share) * kl + label_share * F.nll_loss(steps, ids[:, 1:].flatten())
+
+
+def teach(
+    drafts: Mapping[str, LlamaForCausalLM],
+    optimisers: Mapping[str, Pair],
+    ids: Tensor,
+    teacher: Tensor,
+    factor: float,
+    label_share: float = 0.1,
+) -> dict[str, float]:
+    """Take one step with every draft towards the teacher's logits and return their losses."""
+    losses = {}
+    for name, draft in drafts.items():
+        loss = distance(draft(input_ids=ids, use_cache=False).logits, teacher, ids, label_share)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimisers[name].step(factor)
+        losses[name] = loss.item()
+    return losses
+
+
+def text_source(tokens: NDArray[np.uint16], plan: Plan, seed: int) -> Source:
+    """Return a function from the number of a step to its batch of text."""
+    return lambda step: torch.from_numpy(blocks(tokens, plan.length, plan.batch, step, seed))
+
+
+class Log:
+    """The running means of the losses, printed and kept in the curve now and then."""
+
+    def __init__(self, state: State, every: int) -> None:
+        self.state, self.every = state, every
+        self.sums: dict[str, list[float]] = {}
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        """Take the losses of one step; report where `every` steps are full."""
+        for name, loss in losses.items():
+            self.sums.setdefault(name, []).append(loss)
+        if self.state.step % self.every:
+            return
+        s = self.state
+        means: dict[str, float | str] = {name: round(float(np.mean(v)), 4) for name, v in self.sums.items()}
+        s.curve.append({"stage": s.stage, "step": s.step, "seconds": round(s.seconds), "tokens": s.tokens, **means})
+        print(time.strftime("%H:%M:%S"), s.curve[-1], flush=True)
+        self.sums.clear()
+
+
+def train_target(
+    state: State,
+    models: Mapping[str, LlamaForCausalLM],
+    optimisers: Mapping[str, Pair],
+    source: Source,
+    plan: Plan,
+    save: Save,
+) -> None:
+    """Run one stage of training until its budget is spent; every model but the target is a draft."""
+    target = models["target"]
+    drafts = {name: model for name, model in models.items() if name != "target"}
+    log, since, last_save = Log(state, 20), state.step, state.seconds
+    while plan.progress(state) < 1:
+        began, factor = time.monotonic(), plan.factor(state, since)
+        ids = source(state.step)
+        logits = target(input_ids=ids, use_cache=False).logits
+        loss = cross_entropy(logits, ids)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimisers["target"].step(factor)
+        losses = {"target": loss.item()}
+        if not np.isfinite(losses["target"]):
+            raise FloatingPointError("the loss is no longer a number; go on from the checkpoint with lower rates")
+        if drafts and state.step % plan.draft_every == 0:
+            losses |= teach(drafts, optimisers, ids, logits.detach(), factor)
+        state.step += 1
+        state.tokens += ids.numel()
+        state.seconds += time.monotonic() - began
+        log.add(losses)
+        if state.seconds - last_save > plan.checkpoint_minutes * 60:
+            last_save = state.seconds
+            save()

@@ -1,0 +1,44 @@
+"""Everything paceline raises on purpose.
+
+PacelineError
+├── ConfigError        the configuration is wrong: names file, line, path and remedy
+├── PluginError        a plugin is broken, missing, or clashes with another
+├── BackendError       a backend cannot do what was asked: names it and the way out
+├── ContractError      a policy, draft or target broke the contract of a round: names who
+├── CapabilityError    the engine and the policy do not fit: found before the first token
+└── TraceError         a trace cannot be read, or does not fit what is replayed
+"""
+
+from __future__ import annotations
+
+
+class PacelineError(Exception):
+    """The base of every error that paceline raises on purpose."""
+
+
+class ConfigError(PacelineError, ValueError):
+    """A configuration is wrong; the message names file, line, path, and what is allowed."""
+
+
+class PluginError(PacelineError):
+    """A plugin is broken, missing, or provides a name that another provides too."""
+
+
+class BackendError(PacelineError):
+    """A backend cannot do what was asked; the message says what would work instead."""
+
+
+class ContractError(PacelineError):
+    """A policy, draft or target broke the contract of a round; `culprit` names it."""
+
+    def __init__(self, culprit: str, message: str) -> None:
+        super().__init__(f"{culprit}: {message}")
+        self.culprit = culprit
+
+
+class CapabilityError(PacelineError):
+    """The policy needs something that this engine cannot do."""
+
+
+class TraceError(PacelineError, ValueError):
+    """A trace cannot be read, or does not fit the run it is replayed against."""

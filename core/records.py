@@ -1,0 +1,192 @@
+"""The values of a round: what a policy is shown, what it answers, and what came of it.
+
+Records hold numbers and names only. They know no tensor, no model and no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paceline.core.protocols import Costs
+
+Signal = Literal["top1", "entropy", "margin"]
+"""A number about the draft's distribution at one position: probability of the most likely token, entropy in
+nats, difference between the two highest probabilities."""
+
+Ended = Literal["eos", "stop", "length"]
+"""Why a round was cut: end-of-sequence token, a stop criterion, or the length limit."""
+
+SIGNALS: frozenset[Signal] = frozenset({"top1", "entropy", "margin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, so that a policy can refuse it before the first token.
+
+    Attributes:
+        gammas: The only gammas the engine runs, ascending; None when any gamma is possible.
+        zero_gamma: Whether a round may be planned without drafting.
+        draft_switch: How often another draft may be chosen.
+        latency: Whether draft and verify time are known apart ("split"), as one sum ("fused"), or not at all.
+        action_delay: Rounds that pass before a decision takes effect.
+        signals: The signals the engine can deliver after each draft token.
+    """
+
+    gammas: tuple[int, ...] | None = None
+    zero_gamma: bool = True
+    draft_switch: Literal["round", "request", "none"] = "round"
+    latency: Literal["split", "fused", "none"] = "split"
+    action_delay: int = 0
+    signals: frozenset[Signal] = SIGNALS
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a policy cannot do without; checked against `Capabilities` before the first token.
+
+    Attributes:
+        any_gamma: The policy plans gammas that are not known beforehand.
+        zero_gamma: The policy plans rounds without drafting.
+        draft_switch: The policy changes the draft between rounds.
+        latency: The least detail of time it learns from.
+        immediate: A decision must take effect in the round it was made for.
+    """
+
+    any_gamma: bool = False
+    zero_gamma: bool = False
+    draft_switch: bool = False
+    latency: Literal["split", "fused", "none"] = "none"
+    immediate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """Stop drafting after the first token whose `signal` lies beyond a threshold.
+
+    A rule declared in `Plan.stop` can be evaluated on the device. Give exactly one bound.
+    The token that triggers the rule stays in the proposal and is verified.
+    """
+
+    signal: Signal
+    below: float | None = None
+    above: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.below is None) == (self.above is None):
+            raise ValueError("a StopRule takes exactly one of `below` and `above`")
+
+    def stops(self, signals: TokenSignals) -> bool:
+        """Tell whether drafting ends after the token with these signals."""
+        value = signals.value(self.signal)
+        return value < self.below if self.below is not None else value > self.above  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSignals:
+    """The signals of one draft token; those nobody asked for are None.
+
+    Attributes:
+        position: 0 for the first draft token of the round.
+    """
+
+    position: int
+    top1: float | None = None
+    entropy: float | None = None
+    margin: float | None = None
+
+    def value(self, signal: Signal) -> float:
+        """Return one signal.
+
+        Raises:
+            ValueError: The signal was not asked for in `needs` or `Plan.stop`.
+        """
+        number: float | None = getattr(self, signal)
+        if number is None:
+            raise ValueError(f"signal {signal!r} was not asked for; name it in the policy's `needs`")
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A policy's decision for one round.
+
+    Attributes:
+        gamma: Draft tokens wanted; 0 is plain decoding.
+        draft: Name of the draft; None is the first one listed.
+        stop: Optional threshold on one signal that ends drafting early.
+        reason: One word on why, for traces and the live line ("probe", "warm-up").
+    """
+
+    gamma: int
+    draft: str | None = None
+    stop: StopRule | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStart:
+    """What a policy sees before a round.
+
+    Attributes:
+        index: Number of this round in its request, from 0.
+        position: Tokens emitted so far.
+        context: Tokens of prompt and output so far.
+        budget: The largest gamma that can still pay: tokens wanted minus 1.
+        lags: For each draft, by name and in the order listed, how many tokens its cache lacks.
+        costs: The live cost model.
+        capabilities: What the engine can do.
+    """
+
+    index: int
+    position: int
+    context: int
+    budget: int
+    lags: Mapping[str, int]
+    costs: Costs
+    capabilities: Capabilities = field(default_factory=Capabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One finished round.
+
+    Attributes:
+        index, position, context: As in `RoundStart`: before this round.
+        plan: The policy's decision, with the draft's name filled in when something was drafted.
+        lag: Tokens the planned draft had to catch up on first.
+        drafted: Draft tokens proposed.
+        accepted: Draft tokens the target agreed with.
+        emitted: Tokens delivered: accepted + 1, fewer when the round was ended.
+        ended: Why the round was cut, or None. A cut round says nothing about acceptance past the cut.
+        draft_s, verify_s: Seconds spent drafting (catching up included) and verifying.
+        total_s: Seconds from the plan until the caches were consistent again.
+        tokens: The tokens delivered, `emitted` of them.
+        signals: One record for each draft token when the policy asked for signals, else empty.
+    """
+
+    index: int
+    position: int
+    context: int
+    plan: Plan
+    lag: int
+    drafted: int
+    accepted: int
+    emitted: int
+    ended: Ended | None
+    draft_s: float
+    verify_s: float
+    total_s: float
+    tokens: tuple[int, ...]
+    signals: tuple[TokenSignals, ...] = ()
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the target is known to have refused a draft token of this round.
+
+        A round that was ended may have been cut before its first refusal, so it never counts as one.
+        """
+        return self.ended is None and self.accepted < self.drafted
