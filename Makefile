@@ -1,0 +1,72 @@
+# Needs Python 3.11 or newer, make and git. Everything else goes into a virtual environment.
+#   make demo    run the embedded pair and see it work
+#   make test    lint, types, import contracts, tests
+# Variables: PYTHON (python3), VENV (.venv), PYTEST_ARGS. pip is steered by its own PIP_* variables.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+RUNS ?= runs
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NEEDS := pyproject.toml constraints.txt
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint types contracts format pair bench record clean
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(VENV)/.stamp-user ## Install what is needed and run the embedded pair.
+	@$(BIN)/paceline generate --demo
+
+test: lint types contracts ## Everything a change must pass; pytest comes last.
+	@$(BIN)/python -Im pytest $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
+	@$(BIN)/python -Im pytest -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-dev ## ruff: rules and format.
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make format"; exit 1; }
+
+types: $(VENV)/.stamp-dev ## mypy, strict, on the package and on the examples of its public types.
+	@$(BIN)/mypy --no-error-summary -p paceline
+	@$(BIN)/mypy --no-error-summary tests/typing/api.py
+
+contracts: $(VENV)/.stamp-dev ## import-linter: who may import whom.
+	@$(BIN)/lint-imports --no-cache > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
+
+format: $(VENV)/.stamp-dev ## Let ruff rewrite what it can.
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+record: $(VENV)/.stamp-dev ## Write the record of the public names and signatures anew.
+	$(BIN)/python -I tests/test_public_api.py
+
+pair: $(VENV)/.stamp-user ## Train a new embedded pair (hours on a CPU).
+	$(BIN)/python -m paceline.backends.embedded.recipe --out $(RUNS)/pair
+
+bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
+	$(BIN)/paceline bench
+
+clean: ## Remove what make and the tools made; never runs/.
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find core policies backends lab tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
+	  f"paceline needs Python 3.11 or newer; this is {v.major}.{v.minor}. Try: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.stamp-user: $(NEEDS) | $(BIN)/python
+	@echo "installing paceline into $(VENV) (once; torch is large)"
+	@$(PIP) --editable ".[all]"
+	@touch $@
+
+$(VENV)/.stamp-dev: $(NEEDS) | $(BIN)/python
+	@echo "installing paceline and its development tools into $(VENV) (once; torch is large)"
+	@$(PIP) --editable ".[all,dev]"
+	@touch $@ $(VENV)/.stamp-user
