@@ -1,0 +1,96 @@
+"""Prompt lookup: a draft without a model that continues the context as it was continued before.
+
+After Saxena's prompt lookup decoding (https://github.com/apoorvumang/prompt-lookup-decoding): find the last n tokens
+earlier in the context and propose what followed. The longest n is tried first, then the latest occurrence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from paceline.core.config.blocks import BackendConfig, Role
+from paceline.core.proposals import TokenProposal
+from paceline.core.protocols import Target, Watch
+from paceline.core.records import Signal
+
+
+class PromptLookupConfig(BackendConfig):
+    """A draft without a model: proposes what followed the last few tokens earlier in prompt and output."""
+
+    roles: ClassVar[frozenset[Role]] = frozenset({"draft"})
+
+    backend: Literal["prompt-lookup"] = "prompt-lookup"
+    max_ngram: int = Field(
+        default=3, ge=1, le=32, description="Longest run of tokens to look up; tried first."
+    )
+    min_ngram: int = Field(default=1, ge=1, le=32, description="Shortest run of tokens to look up.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_ngram > self.max_ngram:
+            raise ValueError(f"min_ngram {self.min_ngram} is above max_ngram {self.max_ngram}")
+        return self
+
+    def build_draft(self, target: Target) -> PromptLookup:
+        """Return the draft; it fits every target."""
+        return PromptLookup(max_ngram=self.max_ngram, min_ngram=self.min_ngram)
+
+
+class PromptLookup:
+    """Opens a lookup for each request."""
+
+    signals: ClassVar[frozenset[Signal]] = frozenset()
+
+    def __init__(self, *, max_ngram: int = 3, min_ngram: int = 1) -> None:
+        self._ngrams = tuple(range(max_ngram, min_ngram - 1, -1))
+
+    def open(self, prompt: Sequence[int]) -> PromptLookupSession:
+        """Index the prompt."""
+        return PromptLookupSession(prompt, self._ngrams)
+
+
+class PromptLookupSession:
+    """An index from each run of tokens to the position after its latest occurrence.
+
+    A run enters the index when the token after it arrives, so the end of the context never finds itself.
+    """
+
+    lag = 0
+
+    def __init__(self, prompt: Sequence[int], ngrams: tuple[int, ...]) -> None:
+        self._ngrams = ngrams
+        self._context: list[int] = []
+        self._after: dict[tuple[int, ...], int] = {}
+        self.advance(prompt)
+
+    def draft(self, gamma: int, watch: Watch | None) -> TokenProposal:
+        """Propose up to `gamma` tokens, none when the end of the context is new."""
+        context = self._context
+        for n in self._ngrams:
+            start = self._after.get(tuple(context[-n:])) if n <= len(context) else None
+            if start is not None:
+                break
+        else:
+            return TokenProposal(())
+        # Copying may run past the end into what it has just written, as in a text that repeats itself.
+        tokens: list[int] = []
+        for offset in range(gamma):
+            at = start + offset
+            tokens.append(context[at] if at < len(context) else tokens[at - len(context)])
+        return TokenProposal(tuple(tokens))
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in tokens that were delivered."""
+        context = self._context
+        for token in tokens:
+            for n in self._ngrams:
+                if n <= len(context):
+                    self._after[tuple(context[-n:])] = len(context)
+            context.append(token)
+
+    def close(self) -> None:
+        """Drop the index."""
+        self._after.clear()

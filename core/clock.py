@@ -1,0 +1,100 @@
+"""Where seconds come from: a wall clock, a cost table, or a recorded run.
+
+The loop reads `now` around each piece of work and reports the work by `spend`. A wall clock moves by itself; the
+virtual clocks move only in `spend`, which makes a run's times, and so its plans, exactly repeatable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from paceline.core.errors import TraceError
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Costs, Work
+    from paceline.core.records import Round
+
+
+@dataclass(frozen=True, slots=True)
+class DraftWork:
+    """A draft proposed `tokens` tokens after catching up on `lag`."""
+
+    draft: str
+    tokens: int
+    lag: int
+
+    def price(self, costs: Costs) -> float:
+        """Return its seconds under a cost model."""
+        return costs.draft_s(self.draft, self.tokens, self.lag)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyWork:
+    """The target verified a block of `length` = drafted + 1 tokens after `context` tokens."""
+
+    length: int
+    context: int
+
+    def price(self, costs: Costs) -> float:
+        """Return its seconds under a cost model."""
+        return costs.verify_s(self.length, self.context)
+
+
+class WallClock:
+    """Real time, from the highest resolution timer of the machine."""
+
+    def now(self) -> float:
+        """Return seconds since some fixed moment."""
+        return perf_counter()
+
+    def spend(self, work: Work) -> None:
+        """Do nothing: real time has passed already."""
+
+
+class CostTableClock:
+    """Virtual time that moves by what each piece of work costs in a cost model."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+        self._now = 0.0
+
+    def now(self) -> float:
+        """Return the sum of everything spent."""
+        return self._now
+
+    def spend(self, work: Work) -> None:
+        """Move on by the price of `work`."""
+        self._now += work.price(self._costs)
+
+
+class RecordedClock:
+    """Virtual time that repeats the times of recorded rounds, in their order.
+
+    Raises:
+        TraceError: From `spend`, when the run does other work than the recorded one did.
+    """
+
+    def __init__(self, rounds: Iterable[Round]) -> None:
+        self._pieces = self._unroll(rounds)
+        self._now = 0.0
+
+    @staticmethod
+    def _unroll(rounds: Iterable[Round]) -> Iterator[tuple[Work, float]]:
+        for done in rounds:
+            if done.plan.gamma:
+                yield DraftWork(done.plan.draft or "", done.drafted, done.lag), done.draft_s
+            yield VerifyWork(done.drafted + 1, done.context), done.verify_s
+
+    def now(self) -> float:
+        """Return the sum of the recorded seconds spent so far."""
+        return self._now
+
+    def spend(self, work: Work) -> None:
+        """Move on by what the same work took when it was recorded."""
+        recorded, seconds = next(self._pieces, (None, 0.0))
+        if recorded != work:
+            raise TraceError(f"the run left its recording: recorded {recorded}, now {work}")
+        self._now += seconds

@@ -1,0 +1,205 @@
+"""`SpeculativeDecoder`: a target, its drafts and a policy, ready to take prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from paceline.core.clock import WallClock
+from paceline.core.costs import LiveCosts
+from paceline.core.errors import BackendError
+from paceline.core.generation import Generation, Tally
+from paceline.core.guard import PolicyGuard, blame, check_fit
+from paceline.core.limits import Limits, StopCriterion
+from paceline.core.loop import Request
+from paceline.core.text import TextStream
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Clock, Codec, Draft, DraftSession, Policy, Target
+    from paceline.core.records import Round
+    from paceline.core.trace import TraceWriter
+
+
+class SpeculativeDecoder:
+    """Decodes prompts with a target, speeded up by drafts as a policy decides; the tokens are the target's own.
+
+    Args:
+        target: The model whose output is wanted.
+        drafts: What may propose tokens, by name; none at all is plain decoding.
+        policy: A policy, which goes on learning from request to request, or a function that makes a fresh one for
+            each request.
+        clock: Where seconds come from; a wall clock by default.
+        costs: The cost model to go on with; by default one that starts empty. It learns over all requests.
+        trace: Where every finished round is written.
+        on_policy_error: "raise", or "fallback": log a policy or draft that fails and finish the text without it.
+        eos: Tokens that end a text; the target's own by default.
+
+    Raises:
+        CapabilityError: The policy does not fit the target or its drafts.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        drafts: Mapping[str, Draft],
+        policy: Policy | Callable[[], Policy],
+        *,
+        clock: Clock | None = None,
+        costs: LiveCosts | None = None,
+        trace: TraceWriter | None = None,
+        on_policy_error: Literal["raise", "fallback"] = "raise",
+        eos: frozenset[int] | None = None,
+    ) -> None:
+        self.target = target
+        self.drafts = dict(drafts)
+        self._fresh_policy = policy if not hasattr(policy, "plan") else None
+        self._policy = policy() if callable(policy) and self._fresh_policy else policy
+        self.costs = costs if costs is not None else LiveCosts()
+        self._clock = clock if clock is not None else WallClock()
+        self._trace = trace
+        self._fallback = on_policy_error == "fallback"
+        self._eos = target.eos if eos is None else eos
+        check_fit(self.policy, target.capabilities, self.drafts)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy at work: the one given, or the one made for the latest request."""
+        return self._policy  # type: ignore[return-value]
+
+    def rounds(
+        self, prompt: str | Sequence[int], *, max_new_tokens: int = 256, stop: Sequence[StopCriterion] = ()
+    ) -> Iterator[Round]:
+        """Decode round by round; the caller owns the loop and may leave it at any time.
+
+        Nothing is computed before the first round is asked for.
+
+        Args:
+            prompt: Text, or tokens when the target has no tokenizer or the caller prefers them.
+            max_new_tokens: The most tokens to deliver; less when the target's context is shorter.
+            stop: Criteria that are shown the output after each token; the text ends where one returns True.
+
+        Raises:
+            BackendError: The prompt is empty, does not fit the context, or is text without a tokenizer.
+            ContractError: A policy, draft or target broke the contract of a round.
+        """
+        tokens = self.encode(prompt)
+        limits = Limits(self._room(len(tokens), max_new_tokens), self._eos, tuple(stop))
+        return self._rounds(tokens, limits, Tally())
+
+    def stream(
+        self, prompt: str | Sequence[int], *, max_new_tokens: int = 256, stop: Sequence[StopCriterion] = ()
+    ) -> Iterator[str]:
+        """Decode piece by piece: text leaves when a round ends, and is never split inside a character."""
+        rounds = self.rounds(prompt, max_new_tokens=max_new_tokens, stop=stop)
+        return _pieces(rounds, TextStream(self._codec()))
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[StopCriterion] = (),
+        on_round: Callable[[Round], None] | None = None,
+    ) -> Generation:
+        """Decode to the end and return tokens, text and totals; `on_round` is shown each round as it ends."""
+        tokens = self.encode(prompt)
+        tally = Tally()
+        limits = Limits(self._room(len(tokens), max_new_tokens), self._eos, tuple(stop))
+        output: list[int] = []
+        for done in self._rounds(tokens, limits, tally):
+            output.extend(done.tokens)
+            if on_round is not None:
+                on_round(done)
+        codec = self.target.codec
+        assert tally.ended is not None
+        return Generation(
+            text=None if codec is None else codec.decode(output),
+            tokens=tuple(output),
+            prompt_tokens=len(tokens),
+            ended=tally.ended,
+            policy=blame(self.policy),
+            totals=tally.totals(),
+        )
+
+    def encode(self, prompt: str | Sequence[int]) -> list[int]:
+        """Return the tokens of a prompt; tokens given are checked against the target's vocabulary."""
+        tokens = self._codec().encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if not tokens:
+            raise BackendError("the prompt is empty: give at least one token")
+        for token in tokens:
+            if not 0 <= token < self.target.vocabulary:
+                raise BackendError(
+                    f"the prompt holds {token!r}; tokens are 0 to {self.target.vocabulary - 1}"
+                )
+        return tokens
+
+    def _rounds(self, tokens: list[int], limits: Limits, tally: Tally) -> Iterator[Round]:
+        if self._fresh_policy is not None:
+            self._policy = self._fresh_policy()
+        tally.opening(self._clock.now())
+        request = self._open(tokens, limits)
+        recorder = self._trace.begin(tokens, limits.max_new_tokens) if self._trace is not None else None
+        try:
+            tally.opened(self._clock.now())
+            while request.ended is None:
+                began = self._clock.now()
+                done = request.round()
+                if recorder is not None:
+                    recorder.round(done)
+                tally.add(done, self._clock.now() - began)
+                yield done
+        finally:
+            request.close()
+            if recorder is not None:
+                recorder.end(request.ended)
+
+    def _open(self, tokens: list[int], limits: Limits) -> Request:
+        opened: dict[str, DraftSession] = {}
+        target = self.target.open(tokens)
+        try:
+            for name, draft in self.drafts.items():
+                opened[name] = draft.open(tokens)
+        except BaseException:
+            for session in (target, *opened.values()):
+                session.close()
+            raise
+        return Request(
+            prompt_tokens=len(tokens),
+            vocabulary=self.target.vocabulary,
+            capabilities=self.target.capabilities,
+            target=target,
+            drafts=opened,
+            policy=PolicyGuard(self.policy, self.drafts, fallback=self._fallback),
+            costs=self.costs,
+            clock=self._clock,
+            limits=limits,
+            fallback=self._fallback,
+            output=[],
+        )
+
+    def _room(self, prompt_tokens: int, max_new_tokens: int) -> int:
+        if max_new_tokens < 1:
+            raise BackendError(f"max_new_tokens must be at least 1, found {max_new_tokens}")
+        longest = self.target.max_context
+        if longest is None:
+            return max_new_tokens
+        if prompt_tokens >= longest:
+            raise BackendError(
+                f"the prompt has {prompt_tokens} tokens and the target's context ends at {longest}; shorten the prompt"
+            )
+        return min(max_new_tokens, longest - prompt_tokens)
+
+    def _codec(self) -> Codec:
+        if self.target.codec is None:
+            raise BackendError(
+                "this target has no tokenizer: give the prompt as tokens and use rounds() or generate()"
+            )
+        return self.target.codec
+
+
+def _pieces(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:
+    for done in rounds:
+        if piece := text.push(done.tokens):
+            yield piece
+    if piece := text.finish():
+        yield piece

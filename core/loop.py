@@ -1,0 +1,150 @@
+"""The round: plan, draft, verify, observe.
+
+The loop knows no model, no policy and no tensor. It orders the calls, checks what comes back, ends the text where
+the target alone would have ended it, and keeps every session at prompt + emitted tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from paceline.core.clock import DraftWork, VerifyWork
+from paceline.core.errors import BackendError, ContractError
+from paceline.core.guard import PolicyGuard, blame
+from paceline.core.limits import Limits
+from paceline.core.records import Capabilities, Ended, Plan, Round, RoundStart
+
+if TYPE_CHECKING:
+    from paceline.core.costs import LiveCosts
+    from paceline.core.protocols import Clock, DraftSession, Proposal, TargetSession, Verdict
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Request:
+    """One request under way: its sessions, its output so far, and how to take one more round."""
+
+    prompt_tokens: int
+    vocabulary: int
+    capabilities: Capabilities
+    target: TargetSession
+    drafts: dict[str, DraftSession]
+    policy: PolicyGuard
+    costs: LiveCosts
+    clock: Clock
+    limits: Limits
+    fallback: bool
+    output: list[int]
+    index: int = 0
+    ended: Ended | None = None
+
+    def round(self) -> Round:
+        """Take one round."""
+        start = self._start()
+        began = self.clock.now()
+        plan = self.policy.plan(start)
+        planned = self.clock.now()
+        proposal = self._draft(plan, start.lags)
+        drafted = self.clock.now()
+        verdict = self._verify(proposal, start.context)
+        verified = self.clock.now()
+        emitted, self.ended = self.limits.cut(self.output, verdict.tokens)
+        self._advance(emitted)
+        done = Round(
+            index=start.index,
+            position=start.position,
+            context=start.context,
+            plan=plan,
+            lag=start.lags.get(plan.draft, 0) if plan.draft is not None else 0,
+            drafted=len(proposal) if proposal is not None else 0,
+            accepted=verdict.accepted,
+            emitted=len(emitted),
+            ended=self.ended,
+            draft_s=drafted - planned,
+            verify_s=verified - drafted,
+            total_s=self.clock.now() - began,
+            tokens=tuple(emitted),
+            signals=tuple(proposal.signals) if proposal is not None else (),
+        )
+        self.index += 1
+        self.costs.observe(done)
+        self.policy.observe(done)
+        return done
+
+    def close(self) -> None:
+        """Close every session; called once however the request ends."""
+        for session in (self.target, *self.drafts.values()):
+            session.close()
+
+    def _start(self) -> RoundStart:
+        position = len(self.output)
+        return RoundStart(
+            index=self.index,
+            position=position,
+            context=self.prompt_tokens + position,
+            # Without a draft nothing can be drafted, so a policy for drafts works unchanged: its budget is 0.
+            budget=self.limits.max_new_tokens - position - 1 if self.drafts else 0,
+            lags={name: session.lag for name, session in self.drafts.items()},
+            costs=self.costs,
+            capabilities=self.capabilities,
+        )
+
+    def _draft(self, plan: Plan, lags: Mapping[str, int]) -> Proposal | None:
+        if plan.gamma == 0 or plan.draft is None:
+            return None
+        session = self.drafts.get(plan.draft)
+        if session is None:  # it failed in an earlier round, and `fallback` buried it
+            return None
+        try:
+            proposal = session.draft(plan.gamma, self.policy.watch(plan))
+            self._check(proposal, plan, session)
+        except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
+            self._bury(plan.draft, error)
+            return None
+        self.clock.spend(DraftWork(plan.draft, len(proposal), lags[plan.draft]))
+        return proposal if len(proposal) else None
+
+    def _verify(self, proposal: Proposal | None, context: int) -> Verdict:
+        verdict = self.target.verify(proposal)
+        length = len(proposal) if proposal is not None else 0
+        if not 0 <= verdict.accepted <= length or len(verdict.tokens) != verdict.accepted + 1:
+            raise ContractError(
+                f"target {blame(self.target)}",
+                f"of {length} tokens proposed it accepted {verdict.accepted} and gave {len(verdict.tokens)} tokens",
+            )
+        self.clock.spend(VerifyWork(length + 1, context))
+        return verdict
+
+    def _advance(self, emitted: Sequence[int]) -> None:
+        self.target.advance(emitted)
+        for name, session in tuple(self.drafts.items()):
+            try:
+                session.advance(emitted)
+            except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
+                self._bury(name, error)
+
+    def _check(self, proposal: Proposal, plan: Plan, session: DraftSession) -> None:
+        culprit = f"draft {plan.draft!r}, {blame(session)}"
+        if len(proposal) > plan.gamma:
+            raise ContractError(culprit, f"it was asked for {plan.gamma} tokens and proposed {len(proposal)}")
+        for token in proposal.tokens:
+            if not isinstance(token, int) or not 0 <= token < self.vocabulary:
+                raise ContractError(
+                    culprit, f"it proposed {token!r}, which is no token of the target's {self.vocabulary}"
+                )
+
+    def _bury(self, name: str, error: Exception) -> None:
+        """Go on without a draft that failed, or say which one it was."""
+        if isinstance(error, ContractError) and error.culprit.startswith("policy"):
+            raise error
+        if not self.fallback:
+            if isinstance(error, ContractError | BackendError):
+                raise error
+            raise BackendError(f"draft {name!r} failed: {error!r}") from error
+        log.warning("draft_failed", draft=name, error=repr(error), action="going on without it")
+        self.drafts.pop(name).close()

@@ -1,0 +1,171 @@
+"""Loading plugins one by one, so that a broken one breaks nothing but itself."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pluggy
+import structlog
+
+from paceline.core.plugins import hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+DISABLE = "PACELINE_DISABLE_PLUGINS"
+"""Environment variable: entry points or distributions that are not loaded, separated by commas."""
+
+TRACE = "PACELINE_TRACE_PLUGINS"
+"""Environment variable: "1" logs every hook call at debug level."""
+
+PLUGIN_FAULTS = (Exception, SystemExit)
+"""What foreign code may raise at import or in a hook without taking the host down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where a plugin comes from.
+
+    Attributes:
+        entry_point: Name of the entry point; for a plugin given in Python, of the module.
+        distribution: Name of the installed distribution; the same as `entry_point` when there is none.
+        version: Version of the distribution, or "" when there is none.
+    """
+
+    entry_point: str
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        """Return the distribution and its version, as messages name a provider."""
+        return f"{self.distribution} {self.version}".strip()
+
+
+class Broken(NamedTuple):
+    """A plugin, or a part of one, that could not be used.
+
+    Attributes:
+        entry_point: Name of the entry point.
+        distribution: Name of the distribution that declares it.
+        error: What went wrong, in one line.
+    """
+
+    entry_point: str
+    distribution: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of loading: live plugins by provider, broken ones, and those switched off."""
+
+    manager: pluggy.PluginManager
+    plugins: tuple[tuple[Provider, object], ...]
+    broken: tuple[Broken, ...]
+    disabled: tuple[Provider, ...]
+
+    def call(self, hook: str, plugin: object) -> object:
+        """Call one hook of one plugin alone.
+
+        Returns:
+            What the plugin returned; an empty tuple if it does not implement the hook.
+
+        Raises:
+            TypeError: The hook returned None.
+            Exception: Whatever the plugin raises.
+        """
+        implemented = {
+            implementation.plugin for implementation in getattr(self.manager.hook, hook).get_hookimpls()
+        }
+        if plugin not in implemented:
+            return ()
+        results = self.manager.subset_hook_caller(hook, implemented - {plugin})()
+        if not results:
+            raise TypeError(f"{hook}() returned None; it must return the classes it provides")
+        return results[0]
+
+
+def load_plugins(extra: Sequence[object] = (), *, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Load the plugins of the entry-point group "paceline", and `extra` ones given as modules or objects.
+
+    A plugin that cannot be imported, or implements a hook that does not exist, is listed in `Loaded.broken`.
+    `environ` stands in for `os.environ`.
+    """
+    environ = os.environ if environ is None else environ
+    unwanted = {name.strip() for name in environ.get(DISABLE, "").split(",")} - {""}
+    manager = pluggy.PluginManager(hooks.PROJECT)
+    manager.add_hookspecs(hooks)
+    if environ.get(TRACE) == "1":
+        _trace(manager)
+    plugins: list[tuple[Provider, object]] = []
+    broken: list[Broken] = []
+    disabled: list[Provider] = []
+    for provider, load in _candidates(extra):
+        if unwanted & {provider.entry_point, provider.distribution}:
+            disabled.append(provider)
+            continue
+        try:
+            plugin = load()
+            _register(manager, plugin, f"{provider.distribution}:{provider.entry_point}")
+        except PLUGIN_FAULTS as error:
+            broken.append(Broken(provider.entry_point, provider.distribution, describe(error)))
+        else:
+            plugins.append((provider, plugin))
+    return Loaded(manager, tuple(plugins), tuple(broken), tuple(disabled))
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line: its type and its message."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+
+
+def _candidates(extra: Sequence[object]) -> Iterable[tuple[Provider, Callable[[], object]]]:
+    """Yield each provider with a function that imports its plugin; in the order of names, `extra` last."""
+    found = sorted(entry_points(group=hooks.PROJECT), key=lambda point: (_distribution(point), point.name))
+    for point in found:
+        version = point.dist.version if point.dist is not None else ""
+        yield Provider(point.name, _distribution(point), version), point.load
+    for plugin in extra:
+        name = str(getattr(plugin, "__name__", type(plugin).__name__))
+        yield Provider(name, name, ""), lambda plugin=plugin: plugin  # type: ignore[misc]
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.name
+
+
+def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    """Register a plugin, and take it out again if a hook of it is unknown or does not fit its specification."""
+    try:
+        manager.register(plugin, name)
+        manager.check_pending()
+    except PLUGIN_FAULTS:
+        # Before pluggy 1.7 a plugin that was refused by `register` stays registered by half.
+        if manager.get_plugin(name) is not None:
+            manager.unregister(plugin)
+        raise
+
+
+def _trace(manager: pluggy.PluginManager) -> None:
+    log = structlog.get_logger("paceline.plugins")
+
+    def before(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]) -> None:
+        names = [implementation.plugin_name for implementation in implementations]
+        log.debug("hook called", hook=hook, plugins=names, arguments=dict(arguments))
+
+    def after(
+        outcome: pluggy.Result[Any],
+        hook: str,
+        implementations: Sequence[pluggy.HookImpl],
+        arguments: Mapping[str, Any],
+    ) -> None:
+        del implementations, arguments
+        if outcome.exception is not None:
+            log.debug("hook failed", hook=hook, error=describe(outcome.exception))
+        else:
+            log.debug("hook returned", hook=hook, result=outcome.get_result())
+
+    manager.add_hookcall_monitoring(before, after)

@@ -1,0 +1,38 @@
+"""Proposals and verdicts that hold their tokens, for every backend that has them on the host anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paceline.core.records import TokenSignals
+
+
+@dataclass(frozen=True, slots=True)
+class TokenProposal:
+    """Draft tokens on the host."""
+
+    tokens: tuple[int, ...]
+    signals: tuple[TokenSignals, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVerdict:
+    """The accepted tokens and one more of the target's own, on the host."""
+
+    accepted: int
+    tokens: tuple[int, ...]
+
+
+def judge(proposed: Sequence[int], wanted: Sequence[int]) -> TokenVerdict:
+    """Return the greedy verdict: proposed tokens are accepted up to the first the target would not have chosen.
+
+    `wanted` holds the target's choice at each proposed position and at the one after: len(proposed) + 1 tokens.
+    """
+    accepted = 0
+    while accepted < len(proposed) and proposed[accepted] == wanted[accepted]:
+        accepted += 1
+    return TokenVerdict(accepted, tuple(wanted[: accepted + 1]))

@@ -1,0 +1,188 @@
+"""Traces: finished rounds as JSON lines, written round by round and readable after a crash.
+
+One object a line. The first says what ran; then, for each request, one `request` line, its `round` lines and an
+`end` line. Requests may interleave; each line names its request. The prompt is identified by a hash, not stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from paceline.core.errors import TraceError
+from paceline.core.records import Ended, Plan, Round, StopRule, TokenSignals
+
+VERSION = 1
+"""Raised when a reader of the old version would misread a new trace; new keys alone do not raise it."""
+
+
+class TraceWriter:
+    """Appends requests and their rounds to a file; each round is flushed before the next begins.
+
+    Args:
+        path: The file; parent folders are made. An existing file is replaced.
+        header: What ran: any JSON-able values, kept under "run" in the first line.
+    """
+
+    def __init__(self, path: Path | str, header: Mapping[str, Any] | None = None) -> None:
+        self.path = Path(path)
+        self._header = dict(header or {})
+        self._file: IO[str] | None = None
+        self._requests = 0
+
+    def begin(self, prompt: Sequence[int], max_new_tokens: int) -> RequestRecorder:
+        """Start a request and return what records its rounds. The file is made at the first request."""
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("w", encoding="utf-8")
+            self.write({"kind": "trace", "version": VERSION, "run": self._header})
+        number = self._requests
+        self._requests += 1
+        self.write(
+            {
+                "kind": "request",
+                "request": number,
+                "prompt_tokens": len(prompt),
+                "prompt_sha256": hashlib.sha256(json.dumps(list(prompt)).encode()).hexdigest(),
+                "max_new_tokens": max_new_tokens,
+            }
+        )
+        return RequestRecorder(self, number)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Write one line and flush it."""
+        if self._file is None:
+            raise TraceError(f"{self.path}: the trace is closed")
+        self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; harmless when nothing was written or it is closed already."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecorder:
+    """Writes the rounds of one request."""
+
+    writer: TraceWriter
+    number: int
+
+    def round(self, done: Round) -> None:
+        """Write one finished round."""
+        self.writer.write({"kind": "round", "request": self.number, **round_to_json(done)})
+
+    def end(self, ended: Ended | None) -> None:
+        """Write the end of the request; None means that it was abandoned."""
+        self.writer.write({"kind": "end", "request": self.number, "ended": ended})
+
+
+@dataclass(slots=True)
+class TracedRequest:
+    """One request of a trace.
+
+    Attributes:
+        info: What its `request` line says.
+        rounds: Its finished rounds.
+        ended: Why it ended, or None when it was abandoned or the trace breaks off.
+        complete: Whether its `end` line was written.
+    """
+
+    info: dict[str, Any]
+    rounds: list[Round] = field(default_factory=list)
+    ended: Ended | None = None
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace in memory: what ran, and its requests in the order they began."""
+
+    run: dict[str, Any]
+    requests: list[TracedRequest]
+
+
+def read_trace(path: Path | str) -> Trace:
+    """Read a trace; a last line cut off by a crash is left out.
+
+    Raises:
+        TraceError: The file is missing, no trace, of another version, or damaged before its last line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror or error}") from error
+    # Every whole line ends with a newline, so what stands after the last one was cut off.
+    complete = lines[:-1]
+    if not complete:
+        raise TraceError(f"{path}: the trace is empty; was the run stopped before its first request?")
+    run = _header(path, complete[0])
+    requests: dict[int, TracedRequest] = {}
+    for number, line in enumerate(complete[1:], start=2):
+        try:
+            _take(json.loads(line), requests)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TraceError(f"{path}:{number}: this line is damaged: {error!r}") from error
+    return Trace(run, list(requests.values()))
+
+
+def round_to_json(done: Round) -> dict[str, Any]:
+    """Return a round as JSON-able values; what is empty is left out."""
+    values = asdict(done)
+    values["plan"] = {key: value for key, value in values["plan"].items() if value is not None}
+    if not done.signals:
+        del values["signals"]
+    return values
+
+
+def round_from_json(values: Mapping[str, Any]) -> Round:
+    """Return the round that `round_to_json` made these values from; unknown keys are ignored."""
+    known = {key: values[key] for key in Round.__dataclass_fields__ if key in values}
+    plan = dict(known["plan"])
+    if plan.get("stop") is not None:
+        plan["stop"] = StopRule(**plan["stop"])
+    known["plan"] = Plan(**{key: plan[key] for key in Plan.__dataclass_fields__ if key in plan})
+    known["tokens"] = tuple(known["tokens"])
+    known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
+    return Round(**known)
+
+
+def _header(path: Path, line: str) -> dict[str, Any]:
+    try:
+        header = json.loads(line)
+        version = header["version"] if header["kind"] == "trace" else None
+    except (ValueError, KeyError, TypeError):
+        version = None
+    if version is None:
+        raise TraceError(f"{path}:1: this is not a paceline trace")
+    if version != VERSION:
+        raise TraceError(f"{path}:1: trace version {version}; this paceline reads version {VERSION}")
+    run: dict[str, Any] = header.get("run", {})
+    return run
+
+
+def _take(line: dict[str, Any], requests: dict[int, TracedRequest]) -> None:
+    kind = line["kind"]
+    if kind == "request":
+        requests[line["request"]] = TracedRequest(info=line)
+    elif kind == "round":
+        requests[line["request"]].rounds.append(round_from_json(line))
+    elif kind == "end":
+        request = requests[line["request"]]
+        request.ended, request.complete = line["ended"], True
