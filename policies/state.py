@@ -1,0 +1,50 @@
+"""Checks that a saved state can be trusted before any of it is taken over."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def check_header(state: Mapping[str, Any], policy: str, version: int) -> None:
+    """Check that a state was written by this policy in this version.
+
+    Raises:
+        ValueError: It was not, or it names neither.
+    """
+    found = (state.get("policy"), state.get("version"))
+    if found != (policy, version) or isinstance(found[1], bool):
+        raise ValueError(
+            f"expected the state of policy {policy!r}, version {version}, but found policy {found[0]!r}, "
+            f"version {found[1]!r}; delete the saved state to start afresh"
+        )
+
+
+def check_count(value: object, what: str, *, whole: bool = False) -> float:
+    """Return a finite number that is not negative.
+
+    Raises:
+        ValueError: The value is anything else.
+    """
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < 0:
+        kind = "whole number" if whole else "number"
+        raise ValueError(
+            f"the saved state is damaged: {what} is {value!r}, not a finite {kind} of at least 0"
+        )
+    return value
+
+
+def check_list(value: object, what: str, *, length: int | None = None) -> list[Any]:
+    """Return a list, of a given length if one is named.
+
+    Raises:
+        ValueError: The value is anything else.
+    """
+    if not isinstance(value, list) or (length is not None and len(value) != length):
+        size = "" if length is None else f" of length {length}"
+        raise ValueError(f"the saved state is damaged or of other options: {what} is not a list{size}")
+    return value

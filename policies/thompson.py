@@ -1,0 +1,183 @@
+"""Posterior sampling of acceptance, position by position and draft by draft, against measured costs.
+
+For each draft and each position k of a proposal the policy counts y_k acceptances and f_k refusals, both
+discounted every round so that old text fades. A refusal at k says nothing of later positions, and neither does
+the end of a proposal that was accepted as a whole or cut short: those are censored. Before a round it draws
+
+    h_k ~ Beta(y_k + s m, f_k + s (1 - m)),     m = (sum y + p) / (sum y + sum f + p + q),
+
+the chance that position k is accepted once it is reached, drawn towards the mean m of the draft with the weight
+of s observations. Then S_k = h_1 ... h_k, a round of gamma tokens yields E = 1 + S_1 + ... + S_gamma tokens in
+T = draft + verify seconds, and the plan is the draft and gamma of most E / T; gamma 0 yields 1 token.
+
+Drawing from the posterior explores in proportion to what is still uncertain (Thompson 1933; discounting after
+Raj and Kalyani 2017, https://arxiv.org/abs/1707.09727). The count of hazards is that of a discrete-time survival
+curve (Kaplan and Meier 1958). Neither is from the ACL 2025 paper that the `online` policy follows.
+"""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat
+
+from paceline.core.config.blocks import PolicyConfig
+from paceline.core.records import Plan, Requirements
+from paceline.policies.candidates import candidates, chosen_draft, drafting
+from paceline.policies.catch_up import catch_up_share_s
+from paceline.policies.hazards import Hazards, export_hazards, read_export, read_hazards
+from paceline.policies.state import check_header, check_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from paceline.core.records import Round, RoundStart, Signal, TokenSignals
+
+VERSION = 1
+
+
+class ThompsonConfig(PolicyConfig):
+    """Sample how far each draft may be trusted, and plan the draft and gamma of most tokens per second."""
+
+    name: Literal["thompson"] = "thompson"
+    max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered.")
+    discount: float = Field(
+        default=0.98, gt=0, le=1, description="Weight of what is known, for each round of age."
+    )
+    prior: tuple[Annotated[FiniteFloat, Field(gt=0)], Annotated[FiniteFloat, Field(gt=0)]] = Field(
+        default=(2.0, 1.0),
+        description="Accepted and refused tokens assumed of a draft nothing is known about.",
+    )
+    pooling: FiniteFloat = Field(
+        default=4.0, gt=0, description="Observations that the mean of a draft is worth at each position."
+    )
+    draft: str | None = Field(
+        default=None, description="Name of the only draft to use; all of them if left out."
+    )
+
+    def build(self, seed: int = 0) -> ThompsonPolicy:
+        """Return a fresh policy whose draws follow from `seed`."""
+        return ThompsonPolicy(self, seed)
+
+
+class ThompsonPolicy:
+    """Draws hazards, then plans as if they were true."""
+
+    needs: frozenset[Signal] = frozenset()
+    requires = Requirements(latency="split")
+
+    def __init__(self, config: ThompsonConfig, seed: int = 0) -> None:
+        self._config = config
+        self._random = Random(seed)
+        self._known: dict[str, Hazards] = {}
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Choose the draft and gamma of most tokens per second under one draw from the posterior."""
+        gammas = candidates(start, self._config.max_gamma)
+        if gammas[-1] == 0:
+            return Plan(0)
+        best = Plan(0)
+        best_s = start.costs.verify_s(1, start.context) if gammas[0] == 0 else math.inf
+        for draft in self._drafts(start):
+            gamma, token_s = self._best_gamma(start, draft, drafting(gammas), best_s)
+            if gamma:
+                best, best_s = Plan(gamma, draft), token_s
+        return best
+
+    def keep(self, signals: TokenSignals) -> bool:
+        """Never stop early."""
+        return True
+
+    def observe(self, done: Round) -> None:
+        """Age what is known of every draft, then count the verdict; a round without evidence changes nothing.
+
+        A round of gamma 0 ages too: what is not tried becomes uncertain, and is drawn high, and tried, in time.
+        """
+        told = done.accepted > 0 or done.rejected
+        if not told and done.plan.gamma > 0:
+            return
+        for hazards in self._known.values():
+            hazards.age(self._config.discount)
+        if told and done.plan.draft is not None:
+            self._hazards(done.plan.draft).count(done.accepted, refused=done.rejected)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts of every draft and the state of the generator."""
+        known = {draft: [list(h.accepted), list(h.refused)] for draft, h in self._known.items()}
+        kind, words, spare = self._random.getstate()
+        return {
+            "policy": "thompson",
+            "version": VERSION,
+            "known": known,
+            "random": [kind, list(words), spare],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over counts and generator, and go on exactly where the state was taken.
+
+        Raises:
+            ValueError: The state is damaged, of another policy or version, or of another `max_gamma`; nothing is
+                changed.
+        """
+        check_header(state, "thompson", VERSION)
+        known = read_hazards(state.get("known"), self._config.max_gamma)
+        kind, words, spare = check_list(state.get("random"), "random", length=3)
+        fresh = Random()
+        try:
+            fresh.setstate((kind, tuple(check_list(words, "the words of random")), spare))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"the saved state is damaged: random is no generator state ({error})") from error
+        self._known, self._random = known, fresh
+
+    def export(self) -> dict[str, float]:
+        """Return the discounted counts, one number for each draft, position and verdict."""
+        return export_hazards(self._known)
+
+    def absorb(self, statistics: Mapping[str, float]) -> None:
+        """Add the counts of another instance; positions beyond `max_gamma` are left out.
+
+        Raises:
+            ValueError: A key or a number is not one that `export` writes; nothing is changed.
+        """
+        for draft, position, refused, amount in read_export(statistics):
+            if position < self._config.max_gamma:
+                self._hazards(draft).add(position, amount, refused=refused)
+
+    def _drafts(self, start: RoundStart) -> Iterable[str]:
+        """Return the drafts to choose from: all, unless one is named or the engine does not switch each round."""
+        if self._config.draft is None and start.capabilities.draft_switch == "round":
+            return start.lags
+        draft = chosen_draft(start, self._config.draft)
+        return () if draft is None else (draft,)
+
+    def _hazards(self, draft: str) -> Hazards:
+        """Return what is known of a draft."""
+        if draft not in self._known:
+            self._known[draft] = Hazards(self._config.max_gamma)
+        return self._known[draft]
+
+    def _best_gamma(
+        self, start: RoundStart, draft: str, gammas: Sequence[int], best_s: float
+    ) -> tuple[int, float]:
+        """Return the gamma of least time per token and that time, or gamma 0 when none takes less than `best_s`.
+
+        Hazards are drawn as far as the scan gets. It ends where no larger gamma can win: such a round takes no
+        less time, and yields at most what it would if nothing after this position were refused.
+        """
+        costs, context, draw = start.costs, start.context, self._random.betavariate
+        posterior = self._hazards(draft).posterior(self._config.prior, self._config.pooling)
+        share_s = catch_up_share_s(start, draft)
+        best, survival, tokens, reached = 0, 1.0, 1.0, 0
+        for gamma in gammas:
+            for right, wrong in posterior[reached:gamma]:
+                survival *= draw(right, wrong)
+                tokens += survival
+            reached = gamma
+            round_s = costs.draft_s(draft, gamma) + costs.verify_s(gamma + 1, context)
+            if round_s / tokens + share_s < best_s:
+                best, best_s = gamma, round_s / tokens + share_s
+            elif round_s / (tokens + survival * (gammas[-1] - gamma)) + share_s >= best_s:
+                break
+        return best, best_s
