@@ -1,7 +1,8 @@
 """A pure-Python pair of table models, for tests, documentation and trying out policies.
 
-The target's next token is a fixed function of the last two tokens. The draft agrees with it at a share of positions
-that is fixed too, so acceptance is known, and its signals tell how sure it is. Nothing here is random at run time.
+The target's next token is a fixed function of the context's length and its last two tokens, so that its text does not
+fall into loops. The draft agrees with it at a fixed share of contexts, so acceptance is known, and its signals tell how
+sure it is. Nothing here is random at run time.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Letters:
 
 
 def _draw(seed: int, salt: int, context: Sequence[int]) -> float:
-    """Return a number in [0, 1) that depends on seed, salt and the last two tokens only."""
-    key = f"{seed} {salt} {context[-2] if len(context) > 1 else -1} {context[-1]}"
+    """Return a number in [0, 1) that depends on seed, salt, length and the last two tokens only."""
+    key = f"{seed} {salt} {len(context)} {context[-2] if len(context) > 1 else -1} {context[-1]}"
     return crc32(key.encode()) / 2**32
 
 

@@ -15,11 +15,14 @@ from statistics import median
 MEMORY = 15
 """Timings kept for each length: a median over them shrugs off a third of outliers and still follows change."""
 
-HALF_LIFE = 256
+HALF_LIFE = 128
 """Rounds after which the timings of a length that is no longer used count half; the fitted line takes over."""
 
 PRIOR_SLOPE = 0.04
-"""One more token costs this share of a block of two until two lengths were seen: verification is nearly flat."""
+"""One more token costs this share of a block until two lengths were seen: verification is nearly flat."""
+
+PRIOR_WEIGHT = 4.0
+"""The prior slope counts as much as this many timings one token away from the mean length."""
 
 CONTEXT_RIDGE = 64.0 * 64.0 * 8
 """Spread of contexts (tokens squared) that must be seen before the context slope is trusted half."""
@@ -103,13 +106,13 @@ class Curve:
         if not blocks:
             level = plain.level if plain else 1.0
             return [level * (1 + PRIOR_SLOPE * n) for n in range(longest)]
-        # Weighted least squares; one pseudo-timing pulls the slope towards the prior.
+        # Weighted least squares with the slope pulled towards the prior.
         total = sum(w for _, _, w in blocks)
         mean_n = sum(n * w for n, _, w in blocks) / total
         mean_t = sum(t * w for _, t, w in blocks) / total
         sxx = sum(w * (n - mean_n) ** 2 for n, _, w in blocks)
         sxy = sum(w * (n - mean_n) * (t - mean_t) for n, t, w in blocks)
-        slope = max(0.0, (sxy + PRIOR_SLOPE * mean_t) / (sxx + 1.0))
+        slope = max(0.0, (sxy + PRIOR_WEIGHT * PRIOR_SLOPE * mean_t) / (sxx + PRIOR_WEIGHT))
         levels = []
         floor = 0.0
         for n in range(1, longest + 1):

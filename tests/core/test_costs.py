@@ -1,0 +1,143 @@
+"""Cost models."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paceline.core.costs import CostTable, LiveCosts
+from paceline.core.records import Plan, Round
+
+
+def a_round(drafted=0, *, verify_s=1.0, draft_s=0.0, lag=0, context=100, draft="d"):
+    plan = Plan(drafted, draft if drafted else None)
+    return Round(0, 0, context, plan, lag, drafted, 0, 1, None, draft_s, verify_s, draft_s + verify_s, (1,))
+
+
+def taught(rounds):
+    costs = LiveCosts()
+    for done in rounds:
+        costs.observe(done)
+    return costs
+
+
+finite_rounds = st.lists(
+    st.builds(
+        a_round,
+        st.integers(0, 12),
+        verify_s=st.floats(0, 100),
+        draft_s=st.floats(0, 100),
+        lag=st.integers(0, 50),
+        context=st.integers(1, 5000),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(rounds=finite_rounds, context=st.integers(1, 5000))
+def test_verification_never_gets_cheaper_with_length_whatever_was_measured(rounds, context):
+    costs = taught(rounds)
+    times = [costs.verify_s(length, context) for length in range(1, 40)]
+
+    assert times == sorted(times)
+    assert all(0 <= t < float("inf") for t in times)
+
+
+@settings(deadline=None)
+@given(rounds=finite_rounds, gamma=st.integers(0, 20), lag=st.integers(0, 500))
+def test_drafting_costs_are_finite_and_grow_with_lag(rounds, gamma, lag):
+    costs = taught(rounds)
+
+    assert 0 <= costs.draft_s("d", gamma) <= costs.draft_s("d", gamma, lag) < float("inf")
+
+
+def test_before_anything_is_known_a_draft_token_is_a_tenth_of_a_plain_step():
+    costs = LiveCosts()
+
+    assert costs.draft_s("d", 1) == pytest.approx(0.1 * costs.verify_s(1, 500))
+
+
+def test_what_was_measured_overrides_the_fit():
+    rounds = [a_round(n - 1, verify_s=t) for _ in range(9) for n, t in ((1, 10.0), (2, 15.0), (5, 15.5), (9, 24.0))]
+    costs = taught(rounds)
+
+    for length, seconds in ((1, 10.0), (2, 15.0), (5, 15.5), (9, 24.0)):
+        assert costs.verify_s(length, 100) == pytest.approx(seconds, rel=0.08)
+
+
+def test_the_step_from_one_row_to_two_is_not_taken_for_the_slope():
+    """A matrix-vector product is another code path: 10 ms for one row and 15 for two do not make 50 for nine."""
+    costs = taught([a_round(n - 1, verify_s=t) for _ in range(9) for n, t in ((1, 10.0), (2, 15.0))])
+
+    assert costs.verify_s(9, 100) < 22
+
+
+def test_lengths_not_seen_lie_between_their_neighbours():
+    costs = taught([a_round(n - 1, verify_s=10.0 + n) for _ in range(9) for n in (2, 4, 12)])
+
+    assert costs.verify_s(8, 100) == pytest.approx(18.0, rel=0.05)
+
+
+def test_a_slow_first_forward_and_outliers_do_not_spoil_the_model():
+    noise = random.Random(0)
+    rounds = [a_round(4, verify_s=500.0, draft_s=200.0)]
+    for _ in range(60):
+        slow = 20.0 if noise.random() < 0.15 else 1.0
+        rounds.append(a_round(4, verify_s=10.0 * slow * noise.uniform(0.95, 1.05), draft_s=2.0 * slow))
+    costs = taught(rounds)
+
+    assert costs.verify_s(5, 100) == pytest.approx(10.0, rel=0.1)
+    assert costs.draft_s("d", 4) == pytest.approx(2.0, rel=0.1)
+
+
+def test_time_that_grows_with_context_is_told_apart_from_time_that_grows_with_length():
+    noise = random.Random(1)
+    rounds = []
+    for context in range(100, 4000, 20):
+        drafted = noise.choice((0, 2, 4, 8))
+        rounds.append(a_round(drafted, verify_s=10.0 + 0.1 * drafted + 0.002 * context, context=context))
+    costs = taught(rounds)
+
+    assert costs.verify_s(5, 4000) - costs.verify_s(5, 2000) == pytest.approx(4.0, rel=0.3)
+    assert costs.verify_s(5, 4000) == pytest.approx(18.4, rel=0.1)
+
+
+def test_the_model_follows_a_machine_that_becomes_slower():
+    rounds = [a_round(4, verify_s=10.0) for _ in range(50)] + [a_round(4, verify_s=20.0) for _ in range(20)]
+
+    assert taught(rounds).verify_s(5, 100) == pytest.approx(20.0, rel=0.1)
+
+
+def test_a_length_measured_once_in_a_bad_moment_is_forgotten_in_time():
+    rounds = [a_round(6, verify_s=80.0)] + [a_round(4, verify_s=10.0) for _ in range(1500)]
+
+    assert taught(rounds).verify_s(7, 100) < 15
+
+
+def test_catching_up_is_learnt_apart_from_drafting():
+    rounds = [a_round(4, draft_s=4.0) for _ in range(9)] + [a_round(4, draft_s=4.0 + 0.1 * 40, lag=40) for _ in range(9)]
+    costs = taught(rounds)
+
+    assert costs.draft_s("d", 4) == pytest.approx(4.0)
+    assert costs.draft_s("d", 4, 100) == pytest.approx(4.0 + 10.0, rel=0.05)
+
+
+def test_a_round_that_proposed_nothing_says_nothing_about_the_draft():
+    assert taught([a_round(0, verify_s=10.0)]).draft_s("d", 2) == pytest.approx(2.0)
+
+
+class TestCostTable:
+    def test_it_interpolates_between_lengths_and_goes_on_with_the_last_slope(self):
+        table = CostTable({1: 10.0, 2: 15.0, 4: 16.0}, context=0.5)
+
+        assert [10.0, 15.0, 15.5, 16.0, 17.0] == [table.verify_s(n, 0) for n in (1, 2, 3, 4, 6)]
+        assert table.verify_s(2, 10) == 20.0
+
+    def test_one_length_alone_is_flat(self):
+        assert CostTable({1: 10.0}).verify_s(9, 0) == 10.0
+
+    def test_it_refuses_to_be_empty(self):
+        with pytest.raises(ValueError, match="at least one block length"):
+            CostTable({})
