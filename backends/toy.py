@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
-from zlib import crc32
 
 from pydantic import Field
 
@@ -66,9 +65,17 @@ class Letters:
 
 
 def _draw(seed: int, salt: int, context: Sequence[int]) -> float:
-    """Return a number in [0, 1) that depends on seed, salt, length and the last two tokens only."""
-    key = f"{seed} {salt} {len(context)} {context[-2] if len(context) > 1 else -1} {context[-1]}"
-    return crc32(key.encode()) / 2**32
+    """Return a number in [0, 1) that depends on seed, salt, length and the last two tokens only.
+
+    Mixed as in SplitMix64 (https://prng.di.unimi.it/splitmix64.c), so that neighbouring contexts are independent.
+    """
+    mixed = seed
+    for part in (salt, len(context), context[-2] if len(context) > 1 else -1, context[-1]):
+        mixed = (mixed + 0x9E3779B97F4A7C15 * (part + 2)) & 0xFFFFFFFFFFFFFFFF
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        mixed ^= mixed >> 31
+    return mixed / 2**64
 
 
 @dataclass(frozen=True)
