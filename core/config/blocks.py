@@ -5,9 +5,11 @@ A block's name, options, help and factory live in one class, so they cannot drif
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+
+from paceline.core.config.problems import suggest_keys
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Policy, Target
@@ -16,9 +18,20 @@ Role = Literal["target", "draft"]
 
 
 class Strict(BaseModel):
-    """A frozen pydantic model that refuses keys it does not know."""
+    """A frozen pydantic model that refuses keys it does not know, and names the nearest one it knows.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Defaults are validated like values, so a default may be the bare name of a policy.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_unknown_keys(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise suggest_keys(error, cls) from None
 
 
 class PolicyConfig(Strict):
@@ -32,7 +45,10 @@ class PolicyConfig(Strict):
 
 
 class BackendConfig(Strict):
-    """Options of one backend. Subclasses set `backend: Literal["x"] = "x"`, `roles`, and the factories of their roles."""
+    """Options of one backend.
+
+    Subclasses set `backend: Literal["x"] = "x"`, `roles`, and override the factories of their roles.
+    """
 
     roles: ClassVar[frozenset[Role]] = frozenset()
 

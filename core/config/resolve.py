@@ -1,0 +1,124 @@
+"""Fields that hold "some installed policy" or "some installed backend", resolved by name in a catalogue.
+
+The catalogue travels in pydantic's validation context, so nothing global is consulted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
+
+from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
+from paceline.core.config.problems import nearest, problem
+from paceline.core.errors import PluginError
+from paceline.core.plugins.catalogue import Catalogue
+
+CONTEXT = "catalogue"
+"""Key of the catalogue in the validation context."""
+
+PLACEHOLDER = "x-paceline"
+"""Key that marks, in a class's own JSON schema, the place of "any policy" or "any backend"."""
+
+
+def catalogue_of(info: ValidationInfo) -> Catalogue | None:
+    """Return the catalogue in the validation context, if there is one."""
+    found = (info.context or {}).get(CONTEXT) if isinstance(info.context, Mapping | None) else None
+    return found if isinstance(found, Catalogue) else None
+
+
+def _policy(value: object, info: ValidationInfo) -> PolicyConfig:
+    if isinstance(value, PolicyConfig):
+        return value
+    options = _options("policy", "name", value)
+    try:
+        entry = _catalogue("policy", value, info).policy(options["name"])
+    except PluginError as error:
+        raise _unknown("name", value, str(error)) from None
+    return entry.config.model_validate(options, context=info.context)
+
+
+def _backend(value: object, info: ValidationInfo) -> BackendConfig:
+    if isinstance(value, BackendConfig):
+        return value
+    options = _options("backend", "backend", value)
+    try:
+        entry = _catalogue("backend", value, info).backend(options["backend"])
+    except PluginError as error:
+        raise _unknown("backend", value, str(error)) from None
+    return entry.config.model_validate(options, context=info.context)
+
+
+def _options(kind: str, key: str, value: object) -> dict[str, Any]:
+    """Return the mapping that `value` stands for; its `key` is a string."""
+    if isinstance(value, str):
+        return {key: value}
+    if not isinstance(value, Mapping):
+        raise problem("block_type", f"a {kind} is a name, or a mapping with the key {key!r}", value)
+    if key not in value:
+        keys = [str(other) for other in value]
+        wrong = next((other for other in keys if nearest(other, [key])), None)
+        hint = f"; did you mean {key!r} where it says {wrong!r}?" if wrong else ""
+        found = f"found the keys {', '.join(keys)}" if keys else "found no keys"
+        raise problem(
+            "block_name", f"the key {key!r}, which chooses the {kind}, is missing{hint}; {found}", value
+        )
+    if not isinstance(value[key], str):
+        raise problem("string_type", "should be the name of a " + kind, value[key], key)
+    return dict(value)
+
+
+def _catalogue(kind: str, value: object, info: ValidationInfo) -> Catalogue:
+    catalogue = catalogue_of(info)
+    if catalogue is None:
+        message = f"a {kind} can be named only where installed plugins are known; use load_config, or pass the built"
+        raise problem("no_catalogue", f"{message} {kind.capitalize()}Config", value)
+    return catalogue
+
+
+def _unknown(key: str, value: object, message: str) -> Exception:
+    path = (key,) if isinstance(value, Mapping) else ()
+    return problem("unknown_name", message, value, *path)
+
+
+def _plays(role: Role) -> AfterValidator:
+    """Refuse a backend that does not play `role`, naming those that do."""
+
+    def check(config: BackendConfig, info: ValidationInfo) -> BackendConfig:
+        if role in config.roles:
+            return config
+        catalogue = catalogue_of(info)
+        others = f"; backends that can: {', '.join(catalogue.playing(role)) or 'none'}" if catalogue else ""
+        can = " and ".join(sorted(config.roles)) or "nothing"
+        message = f"backend {config.backend!r} cannot be a {role}, only a {can}{others}"
+        raise problem("role", message, config.backend)
+
+    return AfterValidator(check)
+
+
+AnyPolicy = Annotated[
+    SerializeAsAny[PolicyConfig], BeforeValidator(_policy), WithJsonSchema({PLACEHOLDER: "policy"})
+]
+"""Any installed policy: a mapping with `name`, a bare name, or a configuration that is already built."""
+
+AnyBackend = Annotated[
+    SerializeAsAny[BackendConfig], BeforeValidator(_backend), WithJsonSchema({PLACEHOLDER: "backend"})
+]
+"""Any installed backend: a mapping with `backend`, a bare name, or a configuration that is already built."""
+
+TargetBackend = Annotated[
+    SerializeAsAny[BackendConfig],
+    BeforeValidator(_backend),
+    _plays("target"),
+    WithJsonSchema({PLACEHOLDER: "target"}),
+]
+"""Any installed backend that can be a target."""
+
+DraftBackend = Annotated[
+    SerializeAsAny[BackendConfig],
+    BeforeValidator(_backend),
+    _plays("draft"),
+    WithJsonSchema({PLACEHOLDER: "draft"}),
+]
+"""Any installed backend that can be a draft."""

@@ -1,0 +1,122 @@
+"""A whole run: target, drafts, policy, generation; what stands in a run file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+
+from paceline.core.config.blocks import Strict
+from paceline.core.config.problems import problem
+from paceline.core.config.resolve import AnyPolicy, DraftBackend, TargetBackend
+
+if TYPE_CHECKING:
+    from paceline.core.decoder import SpeculativeDecoder
+    from paceline.core.protocols import Clock
+
+DRAFT_NAME = "[A-Za-z][A-Za-z0-9_-]*"
+"""What a draft may be called."""
+
+
+def _number(value: object) -> object:
+    """Refuse booleans, which Python and YAML are quick to take for 0 and 1."""
+    if isinstance(value, bool):
+        raise problem("number_type", "should be a number", value)
+    return value
+
+
+def _greedy(value: float) -> float:
+    if value != 0.0:
+        raise problem(
+            "temperature", "only 0.0 (greedy decoding) is supported so far; leave the key out", value
+        )
+    return value
+
+
+def _draft_name(name: str) -> str:
+    if not re.fullmatch(DRAFT_NAME, name):
+        message = "not a name for a draft; start with a letter, go on with letters, digits, _ and -"
+        raise problem("draft_name", message, name)
+    return name
+
+
+class GenerationConfig(Strict):
+    """How much text is produced, and how."""
+
+    max_new_tokens: Annotated[int, Field(ge=1), BeforeValidator(_number)] = 256
+    temperature: Annotated[float, BeforeValidator(_number), AfterValidator(_greedy)] = 0.0
+    seed: Annotated[int, BeforeValidator(_number)] = 0
+
+
+def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of a run with target, drafts and policy filled in; a key without a value counts as absent.
+
+    Without a target the embedded pair is used. A target without drafts is helped by prompt lookup, which
+    fits every vocabulary.
+    """
+    filled = {key: value for key, value in data.items() if value is not None}
+    lookup, small = (
+        {"lookup": {"backend": "prompt-lookup"}},
+        {"small": {"backend": "embedded", "size": "small"}},
+    )
+    filled.setdefault("drafts", lookup if "target" in filled else small)
+    filled.setdefault("target", {"backend": "embedded"})
+    filled.setdefault("policy", {"name": "online"})
+    return filled
+
+
+class RunConfig(Strict):
+    """A run: which target, which drafts, which policy.
+
+    Attributes:
+        target: The model whose output is wanted.
+        drafts: What proposes tokens for it, by name; the first one is the default. None at all is plain decoding.
+        policy: Decides draft and gamma of each round.
+        generation: How much text is produced, and how.
+        trace: File that finished rounds are written to, one JSON object a line; relative to the current directory.
+        on_policy_error: What happens when a policy breaks its contract: stop, or go on with plain decoding.
+        scope: A fresh policy for each request, or one that goes on learning for the whole session.
+    """
+
+    target: TargetBackend
+    drafts: dict[Annotated[str, AfterValidator(_draft_name)], DraftBackend]
+    policy: AnyPolicy
+    generation: GenerationConfig = GenerationConfig()
+    trace: Path | None = None
+    on_policy_error: Literal["raise", "fallback"] = "raise"
+    scope: Literal["request", "session"] = "session"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any, info: ValidationInfo) -> Any:
+        del info
+        return with_defaults(data) if isinstance(data, Mapping) else data
+
+    def build(self, *, clock: Clock | None = None) -> SpeculativeDecoder:
+        """Load the models and return a decoder that is ready to generate.
+
+        Raises:
+            BackendError: A backend cannot load its model, or a draft does not fit the target.
+            CapabilityError: The policy needs what the engine cannot do.
+        """
+        from paceline.core.decoder import SpeculativeDecoder  # noqa: PLC0415  # reading a file needs no loop
+        from paceline.core.trace import TraceWriter  # noqa: PLC0415
+
+        fresh = partial(self.policy.build, self.generation.seed)
+        target = self.target.build_target()
+        drafts = {name: draft.build_draft(target) for name, draft in self.drafts.items()}
+        trace = (
+            None if self.trace is None else TraceWriter(self.trace, {"config": self.model_dump(mode="json")})
+        )
+        return SpeculativeDecoder(
+            target,
+            drafts,
+            fresh if self.scope == "request" else fresh(),
+            clock=clock,
+            trace=trace,
+            on_policy_error=self.on_policy_error,
+        )
