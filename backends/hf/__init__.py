@@ -1,0 +1,26 @@
+"""Targets and drafts from Hugging Face transformers.
+
+`HfTarget(model, tokenizer)` and `HfDraft(model)` take models already in memory; `HfConfig` loads them by name.
+Nothing here imports torch before one of the first two is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from paceline.backends.hf.config import HfConfig
+
+if TYPE_CHECKING:
+    from paceline.backends.hf.draft import HfDraft
+    from paceline.backends.hf.target import HfTarget
+
+__all__ = ["HfConfig", "HfDraft", "HfTarget"]
+
+_LAZY = {"HfDraft": "paceline.backends.hf.draft", "HfTarget": "paceline.backends.hf.target"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,72 @@
+"""The `hf` backend's block in a configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from paceline.core.config.blocks import BackendConfig, Role
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from paceline.core.protocols import Draft, Target
+
+
+class HfConfig(BackendConfig):
+    """A causal language model of Hugging Face transformers, from the hub or a folder.
+
+    Decoding is plain greedy: what a model's generation settings ask for beyond its end-of-sequence tokens (repetition
+    penalty, sampling) is not applied. `threads` sets the number of torch's CPU threads for the whole process.
+    """
+
+    roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
+
+    backend: Literal["hf"] = "hf"
+    model: str = Field(description="Name on the Hugging Face hub, or a folder.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
+    tokenizer: str | None = Field(default=None, description="Where the tokenizer is, if not with the model.")
+    dtype: Literal["auto", "float32", "float64", "bfloat16", "float16"] = Field(
+        default="auto", description="Number format of the weights; auto is the one they are stored in."
+    )
+    device: str = Field(
+        default="auto", description="A torch device such as cpu or cuda:0; auto is cuda if there."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of torch; null leaves them alone."
+    )
+    attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")
+    trust_remote_code: bool = Field(default=False, description="Run Python code from the model's repository.")
+    local_files_only: bool = Field(default=False, description="Never use the network.")
+
+    def build_target(self) -> Target:
+        """Load the model and its tokenizer.
+
+        Raises:
+            BackendError: A library is missing, or the model cannot be loaded or used.
+        """
+        return _loading().load_target(self)  # type: ignore[no-any-return]
+
+    def build_draft(self, target: Target) -> Draft:
+        """Load the model as a draft for `target`.
+
+        Raises:
+            BackendError: As for the target, or the two use different tokenizers.
+        """
+        return _loading().load_draft(self, target)  # type: ignore[no-any-return]
+
+
+def _loading() -> ModuleType:
+    """Import what needs torch."""
+    try:
+        from paceline.backends.hf import loading  # noqa: PLC0415 - torch must stay unloaded until a model is built
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] == "paceline":
+            raise
+        raise BackendError(
+            f"the hf backend needs the Python package {problem.name!r}, which is not installed; "
+            "run: pip install 'paceline[hf]'"
+        ) from problem
+    return loading

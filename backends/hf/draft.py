@@ -1,0 +1,128 @@
+"""A model of transformers in the draft's role."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from paceline.backends.hf.codec import HfCodec
+from paceline.backends.hf.engine import Engine
+from paceline.backends.hf.signals import measure
+from paceline.backends.hf.stream import Stream
+from paceline.core.proposals import TokenProposal
+from paceline.core.records import SIGNALS, TokenSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from transformers import PreTrainedModel
+
+    from paceline.core.protocols import Watch
+    from paceline.core.records import Signal
+
+
+class HfDraft:
+    """A causal language model that proposes its own greedy continuation.
+
+    Args:
+        model: A decoder-only model of transformers, on its device, in its dtype.
+        tokenizer: Its tokenizer, if it should be compared with the target's.
+        vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
+        name: What messages call it.
+
+    Raises:
+        BackendError: The model cannot draft (see `Engine`).
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        vocabulary: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.engine = Engine(model, name=name)
+        self.codec = None if tokenizer is None else HfCodec(tokenizer)
+        self.vocabulary = min(self.engine.vocabulary, vocabulary or self.engine.vocabulary)
+
+    @property
+    def signals(self) -> frozenset[Signal]:
+        """The signals its sessions can compute: all of them."""
+        return SIGNALS
+
+    def open(self, prompt: Sequence[int]) -> HfDraftSession:
+        """Start a request; nothing is read before the first `draft`."""
+        return HfDraftSession(Stream(self.engine, prompt), self.vocabulary)
+
+
+class HfDraftSession:
+    """The draft at work on one request.
+
+    Args:
+        stream: Its state.
+        vocabulary: Only tokens below this are proposed.
+    """
+
+    def __init__(self, stream: Stream, vocabulary: int) -> None:
+        self.stream = stream
+        self._vocabulary = vocabulary
+
+    @property
+    def lag(self) -> int:
+        """Tokens of the context, its last one not counted, that the cache lacks."""
+        return self.stream.ledger.lag
+
+    def draft(self, gamma: int, watch: Watch | None) -> TokenProposal:
+        """Propose at most `gamma` tokens; none where the context is too long or unreadable for this model.
+
+        Without `watch` a chosen token is fed on without leaving the device; all are copied at the end, once.
+        """
+        gamma = min(gamma, self._room())
+        if gamma < 1:
+            return TokenProposal(())
+        logits = self.stream.attempt()
+        chosen: list[torch.Tensor] = []
+        seen: list[TokenSignals] = []
+        while True:
+            logits = logits[:, : self._vocabulary]
+            chosen.append(logits.argmax(dim=-1, keepdim=True))
+            if watch is not None:
+                seen.append(measure(logits[0], len(seen), watch.signals))
+                if not _goes_on(watch, seen[-1]):
+                    break
+            if len(chosen) == gamma:
+                break
+            logits = self.stream.extend(chosen[-1])
+        tokens = torch.cat(chosen).flatten().tolist()
+        self.stream.ledger.reveal(tokens[:-1])
+        return TokenProposal(tuple(tokens), tuple(seen))
+
+    def _room(self) -> int:
+        """The most tokens that can be drafted: positions left, or 0 after a token that the model does not know."""
+        engine, ledger = self.stream.engine, self.stream.ledger
+        if max(ledger.tail) >= engine.vocabulary:
+            return 0
+        # The last drafted token is never fed, so it needs no position.
+        return int(1e9) if engine.max_context is None else engine.max_context - ledger.context + 1
+
+    def logits(self) -> torch.Tensor:
+        """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
+        return self.stream.attempt()[-1]
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        self.stream.advance(tokens)
+
+    def close(self) -> None:
+        """Free what this request held."""
+        self.stream.close()
+
+
+def _goes_on(watch: Watch, signals: TokenSignals) -> bool:
+    """Ask the declared rule first, then the callback."""
+    if watch.stop is not None and watch.stop.stops(signals):
+        return False
+    return watch.keep is None or watch.keep(signals)

@@ -1,0 +1,98 @@
+"""A causal language model of transformers, seen as: feed tokens after a cache, get logits.
+
+Batch 1, no padding: positions and masks follow from the length of the cache, so neither is ever passed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.hf.caches import new_cache, require_rollback
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache
+
+
+class Engine:
+    """One loaded model, shared by all its sessions; holds no state of a request.
+
+    Args:
+        model: A decoder-only model of transformers; it is put into evaluation mode.
+        name: What messages call it; its own `name_or_path` if None.
+
+    Raises:
+        BackendError: The model is no causal language model, or its cache cannot be rolled back.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, name: str | None = None) -> None:
+        self.model = model
+        self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
+        self.config: Any = model.config.get_text_config(decoder=True)
+        parameters = inspect.signature(model.forward).parameters
+        if getattr(model.config, "is_encoder_decoder", False):
+            raise BackendError(
+                f"hf: {self.name} ({type(model).__name__}) is an encoder-decoder model; only decoder-only models "
+                "are supported. Use a causal language model such as Llama, Qwen or GPT-2."
+            )
+        if "past_key_values" not in parameters or model.get_output_embeddings() is None:
+            raise BackendError(
+                f"hf: {self.name} ({type(model).__name__}) has no language-model head over a key-value cache, so its "
+                "last tokens cannot be taken back after a rejection. Recurrent models (Mamba, RWKV) are not "
+                "supported; use a causal language model with attention layers."
+            )
+        self._keeps_logits = "logits_to_keep" in parameters
+        # Dropout would make the output depend on how it is computed.
+        model.eval()
+        self.device = model.get_input_embeddings().weight.device
+        self.vocabulary = 1
+        self.vocabulary = self.feed(self.new_cache(), [0]).shape[-1]
+        require_rollback(self)
+
+    @property
+    def max_context(self) -> int | None:
+        """The longest sequence the model has positions for, or None when there is no limit."""
+        if getattr(self.config, "alibi", False):
+            return None
+        limit = getattr(self.config, "max_position_embeddings", None)
+        return int(limit) if limit else None
+
+    @property
+    def eos(self) -> frozenset[int]:
+        """The tokens that end a text, from the generation configuration, else from the model's own."""
+        generation = getattr(self.model, "generation_config", None)
+        for source in (generation, self.config):
+            found = getattr(source, "eos_token_id", None)
+            if found is not None:
+                return frozenset([found] if isinstance(found, int) else map(int, found))
+        return frozenset()
+
+    def new_cache(self) -> DynamicCache:
+        """Return an empty cache."""
+        return new_cache(self.config)
+
+    @torch.inference_mode()
+    def feed(self, cache: DynamicCache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
+        """Append tokens to the cache; return the logits after the last `rows` of them.
+
+        Args:
+            cache: Grows by the tokens.
+            tokens: Plain integers, or a device tensor of shape (1, tokens).
+            rows: At least 1.
+
+        Returns:
+            Logits in float32, shape (rows, vocabulary). float32 also for float64 models: that is where
+            `generate` looks for the largest one, and a tie there must be broken alike.
+        """
+        ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([tokens], device=self.device)
+        keep = {"logits_to_keep": rows} if self._keeps_logits else {}
+        logits = self.model(
+            input_ids=ids, past_key_values=cache, use_cache=True, return_dict=True, **keep
+        ).logits
+        return logits[0, -rows:].float()  # type: ignore[no-any-return]

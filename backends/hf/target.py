@@ -1,0 +1,100 @@
+"""A model of transformers in the target's role."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paceline.backends.hf.codec import HfCodec
+from paceline.backends.hf.engine import Engine
+from paceline.backends.hf.stream import Stream
+from paceline.core.errors import BackendError
+from paceline.core.proposals import judge
+from paceline.core.records import Capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from transformers import PreTrainedModel
+
+    from paceline.core.proposals import TokenVerdict
+    from paceline.core.protocols import Proposal
+
+
+class HfTarget:
+    """A causal language model whose output is wanted; decodes greedily.
+
+    Args:
+        model: A decoder-only model of transformers, on its device, in its dtype.
+        tokenizer: Its tokenizer; without one, prompts are tokens.
+        name: What messages call it.
+
+    Raises:
+        BackendError: The model cannot be verified against (see `Engine`).
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any = None, *, name: str | None = None) -> None:
+        self.engine = Engine(model, name=name)
+        self.codec = None if tokenizer is None else HfCodec(tokenizer)
+        self.capabilities = Capabilities()
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens the model chooses from, padding included."""
+        return self.engine.vocabulary
+
+    @property
+    def eos(self) -> frozenset[int]:
+        """The tokens that end a text."""
+        return self.engine.eos
+
+    @property
+    def max_context(self) -> int | None:
+        """The longest prompt + output, or None when there is no limit."""
+        return self.engine.max_context
+
+    def open(self, prompt: Sequence[int]) -> HfTargetSession:
+        """Start a request by reading all of the prompt but its last token.
+
+        Raises:
+            BackendError: The prompt is empty, too long, or holds a number that is no token.
+        """
+        limit = self.max_context
+        if limit is not None and len(prompt) > limit:
+            raise BackendError(
+                f"hf: the prompt has {len(prompt)} tokens, but {self.engine.name} reads at most {limit}; shorten it"
+            )
+        wrong = next((token for token in prompt if not 0 <= token < self.vocabulary), None)
+        if wrong is not None:
+            raise BackendError(
+                f"hf: {wrong} in the prompt is no token of {self.engine.name}; tokens are 0 to {self.vocabulary - 1}"
+            )
+        return HfTargetSession(Stream(self.engine, prompt))
+
+
+class HfTargetSession:
+    """The target at work on one request."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        stream.catch_up(1)
+
+    def verify(self, proposal: Proposal | None) -> TokenVerdict:
+        """Compare a proposal with the target's own choices, in one forward pass and one copy from the device."""
+        guess = () if proposal is None else tuple(proposal.tokens)
+        # What is no token cannot be fed; it is never the target's choice either, so another in its place will do.
+        limit = self.stream.engine.vocabulary
+        logits = self.stream.attempt([token if 0 <= token < limit else 0 for token in guess])
+        return judge(guess, logits.argmax(dim=-1).tolist())
+
+    def logits(self) -> torch.Tensor:
+        """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
+        return self.stream.attempt()[-1]
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        self.stream.advance(tokens)
+
+    def close(self) -> None:
+        """Free what this request held."""
+        self.stream.close()

@@ -1,0 +1,72 @@
+"""Checks that a draft and its target mean the same text by the same token.
+
+Model families pad their vocabularies to different sizes; only the ids that both have are compared, and the
+draft never proposes others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paceline.backends.hf.codec import HfCodec
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from paceline.backends.hf.draft import HfDraft
+    from paceline.core.protocols import Codec, Target
+
+PROBES = (
+    "The quick brown fox, 42 times.",
+    "def f(x):\n    return x + 1\n",
+    "  two  spaces\tand a tab",
+    "Größe, naïve, 数学, привет",
+)
+"""Texts on which different merges, normalisers and pre-tokenizers of equal vocabularies give themselves away."""
+
+
+def require_same_tokenizer(target: Target, draft: HfDraft) -> None:
+    """Compare the tokenizers of a pair, as far as both are known.
+
+    Raises:
+        BackendError: They differ; says on what.
+    """
+    ours, theirs = draft.codec, target.codec
+    if ours is None or theirs is None:
+        return
+    difference = None
+    if isinstance(theirs, HfCodec):
+        difference = _ids_differ(theirs, ours, draft.vocabulary)
+    difference = difference or _probes_differ(theirs, ours)
+    if difference is None:
+        return
+    name = target.engine.name if hasattr(target, "engine") else type(target).__name__
+    raise BackendError(
+        f"hf: the draft {draft.engine.name} and the target {name} use different tokenizers, which is not "
+        f"supported: {difference} Choose a draft of the target's own model family, or prompt lookup."
+    )
+
+
+def _ids_differ(target: HfCodec, draft: HfCodec, common: int) -> str | None:
+    """Describe the first id below `common` that means different tokens, or return None.
+
+    An id that only one of the two uses is padding in the other: a guess there is wasted, never wrong.
+    """
+    left, right = (
+        {index: token for token, index in codec.tokenizer.get_vocab().items() if index < common}
+        for codec in (target, draft)
+    )
+    both = sorted(left.keys() & right.keys())
+    if not both:
+        return "they have no token id in common."
+    for index in both:
+        if left[index] != right[index]:
+            return f"token {index} is {left[index]!r} for the target and {right[index]!r} for the draft."
+    return None
+
+
+def _probes_differ(target: Codec, draft: Codec) -> str | None:
+    for text in PROBES:
+        left, right = target.encode(text), draft.encode(text)
+        if left != right:
+            return f"{text!r} becomes {left[:8]}... for the target and {right[:8]}... for the draft."
+    return None
