@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
 
 from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
@@ -33,6 +34,7 @@ class SpeculativeDecoder:
         trace: Where every finished round is written.
         on_policy_error: "raise", or "fallback": log a policy or draft that fails and finish the text without it.
         eos: Tokens that end a text; the target's own by default.
+        max_new_tokens: The most tokens of a text where a call does not say otherwise.
 
     Raises:
         CapabilityError: The policy does not fit the target or its drafts.
@@ -49,6 +51,7 @@ class SpeculativeDecoder:
         trace: TraceWriter | None = None,
         on_policy_error: Literal["raise", "fallback"] = "raise",
         eos: frozenset[int] | None = None,
+        max_new_tokens: int = 256,
     ) -> None:
         self.target = target
         self.drafts = dict(drafts)
@@ -59,6 +62,7 @@ class SpeculativeDecoder:
         self._trace = trace
         self._fallback = on_policy_error == "fallback"
         self._eos = target.eos if eos is None else eos
+        self._max_new_tokens = max_new_tokens
         check_fit(self.policy, target.capabilities, self.drafts)
 
     @property
@@ -67,7 +71,11 @@ class SpeculativeDecoder:
         return self._policy  # type: ignore[return-value]
 
     def rounds(
-        self, prompt: str | Sequence[int], *, max_new_tokens: int = 256, stop: Sequence[StopCriterion] = ()
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        stop: Sequence[StopCriterion] = (),
     ) -> Iterator[Round]:
         """Decode round by round; the caller owns the loop and may leave it at any time.
 
@@ -75,7 +83,8 @@ class SpeculativeDecoder:
 
         Args:
             prompt: Text, or tokens when the target has no tokenizer or the caller prefers them.
-            max_new_tokens: The most tokens to deliver; less when the target's context is shorter.
+            max_new_tokens: The most tokens to deliver, if not the decoder's own limit; less when the target's context
+                is shorter.
             stop: Criteria that are shown the output after each token; the text ends where one returns True.
 
         Raises:
@@ -87,7 +96,11 @@ class SpeculativeDecoder:
         return self._rounds(tokens, limits, Tally())
 
     def stream(
-        self, prompt: str | Sequence[int], *, max_new_tokens: int = 256, stop: Sequence[StopCriterion] = ()
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        stop: Sequence[StopCriterion] = (),
     ) -> Iterator[str]:
         """Decode piece by piece: text leaves when a round ends, and is never split inside a character."""
         rounds = self.rounds(prompt, max_new_tokens=max_new_tokens, stop=stop)
@@ -97,7 +110,7 @@ class SpeculativeDecoder:
         self,
         prompt: str | Sequence[int],
         *,
-        max_new_tokens: int = 256,
+        max_new_tokens: int | None = None,
         stop: Sequence[StopCriterion] = (),
         on_round: Callable[[Round], None] | None = None,
     ) -> Generation:
@@ -120,6 +133,19 @@ class SpeculativeDecoder:
             policy=blame(self.policy),
             totals=tally.totals(),
         )
+
+    def close(self) -> None:
+        """Close the trace, if there is one. Requests under way are closed by closing their iterators."""
+        if self._trace is not None:
+            self._trace.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        self.close()
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Return the tokens of a prompt; tokens given are checked against the target's vocabulary."""
@@ -177,17 +203,18 @@ class SpeculativeDecoder:
             output=[],
         )
 
-    def _room(self, prompt_tokens: int, max_new_tokens: int) -> int:
-        if max_new_tokens < 1:
-            raise BackendError(f"max_new_tokens must be at least 1, found {max_new_tokens}")
+    def _room(self, prompt_tokens: int, max_new_tokens: int | None) -> int:
+        wanted = self._max_new_tokens if max_new_tokens is None else max_new_tokens
+        if wanted < 1:
+            raise BackendError(f"max_new_tokens must be at least 1, found {wanted}")
         longest = self.target.max_context
         if longest is None:
-            return max_new_tokens
+            return wanted
         if prompt_tokens >= longest:
             raise BackendError(
                 f"the prompt has {prompt_tokens} tokens and the target's context ends at {longest}; shorten the prompt"
             )
-        return min(max_new_tokens, longest - prompt_tokens)
+        return min(wanted, longest - prompt_tokens)
 
     def _codec(self) -> Codec:
         if self.target.codec is None:

@@ -119,4 +119,5 @@ class RunConfig(Strict):
             clock=clock,
             trace=trace,
             on_policy_error=self.on_policy_error,
+            max_new_tokens=self.generation.max_new_tokens,
         )
