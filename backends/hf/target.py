@@ -53,6 +53,18 @@ class HfTarget:
         """The longest prompt + output, or None when there is no limit."""
         return self.engine.max_context
 
+    def gap(self, context: Sequence[int], one: int, other: int) -> float:
+        """Return how far apart the logits of two candidates for the next token are, in one pass over the context.
+
+        Where two runs of a model in short floats differ, this tells a near-tie from an error.
+        """
+        session = self.open(context)
+        try:
+            logits = session.logits()
+        finally:
+            session.close()
+        return abs(float(logits[one] - logits[other]))
+
     def open(self, prompt: Sequence[int]) -> HfTargetSession:
         """Start a request by reading all of the prompt but its last token.
 
