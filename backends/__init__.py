@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paceline.backends.embedded.config import EmbeddedConfig
 from paceline.backends.hf.config import HfConfig
+from paceline.backends.lookup import PromptLookupConfig
 from paceline.backends.toy import ToyConfig
 from paceline.core.plugins.hooks import impl
 
@@ -20,4 +22,4 @@ if TYPE_CHECKING:
 @impl
 def register_backends() -> Iterable[type[BackendConfig]]:
     """Return the configuration blocks of the built-in backends."""
-    return [HfConfig, ToyConfig]
+    return [EmbeddedConfig, HfConfig, PromptLookupConfig, ToyConfig]

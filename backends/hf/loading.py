@@ -67,7 +67,7 @@ def load_model(config: HfConfig) -> Any:
                 **options,
             )
     except (OSError, ValueError, ImportError, KeyError) as problem:
-why = _remedy(config, problem)
+        why = _remedy(config, problem)
         raise BackendError(f"hf: cannot load {config.model!r} as a causal language model. {why}") from problem
     return model.to(device)
 
@@ -130,7 +130,9 @@ def _remedy(config: HfConfig, problem: Exception) -> str:
     elif isinstance(problem, OSError) and "safetensors" in found:
         remedy = f"It {unsafe}; name a revision that has them"
     elif isinstance(problem, OSError) and not folder.is_dir():
-        remedy = f"No such folder, and no such model from the hub ({found}); check name, network and access rights"
+        remedy = (
+            f"No such folder, and no such model from the hub ({found}); check name, network and access rights"
+        )
     else:
         remedy = found
     return remedy + "."

@@ -1,0 +1,1 @@
+"""The small pair of models shipped with paceline, so that everything can be tried without a download."""

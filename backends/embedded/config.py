@@ -1,0 +1,79 @@
+"""The `embedded` backend's block in a configuration: the pair shipped inside the package, on the CPU by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from paceline.backends.hf.config import HfConfig
+from paceline.core.config.blocks import BackendConfig, Role
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Draft, Target
+
+WEIGHTS: Final = Path(__file__).resolve().parent / "weights"
+FOLDERS: Final = {"target": "target", "small": "draft-small", "medium": "draft-medium"}
+
+Size = Literal["target", "small", "medium"]
+
+
+class EmbeddedConfig(BackendConfig):
+    """One of the three small models shipped with paceline.
+
+    They are trained on Python code and documentation: good for trying policies and measuring speed, not for their text.
+    """
+
+    roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
+
+    backend: Literal["embedded"] = "embedded"
+    size: Size | None = Field(
+        default=None, description="Which of the models; null is target as a target, small as a draft."
+    )
+    threads: int = Field(default=1, ge=1, description="CPU threads of torch, for the whole process.")
+    dtype: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32", description="Number format to compute in; the weights are stored in bfloat16."
+    )
+    device: str = Field(default="cpu", description="A torch device; auto is cuda if there.")
+
+    def build_target(self) -> Target:
+        """Load the target and the tokenizer of the family.
+
+        Raises:
+            BackendError: torch or transformers is missing, or the weights are.
+        """
+        return self.source("target").build_target()
+
+    def build_draft(self, target: Target) -> Draft:
+        """Load a draft for `target`.
+
+        Raises:
+            BackendError: As for the target, or `target` uses another tokenizer.
+        """
+        return self.source("small").build_draft(target)
+
+    def source(self, default: Size) -> HfConfig:
+        """Return the block that loads this model from its folder.
+
+        Args:
+            default: The model meant when `size` is null.
+
+        Raises:
+            BackendError: The weights are not there.
+        """
+        folder = WEIGHTS / FOLDERS[self.size or default]
+        if not (folder / "config.json").exists():
+            raise BackendError(
+                f"embedded: the weights are missing from {folder}; reinstall paceline, or in a source checkout train "
+                "them with the recipe in backends/embedded/recipe"
+            )
+        return HfConfig(
+            model=str(folder),
+            tokenizer=str(WEIGHTS / FOLDERS["target"]),
+            dtype=self.dtype,
+            device=self.device,
+            threads=self.threads,
+            local_files_only=True,
+        )
