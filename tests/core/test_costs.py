@@ -60,7 +60,9 @@ def test_before_anything_is_known_a_draft_token_is_a_tenth_of_a_plain_step():
 
 
 def test_what_was_measured_overrides_the_fit():
-    rounds = [a_round(n - 1, verify_s=t) for _ in range(9) for n, t in ((1, 10.0), (2, 15.0), (5, 15.5), (9, 24.0))]
+    rounds = [
+        a_round(n - 1, verify_s=t) for _ in range(9) for n, t in ((1, 10.0), (2, 15.0), (5, 15.5), (9, 24.0))
+    ]
     costs = taught(rounds)
 
     for length, seconds in ((1, 10.0), (2, 15.0), (5, 15.5), (9, 24.0)):
@@ -117,7 +119,9 @@ def test_a_length_measured_once_in_a_bad_moment_is_forgotten_in_time():
 
 
 def test_catching_up_is_learnt_apart_from_drafting():
-    rounds = [a_round(4, draft_s=4.0) for _ in range(9)] + [a_round(4, draft_s=4.0 + 0.1 * 40, lag=40) for _ in range(9)]
+    rounds = [a_round(4, draft_s=4.0) for _ in range(9)] + [
+        a_round(4, draft_s=4.0 + 0.1 * 40, lag=40) for _ in range(9)
+    ]
     costs = taught(rounds)
 
     assert costs.draft_s("d", 4) == pytest.approx(4.0)
@@ -132,7 +136,7 @@ class TestCostTable:
     def test_it_interpolates_between_lengths_and_goes_on_with_the_last_slope(self):
         table = CostTable({1: 10.0, 2: 15.0, 4: 16.0}, context=0.5)
 
-        assert [10.0, 15.0, 15.5, 16.0, 17.0] == [table.verify_s(n, 0) for n in (1, 2, 3, 4, 6)]
+        assert [table.verify_s(n, 0) for n in (1, 2, 3, 4, 6)] == [10.0, 15.0, 15.5, 16.0, 17.0]
         assert table.verify_s(2, 10) == 20.0
 
     def test_one_length_alone_is_flat(self):

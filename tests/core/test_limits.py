@@ -9,7 +9,12 @@ tokens_lists = st.lists(st.integers(0, 5), max_size=40)
 
 
 @settings(deadline=None)
-@given(tokens=tokens_lists, eos=st.frozensets(st.integers(0, 5), max_size=2), longest=st.integers(1, 30), data=st.data())
+@given(
+    tokens=tokens_lists,
+    eos=st.frozensets(st.integers(0, 5), max_size=2),
+    longest=st.integers(1, 30),
+    data=st.data(),
+)
 def test_cutting_block_by_block_ends_where_cutting_token_by_token_ends(tokens, eos, longest, data):
     limits = Limits(longest, eos, (lambda output: output[-2:] == [4, 4],))
     one_by_one, by_blocks = [], []
@@ -33,13 +38,13 @@ def test_the_end_token_is_delivered_and_nothing_after_it():
 
     emitted, ended = Limits(9, frozenset({0})).cut(output, [3, 0, 5])
 
-    assert ([3, 0], "eos") == (emitted, ended)
-    assert [7, 3, 0] == output
+    assert (emitted, ended) == ([3, 0], "eos")
+    assert output == [7, 3, 0]
 
 
 def test_an_end_token_at_the_length_limit_counts_as_eos():
-    assert "eos" == Limits(2, frozenset({0})).cut([3], [0])[1]
+    assert Limits(2, frozenset({0})).cut([3], [0])[1] == "eos"
 
 
 def test_a_stop_criterion_is_asked_before_the_length_limit():
-    assert "stop" == Limits(1, frozenset(), (lambda output: True,)).cut([], [3])[1]
+    assert Limits(1, frozenset(), (lambda output: True,)).cut([], [3])[1] == "stop"

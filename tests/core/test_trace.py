@@ -32,7 +32,9 @@ rounds = st.builds(
     verify_s=seconds,
     total_s=seconds,
     tokens=st.lists(st.integers(0, 9999), max_size=17).map(tuple),
-    signals=st.lists(st.builds(TokenSignals, st.integers(0, 16), top1=st.none() | st.floats(0, 1)), max_size=4).map(tuple),
+    signals=st.lists(
+        st.builds(TokenSignals, st.integers(0, 16), top1=st.none() | st.floats(0, 1)), max_size=4
+    ).map(tuple),
 )
 
 
@@ -59,9 +61,9 @@ def test_a_trace_reads_back_as_it_was_written(tmp_path):
 
     trace = read_trace(tmp_path / "deep" / "run.jsonl")
 
-    assert {"policy": "static"} == trace.run
-    assert [ROUND, ROUND] == trace.requests[0].rounds
-    assert ("length", True) == (trace.requests[0].ended, trace.requests[0].complete)
+    assert trace.run == {"policy": "static"}
+    assert trace.requests[0].rounds == [ROUND, ROUND]
+    assert (trace.requests[0].ended, trace.requests[0].complete) == ("length", True)
 
 
 def test_a_trace_cut_off_at_any_byte_gives_every_round_that_was_whole(tmp_path):
@@ -94,7 +96,7 @@ def test_requests_may_interleave(tmp_path):
         second.round(ROUND)
         first.round(ROUND)
 
-    assert [2, 1] == [len(request.rounds) for request in read_trace(tmp_path / "run.jsonl").requests]
+    assert [len(request.rounds) for request in read_trace(tmp_path / "run.jsonl").requests] == [2, 1]
 
 
 def test_damage_before_the_last_line_is_reported_with_its_line(tmp_path):
