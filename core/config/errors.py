@@ -45,7 +45,25 @@ _OWN = frozenset(
 )
 """Errors whose message says what was found by itself."""
 
-_WANTS_TEXT = frozenset({"string_type", "path_type", "literal_error", "block_type"})
+_WANTED = {
+    "string_type": "should be text",
+    "path_type": "should be a path",
+    "bool_parsing": "should be true or false",
+    "bool_type": "should be true or false",
+    "int_parsing": "should be a whole number",
+    "int_type": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_parsing": "should be a number",
+    "float_type": "should be a number",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
+    **dict.fromkeys(
+        ["model_type", "dict_type", "mapping_type", "model_attributes_type"], "should be a mapping"
+    ),
+}
+"""What is allowed, for errors whose own words are about Python or say more than helps."""
+
+_WANTS_TEXT = frozenset({"string_type", "name_type", "path_type", "literal_error", "block_type"})
 _AMBIGUOUS = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false"})
 
 
@@ -134,21 +152,28 @@ def _child(node: object, part: int | str) -> object:
 def _message(row: ErrorDetails, raw: str | None) -> str:
     kind, message, found = row["type"], row["msg"], row["input"]
     if kind == "missing":
-        return "required, but missing; add it"
-    if kind == "invalid_key":
+        return f"required, but missing; {_remedy(found, row['loc'])}"
+    if kind == "invalid_key" or (kind == "string_type" and row["loc"][-1] == "[key]"):
         return f"found the key {show(found)}; keys are words, so put it in quotes"
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind in _OWN:
         return message
-    if kind in {"model_type", "dict_type", "model_attributes_type", "mapping_type"}:
-        message = "should be a mapping"
-    message = message.replace("Input should be", "should be").replace("Input is", "is")
-    return f"found {show(found, raw)}; {message}{_quotes(kind, found, raw)}"
+    wanted = _WANTED.get(kind, message.replace("Input should be", "should be").replace("Input is", "is"))
+    return f"found {show(found, raw)}; {wanted}{_quotes(kind, found, raw)}"
+
+
+def _remedy(found: object, loc: Path) -> str:
+    """Return how to add a missing key; a bare name must become a mapping first."""
+    if isinstance(found, Mapping) and len(found) == 1 and (key := next(iter(found))) in {"name", "backend"}:
+        return f"write {{{key}: {found[key]}, {loc[-1]}: ...}}"
+    return "add it"
 
 
 def _quotes(kind: str, found: object, raw: str | None) -> str:
     """Return the hint to quote a plain YAML scalar that was meant as text."""
     if kind not in _WANTS_TEXT or raw is None or isinstance(found, str) or found is None:
+        return ""
+    if kind == "block_type" and not isinstance(found, bool):
         return ""
     if isinstance(found, bool):
         return f"; YAML reads {raw} as a boolean, so put it in quotes" if raw.lower() in _AMBIGUOUS else ""

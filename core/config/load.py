@@ -44,6 +44,8 @@ def load_config(
         return RunConfig.model_validate(data, context=context)
     except ValidationError as error:
         raise errors.explain(error, data, _locator(document, changes)) from None
+    except RecursionError:
+        raise ConfigError("the run is nested too deeply, or holds itself") from None
 
 
 def _locator(document: Document | None, overrides: Mapping[str, object]) -> errors.Locate:
@@ -51,13 +53,16 @@ def _locator(document: Document | None, overrides: Mapping[str, object]) -> erro
 
     def locate(path: errors.Path) -> errors.Place:
         words = [str(part) for part in path]
-        for key in sorted(overrides, key=len, reverse=True):
-            parts = key.split(".")
+        keys = {key: key.split(".") for key in sorted(overrides, key=len, reverse=True)}
+        for key, parts in keys.items():
             if words[: len(parts)] == parts:
                 return errors.Place(f"override {assignment(key, overrides[key])}: ")
-        if document is None:
-            return errors.Place()
-        line, raw = document.locate(path)
-        return errors.Place(f"{document.name}: " if line is None else f"{document.name}:{line}: ", line, raw)
+        line, raw = document.locate(path) if document is not None else (None, None)
+        if document is not None and line is not None:
+            return errors.Place(f"{document.name}:{line}: ", line, raw)
+        for key, parts in keys.items():
+            if parts[: len(words)] == words:
+                return errors.Place(f"override {assignment(key, overrides[key])}: ")
+        return errors.Place("" if document is None else f"{document.name}: ")
 
     return locate

@@ -5,7 +5,7 @@ The catalogue travels in pydantic's validation context, so nothing global is con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
@@ -31,9 +31,10 @@ def catalogue_of(info: ValidationInfo) -> Catalogue | None:
 def _policy(value: object, info: ValidationInfo) -> PolicyConfig:
     if isinstance(value, PolicyConfig):
         return value
-    options = _options("policy", "name", value)
+    catalogue = _catalogue("policy", value, info)
+    options = _options("policy", "name", value, catalogue.policies)
     try:
-        entry = _catalogue("policy", value, info).policy(options["name"])
+        entry = catalogue.policy(options["name"])
     except PluginError as error:
         raise _unknown("name", value, str(error)) from None
     return entry.config.model_validate(options, context=info.context)
@@ -42,30 +43,37 @@ def _policy(value: object, info: ValidationInfo) -> PolicyConfig:
 def _backend(value: object, info: ValidationInfo) -> BackendConfig:
     if isinstance(value, BackendConfig):
         return value
-    options = _options("backend", "backend", value)
+    catalogue = _catalogue("backend", value, info)
+    options = _options("backend", "backend", value, catalogue.backends)
     try:
-        entry = _catalogue("backend", value, info).backend(options["backend"])
+        entry = catalogue.backend(options["backend"])
     except PluginError as error:
         raise _unknown("backend", value, str(error)) from None
     return entry.config.model_validate(options, context=info.context)
 
 
-def _options(kind: str, key: str, value: object) -> dict[str, Any]:
+def _options(kind: str, key: str, value: object, installed: Iterable[str]) -> dict[str, Any]:
     """Return the mapping that `value` stands for; its `key` is a string."""
     if isinstance(value, str):
         return {key: value}
+    names = f"installed: {', '.join(installed) or 'none'}"
     if not isinstance(value, Mapping):
-        raise problem("block_type", f"a {kind} is a name, or a mapping with the key {key!r}", value)
+        raise problem(
+            "block_type", f"should be the name of a {kind}, or a mapping with the key {key!r}; {names}", value
+        )
     if key not in value:
         keys = [str(other) for other in value]
         wrong = next((other for other in keys if nearest(other, [key])), None)
-        hint = f"; did you mean {key!r} where it says {wrong!r}?" if wrong else ""
-        found = f"found the keys {', '.join(keys)}" if keys else "found no keys"
+        found = (
+            f"did you mean {key!r} where it says {wrong!r}?"
+            if wrong
+            else f"found {', '.join(keys) or 'no keys'};"
+        )
         raise problem(
-            "block_name", f"the key {key!r}, which chooses the {kind}, is missing{hint}; {found}", value
+            "block_name", f"the key {key!r} is missing, which chooses the {kind}; {found} {names}", value
         )
     if not isinstance(value[key], str):
-        raise problem("string_type", "should be the name of a " + kind, value[key], key)
+        raise problem("name_type", f"should be the name of a {kind}; {names}", value[key], key)
     return dict(value)
 
 

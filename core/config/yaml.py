@@ -59,19 +59,33 @@ def read_yaml(path: Path) -> Document:
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
-        _check(name, root)
-        data = loader.construct_document(root) if root is not None else {}
+        data = _construct(name, loader, root)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_reword(name, error)) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply, or an alias that holds itself") from None
-    except ValueError as error:
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
         raise ConfigError(
-            f"{name}: a value looks like a number or date but is none: {error}; quote it"
+            f"{name}:{line}: found the control character #x{error.character:02x}; remove it"
         ) from None
-    return Document(name, data if data is not None else {}, root)
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deeply; a run needs a few levels") from None
+    return Document(name, data, root)
+
+
+def _construct(name: str, loader: yaml.SafeLoader, root: yaml.Node | None) -> dict[str, Any]:
+    """Return the data of a composed tree that has been checked."""
+    if root is None or root.tag == _NULL:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+        line = root.start_mark.line + 1
+        raise ConfigError(f"{name}:{line}: found {kind}; a run file is a mapping such as `policy: online`")
+    problems: list[str] = []
+    _check(name, root, [], set(), problems)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    data: dict[str, Any] = loader.construct_document(root)
+    return data
 
 
 def _read(path: Path, name: str) -> str:
@@ -87,33 +101,29 @@ def _read(path: Path, name: str) -> str:
         raise ConfigError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
-def _check(name: str, root: yaml.Node | None) -> None:
-    """Refuse a top level that is no mapping, keys given twice, and keys that YAML does not read as text."""
-    if root is None or root.tag == _NULL:
+def _check(name: str, node: yaml.Node, above: list[yaml.Node], seen: set[int], problems: list[str]) -> None:
+    """Collect what is wrong in a tree; an alias may lead to the same node many times, which is checked once."""
+    line = node.start_mark.line + 1
+    if any(node is other for other in above):
+        problems.append(f"{name}:{line}: an alias leads back into what it stands for; write it out")
+    if id(node) in seen:
         return
-    if not isinstance(root, yaml.MappingNode):
-        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
-        line = root.start_mark.line + 1
-        raise ConfigError(f"{name}:{line}: found {kind}; a run file is a mapping such as `policy: online`")
-    problems = [problem for node in _mappings(root) for problem in _bad_keys(name, node)]
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
-def _mappings(root: yaml.Node) -> Iterator[yaml.MappingNode]:
-    """Yield every mapping once, in the order of the file; an alias may lead to the same one many times."""
-    seen: set[int] = set()
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            yield node
-            waiting += [value for _, value in reversed(node.value)]
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += reversed(node.value)
+    seen.add(id(node))
+    if isinstance(node, yaml.ScalarNode):
+        try:
+            yaml.SafeLoader("").construct_object(node)
+        except ValueError as error:
+            problems.append(
+                f"{name}:{line}: {node.value} looks like a number or date but is none: {error}; quote it"
+            )
+        return
+    if isinstance(node, yaml.MappingNode):
+        problems.extend(_bad_keys(name, node))
+        children = [value for _, value in node.value]
+    else:
+        children = node.value
+    for child in children:
+        _check(name, child, [*above, node], seen, problems)
 
 
 def _bad_keys(name: str, node: yaml.MappingNode) -> Iterator[str]:
@@ -154,5 +164,8 @@ def _reword(name: str, error: yaml.MarkedYAMLError) -> str:
         return f"{where}: found a second document after `---`; a run file holds one"
     if isinstance(error, yaml.constructor.ConstructorError) and "tag" in what:
         return f"{where}: {what}; YAML is read safely here, so write plain values without `!` tags"
-    context = f" ({error.context})" if error.context and error.problem else ""
+    if what.startswith("mapping values are not allowed"):
+        return f"{where}: found a second `:` in one value; put the value in quotes"
+    begin = f" that begins on line {error.context_mark.line + 1}" if error.context_mark is not None else ""
+    context = f" ({error.context}{begin})" if error.context and error.problem else ""
     return f"{where}: not YAML: {what}{context}"

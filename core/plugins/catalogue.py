@@ -63,9 +63,17 @@ class Catalogue:
     backend_clashes: Mapping[str, tuple[Entry[BackendConfig], ...]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, extra: Sequence[object] = (), *, environ: Mapping[str, str] | None = None) -> Catalogue:
-        """Load every installed plugin, and `extra` ones given as modules or objects. Never raises for a plugin."""
-        loaded = load_plugins(extra, environ=environ)
+    def load(
+        cls, extra: Sequence[object] = (), *, installed: bool = True, environ: Mapping[str, str] | None = None
+    ) -> Catalogue:
+        """Load plugins; one that is broken never raises here, it is listed.
+
+        Args:
+            extra: Plugins given as modules or objects.
+            installed: Whether to load what is installed, the built-in plugins among them.
+            environ: Stands in for `os.environ`.
+        """
+        loaded = load_plugins(extra, installed=installed, environ=environ)
         broken = list(loaded.broken)
         policies, policy_clashes = _collect(loaded, "register_policies", check_policy_class, broken)
         backends, backend_clashes = _collect(loaded, "register_backends", check_backend_class, broken)

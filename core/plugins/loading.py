@@ -88,8 +88,10 @@ class Loaded:
         return results[0]
 
 
-def load_plugins(extra: Sequence[object] = (), *, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Load the plugins of the entry-point group "paceline", and `extra` ones given as modules or objects.
+def load_plugins(
+    extra: Sequence[object] = (), *, installed: bool = True, environ: Mapping[str, str] | None = None
+) -> Loaded:
+    """Load the plugins of the entry-point group "paceline" if `installed`, and `extra` modules or objects.
 
     A plugin that cannot be imported, or implements a hook that does not exist, is listed in `Loaded.broken`.
     `environ` stands in for `os.environ`.
@@ -103,7 +105,7 @@ def load_plugins(extra: Sequence[object] = (), *, environ: Mapping[str, str] | N
     plugins: list[tuple[Provider, object]] = []
     broken: list[Broken] = []
     disabled: list[Provider] = []
-    for provider, load in _candidates(extra):
+    for provider, load in _candidates(extra, installed=installed):
         if unwanted & {provider.entry_point, provider.distribution}:
             disabled.append(provider)
             continue
@@ -122,9 +124,12 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
-def _candidates(extra: Sequence[object]) -> Iterable[tuple[Provider, Callable[[], object]]]:
+def _candidates(
+    extra: Sequence[object], *, installed: bool
+) -> Iterable[tuple[Provider, Callable[[], object]]]:
     """Yield each provider with a function that imports its plugin; in the order of names, `extra` last."""
-    found = sorted(entry_points(group=hooks.PROJECT), key=lambda point: (_distribution(point), point.name))
+    points = entry_points(group=hooks.PROJECT) if installed else ()
+    found = sorted(points, key=lambda point: (_distribution(point), point.name))
     for point in found:
         version = point.dist.version if point.dist is not None else ""
         yield Provider(point.name, _distribution(point), version), point.load
