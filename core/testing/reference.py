@@ -1,0 +1,125 @@
+"""What a backend should have answered: the same models, asked afresh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Draft, Proposal, Target, Verdict
+    from paceline.core.records import Signal, StopRule, TokenSignals
+
+Logits = Callable[[Any], Sequence[float]]
+"""Reads the logits of the next token from a session, without changing what it knows."""
+
+
+def require(held: bool, message: str) -> None:
+    """Fail with a message unless something held; unlike `assert`, also under `python -O`."""
+    if not held:
+        raise AssertionError(message)
+
+
+@dataclass(slots=True)
+class StopAfter:
+    """A watch that wants some signals and ends drafting after `after` tokens have been kept."""
+
+    signals: frozenset[Signal]
+    after: int
+    stop: StopRule | None = None
+    seen: list[TokenSignals] = field(default_factory=list)
+
+    def keep(self, signals: TokenSignals) -> bool:
+        """Count the tokens."""
+        self.seen.append(signals)
+        return len(self.seen) <= self.after
+
+
+class Reference:
+    """A pair of models, and their answers from freshly opened sessions, remembered within a story."""
+
+    def __init__(self, target: Target, draft: Draft | None, logits: Logits | None, tolerance: float) -> None:
+        self.target = target
+        self.draft = draft
+        self.logits = logits
+        self.tolerance = tolerance
+        self._next: dict[tuple[int, ...], int] = {}
+        self._guess: dict[tuple[tuple[int, ...], int], tuple[int, ...]] = {}
+
+    def forget(self) -> None:
+        """Forget every answer, so that a story does not depend on the stories before it."""
+        self._next.clear()
+        self._guess.clear()
+
+    def fits(self, context: Sequence[int], gamma: int) -> bool:
+        """Tell whether another round stays within what the target can read."""
+        return self.target.max_context is None or len(context) + gamma + 1 <= self.target.max_context
+
+    def continuation(self, context: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """Return the `count` tokens the target alone would write, each from a fresh session."""
+        text = context
+        for _ in range(count):
+            if text not in self._next:
+                session = self.target.open(text)
+                (self._next[text],) = session.verify(None).tokens
+                session.close()
+            text = (*text, self._next[text])
+        return text[len(context) :]
+
+    def judge(self, context: tuple[int, ...], proposal: Proposal | None, verdict: Verdict) -> None:
+        """Compare a verdict with what the target alone would have written."""
+        guess = () if proposal is None else tuple(proposal.tokens)
+        accepted, tokens = verdict.accepted, tuple(verdict.tokens)
+        require(0 <= accepted <= len(guess), f"V1: {accepted} of {len(guess)} proposed tokens accepted")
+        require(len(tokens) == accepted + 1, f"V1: {accepted} accepted, but {len(tokens)} tokens given")
+        wanted = self.continuation(context, len(guess) + 1)
+        agreed = next((i for i, (a, b) in enumerate(zip(guess, wanted, strict=False)) if a != b), len(guess))
+        require(
+            accepted == agreed, f"V1: {accepted} tokens of {guess} accepted, the target alone writes {wanted}"
+        )
+        require(tokens == wanted[: agreed + 1], f"S1: verdict {tokens}, but the target alone writes {wanted}")
+
+    def judge_draft(
+        self, context: tuple[int, ...], gamma: int, proposal: Proposal, watch: StopAfter | None
+    ) -> None:
+        """Compare a proposal with that of a fresh session, and look at its length and signals."""
+        tokens = tuple(proposal.tokens)
+        require(len(proposal) == len(tokens), f"D1: length {len(proposal)}, but {len(tokens)} tokens")
+        require(len(tokens) <= gamma, f"D1: {len(tokens)} tokens proposed where {gamma} were asked for")
+        wrong = [token for token in tokens if not 0 <= token < self.target.vocabulary]
+        require(not wrong, f"D1: {wrong} proposed, the target's vocabulary is {self.target.vocabulary}")
+        wanted = self._fresh_guess(context, gamma)
+        if watch is None:
+            require(not proposal.signals, "D2: signals given that nobody asked for")
+            require(tokens == wanted, f"S1: {tokens} proposed, a fresh session proposes {wanted}")
+            return
+        if watch.signals:
+            wanted = wanted[: watch.after + 1]
+            require(tokens == wanted, f"D2: {tokens} proposed, {wanted} expected: the token that stops stays")
+            require(
+                len(proposal.signals) == len(tokens),
+                f"D2: {len(proposal.signals)} signals, {len(tokens)} tokens",
+            )
+        for index, signals in enumerate(proposal.signals):
+            require(
+                signals.position == index, f"D2: signals of token {index} have position {signals.position}"
+            )
+            for name in watch.signals:
+                require(getattr(signals, name) is not None, f"D2: signal {name} was asked for and is missing")
+
+    def compare(self, context: tuple[int, ...], session: Any, reopen: Callable[[Sequence[int]], Any]) -> None:
+        """Compare a session's logits with those of a fresh one."""
+        assert self.logits is not None
+        fresh = reopen(context)
+        found, wanted = list(self.logits(session)), list(self.logits(fresh))
+        fresh.close()
+        worst = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+        require(worst <= self.tolerance, f"S1: logits differ by {worst} from those of a fresh session")
+
+    def _fresh_guess(self, context: tuple[int, ...], gamma: int) -> tuple[int, ...]:
+        assert self.draft is not None
+        if (context, gamma) not in self._guess:
+            session = self.draft.open(context)
+            self._guess[context, gamma] = tuple(session.draft(gamma, None).tokens)
+            session.close()
+        return self._guess[context, gamma]

@@ -1,0 +1,147 @@
+"""The kit passes what is right and fails what is wrong."""
+
+import pytest
+
+from paceline.backends.lookup import PromptLookupConfig
+from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget, ToyTargetSession
+from paceline.core.proposals import TokenProposal, TokenVerdict
+from paceline.core.testing.backends import check_backend
+
+
+def toy_draft(target):
+    return ToyDraft(target, agreement=0.7)
+
+
+def test_the_toy_pair_passes():
+    check_backend(ToyTarget, toy_draft)
+
+
+def test_prompt_lookup_passes_behind_the_toy_target():
+    check_backend(ToyTarget, PromptLookupConfig().build_draft)
+
+
+def test_a_target_alone_passes():
+    check_backend(ToyTarget)
+
+
+class BrokenTarget(ToyTarget):
+    session = ToyTargetSession
+
+    def open(self, prompt):
+        return self.session(self, list(prompt))
+
+
+class Credulous(ToyTargetSession):
+    def verify(self, proposal):
+        if proposal is None:
+            return ToyTargetSession.verify(self, None)
+        tokens = tuple(proposal.tokens)
+        return TokenVerdict(len(tokens), (*tokens, self.model.next([*self.context, *tokens])))
+
+
+class Forgetful(ToyTargetSession):
+    def advance(self, tokens):
+        self.context.extend(tokens[:1])
+
+
+class Leaky(ToyTargetSession):
+    def verify(self, proposal):
+        verdict = ToyTargetSession.verify(self, proposal)
+        self.context.extend(proposal.tokens if proposal is not None else ())
+        return verdict
+
+
+class ShortVerdict(ToyTargetSession):
+    def verify(self, proposal):
+        verdict = ToyTargetSession.verify(self, proposal)
+        return TokenVerdict(verdict.accepted, verdict.tokens[: max(1, verdict.accepted)])
+
+
+class ClosesOnce(ToyTargetSession):
+    open = True
+
+    def close(self):
+        assert self.open, "closed twice"
+        self.open = False
+
+
+@pytest.mark.parametrize("session", [Credulous, Forgetful, Leaky, ShortVerdict, ClosesOnce])
+def test_a_broken_target_fails(session):
+    target = type("Broken", (BrokenTarget,), {"session": type(session.__name__, (session,), {})})
+    with pytest.raises(AssertionError):
+        check_backend(target, toy_draft, shrink=False)
+
+
+class BrokenDraft(ToyDraft):
+    session = ToyDraftSession
+
+    def open(self, prompt):
+        return self.session(self, list(prompt))
+
+
+class Eager(ToyDraftSession):
+    def draft(self, gamma, watch):
+        return super().draft(gamma + 1, watch)
+
+
+class Deaf(ToyDraftSession):
+    def advance(self, tokens):
+        super().advance(tokens[:1])
+
+
+class Optimist(ToyDraftSession):
+    def advance(self, tokens):
+        super().advance(tokens)
+        self.lag += 2
+
+
+class DropsTheLast(ToyDraftSession):
+    def draft(self, gamma, watch):
+        made = super().draft(gamma, watch)
+        if watch is not None and watch.signals and len(made) > 1:
+            return TokenProposal(made.tokens[:-1], made.signals[:-1])
+        return made
+
+
+class Mute(ToyDraftSession):
+    def draft(self, gamma, watch):
+        return TokenProposal(super().draft(gamma, watch).tokens)
+
+
+class Foreign(ToyDraftSession):
+    def draft(self, gamma, watch):
+        made = super().draft(gamma, watch)
+        return TokenProposal((*made.tokens[:-1], 10**6), made.signals)
+
+
+@pytest.mark.parametrize("session", [Eager, Deaf, Optimist, DropsTheLast, Mute, Foreign])
+def test_a_broken_draft_fails(session):
+    made = type("Broken", (BrokenDraft,), {"session": session})
+    with pytest.raises(AssertionError):
+        check_backend(ToyTarget, lambda target: made(target, agreement=0.7), shrink=False)
+
+
+def test_sessions_that_share_state_fail():
+    shared = []
+
+    class Sharing(ToyTarget):
+        def open(self, prompt):
+            shared[:] = prompt
+            return ToyTargetSession(self, shared)
+
+    with pytest.raises(AssertionError):
+        check_backend(Sharing, toy_draft, shrink=False)
+
+
+def test_logits_that_drift_fail():
+    class Drifting(ToyTargetSession):
+        rounds = 0
+
+        def advance(self, tokens):
+            super().advance(tokens)
+            self.rounds += 1
+
+    target = type("Broken", (BrokenTarget,), {"session": type("Drift", (Drifting,), {})})
+    check_backend(target, logits=lambda session: [0.0])
+    with pytest.raises(AssertionError, match="S1: logits differ"):
+        check_backend(target, logits=lambda session: [1e-6 * session.rounds])
