@@ -1,1 +1,131 @@
-"""Adaptation policies for speculative decoding."""
+"""Adaptation policies for speculative decoding: how far to draft, with which draft, and when not to.
+
+These are the public names. Everything else may change between minor versions. What plugin authors need for their
+tests is in `paceline.testing`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+
+from paceline.core.clock import CostTableClock, RecordedClock, WallClock
+from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
+from paceline.core.config.load import load_config
+from paceline.core.config.resolve import AnyBackend, AnyPolicy
+from paceline.core.config.run import GenerationConfig, RunConfig
+from paceline.core.config.schema import json_schema
+from paceline.core.costs import CostTable, LiveCosts
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.errors import (
+    BackendError,
+    CapabilityError,
+    ConfigError,
+    ContractError,
+    PacelineError,
+    PluginError,
+    TraceError,
+)
+from paceline.core.generation import Generation, Totals
+from paceline.core.limits import StopCriterion
+from paceline.core.load import load
+from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.plugins.hooks import impl as hookimpl
+from paceline.core.proposals import TokenProposal, TokenVerdict, judge
+from paceline.core.protocols import (
+    Clock,
+    Codec,
+    Costs,
+    Draft,
+    DraftSession,
+    Mergeable,
+    Policy,
+    Proposal,
+    Session,
+    Target,
+    TargetSession,
+    Verdict,
+    Watch,
+    Work,
+)
+from paceline.core.records import (
+    SIGNALS,
+    Capabilities,
+    Ended,
+    Plan,
+    Requirements,
+    Round,
+    RoundStart,
+    Signal,
+    StopRule,
+    TokenSignals,
+)
+from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
+
+__all__ = [
+    "SIGNALS",
+    "AnyBackend",
+    "AnyPolicy",
+    "BackendConfig",
+    "BackendError",
+    "Capabilities",
+    "CapabilityError",
+    "Catalogue",
+    "Clock",
+    "Codec",
+    "ConfigError",
+    "ContractError",
+    "CostTable",
+    "CostTableClock",
+    "Costs",
+    "Draft",
+    "DraftSession",
+    "Ended",
+    "Generation",
+    "GenerationConfig",
+    "LiveCosts",
+    "Mergeable",
+    "PacelineError",
+    "Plan",
+    "PluginError",
+    "Policy",
+    "PolicyConfig",
+    "Proposal",
+    "RecordedClock",
+    "Requirements",
+    "Role",
+    "Round",
+    "RoundStart",
+    "RunConfig",
+    "Session",
+    "Signal",
+    "SpeculativeDecoder",
+    "StopCriterion",
+    "StopRule",
+    "Target",
+    "TargetSession",
+    "TokenProposal",
+    "TokenSignals",
+    "TokenVerdict",
+    "Totals",
+    "Trace",
+    "TraceError",
+    "TraceWriter",
+    "TracedRequest",
+    "Verdict",
+    "WallClock",
+    "Watch",
+    "Work",
+    "hookimpl",
+    "json_schema",
+    "judge",
+    "load",
+    "load_config",
+    "read_trace",
+]
+
+
+def __getattr__(name: str) -> str:
+    """Look up `__version__` when it is asked for; importing the package reads no metadata."""
+    if name == "__version__":
+        return _version("paceline")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
