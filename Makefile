@@ -43,8 +43,9 @@ format: $(VENV)/.stamp-dev ## Let ruff rewrite what it can.
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-record: $(VENV)/.stamp-dev ## Write the record of the public names and signatures anew.
+record: $(VENV)/.stamp-dev ## Renew the record of the public names and the tables of options.
 	$(BIN)/python -I tests/test_public_api.py
+	$(BIN)/python -I tests/docs/test_options.py
 
 pair: $(VENV)/.stamp-user ## Train a new embedded pair (hours on a CPU).
 	$(BIN)/python -m paceline.backends.embedded.recipe --out $(RUNS)/pair

@@ -1,0 +1,83 @@
+"""What users and plugin authors write, as mypy must accept it. Nothing here is run."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import paceline
+from paceline import (
+    AnyPolicy,
+    Draft,
+    Generation,
+    Mergeable,
+    Plan,
+    Policy,
+    PolicyConfig,
+    Requirements,
+    Round,
+    RoundStart,
+    Signal,
+    SpeculativeDecoder,
+    StopRule,
+    Target,
+    TokenSignals,
+    hookimpl,
+)
+from paceline.testing import check_policy
+
+
+class Coin:
+    """A policy with plain attributes where the protocol has properties."""
+
+    needs: frozenset[Signal] = frozenset({"top1"})
+    requires = Requirements(any_gamma=True)
+
+    def plan(self, start: RoundStart) -> Plan:
+        name = next(iter(start.lags), None)
+        return Plan(min(4, start.budget), name, stop=StopRule("entropy", above=2.5))
+
+    def keep(self, signals: TokenSignals) -> bool:
+        return signals.value("top1") > 0.5
+
+    def observe(self, done: Round) -> None:
+        del done
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"version": 1}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        del state
+
+
+class CoinConfig(PolicyConfig):
+    name: Literal["coin"] = "coin"
+    other: AnyPolicy
+
+    def build(self, seed: int = 0) -> Policy:
+        return Coin() if seed else self.other.build(seed)
+
+
+@hookimpl
+def register_policies() -> Iterable[type[PolicyConfig]]:
+    return [CoinConfig]
+
+
+def own_loop(target: Target, drafts: Mapping[str, Draft]) -> list[int]:
+    decoder = SpeculativeDecoder(target, drafts, Coin, on_policy_error="fallback")
+    tokens: list[int] = []
+    for done in decoder.rounds("text", max_new_tokens=10):
+        tokens.extend(done.tokens)
+    return tokens
+
+
+def from_a_file(path: Path) -> str:
+    decoder = paceline.load(path, policy="static", trace="today.jsonl")
+    done: Generation = decoder.generate([1, 2, 3], stop=[lambda output: output[-1] == 7])
+    if isinstance(decoder.policy, Mergeable):
+        decoder.policy.absorb(decoder.policy.export())
+    return done.text or "".join(decoder.stream("text"))
+
+
+def checked() -> None:
+    check_policy(CoinConfig(other="static"))  # type: ignore[arg-type]  # a bare name is for run files
+    check_policy(Coin, drafts=("a", "b"))
