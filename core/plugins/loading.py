@@ -144,6 +144,8 @@ def _distribution(point: EntryPoint) -> str:
 
 def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     """Register a plugin, and take it out again if a hook of it is unknown or does not fit its specification."""
+    if manager.has_plugin(name) or manager.is_registered(plugin):
+        raise ValueError(f"plugin {name!r} is already loaded")
     try:
         manager.register(plugin, name)
         manager.check_pending()
