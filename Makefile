@@ -29,7 +29,7 @@ test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
 	@$(BIN)/python -Im pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff: rules and format.
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make format"; exit 1; }
 
 types: $(VENV)/.stamp-dev ## mypy, strict, on the package and on the examples of its public types.
