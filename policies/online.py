@@ -113,12 +113,14 @@ class OnlinePolicy:
     def observe(self, done: Round) -> None:
         """Remember V and whether V < gamma; a round that shows neither success nor refusal is not data.
 
-        A probe that succeeds leaves the count of quiet rounds alone, so that the next round probes again.
+        After a probe that succeeds the next round probes again, where a draft of accuracy Acc_max would pay.
         """
         if done.accepted or done.rejected:
             self._rounds.append((done.accepted, int(done.rejected)))
         if done.rejected:
             self._quiet = 0
+        elif done.accepted:
+            self._quiet = min(self._quiet, self._config.probe_every)
         elif done.plan.gamma == 0:
             self._quiet += 1
 

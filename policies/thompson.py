@@ -163,21 +163,26 @@ class ThompsonPolicy:
     ) -> tuple[int, float]:
         """Return the gamma of least time per token and that time, or gamma 0 when none takes less than `best_s`.
 
-        Hazards are drawn as far as the scan gets. It ends where no larger gamma can win: such a round takes no
-        less time, and yields at most what it would if nothing after this position were refused.
+        Hazards are drawn as far as the scan gets. It ends where no larger gamma can win: each further token would
+        yield at most one more times the survival so far, and cost no less than the last one took to draft.
         """
         costs, context, draw = start.costs, start.context, self._random.betavariate
         posterior = self._hazards(draft).posterior(self._config.prior, self._config.pooling)
         share_s = catch_up_share_s(start, draft)
-        best, survival, tokens, reached = 0, 1.0, 1.0, 0
+        best, survival, tokens, step_s = 0, 1.0, 1.0, 0.0
+        last, last_s = 0, 0.0
         for gamma in gammas:
-            for right, wrong in posterior[reached:gamma]:
+            for right, wrong in posterior[last:gamma]:
                 survival *= draw(right, wrong)
                 tokens += survival
-            reached = gamma
-            round_s = costs.draft_s(draft, gamma) + costs.verify_s(gamma + 1, context)
+            draft_s = costs.draft_s(draft, gamma)
+            if last:  # the first step may hold a price of starting that later ones do not
+                step_s = max((draft_s - last_s) / (gamma - last), 0.0)
+            last, last_s = gamma, draft_s
+            round_s = draft_s + costs.verify_s(gamma + 1, context)
+            more = gammas[-1] - gamma
             if round_s / tokens + share_s < best_s:
                 best, best_s = gamma, round_s / tokens + share_s
-            elif round_s / (tokens + survival * (gammas[-1] - gamma)) + share_s >= best_s:
+            elif (round_s + more * step_s) / (tokens + more * survival) + share_s >= best_s:
                 break
         return best, best_s

@@ -1,0 +1,44 @@
+"""The kits that plugin authors test with, and paceline itself.
+
+Names load on first use: the checks need hypothesis, which an installation that only generates text does without.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paceline.core.testing.backends import check_backend
+    from paceline.core.testing.costs import FixedCosts
+    from paceline.core.testing.playing import play
+    from paceline.core.testing.policies import check_policy
+    from paceline.core.testing.scripted import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
+
+__all__ = [
+    "BREACHES",
+    "ChaoticPolicy",
+    "FixedCosts",
+    "LawlessPolicy",
+    "ScriptedPolicy",
+    "check_backend",
+    "check_policy",
+    "play",
+]
+
+_HOMES = {
+    "BREACHES": "scripted",
+    "ChaoticPolicy": "scripted",
+    "FixedCosts": "costs",
+    "LawlessPolicy": "scripted",
+    "ScriptedPolicy": "scripted",
+    "check_backend": "backends",
+    "check_policy": "policies",
+    "play": "playing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,168 @@
+"""Policies to test engines with: one that follows a script, one of pure chance, and some that break the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from paceline.core.records import Plan, Requirements, StopRule
+
+if TYPE_CHECKING:
+    from paceline.core.records import Round, RoundStart, Signal, TokenSignals
+
+Breach = Literal[
+    "over-budget",
+    "negative-gamma",
+    "nan-gamma",
+    "text-gamma",
+    "unknown-draft",
+    "no-plan",
+    "raise-in-plan",
+    "raise-in-keep",
+    "raise-in-observe",
+]
+BREACHES: tuple[Breach, ...] = get_args(Breach)
+"""Every way in which a `LawlessPolicy` can break the contract."""
+
+
+class _Unlearning:
+    """The part of a policy that these share: nothing is learnt and nothing kept."""
+
+    needs: frozenset[Signal] = frozenset()
+    requires = Requirements()
+
+    def keep(self, signals: TokenSignals) -> bool:
+        """Never stop early."""
+        return True
+
+    def observe(self, done: Round) -> None:
+        """Learn nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return an empty state."""
+        return {"version": 1}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over nothing."""
+        if state.get("version") != 1:
+            raise ValueError(f"version 1 was expected, found {state.get('version')!r}")
+
+
+class ScriptedPolicy(_Unlearning):
+    """Follows a list of plans or gammas, again from its start when it is used up, clipped to the budget.
+
+    `starts` and `rounds` keep everything the policy was shown, for assertions.
+    """
+
+    def __init__(self, plans: Sequence[Plan | int]) -> None:
+        if not plans:
+            raise ValueError("a script needs at least one plan")
+        self._plans = [plan if isinstance(plan, Plan) else Plan(plan) for plan in plans]
+        self.starts: list[RoundStart] = []
+        self.rounds: list[Round] = []
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Return the next plan of the script."""
+        plan = self._plans[len(self.starts) % len(self._plans)]
+        self.starts.append(start)
+        return Plan(min(plan.gamma, start.budget), plan.draft, plan.stop, plan.reason)
+
+    def observe(self, done: Round) -> None:
+        """Write the round down."""
+        self.rounds.append(done)
+
+
+class ChaoticPolicy(_Unlearning):
+    """Plans any gamma within the budget, with any draft, and stops at any moment: lawful, and no help at all.
+
+    Args:
+        seed: Of all its choices.
+        drafts: The drafts it chooses from.
+        signals: The signals the drafts can compute; when there are some, it stops early through `keep` and through
+            random stop rules.
+        max_gamma: The largest gamma it plans.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        drafts: Sequence[str] = ("draft",),
+        *,
+        signals: frozenset[Signal] = frozenset(),
+        max_gamma: int = 8,
+    ) -> None:
+        self._random = Random(seed)
+        self._drafts = list(drafts)
+        self._max_gamma = max_gamma
+        self.needs = signals
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Choose anything that is allowed."""
+        gamma = self._random.randint(0, min(self._max_gamma, start.budget))
+        return Plan(gamma, self._random.choice(self._drafts), self._rule() if gamma else None)
+
+    def keep(self, signals: TokenSignals) -> bool:
+        """Stop after one token in three."""
+        return self._random.random() < 2 / 3
+
+    def _rule(self) -> StopRule | None:
+        if not self.needs or self._random.random() < 0.5:
+            return None
+        signal = self._random.choice(sorted(self.needs))
+        threshold = self._random.random()
+        if self._random.random() < 0.5:
+            return StopRule(signal, below=threshold)
+        return StopRule(signal, above=threshold)
+
+
+class LawlessPolicy(_Unlearning):
+    """Breaks the contract in one chosen way, after some lawful rounds of gamma <= 2.
+
+    Args:
+        breach: What it does wrong, one of `BREACHES`.
+        after: How many lawful rounds come first.
+        needs: Signals it asks for; "raise-in-keep" is only reached when there are some.
+    """
+
+    def __init__(self, breach: Breach, *, after: int = 0, needs: frozenset[Signal] = frozenset()) -> None:
+        if breach not in BREACHES:
+            raise ValueError(f"{breach!r} is no breach; they are: {', '.join(BREACHES)}")
+        self._breach = breach
+        self._lawful = after
+        self._rounds = 0
+        self.needs = needs
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Return a plan that is lawful, or not."""
+        if self._rounds < self._lawful:
+            return Plan(min(2, start.budget))
+        match self._breach:
+            case "raise-in-plan":
+                raise RuntimeError("lawless in plan")
+            case "no-plan":
+                return cast("Plan", None)
+            case "unknown-draft":
+                return Plan(min(1, start.budget), "a draft nobody has")
+            case "over-budget" | "negative-gamma" | "nan-gamma" | "text-gamma":
+                wrong: dict[str, Any] = {
+                    "over-budget": start.budget + 1,
+                    "negative-gamma": -1,
+                    "nan-gamma": float("nan"),
+                    "text-gamma": "4",
+                }
+                return Plan(wrong[self._breach])
+            case _:
+                return Plan(min(2, start.budget))
+
+    def keep(self, signals: TokenSignals) -> bool:
+        """Stop never, or raise."""
+        if self._breach == "raise-in-keep" and self._rounds >= self._lawful:
+            raise RuntimeError("lawless in keep")
+        return True
+
+    def observe(self, done: Round) -> None:
+        """Count rounds, or raise."""
+        self._rounds += 1
+        if self._breach == "raise-in-observe" and self._rounds > self._lawful:
+            raise RuntimeError("lawless in observe")

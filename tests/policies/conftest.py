@@ -1,0 +1,32 @@
+"""Rounds and starts made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from paceline.core.records import Plan, Round, RoundStart
+from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.playing import settle
+
+
+def _start(budget=100, *, costs=None, lags=None, context=50, **more):
+    lags = {"draft": 0} if lags is None else lags
+    return RoundStart(3, 10, context, budget, lags, costs or FixedCosts(1.0, 10.0), **more)
+
+
+def _done(gamma, accepted, *, drafted=None, ended=None, draft="draft"):
+    start = _start(max(gamma, 1), lags={draft: 0})
+    plan = Plan(gamma, draft if gamma else None)
+    return settle(start, plan, drafted=gamma if drafted is None else drafted, accepted=accepted, ended=ended)
+
+
+@pytest.fixture
+def start() -> Callable[..., RoundStart]:
+    return _start
+
+
+@pytest.fixture
+def done() -> Callable[..., Round]:
+    return _done

@@ -1,0 +1,93 @@
+"""Eq 2 against its own mathematics: it is the maximum of the likelihood of censored geometric counts."""
+
+import math
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paceline.core.records import Plan, RoundStart
+from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.playing import settle
+from paceline.policies.online import OnlineConfig
+
+START = RoundStart(0, 0, 9, 100, {"draft": 0}, FixedCosts())
+ROUND = st.integers(1, 12).flatmap(lambda gamma: st.tuples(st.just(gamma), st.integers(0, gamma)))
+BARE = {"prior": None, "max_accuracy": 1 - 1e-9}
+
+
+def estimate(rounds, **options):
+    policy = OnlineConfig(**({"window": 1000} | options)).build()
+    for gamma, accepted, *ended in rounds:
+        plan = Plan(gamma, "draft")
+        policy.observe(
+            settle(START, plan, drafted=gamma, accepted=accepted, ended=ended[0] if ended else None)
+        )
+    return policy.accuracy()
+
+
+@settings(deadline=None)
+@given(st.lists(ROUND, min_size=1, max_size=30))
+def test_the_estimate_maximises_the_censored_likelihood(rounds):
+    def log_likelihood(alpha):
+        return sum(v * math.log(alpha) + (v < gamma) * math.log(1 - alpha) for gamma, v in rounds)
+
+    grid = [i / 2000 for i in range(1, 2000)]
+    best = max(grid, key=log_likelihood)
+    assert estimate(rounds, **BARE) == pytest.approx(best, abs=1 / 2000 + 1e-6)
+
+
+def test_the_estimate_is_consistent_whatever_gamma_was():
+    """The share of drafted tokens that were accepted is not: at alpha .5 and gamma 10 it tends to .1."""
+    random = Random(0)
+    rounds = []
+    for _ in range(20_000):
+        accepted = 0
+        while accepted < 10 and random.random() < 0.5:
+            accepted += 1
+        rounds.append((10, accepted))
+    assert estimate(rounds, window=20_000, **BARE) == pytest.approx(0.5, abs=0.01)
+    assert sum(v for _, v in rounds) / sum(g for g, _ in rounds) == pytest.approx(0.1, abs=0.01)
+
+
+@settings(deadline=None)
+@given(st.lists(ROUND, min_size=1, max_size=30), st.integers(1, 10))
+def test_only_the_last_rounds_of_the_window_count(rounds, window):
+    assert estimate(rounds, window=window) == estimate(rounds[-window:])
+
+
+@settings(deadline=None)
+@given(st.lists(ROUND, min_size=1, max_size=20), st.integers(1, 12))
+def test_a_cut_round_counts_its_accepted_tokens_and_no_refusal(rounds, accepted):
+    cut = estimate([*rounds, (12, accepted, "eos")], **BARE)
+    assert cut == estimate([*rounds, (accepted, accepted)], **BARE)
+    assert cut >= estimate(rounds, **BARE)
+
+
+def test_a_round_without_evidence_is_not_data():
+    policy = OnlineConfig(window=2).build()
+    known = [settle(START, Plan(4, "draft"), drafted=4, accepted=v) for v in (1, 3)]
+    for done in known:
+        policy.observe(done)
+    before = policy.accuracy()
+    for plan, drafted, ended in (
+        (Plan(0), 0, None),
+        (Plan(4, "draft"), 0, None),
+        (Plan(4, "draft"), 4, "eos"),
+    ):
+        policy.observe(settle(START, plan, drafted=drafted, accepted=0, ended=ended))
+    assert policy.accuracy() == before
+
+
+def test_the_cap_bounds_an_estimate_of_one():
+    assert estimate([(4, 4)] * 50, prior=None, max_accuracy=0.9) == 0.9
+
+
+def test_the_prior_is_counted_on_top():
+    assert estimate([(4, 1)], prior=(2.0, 1.0)) == pytest.approx(3 / 5)
+    assert estimate([(4, 1)], prior=None) == pytest.approx(1 / 2)
+
+
+def test_nothing_observed_is_no_estimate():
+    assert OnlineConfig().build().accuracy() is None
