@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from paceline.backends.hf.libraries import missing_libraries
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
 
@@ -40,6 +41,11 @@ class HfConfig(BackendConfig):
     attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")
     trust_remote_code: bool = Field(default=False, description="Run Python code from the model's repository.")
     local_files_only: bool = Field(default=False, description="Never use the network.")
+
+    @classmethod
+    def missing(cls) -> tuple[str, ...]:
+        """Return which libraries are absent or too old."""
+        return missing_libraries()
 
     def build_target(self) -> Target:
         """Load the model and its tokenizer.

@@ -87,7 +87,7 @@ class HfDraftSession:
         chosen: list[torch.Tensor] = []
         seen: list[TokenSignals] = []
         while True:
-            logits = logits[:, : self._vocabulary]
+            logits = logits[:, : self._vocabulary].float()
             chosen.append(logits.argmax(dim=-1, keepdim=True))
             if watch is not None:
                 seen.append(measure(logits[0], len(seen), watch.signals))

@@ -51,9 +51,20 @@ class Engine:
         # Dropout would make the output depend on how it is computed.
         model.eval()
         self.device = model.get_input_embeddings().weight.device
-        self.vocabulary = 1
-        self.vocabulary = self.feed(self.new_cache(), [0]).shape[-1]
+        self.vocabulary = self._count_tokens()
         require_rollback(self)
+
+    def _count_tokens(self) -> int:
+        """Return the number of logits, which is the true vocabulary, padding included."""
+        try:
+            return int(self.feed(self.new_cache(), [0]).shape[-1])
+        except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as problem:
+            if isinstance(problem, torch.OutOfMemoryError):
+                raise
+            raise BackendError(
+                f"hf: {self.name} ({type(self.model).__name__}) cannot read a single token on {self.device} as "
+                f"{self.model.dtype}: {problem}. Try another dtype, device or attention implementation."
+            ) from problem
 
     @property
     def max_context(self) -> int | None:
@@ -87,12 +98,11 @@ class Engine:
             rows: At least 1.
 
         Returns:
-            Logits in float32, shape (rows, vocabulary). float32 also for float64 models: that is where
-            `generate` looks for the largest one, and a tie there must be broken alike.
+            Logits in the model's own precision, shape (rows, vocabulary).
         """
         ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([tokens], device=self.device)
         keep = {"logits_to_keep": rows} if self._keeps_logits else {}
         logits = self.model(
             input_ids=ids, past_key_values=cache, use_cache=True, return_dict=True, **keep
         ).logits
-        return logits[0, -rows:].float()  # type: ignore[no-any-return]
+        return logits[0, -rows:]  # type: ignore[no-any-return]

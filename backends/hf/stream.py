@@ -57,7 +57,7 @@ class Stream:
         """Feed the rest of the context and a guess; return the logits that judge the guess and follow it.
 
         Returns:
-            Shape (len(guess) + 1, vocabulary), float32. Row i is about the token after i tokens of the guess.
+            Shape (len(guess) + 1, vocabulary). Row i is about the token after i tokens of the guess.
         """
         self.undo()
         self.catch_up(CHUNK)

@@ -12,7 +12,7 @@ from paceline.core.proposals import judge
 from paceline.core.records import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
     from transformers import PreTrainedModel
@@ -65,6 +65,18 @@ class HfTarget:
             session.close()
         return abs(float(logits[one] - logits[other]))
 
+    def reference_modes(self, draft: object = None) -> dict[str, Callable[[list[int], int], list[int]]]:
+        """Return transformers' own ways to decode, by name, for comparisons; see `paceline.backends.hf.reference`.
+
+        Args:
+            draft: A draft of this backend for assisted generation; any other is left out.
+        """
+        from paceline.backends.hf.draft import HfDraft  # noqa: PLC0415 - the roles do not need one another otherwise
+        from paceline.backends.hf.reference import reference_modes  # noqa: PLC0415
+
+        assistant = draft.engine.model if isinstance(draft, HfDraft) else None
+        return reference_modes(self.engine.model, assistant, self.eos)
+
     def open(self, prompt: Sequence[int]) -> HfTargetSession:
         """Start a request by reading all of the prompt but its last token.
 
@@ -97,7 +109,8 @@ class HfTargetSession:
         # What is no token cannot be fed; it is never the target's choice either, so another in its place will do.
         limit = self.stream.engine.vocabulary
         logits = self.stream.attempt([token if 0 <= token < limit else 0 for token in guess])
-        return judge(guess, logits.argmax(dim=-1).tolist())
+        # In float32 like `generate`, also for float64 models, so that ties are broken alike.
+        return judge(guess, logits.float().argmax(dim=-1).tolist())
 
     def logits(self) -> torch.Tensor:
         """Return the logits of the next token, shape (vocabulary,); for tests and tools."""

@@ -1,0 +1,60 @@
+"""The shipped pair is found in the package and loads like any other model."""
+
+import shutil
+
+import pytest
+import torch
+
+from paceline.backends.embedded import config as embedded
+from paceline.backends.embedded.config import EmbeddedConfig
+from paceline.backends.hf.testing import tiny_model
+from paceline.core.errors import BackendError
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Stand-ins for the three models, in the folders that the block expects."""
+    monkeypatch.setattr(embedded, "WEIGHTS", tmp_path)
+    for seed, name in enumerate(embedded.FOLDERS.values()):
+        tiny_model("llama", seed=seed, dtype=torch.bfloat16, num_hidden_layers=1).save_pretrained(
+            tmp_path / name
+        )
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def without_tokenizer(monkeypatch):
+    monkeypatch.setattr("paceline.backends.hf.loading.load_tokenizer", lambda config: None)
+
+
+def test_the_block_needs_no_options(weights):
+    block = EmbeddedConfig()
+    target = block.build_target()
+    draft = block.build_draft(target)
+    assert target.engine.name.endswith("target")
+    assert draft.engine.name.endswith("draft-small")
+    assert target.engine.model.dtype == torch.float32
+    assert len(target.open([1, 2]).verify(draft.open([1, 2]).draft(3, None)).tokens) >= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "folder"), [("target", "target"), ("small", "draft-small"), ("medium", "draft-medium")]
+)
+def test_any_size_can_be_asked_for(weights, size, folder):
+    assert EmbeddedConfig(size=size).build_target().engine.name.endswith(folder)
+
+
+def test_the_tokenizer_lies_beside_the_target_only(weights):
+    block = EmbeddedConfig(size="medium").source("small")
+    assert block.tokenizer == str(weights / "target")
+    assert block.model == str(weights / "draft-medium")
+    assert block.local_files_only
+
+
+def test_missing_weights_say_how_to_get_them(weights):
+    shutil.rmtree(weights / "draft-small")
+    target = EmbeddedConfig().build_target()
+    with pytest.raises(BackendError, match=r"draft-small; reinstall paceline"):
+        EmbeddedConfig().build_draft(target)
