@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from pydantic import Field
 
 from paceline.backends.hf.config import HfConfig
+from paceline.backends.hf.libraries import missing_libraries
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
 
@@ -37,6 +38,17 @@ class EmbeddedConfig(BackendConfig):
         default="float32", description="Number format to compute in; the weights are stored in bfloat16."
     )
     device: str = Field(default="cpu", description="A torch device; auto is cuda if there.")
+
+    @classmethod
+    def missing(cls) -> tuple[str, ...]:
+        """Return which libraries or weights are absent."""
+        absent = [
+            folder for folder in FOLDERS.values() if not (WEIGHTS / folder / "model.safetensors").exists()
+        ]
+        weights = (
+            (f"the weights of {', '.join(absent)} are not installed; reinstall paceline",) if absent else ()
+        )
+        return (*missing_libraries(), *weights)
 
     def build_target(self) -> Target:
         """Load the target and the tokenizer of the family.

@@ -54,6 +54,11 @@ class BackendConfig(Strict):
 
     backend: str
 
+    @classmethod
+    def missing(cls) -> tuple[str, ...]:
+        """Return what this backend lacks on this machine, each a sentence with its remedy; loads nothing."""
+        return ()
+
     def build_target(self) -> Target:
         """Load and return the target."""
         raise TypeError(f"{type(self).__name__} does not override build_target()")

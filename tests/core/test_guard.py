@@ -194,5 +194,5 @@ def test_a_target_that_miscounts_is_named(verdict):
 
             return Session()
 
-    with pytest.raises(ContractError, match="target .*Session.*of 3 tokens proposed"):
+    with pytest.raises(ContractError, match=r"target .*Session.*of 3 tokens proposed"):
         run(ScriptedPolicy([3]), target=Miscounting(seed=3))

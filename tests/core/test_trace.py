@@ -126,7 +126,7 @@ def test_a_file_that_is_no_trace_of_this_version_is_refused(tmp_path, text, mess
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
-    with pytest.raises(TraceError, match="none.jsonl: No such file"):
+    with pytest.raises(TraceError, match=r"none\.jsonl: No such file"):
         read_trace(tmp_path / "none.jsonl")
 
 

@@ -1,0 +1,81 @@
+"""The command's root: its options, its commands, and how errors become messages and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage (a wrong configuration is wrong usage), 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paceline.core.errors import ConfigError, PacelineError
+from paceline.lab.cli.bench import bench
+from paceline.lab.cli.doctor import doctor
+from paceline.lab.cli.generate import generate
+from paceline.lab.cli.interrupts import Terminated, terminations
+from paceline.lab.cli.log import configure
+from paceline.lab.cli.plugins import plugins
+from paceline.lab.cli.schema import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEBUG = "PACELINE_DEBUG"
+"""Environment variable: "1" shows the traceback of an error instead of its message."""
+
+app = typer.Typer(
+    name="paceline",
+    help="Speculative decoding under an adaptive policy: the same text, sooner.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (generate, bench, plugins, schema, doctor):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"paceline {metadata.version('paceline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more, to stderr.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Speculative decoding under an adaptive policy: the same text, sooner."""
+    configure(verbose=verbose)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; nothing but a bug gets out as an exception."""
+    try:
+        with terminations():
+            app(args=list(arguments), prog_name="paceline")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except PacelineError as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        sys.stderr.write(f"paceline: {error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    except Terminated:
+        return 143
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,112 @@
+"""`paceline bench`: policies side by side on the same prompts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paceline.lab.cli.options import ConfigOption, JsonOption, MaxOption, SeedOption, SetOption, read_config
+from paceline.lab.cli.schema import write
+from paceline.lab.prompts import EMBEDDED, Text, embedded, read
+from paceline.lab.prompts import choose as choose_prompts
+
+if TYPE_CHECKING:
+    from paceline.core.decoder import SpeculativeDecoder
+    from paceline.lab.bench.records import Prompt
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def bench(
+    *,
+    config: ConfigOption = None,
+    policies: Annotated[
+        str | None,
+        typer.Option("--policies", "-p", metavar="a,b,...", help="What to run beside plain decoding."),
+    ] = None,
+    changes: SetOption = None,
+    prompts: Annotated[
+        str, typer.Option("--prompts", metavar="FILE.jsonl", help="A file of prompts, or `embedded`.")
+    ] = EMBEDDED,
+    kinds: Annotated[
+        str | None, typer.Option("--kinds", metavar="a,b,...", help="Only prompts of these kinds.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many prompts.")] = None,
+    max_new_tokens: MaxOption = None,
+    repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Passes over the prompts.")] = 2,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the JSON document here.")] = None,
+) -> None:
+    """Run several policies in turns on the same prompts and compare them with plain decoding.
+
+    A policy is a name, `static-4`, or `name:key=value`; `config` is the run's own, `lookup` drafts by prompt lookup.
+    """
+    run = read_config(config, changes, generation__max_new_tokens=max_new_tokens, generation__seed=seed)
+    texts = choose_prompts(
+        embedded() if prompts == EMBEDDED else read(Path(prompts)), kinds=_listed(kinds), limit=limit
+    )
+    # The loop and the tables are loaded only now, so that a wrong option is told at once.
+    from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
+    from paceline.lab.bench.choices import choose  # noqa: PLC0415
+    from paceline.lab.bench.document import document  # noqa: PLC0415
+    from paceline.lab.bench.measure import Measurement  # noqa: PLC0415
+    from paceline.lab.bench.summary import summarise  # noqa: PLC0415
+    from paceline.lab.cli.progress import measured, show  # noqa: PLC0415
+    from paceline.lab.parts import load_parts  # noqa: PLC0415
+
+    parts = load_parts(run)
+    choice = choose(parts, Catalogue.load(), _listed(policies))
+    decoder = parts.decoder()
+    settings: dict[str, Any] = {
+        "prompts": prompts,
+        "max_new_tokens": run.generation.max_new_tokens,
+        "repeats": repeats,
+        "seed": run.generation.seed,
+    }
+    measurement = Measurement(
+        choice.modes,
+        [_encoded(decoder, text) for text in texts],
+        run.generation.max_new_tokens,
+        repeats,
+        run.generation.seed,
+    )
+    runs, stopped = measured(measurement)
+    result = summarise(
+        [one for one in runs if one.mode not in measurement.failed],
+        list(choice.modes),
+        static=choice.static,
+        reference=choice.reference,
+        seed=run.generation.seed,
+    )
+    found = document(
+        result,
+        runs,
+        config=run,
+        choice=choice,
+        prompts=measurement.prompts,
+        settings=settings,
+        failed=measurement.failed,
+        interrupted=stopped,
+    )
+    text = json.dumps(found, indent=2) + "\n"
+    if out is not None:
+        write(out, text)
+    if as_json:
+        sys.stdout.write(text)
+    else:
+        show(result, measurement, stopped=stopped)
+    raise typer.Exit(int(stopped or bool(measurement.failed) or bool(result.different)))
+
+
+def _encoded(decoder: SpeculativeDecoder, text: Text) -> Prompt:
+    from paceline.lab.bench.records import Prompt  # noqa: PLC0415
+
+    prompt = text.text if text.tokens is None else text.tokens
+    return Prompt(text.name, text.kind, tuple(decoder.encode(prompt)))

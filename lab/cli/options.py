@@ -1,0 +1,57 @@
+"""Options that several commands share, and what they make of a run's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paceline.core.config.load import load_config
+from paceline.core.config.overrides import parse_override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from paceline.core.config.run import RunConfig
+    from paceline.core.plugins.catalogue import Catalogue
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="run.yaml", help="A run file; what it leaves out has defaults."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="key=value", help="Change the run: policy.max_gamma=8. May be repeated."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Short for --set generation.seed=...")]
+MaxOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-new-tokens", "-n", min=1, help="The most tokens to write; the run file's by default."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def read_config(
+    path: Path | None,
+    changes: Iterable[str] | None = None,
+    *,
+    catalogue: Catalogue | None = None,
+    **named: Any,
+) -> RunConfig:
+    """Read a run file, with what the command line changes: `--set` first, then options of their own.
+
+    Args:
+        path: The run file, or None for the defaults.
+        changes: `key=value` as given to `--set`.
+        catalogue: The installed plugins, when they are known already.
+        named: Values for dotted keys, with `__` for the dot; None leaves the key alone.
+
+    Raises:
+        ConfigError: The file, a key or a value is wrong.
+    """
+    overrides = dict(parse_override(change) for change in changes or ())
+    overrides |= {key.replace("__", "."): value for key, value in named.items() if value is not None}
+    return load_config(path, catalogue=catalogue, overrides=overrides)

@@ -1,0 +1,71 @@
+"""The models of a configured run, loaded once and shared by every decoder that is made from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from paceline.core.decoder import SpeculativeDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from paceline.core.config.blocks import PolicyConfig
+    from paceline.core.config.run import RunConfig
+    from paceline.core.costs import LiveCosts
+    from paceline.core.protocols import Draft, Policy, Target
+    from paceline.core.trace import TraceWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A target and its drafts, ready to open requests."""
+
+    config: RunConfig
+    target: Target
+    drafts: Mapping[str, Draft]
+
+    def decoder(self, *, trace: TraceWriter | None = None) -> SpeculativeDecoder:
+        """Return a decoder for the configured policy, drafts and scope."""
+        fresh = partial(self.config.policy.build, self.config.generation.seed)
+        return self._decoder(fresh() if self.config.scope == "session" else fresh, self.drafts, trace=trace)
+
+    def beside(self, decoder: SpeculativeDecoder) -> SpeculativeDecoder:
+        """Return a decoder that goes on where `decoder` is, with what it learnt, and leaves no trace."""
+        fresh = partial(self.config.policy.build, self.config.generation.seed)
+        policy = decoder.policy if self.config.scope == "session" else fresh
+        return self._decoder(policy, self.drafts, costs=decoder.costs)
+
+    def under(self, policy: PolicyConfig, drafts: Mapping[str, Draft] | None = None) -> SpeculativeDecoder:
+        """Return a decoder for another policy, which keeps learning from prompt to prompt."""
+        return self._decoder(
+            policy.build(self.config.generation.seed), self.drafts if drafts is None else drafts
+        )
+
+    def _decoder(
+        self,
+        policy: Policy | Callable[[], Policy],
+        drafts: Mapping[str, Draft],
+        *,
+        costs: LiveCosts | None = None,
+        trace: TraceWriter | None = None,
+    ) -> SpeculativeDecoder:
+        return SpeculativeDecoder(
+            self.target,
+            drafts,
+            policy,
+            costs=costs,
+            trace=trace,
+            on_policy_error=self.config.on_policy_error,
+        )
+
+
+def load_parts(config: RunConfig) -> Parts:
+    """Load the models of a run.
+
+    Raises:
+        BackendError: A backend cannot load its model, or a draft does not fit the target.
+    """
+    target = config.target.build_target()
+    return Parts(config, target, {name: draft.build_draft(target) for name, draft in config.drafts.items()})
