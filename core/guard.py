@@ -156,7 +156,8 @@ class PolicyGuard:
         if allowed is not None and gamma not in allowed and gamma > 0:
             raise self._breach(f"this engine runs gamma {', '.join(map(str, allowed))}, found {gamma}")
         if gamma == 0:
-            if not start.capabilities.zero_gamma and start.budget > 0:
+            able = (1,) if allowed is None else allowed
+            if not start.capabilities.zero_gamma and any(0 < g <= start.budget for g in able):
                 raise self._breach("this engine cannot plan gamma 0")
             return plan if plan.draft is None else replace(plan, draft=None)
         name = plan.draft if plan.draft is not None else next(iter(self._drafts), None)

@@ -20,7 +20,7 @@ def play(
     *,
     costs: Costs | None = None,
     prompt: int = 8,
-    engine: Capabilities = ENGINE,
+    engine: Capabilities | None = None,
 ) -> list[Round]:
     """Let a policy decode one greedy text, and return its rounds.
 
@@ -36,7 +36,13 @@ def play(
     position = 0
     while position < wanted:
         start = RoundStart(
-            len(rounds), position, prompt + position, wanted - position - 1, dict(lags), costs, engine
+            len(rounds),
+            position,
+            prompt + position,
+            wanted - position - 1,
+            dict(lags),
+            costs,
+            engine or ENGINE,
         )
         plan = named(policy.plan(start), start)
         agreed = drafts[plan.draft][position : position + plan.gamma] if plan.draft is not None else ()

@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.errors import ConfigError
+from paceline.core.guard import PolicyGuard
 from paceline.core.records import Capabilities, RoundStart
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing import FixedCosts, ScriptedPolicy
 from paceline.policies.candidates import at_most, candidates, chosen_draft, drafting
 
 
@@ -54,3 +55,21 @@ def test_at_most_rounds_down_and_never_below_the_smallest():
     assert [at_most((2, 4, 8), wanted) for wanted in (1, 2, 3, 7, 8, 99)] == [2, 2, 2, 4, 8, 8]
     assert list(drafting(range(5))) == [1, 2, 3, 4]
     assert list(drafting((3, 5))) == [3, 5]
+
+
+class NamedDraft:
+    signals = frozenset()
+
+
+@settings(deadline=None)
+@given(
+    budget=st.integers(0, 12),
+    gammas=st.none() | st.sets(st.integers(1, 9), min_size=1).map(lambda s: tuple(sorted(s))),
+    zero=st.booleans(),
+)
+def test_the_loop_admits_every_candidate(budget, gammas, zero):
+    """Where none of an engine's gammas fits the budget, the loop must accept 0 although the engine always drafts."""
+    begin = start(budget, Capabilities(gammas=gammas, zero_gamma=zero))
+    for gamma in candidates(begin, 8):
+        guard = PolicyGuard(ScriptedPolicy([gamma]), {"draft": NamedDraft()}, fallback=False)
+        assert guard.plan(begin).gamma == gamma
