@@ -13,9 +13,15 @@ from .pipeline import Options, Run, parameters
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m paceline.backends.embedded.recipe", description=__doc__)
-    made.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints, logs and the pair")
-    made.add_argument("--minutes", type=float, default=240.0, help="time for the target (and drafts beside it)")
-    made.add_argument("--distil-minutes", type=float, default=60.0, help="time for the drafts alone, afterwards")
+    made.add_argument(
+        "--out", type=Path, required=True, help="folder of the run: checkpoints, logs and the pair"
+    )
+    made.add_argument(
+        "--minutes", type=float, default=240.0, help="time for the target (and drafts beside it)"
+    )
+    made.add_argument(
+        "--distil-minutes", type=float, default=60.0, help="time for the drafts alone, afterwards"
+    )
     made.add_argument("--start", type=Path, help="a first target with its tokenizer to go on from")
     made.add_argument("--docs", type=Path, help="folder of the .rst.txt sources of Python's documentation")
     made.add_argument("--export", type=Path, help="where to write the pair (default: OUT/pair)")

@@ -14,6 +14,7 @@ import re
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,11 @@ class Document:
             # The licences of Python itself, which are those of lib/LICENSE too.
             return False
         one_in = 3 if self.kind == "licence" else HELD_OUT_ONE_IN
-        return _hash(self.name) % one_in == 0
+        return name_hash(self.name) % one_in == 0
 
 
-def _hash(name: str) -> int:
+def name_hash(name: str) -> int:
+    """Return a number that depends on the name alone, the same everywhere."""
     return int(hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(), 16)
 
 
@@ -101,7 +103,7 @@ def sections(name: str, text: str) -> list[Document]:
     """Cut a licence collection at its underlined headings, one document a part."""
     starts = [match.start() for match in re.finditer(r"(?m)^\S.*\n([-=~*])\1{3,}$", text)]
     bounds = [0, *[start for start in starts if start], len(text)]
-    parts = [text[a:b].strip() for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [text[a:b].strip() for a, b in pairwise(bounds)]
     return [Document(f"{name}#{i}", "licence", part) for i, part in enumerate(parts) if len(part) > 300]
 
 
@@ -124,19 +126,24 @@ def _docs(docs: Path) -> Iterator[Document]:
 def _capped(documents: Iterable[Document]) -> Iterator[Document]:
     """Yield documents in the order of their hash until the cap of their kind is reached."""
     used = dict.fromkeys(KINDS, 0)
-    for document in sorted(documents, key=lambda d: _hash("order " + d.name)):
+    for document in sorted(documents, key=lambda d: name_hash("order " + d.name)):
         used[document.kind] += len(document.text)
         if used[document.kind] <= CAPS.get(document.kind, 1 << 60):
             yield document
 
 
-def find_documents(docs: Path | None = None, stdlib: Path | None = None) -> list[Document]:
-    """Return the whole corpus, sorted by name: `docs` is the folder of the .rst.txt files."""
+def find_documents(
+    docs: Path | None = None, stdlib: Path | None = None, capped: bool = True
+) -> list[Document]:
+    """Return the corpus, sorted by name: `docs` is the folder of the .rst.txt files.
+
+    With `capped` false it is everything there is, more than is trained on.
+    """
     stdlib = stdlib or Path(sysconfig.get_paths()["stdlib"])
     found = [*_python_files(stdlib), *_topics(stdlib), *_licences(stdlib, docs)]
     if docs is not None:
         found += _docs(docs)
-    return sorted(_capped(found), key=lambda d: d.name)
+    return sorted(_capped(found) if capped else found, key=lambda d: d.name)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, documents: Iterable[Document]) -> NDArray[np.uint16]:

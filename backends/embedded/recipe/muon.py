@@ -30,7 +30,8 @@ def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
         gram = x @ x.mT
         square = gram @ gram
         if step == 0:
-            bound = square.norm() ** 0.25 + 1e-12
+            # The floor is below any bound of a matrix of norm one, and keeps a zero matrix zero.
+            bound = (square.norm() ** 0.25).clamp(min=1e-3)
             x, gram, square = x / bound, gram / bound**2, square / bound**4
         x = torch.addmm(x, b * gram + c * square, x, beta=a)
     return x.mT if tall else x
@@ -39,7 +40,9 @@ def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum for matrices of two dimensions."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, steps: int = 3) -> None:
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, steps: int = 3
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "steps": steps})
 
     @torch.no_grad()
@@ -63,7 +66,7 @@ class Pair:
     """Muon for the matrices of the layers and AdamW for the rest, as one optimiser."""
 
     def __init__(self, model: nn.Module, matrix_lr: float, other_lr: float) -> None:
-        self.names = {p: name for name, p in model.named_parameters()}
+        self.names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
         self.rates = (matrix_lr, other_lr)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from . import corpus, models, store
+from .distil import Mixture, Sampling, train_drafts
 from .muon import Pair
 from .store import State
 from .tokenizer import load_tokenizer, train_tokenizer
@@ -17,6 +18,7 @@ from .train import Plan, text_source, train_target
 
 SEED_PLAN = Plan(minutes=0, length=256, matrix_lr=0.02, other_lr=3e-3, constant=1.0 - 1e-9)
 TARGET_PLAN = Plan(minutes=0)
+DISTIL_PLAN = Plan(minutes=0, warm_up=20, constant=0.3, draft_matrix_lr=0.02, draft_other_lr=4e-3)
 SEED_SHARE = 0.15
 
 
@@ -36,6 +38,8 @@ class Options:
     drafts: tuple[tuple[str, models.Shape], ...] = tuple(models.DRAFTS.items())
     seed_plan: Plan = SEED_PLAN
     target_plan: Plan = TARGET_PLAN
+    distil_plan: Plan = DISTIL_PLAN
+    sampling: Sampling = field(default_factory=Sampling)
 
     @property
     def pair_folder(self) -> Path:
@@ -62,7 +66,9 @@ class Run:
         if self.options.start is not None:
             return load_tokenizer(self.options.start)
         if not own.exists():
-            train_tokenizer((d.text for d in self.training), self.options.target.vocabulary).save_pretrained(own)
+            train_tokenizer((d.text for d in self.training), self.options.target.vocabulary).save_pretrained(
+                own
+            )
         return load_tokenizer(own)
 
     def save(self) -> None:
@@ -80,11 +86,14 @@ class Run:
             for name, tensors in memory.items():
                 self.optimisers[name].load(tensors)
         elif self.options.start is not None:
-            model = LlamaForCausalLM.from_pretrained(self.options.start, dtype=torch.float32)
+            with store.quiet():
+                model = LlamaForCausalLM.from_pretrained(self.options.start, dtype=torch.float32)
             self._enter_target_stage(model)
         else:
             shape = self.options.target
-            self.models = {"target": models.create(replace(shape, layers=min(2, shape.layers)), self.options.seed)}
+            self.models = {
+                "target": models.create(replace(shape, layers=min(2, shape.layers)), self.options.seed)
+            }
             self._new_optimisers()
 
     def _enter_target_stage(self, model: LlamaForCausalLM) -> None:
@@ -102,8 +111,13 @@ class Run:
         self._new_optimisers()
 
     def _new_optimisers(self) -> None:
-        plan = self.options.seed_plan if self.state.stage == "seed" else self.options.target_plan
+        options = self.options
+        plans = {"seed": options.seed_plan, "target": options.target_plan}
+        plan = plans.get(self.state.stage, options.distil_plan)
+        self.optimisers = {}
         for name, model in self.models.items():
+            if name == "target" and plan is options.distil_plan:
+                continue
             rates = (plan.matrix_lr, plan.other_lr)
             if name != "target":
                 rates = (plan.draft_matrix_lr, plan.draft_other_lr)
@@ -119,6 +133,23 @@ class Run:
         if self.state.stage == "target":
             self._stage(replace(self.options.target_plan, minutes=self.options.minutes * (1 - share)))
             self.save()
+            self._enter_distil_stage()
+        if self.state.stage == "distil":
+            self._distil()
+            self.save()
+
+    def _enter_distil_stage(self) -> None:
+        """Fix the target as it is shipped, rounded to bfloat16, and begin the stage of the drafts."""
+        target = self.models["target"]
+        target.to(torch.bfloat16).float()
+        self.state = State(stage="distil", tokens=self.state.tokens, curve=self.state.curve)
+        self._new_optimisers()
+
+    def _distil(self) -> None:
+        options = self.options
+        plan = replace(options.distil_plan, minutes=options.distil_minutes)
+        mixture = Mixture(self.models["target"], self.tokens, options.sampling, plan, options.seed)
+        train_drafts(self.state, self.models, self.optimisers, mixture, plan, self.save)
 
     def _stage(self, plan: Plan) -> None:
         source = text_source(self.tokens, plan, self.options.seed)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from .muon import Pair
 
@@ -26,6 +27,18 @@ class State:
     seconds: float = 0.0
     tokens: int = 0
     curve: list[dict[str, float | str]] = field(default_factory=list)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the progress bars of transformers off the terminal, and put its setting back afterwards."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def save(
@@ -44,7 +57,7 @@ def save(
         save_file(optimiser.state(), folder / f"{key}.optimiser.safetensors")
     pointer = out / "state.json.new"
     pointer.write_text(json.dumps({"checkpoint": name, **asdict(state)}, indent=1) + "\n")
-    os.replace(pointer, out / "state.json")
+    pointer.replace(out / "state.json")
     for old in (out / "checkpoints").iterdir():
         if old.name != name:
             shutil.rmtree(old)
@@ -68,9 +81,7 @@ def load(out: Path) -> tuple[State, dict[str, LlamaForCausalLM], dict[str, dict[
     return State(**data), models, memory
 
 
-def export(
-    folder: Path, models: Mapping[str, LlamaForCausalLM], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def export(folder: Path, models: Mapping[str, LlamaForCausalLM], tokenizer: PreTrainedTokenizerBase) -> None:
     """Write the pair as it is shipped: bfloat16, one folder a model, the tokenizer with the target only."""
     new = folder.with_name(folder.name + ".new")
     old = folder.with_name(folder.name + ".old")
@@ -81,7 +92,8 @@ def export(
         copy.load_state_dict(model.state_dict())
         copy.tie_weights()
         copy.config.dtype = torch.bfloat16
-        copy.save_pretrained(new / name)
+        with quiet():
+            copy.save_pretrained(new / name)
     tokenizer.save_pretrained(new / "target")
     if folder.exists():
         folder.rename(old)

@@ -41,12 +41,14 @@ class Plan:
 
     def progress(self, state: State) -> float:
         """Return the spent share of the budget: time, or steps where they run out first."""
-        return max(state.seconds / max(self.minutes * 60, 1e-9), state.step / self.steps)
+        if self.minutes <= 0:
+            return 1.0
+        return max(state.seconds / (self.minutes * 60), state.step / self.steps)
 
-    def factor(self, state: State, since: int = 0) -> float:
+    def factor(self, state: State) -> float:
         """Return the factor on the rates: warm-up, constant, then linear down to the floor."""
         left = (1 - self.progress(state)) / (1 - self.constant)
-        warm = (state.step - since + 1) / self.warm_up
+        warm = (state.step + 1) / self.warm_up
         return min(1.0, warm, max(self.floor, self.floor + (1 - self.floor) * left))
 
 
@@ -104,7 +106,9 @@ class Log:
             return
         s = self.state
         means: dict[str, float | str] = {name: round(float(np.mean(v)), 4) for name, v in self.sums.items()}
-        s.curve.append({"stage": s.stage, "step": s.step, "seconds": round(s.seconds), "tokens": s.tokens, **means})
+        s.curve.append(
+            {"stage": s.stage, "step": s.step, "seconds": round(s.seconds), "tokens": s.tokens, **means}
+        )
         print(time.strftime("%H:%M:%S"), s.curve[-1], flush=True)
         self.sums.clear()
 
@@ -120,9 +124,9 @@ def train_target(
     """Run one stage of training until its budget is spent; every model but the target is a draft."""
     target = models["target"]
     drafts = {name: model for name, model in models.items() if name != "target"}
-    log, since, last_save = Log(state, 20), state.step, state.seconds
+    log, last_save = Log(state, 10), state.seconds
     while plan.progress(state) < 1:
-        began, factor = time.monotonic(), plan.factor(state, since)
+        began, factor = time.monotonic(), plan.factor(state)
         ids = source(state.step)
         logits = target(input_ids=ids, use_cache=False).logits
         loss = cross_entropy(logits, ids)
@@ -130,7 +134,9 @@ def train_target(
         optimisers["target"].step(factor)
         losses = {"target": loss.item()}
         if not np.isfinite(losses["target"]):
-            raise FloatingPointError("the loss is no longer a number; go on from the checkpoint with lower rates")
+            raise FloatingPointError(
+                "the loss is no longer a number; go on from the checkpoint with lower rates"
+            )
         if drafts and state.step % plan.draft_every == 0:
             losses |= teach(drafts, optimisers, ids, logits.detach(), factor)
         state.step += 1
