@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ class Adversary:
 
     script: list
     wants_signals: bool = False
-    requires: Requirements = Requirements()
+    requires: ClassVar[Requirements] = Requirements()
     turn: int = 0
     kept: int = field(default=0)
 
@@ -79,7 +80,9 @@ class Adversary:
 turns = st.tuples(
     st.integers(0, 9),
     st.sampled_from(NAMES),
-    st.sampled_from([None, StopRule("top1", below=0.3), StopRule("entropy", above=1.0), StopRule("margin", below=2.0)]),
+    st.sampled_from(
+        [None, StopRule("top1", below=0.3), StopRule("entropy", above=1.0), StopRule("margin", below=2.0)]
+    ),
     st.integers(1, 9),
 )
 scripts = st.lists(turns, min_size=1, max_size=8)
@@ -150,7 +153,11 @@ def test_two_requests_that_take_turns_do_not_disturb_each_other(one, other, scri
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_drafts_are_partly_right_so_that_these_tests_mean_something(family):
     _, target, drafts = pair(family)
-    totals = SpeculativeDecoder(target, {"near": drafts["near"]}, Always(4)).generate([3, 1, 4], max_new_tokens=120).totals
+    totals = (
+        SpeculativeDecoder(target, {"near": drafts["near"]}, Always(4))
+        .generate([3, 1, 4], max_new_tokens=120)
+        .totals
+    )
 
     assert 0.05 < totals.acceptance < 0.98
 
@@ -162,13 +169,17 @@ def test_in_short_floats_tokens_differ_only_at_a_near_tie(dtype, family, prompt,
     _, target, drafts = pair(family, dtype)
     expected = plainly(family, prompt, LONGEST, frozenset(), dtype)
 
-    found = SpeculativeDecoder(target, drafts, Adversary(script), eos=frozenset()).generate(prompt, max_new_tokens=LONGEST)
+    found = SpeculativeDecoder(target, drafts, Adversary(script), eos=frozenset()).generate(
+        prompt, max_new_tokens=LONGEST
+    )
 
     at = next((i for i, (a, b) in enumerate(zip(expected, found.tokens, strict=True)) if a != b), None)
     if at is not None:
         gap = target.gap([*prompt, *expected[:at]], expected[at], found.tokens[at])
         # Logits here are of the order of 10; a near-tie is a few units in the last place of the dtype.
-        assert gap <= 200 * torch.finfo(dtype).eps, f"{family} {dtype}: token {at} differs at a logit gap of {gap}"
+        assert gap <= 200 * torch.finfo(dtype).eps, (
+            f"{family} {dtype}: token {at} differs at a logit gap of {gap}"
+        )
 
 
 @dataclass
@@ -177,7 +188,7 @@ class Always:
 
     gamma: int
     needs: frozenset = frozenset()
-    requires: Requirements = Requirements()
+    requires: ClassVar[Requirements] = Requirements()
 
     def plan(self, start):
         return Plan(min(self.gamma, start.budget))
