@@ -44,7 +44,12 @@ def shipped_files() -> set[str]:
     for folder in FOLDERS:
         files |= {f"paceline/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")}
     embedded = ROOT / "backends" / "embedded"
-    data = [*embedded.glob("*.json"), *embedded.glob("*.csv"), *embedded.glob("PROVENANCE.md"), *(embedded / "weights").rglob("*")]
+    data = [
+        *embedded.glob("*.json"),
+        *embedded.glob("*.csv"),
+        *embedded.glob("PROVENANCE.md"),
+        *(embedded / "weights").rglob("*"),
+    ]
     return files | {f"paceline/{path.relative_to(ROOT).as_posix()}" for path in data if path.is_file()}
 
 
