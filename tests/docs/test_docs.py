@@ -79,6 +79,16 @@ def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
     assert [target for target in local if not (page.parent / target.partition("#")[0]).exists()] == []
 
 
+def test_every_page_that_a_message_sends_to_exists() -> None:
+    sources = [
+        path for folder in ("core", "policies", "backends", "lab") for path in (ROOT / folder).rglob("*.py")
+    ]
+    pages = {
+        page for path in sources for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert {page for page in pages if not (ROOT / page).exists()} == set()
+
+
 def commands(page: Path, blocks: Blocks) -> Iterator[list[str]]:
     """Yield the command lines of a page's shell blocks, as words."""
     for block in blocks(page, "sh", "bash"):
@@ -144,6 +154,12 @@ def test_every_method_of_a_policy_is_documented_with_its_exact_signature(protoco
     ]
     assert methods
     assert [s for s in map(plain_signature, methods) if f"`{s}`" not in text] == []
+
+
+def test_every_page_is_listed_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {page.name for page in PAGES if page.parent.name == "docs"} - {"index.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
 
 
 def test_every_key_of_a_run_file_is_documented() -> None:
