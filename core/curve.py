@@ -2,14 +2,18 @@
 
     seconds(length, context) = level(length) + slope * context
 
-`level` is the median of recent timings where there are some, and a line fitted through them elsewhere. It never
-decreases with length. Length 1 stands apart from the line: one row is a matrix-vector product, which engines run by
-another path, so the step from 1 to 2 tokens says nothing about the step from 2 to 3.
+`level` is the median of recent timings where there are some, and a line fitted through them elsewhere. It is made never
+to decrease with length by isotonic regression (pool adjacent violators, Ayer et al. 1955): where a longer block was
+measured as cheaper than a shorter one, as with kernels that favour some lengths, both get their weighted mean, so that
+the longer one, which yields more, is not made to look dear. Length 1 stands apart from the line: one row is a
+matrix-vector product, which engines run by another path, so the step from 1 to 2 tokens says nothing about the step
+from 2 to 3.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
 from statistics import median
 
 MEMORY = 15
@@ -23,6 +27,9 @@ PRIOR_SLOPE = 0.04
 
 PRIOR_WEIGHT = 4.0
 """The prior slope counts as much as this many timings one token away from the mean length."""
+
+UNSEEN_WEIGHT = 0.5
+"""A length without timings counts as this many on the fitted line."""
 
 CONTEXT_RIDGE = 64.0 * 64.0 * 8
 """Spread of contexts (tokens squared) that must be seen before the context slope is trusted half."""
@@ -113,14 +120,31 @@ class Curve:
         sxx = sum(w * (n - mean_n) ** 2 for n, _, w in blocks)
         sxy = sum(w * (n - mean_n) * (t - mean_t) for n, t, w in blocks)
         slope = max(0.0, (sxy + PRIOR_WEIGHT * PRIOR_SLOPE * mean_t) / (sxx + PRIOR_WEIGHT))
-        levels = []
-        floor = 0.0
-        for n in range(1, longest + 1):
+        points = []
+        seen = max(self._timings)
+        for n in range(1, seen + 1):
             line = max(0.0, mean_t + slope * (n - mean_n))
             timings = self._timings.get(n)
+            weight = UNSEEN_WEIGHT
             if timings:
-                trust = 1.0 if n == 1 else (w := timings.weight(self._count)) / (w + 0.5)
+                weight += timings.weight(self._count)
+                trust = 1.0 if n == 1 else 1.0 - UNSEEN_WEIGHT / weight
                 line += trust * (timings.level - line)
-            floor = max(floor, line)
-            levels.append(floor)
-        return levels
+            points.append((line, weight))
+        # What lies beyond the longest block seen must not move what was measured.
+        beyond = (max(0.0, mean_t + slope * (n - mean_n)) for n in range(seen + 1, longest + 1))
+        return list(accumulate([*_never_decreasing(points), *beyond], max))
+
+
+def _never_decreasing(points: list[tuple[float, float]]) -> list[float]:
+    """Return the never decreasing values that lie closest to weighted ones, in the sense of least squares."""
+    pools: list[tuple[float, float, int]] = []
+    for point in points:
+        value, weight, count = *point, 1
+        while pools and pools[-1][0] > value:
+            before, heavier, more = pools.pop()
+            value = (before * heavier + value * weight) / (heavier + weight)
+            weight += heavier
+            count += more
+        pools.append((value, weight, count))
+    return [value for value, _, count in pools for _ in range(count)]
