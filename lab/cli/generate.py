@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from paceline.lab.parts import Parts
 
 DEMO_TOKENS = 160
+DEMO_PROMPT = "code-3"
+"""A prompt on which the embedded target writes varied text for a while before it repeats itself."""
 
 
 def generate(
@@ -59,7 +61,8 @@ def generate(
     text: str
     name: str | None
     if demo and prompt is None and prompt_file is None:
-        first = embedded()[0]
+        listed = embedded()
+        first = next((one for one in listed if one.name == DEMO_PROMPT), listed[0])
         text, name = first.text, first.name
     else:
         text, name = find_prompt(prompt, prompt_file)
