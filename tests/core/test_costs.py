@@ -148,7 +148,9 @@ class TestCostTable:
 
 
 def test_a_longer_block_that_is_cheaper_than_a_shorter_one_is_not_made_to_look_as_dear():
-    rounds = [a_round(n - 1, verify_s=t) for _ in range(9) for n, t in ((1, 11.7), (2, 15.0), (3, 17.5), (4, 14.4))]
+    rounds = [
+        a_round(n - 1, verify_s=t) for _ in range(9) for n, t in ((1, 11.7), (2, 15.0), (3, 17.5), (4, 14.4))
+    ]
     costs = taught(rounds)
 
     assert costs.verify_s(2, 100) == pytest.approx(15.0, rel=0.02)
