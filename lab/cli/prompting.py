@@ -28,7 +28,8 @@ def find_prompt(argument: str | None, file: str | None) -> tuple[str, str | None
         return _not_empty(argument, "PROMPT"), None
     if file is not None and file != STDIN:
         return _not_empty(_read(Path(file)), file), None
-    if file == STDIN or not sys.stdin.isatty():
+    # Python leaves stdin None when the process was started with it closed.
+    if file == STDIN or sys.stdin is None or not sys.stdin.isatty():
         return _not_empty(_ended(_stdin()), "the text on stdin"), None
     first = embedded()[0]
     return first.text, first.name
@@ -42,6 +43,8 @@ def _read(path: Path) -> str:
 
 
 def _stdin() -> str:
+    if sys.stdin is None:
+        raise typer.BadParameter("stdin is closed, so there is no prompt; give PROMPT or --prompt-file")
     try:
         return sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,22 +1,18 @@
 """`plugins`, `schema`, `doctor`, `bench`, and the command's root."""
 
+import itertools
 import json
+import subprocess
+import sys
 
 import jsonschema
 import pytest
 import yaml
 
-PLUGIN = """
-from typing import Literal
-from paceline import PolicyConfig, hookimpl
-
-class BadConfig(PolicyConfig):
-    name: Literal["bad"] = "bad"
-
-@hookimpl
-def register_policies():
-    raise RuntimeError("broken on purpose")
-"""
+from paceline import Catalogue, hookimpl
+from paceline.backends.toy import ToyTarget
+from paceline.lab.bench.modes import LoopMode
+from paceline.lab.cli import plugins
 
 
 def test_plugins_lists_policies_and_backends_with_who_provides_them(cli):
@@ -65,6 +61,40 @@ def test_the_doctor_says_why_a_run_cannot_start(cli):
     assert "did you mean 'online'?" in done.stdout
 
 
+def test_a_broken_plugin_is_listed_with_its_error_and_breaks_nothing_else(cli, monkeypatch, capsys):
+    class Broken:
+        @hookimpl
+        def register_policies(self):
+            raise RuntimeError("broken on purpose")
+
+    load = Catalogue.load
+    monkeypatch.setattr(plugins.Catalogue, "load", lambda: load([Broken()]))
+
+    plugins.plugins(as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    plugins.plugins(as_json=False)
+    shown = capsys.readouterr().out
+
+    assert [one["error"] for one in found["broken"]] == ["RuntimeError: broken on purpose"]
+    assert "online" in {one["name"] for one in found["policies"]}
+    assert "RuntimeError: broken on purpose" in shown
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["schema"]])
+def test_looking_around_loads_no_tensor_library(cli, arguments):
+    script = (
+        "import sys\nfrom paceline.lab.cli.app import run\n"
+        f"assert run({arguments!r}) == 0\n"
+        "sys.exit(bool({'torch', 'transformers', 'numpy'} & sys.modules.keys()))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-Ic", script], capture_output=True, text=True, env=cli.environment(), check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_version_is_told(cli):
     assert cli.call("--version", code=0).stdout.startswith("paceline ")
 
@@ -106,3 +136,55 @@ class TestBench:
         prompts = cli.file("prompts.jsonl", '{"text": "abc"}\n{"txt": "abc"}\n')
 
         assert "prompts.jsonl:2" in cli.call("bench", "-c", toy, "--prompts", prompts, code=2).stderr
+
+    @pytest.mark.parametrize("blocks", [0, 2])
+    def test_being_stopped_reports_the_blocks_that_were_finished(
+        self, cli, toy, run_here, monkeypatch, capsys, blocks
+    ):
+        prompts = cli.file("prompts.jsonl", '{"text": "abc"}\n{"text": "bcd"}\n')
+        measured, modes = LoopMode.run, 2
+        calls = itertools.count(1)
+
+        def until_stopped(mode, prompt, limit):
+            # The warm-up runs every mode once; the interruption hits the second mode of a block.
+            if next(calls) == modes + blocks * modes + 2:
+                raise KeyboardInterrupt
+            return measured(mode, prompt, limit)
+
+        monkeypatch.setattr(LoopMode, "run", until_stopped)
+        code = run_here("bench", "-c", toy, "--prompts", prompts, "-p", "static-2", "-r", 9, "--json")
+
+        found = json.loads(capsys.readouterr().out)
+        assert (code, found["interrupted"], len(found["runs"])) == (1, True, blocks * modes)
+
+    def test_a_mode_that_writes_something_else_fails_the_bench_and_is_named(
+        self, cli, toy, run_here, monkeypatch, capsys
+    ):
+        prompts = cli.file("prompts.jsonl", '{"text": "abc", "id": "one"}\n')
+        monkeypatch.setattr(
+            ToyTarget,
+            "reference_modes",
+            lambda self, draft: {"lib generate": lambda prompt, limit: [1] * limit},
+            raising=False,
+        )
+        code = run_here("bench", "-c", toy, "--prompts", prompts, "-p", "lib generate", "-r", 1)
+
+        shown = capsys.readouterr().out
+        assert code == 1
+        assert "1 differ" in shown
+        assert "lib generate differs from plain on one (repeat 0) at new token" in shown
+        assert "against lib generate: plain" in shown
+
+    def test_a_mode_that_fails_is_named_and_left_out(self, cli, toy, run_here, monkeypatch, capsys):
+        prompts = cli.file("prompts.jsonl", '{"text": "abc"}\n')
+
+        def refuse(prompt, limit):
+            raise ValueError("not with this model")
+
+        monkeypatch.setattr(ToyTarget, "reference_modes", lambda self, draft: {"lib": refuse}, raising=False)
+        code = run_here("bench", "-c", toy, "--prompts", prompts, "-p", "lib,static-2", "-r", 1)
+
+        told = capsys.readouterr()
+        assert code == 1
+        assert "mode 'lib' failed and was left out: ValueError: not with this model" in told.err
+        assert "static-2" in told.out

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -130,3 +132,43 @@ def test_a_failing_backend_is_one_message_and_exit_code_1(cli):
 
     assert done.stderr.strip().splitlines()[-1].startswith("paceline: hf: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_reason_to_complain(cli, slow_toy):
+    process = cli.start("generate", "the", "-c", slow_toy, "--quiet")
+    process.stdout.read(5)
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+
+    assert (process.wait(timeout=30), said) == (1, "")
+
+
+@pytest.mark.parametrize("stdin", ["closed", "empty"])
+def test_without_a_prompt_and_without_a_terminal_the_way_out_is_told(cli, toy, stdin):
+    close = "import os, sys; os.close(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    call = ["-Im", "paceline.lab.cli", "generate", "-c", str(toy)]
+    call = ["-Ic", close, *call] if stdin == "closed" else call
+
+    done = subprocess.run(
+        [sys.executable, *call], input="", capture_output=True, text=True, env=cli.environment(), check=False
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"stdin is {stdin}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_quiet_leaves_stderr_empty(cli, toy):
+    done = cli.call("generate", "the", "-c", toy, "--quiet", "--compare", code=0)
+
+    assert done.stderr == ""
+    assert done.stdout
+
+
+def test_the_traceback_of_an_error_is_shown_when_asked_for(cli):
+    wrong = cli.file("wrong.yaml", "target: {backend: toy}\ndrafts: {d: {backend: toy}}\npolicy: onlin\n")
+
+    done = cli.call("generate", "x", "-c", wrong, PACELINE_DEBUG="1", code=1)
+
+    assert "Traceback" in done.stderr
