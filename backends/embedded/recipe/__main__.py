@@ -23,6 +23,10 @@ def parser() -> argparse.ArgumentParser:
         "--distil-minutes", type=float, default=60.0, help="time for the drafts alone, afterwards"
     )
     made.add_argument("--start", type=Path, help="a first target with its tokenizer to go on from")
+    made.add_argument("--pair", type=Path, help="a finished pair whose drafts are distilled further")
+    made.add_argument(
+        "--only", action="append", default=[], help="with --pair: this draft alone; may be given again"
+    )
     made.add_argument("--docs", type=Path, help="folder of the .rst.txt sources of Python's documentation")
     made.add_argument("--export", type=Path, help="where to write the pair (default: OUT/pair)")
     made.add_argument("--threads", type=int, default=2)
@@ -41,6 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
             minutes=given.minutes,
             distil_minutes=given.distil_minutes,
             start=given.start,
+            pair=given.pair,
+            only=tuple(given.only),
             docs=given.docs,
             export=given.export,
             seed=given.seed,

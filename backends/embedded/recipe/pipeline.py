@@ -30,6 +30,8 @@ class Options:
     minutes: float = 240.0
     distil_minutes: float = 60.0
     start: Path | None = None
+    pair: Path | None = None
+    only: tuple[str, ...] = ()
     docs: Path | None = None
     stdlib: Path | None = None
     export: Path | None = None
@@ -63,6 +65,8 @@ class Run:
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         own = self.options.out / "tokenizer"
+        if self.options.pair is not None:
+            return load_tokenizer(self.options.pair / "target")
         if self.options.start is not None:
             return load_tokenizer(self.options.start)
         if not own.exists():
@@ -79,12 +83,19 @@ class Run:
 
     def resume(self) -> None:
         """Take up the last checkpoint, or make the first models."""
-        found = store.load(self.options.out)
-        if found is not None:
-            self.state, self.models, memory = found
+        checkpoint = store.load(self.options.out)
+        if checkpoint is not None:
+            self.state, self.models, memory = checkpoint
             self._new_optimisers()
             for name, tensors in memory.items():
                 self.optimisers[name].load(tensors)
+        elif self.options.pair is not None:
+            found = store.read_pair(self.options.pair)
+            if unknown := set(self.options.only) - found.keys():
+                raise ValueError(f"the pair holds {', '.join(found)}, and no {', '.join(sorted(unknown))}")
+            wanted = ("target", *(self.options.only or found))
+            self.models = {name: model for name, model in found.items() if name in wanted}
+            self._enter_distil_stage()
         elif self.options.start is not None:
             with store.quiet():
                 model = LlamaForCausalLM.from_pretrained(self.options.start, dtype=torch.float32)

@@ -99,3 +99,12 @@ def export(folder: Path, models: Mapping[str, LlamaForCausalLM], tokenizer: PreT
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def read_pair(folder: Path) -> dict[str, LlamaForCausalLM]:
+    """Return the models that `export` wrote there, in float32."""
+    with quiet():
+        return {
+            one.parent.name: LlamaForCausalLM.from_pretrained(one.parent, dtype=torch.float32)
+            for one in sorted(folder.glob("*/config.json"))
+        }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,15 +58,41 @@ def cross_entropy(logits: Tensor, ids: Tensor) -> Tensor:
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
-def distance(student: Tensor, teacher: Tensor, ids: Tensor, label_share: float = 0.1) -> Tensor:
-    """Return KL(teacher, student) over all positions, mixed with a little loss on the text itself."""
-    wanted = teacher.flatten(0, 1).log_softmax(-1)
-    given = student.flatten(0, 1).log_softmax(-1)
-    kl = F.kl_div(given, wanted, log_target=True, reduction="batchmean")
-    if not label_share:
-        return kl
-    steps = given.view_as(student)[:, :-1].flatten(0, 1)
-    return (1 - label_share) * kl + label_share * F.nll_loss(steps, ids[:, 1:].flatten())
+@torch.no_grad()
+def aims(teacher: Tensor, ids: Tensor, label_share: float) -> Tensor:
+    """Return what a student should predict: the teacher's probabilities, mixed with the tokens that did follow.
+
+    Shape (rows, length, vocabulary); the last position has no token after it and is the teacher's alone.
+    """
+    wanted = teacher.softmax(-1)
+    if label_share:
+        wanted[:, :-1] *= 1 - label_share
+        share = wanted.new_tensor(label_share).expand(ids.shape[0], ids.shape[1] - 1, 1)
+        wanted[:, :-1].scatter_add_(-1, ids[:, 1:, None], share)
+    return wanted
+
+
+class SoftCrossEntropy(torch.autograd.Function):
+    """The mean cross-entropy against probabilities, in few passes: the vocabulary is most of a small draft's work."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, wanted: Tensor) -> Tensor:
+        """Return the mean over all positions of log sum exp z - p z."""
+        ctx.save_for_backward(logits, wanted)
+        return (logits.logsumexp(-1) - torch.linalg.vecdot(logits, wanted)).mean()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
+        """Return the gradient: softmax z - p, over the number of positions."""
+        logits, wanted = ctx.saved_tensors
+        found = logits.softmax(-1).sub_(wanted)
+        return found.mul_(grads[0] / found[..., 0].numel()), None
+
+
+def distance(student: Tensor, wanted: Tensor) -> Tensor:
+    """Return the cross-entropy of a student's logits against what it should predict."""
+    loss: Tensor = SoftCrossEntropy.apply(student, wanted)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def teach(
@@ -76,13 +103,18 @@ def teach(
     factor: float,
     label_share: float = 0.1,
 ) -> dict[str, float]:
-    """Take one step with every draft towards the teacher's logits and return their losses."""
+    """Take one step with every draft towards the teacher's logits; return how far each was from what it should be.
+
+    That distance is KL(p, q), where p is the teacher mixed with `label_share` of the tokens themselves.
+    """
+    wanted = aims(teacher, ids, label_share)
+    least = torch.special.entr(wanted).sum(-1).mean().item()
     losses = {}
     for name, draft in drafts.items():
-        loss = distance(draft(input_ids=ids, use_cache=False).logits, teacher, ids, label_share)
+        loss = distance(draft(input_ids=ids, use_cache=False).logits, wanted)
         loss.backward()  # type: ignore[no-untyped-call]
         optimisers[name].step(factor)
-        losses[name] = loss.item()
+        losses[name] = loss.item() - least
     return losses
 
 

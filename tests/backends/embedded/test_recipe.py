@@ -15,7 +15,7 @@ from paceline.backends.embedded.recipe import corpus, evaluate, measure, models,
 from paceline.backends.embedded.recipe.distil import Sampling  # noqa: E402
 from paceline.backends.embedded.recipe.muon import Pair, orthogonalise  # noqa: E402
 from paceline.backends.embedded.recipe.pipeline import Options, Run  # noqa: E402
-from paceline.backends.embedded.recipe.train import Plan, cross_entropy  # noqa: E402
+from paceline.backends.embedded.recipe.train import Plan, aims, cross_entropy, distance  # noqa: E402
 
 SHAPE = models.Shape(hidden=16, layers=3, inner=24, vocabulary=300, head=8, positions=128)
 DRAFT = models.Shape(hidden=8, layers=1, inner=12, vocabulary=300, head=8, positions=128)
@@ -101,6 +101,36 @@ def test_goes_on_where_it_was_interrupted(tmp_path: Path, library: Path) -> None
     assert second.state.tokens == whole.state.tokens
     for name, value in whole.models["target"].state_dict().items():
         assert torch.allclose(value, second.models["target"].state_dict()[name], atol=1e-5), name
+
+
+def test_the_drafts_of_a_finished_pair_are_distilled_further(tmp_path: Path, library: Path) -> None:
+    first = options(tmp_path / "a", library, steps=2)
+    run(first)
+    further = replace(first, out=tmp_path / "b", pair=first.pair_folder, only=("draft-small",))
+    before, after = store.read_pair(first.pair_folder), run(further).models
+    assert before.keys() == after.keys() == {"target", "draft-small"}
+    changed = {
+        name: any(
+            not torch.equal(value, after[name].state_dict()[key]) for key, value in model.state_dict().items()
+        )
+        for name, model in before.items()
+    }
+    assert changed == {"target": False, "draft-small": True}
+    with pytest.raises(ValueError, match="no draft-large"):
+        run(replace(further, out=tmp_path / "c", only=("draft-large",)))
+
+
+def test_the_loss_of_a_draft_is_its_distance_from_teacher_and_text() -> None:
+    torch.manual_seed(0)
+    teacher, student = torch.randn(2, 2, 5, 11, dtype=torch.float64)
+    ids = torch.randint(0, 11, (2, 5))
+    wanted = aims(teacher, ids, 0.3)
+    assert torch.allclose(wanted[:, -1], teacher[:, -1].softmax(-1))
+    one_hot = torch.nn.functional.one_hot(ids[:, 1:], 11)
+    assert torch.allclose(wanted[:, :-1], 0.7 * teacher[:, :-1].softmax(-1) + 0.3 * one_hot)
+    expected = torch.nn.functional.cross_entropy(student.flatten(0, 1), wanted.flatten(0, 1))
+    assert torch.allclose(distance(student, wanted), expected)
+    assert torch.autograd.gradcheck(lambda logits: distance(logits, wanted), student.requires_grad_())
 
 
 def test_an_unfinished_checkpoint_is_not_read(tmp_path: Path, library: Path) -> None:
