@@ -6,7 +6,8 @@ earlier in the context and propose what followed. The longest n is tried first, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,7 +15,10 @@ from pydantic import Field, model_validator
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.proposals import TokenProposal
 from paceline.core.protocols import Target, Watch
-from paceline.core.records import Signal
+from paceline.core.records import Signal, TokenSignals
+
+LONGEST_HINT = 32
+"""Matches are not measured further than this: a longer one is no better."""
 
 
 class PromptLookupConfig(BackendConfig):
@@ -42,7 +46,7 @@ class PromptLookupConfig(BackendConfig):
 class PromptLookup:
     """Opens a lookup for each request."""
 
-    signals: ClassVar[frozenset[Signal]] = frozenset()
+    signals: ClassVar[frozenset[Signal]] = frozenset({"token"})
 
     def __init__(self, *, max_ngram: int = 3, min_ngram: int = 1) -> None:
         self._ngrams = tuple(range(max_ngram, min_ngram - 1, -1))
@@ -66,31 +70,69 @@ class PromptLookupSession:
         self._after: dict[tuple[int, ...], int] = {}
         self.advance(prompt)
 
+    @property
+    def hint(self) -> int:
+        """How many tokens before the end of the context agree with those before the place found; 0: none found."""
+        at = self._find()
+        if at is None:
+            return 0
+        context, length = self._context, 1
+        while length < min(at, LONGEST_HINT) and context[at - 1 - length] == context[-1 - length]:
+            length += 1
+        return length
+
     def draft(self, gamma: int, watch: Watch | None) -> TokenProposal:
         """Propose up to `gamma` tokens, none when the end of the context is new."""
-        context = self._context
-        for n in self._ngrams:
-            start = self._after.get(tuple(context[-n:])) if n <= len(context) else None
-            if start is not None:
-                break
-        else:
+        start = self._find()
+        if start is None:
             return TokenProposal(())
+        context = self._context
         # Copying may run past the end into what it has just written, as in a text that repeats itself.
         tokens: list[int] = []
+        signals: list[TokenSignals] = []
         for offset in range(gamma):
             at = start + offset
             tokens.append(context[at] if at < len(context) else tokens[at - len(context)])
-        return TokenProposal(tuple(tokens))
+            if watch is not None and watch.signals:
+                signals.append(TokenSignals(offset, token=tokens[-1]))
+                if watch.keep is not None and not watch.keep(signals[-1]):
+                    break
+        return TokenProposal(tuple(tokens), tuple(signals))
+
+    def score(self, tokens: Sequence[int]) -> list[float]:
+        """Return 1.0 for each of `tokens` that would have been the first one proposed there, else 0.0."""
+        context, known, scores = self._context, len(self._context), []
+        ahead: dict[tuple[int, ...], int] = {}
+        for token in tokens:
+            at = self._find(ahead)
+            scores.append(float(at is not None and context[at] == token))
+            self._take(token, ahead)
+        del context[known:]
+        return scores
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in tokens that were delivered."""
-        context = self._context
         for token in tokens:
-            for n in self._ngrams:
-                if n <= len(context):
-                    self._after[tuple(context[-n:])] = len(context)
-            context.append(token)
+            self._take(token, self._after)
 
     def close(self) -> None:
         """Drop the index."""
         self._after.clear()
+
+    def _find(self, ahead: Mapping[tuple[int, ...], int] = MappingProxyType({})) -> int | None:
+        """Return the place after the latest occurrence of the longest run that ends the context, if there is one."""
+        context = self._context
+        for n in self._ngrams:
+            if n <= len(context):
+                run = tuple(context[-n:])
+                at = ahead.get(run) or self._after.get(run)
+                if at is not None:
+                    return at
+        return None
+
+    def _take(self, token: int, index: dict[tuple[int, ...], int]) -> None:
+        context = self._context
+        for n in self._ngrams:
+            if n <= len(context):
+                index[tuple(context[-n:])] = len(context)
+        context.append(token)

@@ -175,7 +175,7 @@ class ToyDraftSession:
             tried.append(token)
             if watch is None:
                 continue
-            signals.append(TokenSignals(position, top1=top1, entropy=2 * (1 - top1), margin=2 * top1 - 1))
+            signals.append(TokenSignals(position, top1, top1, 2 * (1 - top1), 2 * top1 - 1, token))
             if watch.stop is not None and watch.stop.stops(signals[-1]):
                 break
             if watch.keep is not None and not watch.keep(signals[-1]):
@@ -183,6 +183,13 @@ class ToyDraftSession:
         tokens = tuple(tried[len(self._context) :])
         self._ahead = len(tokens) - 1  # the last token drafted is not read by the draft itself
         return TokenProposal(tokens, tuple(signals))
+
+    def score(self, tokens: Sequence[int]) -> list[float]:
+        """Return 1.0 for each of `tokens` that this draft would have proposed there, else 0.0."""
+        self._ahead = len(tokens) - 1
+        known = len(self._context)
+        text = [*self._context, *tokens]
+        return [float(self._model.guess(text[: known + i])[0] == token) for i, token in enumerate(tokens)]
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered; those drafted and delivered need not be read again."""

@@ -6,8 +6,8 @@ virtual clocks move only in `spend`, which makes a run's times, and so its plans
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,24 @@ class VerifyWork:
     def price(self, costs: Costs) -> float:
         """Return its seconds under a cost model."""
         return costs.verify_s(self.length, self.context)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreWork:
+    """Drafts that did not draft read the tokens delivered, and whatever they lacked, to say what they make of them.
+
+    Attributes:
+        drafts: Which ones.
+        reads: How many tokens each of them reads; not part of what is recorded.
+    """
+
+    drafts: tuple[str, ...]
+    reads: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def price(self, costs: Costs) -> float:
+        """Return its seconds under a cost model."""
+        # One forward pass over all of it costs what drafting one token does, and what catching up costs.
+        return sum(costs.draft_s(draft, 1, self.reads[draft]) for draft in self.drafts)
 
 
 class WallClock:
@@ -87,6 +105,8 @@ class RecordedClock:
             if done.plan.gamma:
                 yield DraftWork(done.plan.draft or "", done.drafted, done.lag), done.draft_s
             yield VerifyWork(done.drafted + 1, done.context), done.verify_s
+            if done.scores:
+                yield ScoreWork(tuple(done.scores)), done.score_s
 
     def now(self) -> float:
         """Return the sum of the recorded seconds spent so far."""

@@ -13,6 +13,7 @@ from paceline.core.generation import Generation, Tally
 from paceline.core.guard import PolicyGuard, blame, check_fit
 from paceline.core.limits import Limits, StopCriterion
 from paceline.core.loop import Request
+from paceline.core.protocols import Perplexed
 from paceline.core.text import TextStream
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class SpeculativeDecoder:
                 session.close()
             raise
         return Request(
-            prompt_tokens=len(tokens),
+            prompt=tuple(tokens),
             vocabulary=self.target.vocabulary,
             capabilities=self.target.capabilities,
             target=target,
@@ -201,7 +202,13 @@ class SpeculativeDecoder:
             limits=limits,
             fallback=self._fallback,
             output=[],
+            perplexity=self._perplexity(tokens),
         )
+
+    def _perplexity(self, tokens: list[int]) -> float | None:
+        if self.policy.requires.perplexity and isinstance(self.target, Perplexed):
+            return self.target.perplexity(tokens)
+        return None
 
     def _room(self, prompt_tokens: int, max_new_tokens: int | None) -> int:
         wanted = self._max_new_tokens if max_new_tokens is None else max_new_tokens

@@ -152,6 +152,8 @@ class PolicyGuard:
             raise self._breach(f"gamma must be an int, found {gamma!r}")
         if not 0 <= gamma <= start.budget:
             raise self._breach(f"gamma must be between 0 and the budget of {start.budget}, found {gamma}")
+        if not isinstance(plan.score, frozenset) or not plan.score <= self._drafts.keys():
+            raise self._breach(f"score must be a frozenset of drafts, found {plan.score!r}")
         allowed = start.capabilities.gammas
         if allowed is not None and gamma not in allowed and gamma > 0:
             raise self._breach(f"this engine runs gamma {', '.join(map(str, allowed))}, found {gamma}")

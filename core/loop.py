@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from paceline.core.clock import DraftWork, VerifyWork
+from paceline.core.clock import DraftWork, ScoreWork, VerifyWork
 from paceline.core.errors import BackendError, ContractError
 from paceline.core.guard import PolicyGuard, blame
 from paceline.core.limits import Limits
+from paceline.core.protocols import Scoring
+from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, Ended, Plan, Round, RoundStart
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ log = structlog.get_logger()
 class Request:
     """One request under way: its sessions, its output so far, and how to take one more round."""
 
-    prompt_tokens: int
+    prompt: Sequence[int]
     vocabulary: int
     capabilities: Capabilities
     target: TargetSession
@@ -40,6 +42,7 @@ class Request:
     limits: Limits
     fallback: bool
     output: list[int]
+    perplexity: float | None = None
     index: int = 0
     ended: Ended | None = None
 
@@ -54,6 +57,7 @@ class Request:
         verdict = self._verify(proposal, start.context)
         verified = self.clock.now()
         emitted, self.ended = self.limits.cut(self.output, verdict.tokens)
+        scores, score_s = self._score(plan, emitted)
         self._advance(emitted)
         done = Round(
             index=start.index,
@@ -70,6 +74,9 @@ class Request:
             total_s=self.clock.now() - began,
             tokens=tuple(emitted),
             signals=tuple(proposal.signals) if proposal is not None else (),
+            hint=start.hints.get(plan.draft) if plan.draft is not None else None,
+            scores=scores,
+            score_s=score_s,
         )
         self.index += 1
         self.costs.observe(done)
@@ -86,13 +93,28 @@ class Request:
         return RoundStart(
             index=self.index,
             position=position,
-            context=self.prompt_tokens + position,
+            context=len(self.prompt) + position,
             # Without a draft nothing can be drafted, so a policy for drafts works unchanged: its budget is 0.
             budget=self.limits.max_new_tokens - position - 1 if self.drafts else 0,
             lags={name: session.lag for name, session in self.drafts.items()},
             costs=self.costs,
             capabilities=self.capabilities,
+            tokens=Reading(self.prompt, self.output),
+            hints=self._hints(),
+            perplexity=self.perplexity,
         )
+
+    def _hints(self) -> dict[str, int]:
+        hints = {}
+        for name, session in tuple(self.drafts.items()):
+            try:
+                hint = getattr(session, "hint", None)
+            except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
+                self._bury(name, error)
+                continue
+            if hint is not None:
+                hints[name] = hint
+        return hints
 
     def _draft(self, plan: Plan, lags: Mapping[str, int]) -> Proposal | None:
         if plan.gamma == 0 or plan.draft is None:
@@ -119,6 +141,27 @@ class Request:
             )
         self.clock.spend(VerifyWork(length + 1, context))
         return verdict
+
+    def _score(self, plan: Plan, emitted: Sequence[int]) -> tuple[dict[str, tuple[float, ...]], float]:
+        """Ask the drafts that the plan names what they would have made of the tokens delivered."""
+        scores: dict[str, tuple[float, ...]] = {}
+        reads: dict[str, int] = {}
+        began = self.clock.now()
+        for name in sorted(plan.score - {plan.draft}):
+            session = self.drafts.get(name)
+            if not isinstance(session, Scoring):
+                continue
+            lag = session.lag
+            try:
+                scores[name] = tuple(session.score(emitted))
+            except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
+                self._bury(name, error)
+            else:
+                reads[name] = lag + len(emitted)
+        if not scores:
+            return scores, 0.0
+        self.clock.spend(ScoreWork(tuple(scores), reads))
+        return scores, self.clock.now() - began
 
     def _advance(self, emitted: Sequence[int]) -> None:
         self.target.advance(emitted)

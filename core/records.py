@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from paceline.core.protocols import Costs
 
-Signal = Literal["top1", "entropy", "margin"]
-"""A number about the draft's distribution at one position: probability of the most likely token, entropy in
-nats, difference between the two highest probabilities."""
+Signal = Literal["top1", "prob", "entropy", "margin", "token"]
+"""A number about one draft token: probability of the most likely token; probability of the token that was drafted,
+which is the same under greedy drafting; entropy in nats; difference between the two highest probabilities; the
+drafted token itself. All are of the distribution that the token was drawn from."""
 
 Ended = Literal["eos", "stop", "length"]
 """Why a round was cut: end-of-sequence token, a stop criterion, or the length limit."""
 
-SIGNALS: frozenset[Signal] = frozenset({"top1", "entropy", "margin"})
+SIGNALS: frozenset[Signal] = frozenset({"top1", "prob", "entropy", "margin", "token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Requirements:
         draft_switch: The policy changes the draft between rounds.
         latency: The least detail of time it learns from.
         immediate: A decision must take effect in the round it was made for.
+        perplexity: `RoundStart.perplexity` is wanted, where the target can tell it. A wish: nothing is refused.
     """
 
     any_gamma: bool = False
@@ -61,6 +63,7 @@ class Requirements:
     draft_switch: bool = False
     latency: Literal["split", "fused", "none"] = "none"
     immediate: bool = False
+    perplexity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class StopRule:
     def __post_init__(self) -> None:
         if (self.below is None) == (self.above is None):
             raise ValueError("a StopRule takes exactly one of `below` and `above`")
+        if self.signal == "token":
+            raise ValueError("a token is no quantity: a StopRule needs a signal that can be compared")
 
     def stops(self, signals: TokenSignals) -> bool:
         """Tell whether drafting ends after the token with these signals."""
@@ -95,8 +100,10 @@ class TokenSignals:
 
     position: int
     top1: float | None = None
+    prob: float | None = None
     entropy: float | None = None
     margin: float | None = None
+    token: int | None = None
 
     def value(self, signal: Signal) -> float:
         """Return one signal.
@@ -119,12 +126,15 @@ class Plan:
         draft: Name of the draft; None is the first one listed.
         stop: Optional threshold on one signal that ends drafting early.
         reason: One word on why, for traces and the live line ("probe", "warm-up").
+        score: Other drafts that shall say, once the round is verified, what they would have made of it; see
+            `Round.scores`. Drafts that cannot say are left out. It costs what reading the new tokens costs.
     """
 
     gamma: int
     draft: str | None = None
     stop: StopRule | None = None
     reason: str | None = None
+    score: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,12 @@ class RoundStart:
         lags: For each draft, by name and in the order listed, how many tokens its cache lacks.
         costs: The live cost model.
         capabilities: What the engine can do.
+        tokens: Prompt and output so far, to be read and not kept: it grows under the reader.
+        hints: For drafts that know before they draft how good they will be, a whole number that grows with it; for
+            prompt lookup the length of the match, 0 when there is nothing to propose.
+        batch: Requests that are decoded together with this one, itself included.
+        perplexity: exp of the mean negative log probability of the prompt's tokens under the target; None where it
+            was not wanted or cannot be told.
     """
 
     index: int
@@ -148,6 +164,10 @@ class RoundStart:
     lags: Mapping[str, int]
     costs: Costs
     capabilities: Capabilities = field(default_factory=Capabilities)
+    tokens: Sequence[int] = ()
+    hints: Mapping[str, int] = field(default_factory=dict)
+    batch: int = 1
+    perplexity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +186,12 @@ class Round:
         total_s: Seconds from the plan until the caches were consistent again.
         tokens: The tokens delivered, `emitted` of them.
         signals: One record for each draft token when the policy asked for signals, else empty.
+        hint: What the planned draft hinted before the round, if it does.
+        scores: For each draft that was asked by `Plan.score`, and for each token delivered, the chance that the target
+            would have accepted the draft's token there: under greedy decoding 1.0 where it is the same token and 0.0
+            where it is not; under sampling the probability that the draft would have drawn the very same token, which
+            is at most that chance.
+        score_s: Seconds the scoring took.
     """
 
     index: int
@@ -182,6 +208,9 @@ class Round:
     total_s: float
     tokens: tuple[int, ...]
     signals: tuple[TokenSignals, ...] = ()
+    hint: int | None = None
+    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    score_s: float = 0.0
 
     @property
     def rejected(self) -> bool:

@@ -146,8 +146,15 @@ def round_to_json(done: Round) -> dict[str, Any]:
     """Return a round as JSON-able values; what is empty is left out."""
     values = asdict(done)
     values["plan"] = {key: value for key, value in values["plan"].items() if value is not None}
+    values["plan"]["score"] = sorted(done.plan.score)
+    if not done.plan.score:
+        del values["plan"]["score"]
+    if done.hint is None:
+        del values["hint"]
     if not done.signals:
         del values["signals"]
+    if not done.scores:
+        del values["scores"], values["score_s"]
     return values
 
 
@@ -157,8 +164,10 @@ def round_from_json(values: Mapping[str, Any]) -> Round:
     plan = dict(known["plan"])
     if plan.get("stop") is not None:
         plan["stop"] = StopRule(**plan["stop"])
+    plan["score"] = frozenset(plan.get("score", ()))
     known["plan"] = Plan(**{key: plan[key] for key in Plan.__dataclass_fields__ if key in plan})
     known["tokens"] = tuple(known["tokens"])
+    known["scores"] = {name: tuple(one) for name, one in known.get("scores", {}).items()}
     known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
     return Round(**known)
 

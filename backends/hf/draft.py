@@ -90,7 +90,7 @@ class HfDraftSession:
             logits = logits[:, : self._vocabulary].float()
             chosen.append(logits.argmax(dim=-1, keepdim=True))
             if watch is not None:
-                seen.append(measure(logits[0], len(seen), watch.signals))
+                seen.append(measure(logits[0], chosen[-1][0], len(seen), watch.signals))
                 if not _goes_on(watch, seen[-1]):
                     break
             if len(chosen) == gamma:
@@ -99,6 +99,14 @@ class HfDraftSession:
         tokens = torch.cat(chosen).flatten().tolist()
         self.stream.ledger.reveal(tokens[:-1])
         return TokenProposal(tuple(tokens), tuple(seen))
+
+    def score(self, tokens: Sequence[int]) -> list[float]:
+        """Return 1.0 for each of `tokens` that this model would have chosen there, else 0.0; reads the context."""
+        if self._room() < len(tokens) or max(tokens) >= self.stream.engine.vocabulary:
+            return [0.0] * len(tokens)
+        logits = self.stream.attempt(tokens[:-1])
+        chosen = logits[:, : self._vocabulary].float().argmax(dim=-1).tolist()
+        return [float(own == token) for own, token in zip(chosen, tokens, strict=True)]
 
     def _room(self) -> int:
         """The most tokens that can be drafted: positions left, or 0 after a token that the model does not know."""

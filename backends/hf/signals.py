@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 
 @torch.inference_mode()
-def measure(logits: torch.Tensor, position: int, wanted: Iterable[Signal]) -> TokenSignals:
+def measure(
+    logits: torch.Tensor, token: torch.Tensor, position: int, wanted: Iterable[Signal]
+) -> TokenSignals:
     """Return the wanted signals of one position, at the price of one copy from the device.
 
     Args:
-        logits: float32, shape (vocabulary,).
+        logits: float32, shape (vocabulary,), of the distribution that the token was drawn from.
+        token: The token drawn, shape (1,).
         position: 0 for the first draft token of the round.
         wanted: Only these are computed.
 
     Returns:
-        top1: largest probability; margin: largest minus second; entropy: -sum p log p, in nats.
+        top1: largest probability; prob: that of the token; margin: largest minus second; entropy: -sum p log p, in
+        nats; token: the token itself.
     """
     names = sorted(wanted)
     logs = torch.log_softmax(logits, dim=-1)
@@ -35,5 +39,12 @@ def measure(logits: torch.Tensor, position: int, wanted: Iterable[Signal]) -> To
         best = logs.topk(min(2, logs.shape[-1])).values.exp()
         columns["top1"] = best[0]
         columns["margin"] = best[0] - best[1] if len(best) > 1 else best[0]
+    if "prob" in names:
+        columns["prob"] = logs[token[0]].exp()
+    if "token" in names:
+        columns["token"] = token[0].to(torch.float64)  # exact for every vocabulary
     numbers = torch.stack([columns[name] for name in names]).tolist() if names else []
-    return TokenSignals(position, **dict(zip(names, numbers, strict=True)))
+    found = dict(zip(names, numbers, strict=True))
+    if "token" in found:
+        found["token"] = int(found["token"])
+    return TokenSignals(position, **found)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
 
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.engine import Engine
-from paceline.backends.hf.stream import Stream
+from paceline.backends.hf.stream import CHUNK, Stream
 from paceline.core.errors import BackendError
 from paceline.core.proposals import judge
 from paceline.core.records import Capabilities
@@ -14,7 +18,6 @@ from paceline.core.records import Capabilities
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import torch
     from transformers import PreTrainedModel
 
     from paceline.core.proposals import TokenVerdict
@@ -64,6 +67,21 @@ class HfTarget:
         finally:
             session.close()
         return abs(float(logits[one] - logits[other]))
+
+    def perplexity(self, prompt: Sequence[int]) -> float | None:
+        """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
+
+        Reads the prompt once more, in chunks, so that the logits of a long one need not fit in memory together.
+        """
+        if len(prompt) < 2:
+            return None
+        cache, total = self.engine.new_cache(), 0.0
+        for begin in range(0, len(prompt) - 1, CHUNK):
+            fed, followed = prompt[begin : begin + CHUNK], prompt[begin + 1 : begin + CHUNK + 1]
+            logits = self.engine.feed(cache, fed, rows=len(fed))[: len(followed)]
+            wanted = torch.tensor(followed, device=logits.device)
+            total += float(F.cross_entropy(logits.float(), wanted, reduction="sum"))
+        return math.exp(total / (len(prompt) - 1))
 
     def reference_modes(self, draft: object = None) -> dict[str, Callable[[list[int], int], list[int]]]:
         """Return transformers' own ways to decode, by name, for comparisons; see `paceline.backends.hf.reference`.

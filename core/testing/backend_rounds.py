@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from paceline.core.proposals import TokenProposal
+from paceline.core.protocols import Scoring
 from paceline.core.records import SIGNALS, Signal
 from paceline.core.testing.reference import Reference, StopAfter, require
 
@@ -109,6 +110,20 @@ class BackendRounds(RuleBasedStateMachine):
         """Decode plainly for a few rounds, so that the draft falls behind."""
         for _ in range(count):
             self.finish(None, 0)
+
+    @precondition(has_room)
+    @rule(count=st.integers(1, 4))
+    def look_on(self, count: int) -> None:
+        """Verify tokens from elsewhere while the draft, if it can, scores what is delivered."""
+        guess = self.reference.continuation(self.context, count)
+        verdict = self.target.verify(TokenProposal(guess))
+        self.reference.judge(self.context, TokenProposal(guess), verdict)
+        if isinstance(self.draft, Scoring):
+            self.reference.judge_scores(self.context, tuple(verdict.tokens), self.draft.score(verdict.tokens))
+        self.target.advance(verdict.tokens)
+        self.context += tuple(verdict.tokens)
+        if self.draft is not None:
+            self.draft.advance(verdict.tokens)
 
     @precondition(has_room)
     @rule(right=COUNTS, noise=st.lists(st.integers(0, 2**16), max_size=3), cut=COUNTS)

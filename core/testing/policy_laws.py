@@ -50,6 +50,10 @@ def stays_lawful(make: Make, drafts: Sequence[str], engine: Capabilities, exampl
             plan.draft is None or plan.draft in drafts,
             f"there is no draft {plan.draft!r} among {list(drafts)}",
         )
+        demand(
+            isinstance(plan.score, frozenset) and plan.score <= set(drafts),
+            f"`score` must be a frozenset of drafts, found {plan.score!r}",
+        )
         able = engine.gammas
         demand(
             able is None or gamma == 0 or gamma in able, f"gamma {gamma} is not one of the engine's {able}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paceline.core.records import Round
 
 COSTS = FixedCosts(1.0, lambda length, context: 9.0 + 0.1 * length + 0.001 * context, catch_up_s=0.05)
+TEXT = tuple(i * i % 23 for i in range(60))
 Law = Callable[[Plan, RoundStart], None]
 
 
@@ -91,7 +92,18 @@ def live(
     index = 0
     for step in steps:
         lags = dict.fromkeys(drafts, step.lag)
-        start = RoundStart(index, index, step.context, step.budget, lags, COSTS, engine)
+        start = RoundStart(
+            index,
+            index,
+            step.context,
+            step.budget,
+            lags,
+            COSTS,
+            engine,
+            tokens=TEXT[: step.context % len(TEXT) + 1],
+            hints=dict.fromkeys(drafts, step.found),
+            perplexity=1.0 + step.lag,
+        )
         plan = policy.plan(start)
         if law is not None:
             law(plan, start)
@@ -106,6 +118,11 @@ def live(
 def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step) -> Round:
     full = named(plan, start)
     top1, entropy, margin = step.top1, 3.0 * (1.0 - step.top1), step.top1 / 2
-    signals = [TokenSignals(i, top1, entropy, margin) for i in range(min(full.gamma, step.found))]
+    signals = [
+        TokenSignals(i, top1, top1, entropy, margin, TEXT[(step.context + i) % len(TEXT)])
+        for i in range(min(full.gamma, step.found))
+    ]
     drafted = propose(policy, full, signals)
-    return settle(start, full, drafted=drafted, accepted=min(step.accepted, drafted), ended=step.ended)
+    accepted = min(step.accepted, drafted)
+    scores = {name: (float(step.accepted > 0),) * (accepted + 1) for name in full.score - {full.draft}}
+    return settle(start, full, drafted=drafted, accepted=accepted, ended=step.ended, scores=scores)

@@ -107,6 +107,16 @@ class Reference:
             for name in watch.signals:
                 require(getattr(signals, name) is not None, f"D2: signal {name} was asked for and is missing")
 
+    def judge_scores(
+        self, context: tuple[int, ...], tokens: tuple[int, ...], scores: Sequence[float]
+    ) -> None:
+        """Compare scores with what fresh sessions propose at each of the places."""
+        wanted = [
+            float(self._fresh_guess((*context, *tokens[:place]), 1) == (token,))
+            for place, token in enumerate(tokens)
+        ]
+        require(list(scores) == wanted, f"S1: scores {scores} for {tokens}, fresh sessions say {wanted}")
+
     def compare(self, context: tuple[int, ...], session: Any, reopen: Callable[[Sequence[int]], Any]) -> None:
         """Compare a session's logits with those of a fresh one."""
         assert self.logits is not None

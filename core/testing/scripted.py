@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -17,6 +18,7 @@ Breach = Literal[
     "nan-gamma",
     "text-gamma",
     "unknown-draft",
+    "unknown-score",
     "no-plan",
     "raise-in-plan",
     "raise-in-keep",
@@ -66,7 +68,7 @@ class ScriptedPolicy(_Unlearning):
         """Return the next plan of the script."""
         plan = self._plans[len(self.starts) % len(self._plans)]
         self.starts.append(start)
-        return Plan(min(plan.gamma, start.budget), plan.draft, plan.stop, plan.reason)
+        return replace(plan, gamma=min(plan.gamma, start.budget))
 
     def observe(self, done: Round) -> None:
         """Write the round down."""
@@ -74,7 +76,7 @@ class ScriptedPolicy(_Unlearning):
 
 
 class ChaoticPolicy(_Unlearning):
-    """Plans any gamma within the budget, with any draft, and stops at any moment: lawful, and no help at all.
+    """Plans any gamma within the budget, with any draft, stops at any moment, has any draft score: lawful, and no help.
 
     Args:
         seed: Of all its choices.
@@ -100,16 +102,18 @@ class ChaoticPolicy(_Unlearning):
     def plan(self, start: RoundStart) -> Plan:
         """Choose anything that is allowed."""
         gamma = self._random.randint(0, min(self._max_gamma, start.budget))
-        return Plan(gamma, self._random.choice(self._drafts), self._rule() if gamma else None)
+        scored = frozenset(name for name in self._drafts if self._random.random() < 0.3)
+        return Plan(gamma, self._random.choice(self._drafts), self._rule() if gamma else None, score=scored)
 
     def keep(self, signals: TokenSignals) -> bool:
         """Stop after one token in three."""
         return self._random.random() < 2 / 3
 
     def _rule(self) -> StopRule | None:
-        if not self.needs or self._random.random() < 0.5:
+        comparable = sorted(self.needs - {"token"})
+        if not comparable or self._random.random() < 0.5:
             return None
-        signal = self._random.choice(sorted(self.needs))
+        signal = self._random.choice(comparable)
         threshold = self._random.random()
         if self._random.random() < 0.5:
             return StopRule(signal, below=threshold)
@@ -144,6 +148,8 @@ class LawlessPolicy(_Unlearning):
                 return cast("Plan", None)
             case "unknown-draft":
                 return Plan(min(1, start.budget), "a draft nobody has")
+            case "unknown-score":
+                return Plan(0, score=frozenset({"a draft nobody has"}))
             case "over-budget" | "negative-gamma" | "nan-gamma" | "text-gamma":
                 wrong: dict[str, Any] = {
                     "over-budget": start.budget + 1,

@@ -59,7 +59,23 @@ def test_the_index_finds_what_a_scan_of_the_whole_context_finds(prompt, blocks, 
         session.advance(block)
         context += block
 
-    assert by_definition(context, gamma, longest, shortest) == list(session.draft(gamma, None).tokens)
+    expected = by_definition(context, gamma, longest, shortest)
+    assert expected == list(session.draft(gamma, None).tokens)
+    assert (session.hint > 0) == bool(expected)
+    assert session.hint >= shortest or not expected
+    scores = session.score(expected)
+    for place, score in enumerate(scores):
+        first = by_definition([*context, *expected[:place]], 1, longest, shortest)
+        assert score == float(first == expected[place : place + 1])
+    assert list(session.draft(gamma, None).tokens) == expected, "scoring must leave no trace"
+
+
+def test_the_hint_is_the_length_of_the_match_also_beyond_the_runs_that_are_indexed():
+    text = list(range(50))
+
+    assert PromptLookup(max_ngram=3).open([*text, 99, *text[:7]]).hint == 7
+    assert PromptLookup(max_ngram=3).open([*text, 99, *text]).hint == 32
+    assert PromptLookup(max_ngram=3).open(text).hint == 0
 
 
 def test_it_refuses_ngrams_in_the_wrong_order():

@@ -19,6 +19,7 @@ MESSAGES = {
     "nan-gamma": "gamma must be an int, found nan",
     "text-gamma": "gamma must be an int, found '4'",
     "unknown-draft": "there is no draft 'a draft nobody has'; the drafts are 'draft'",
+    "unknown-score": "score must be a frozenset of drafts, found frozenset",
     "no-plan": "must return a Plan, found None",
     "raise-in-plan": "plan.. raised RuntimeError",
     "raise-in-keep": "keep.. raised RuntimeError",

@@ -1,6 +1,7 @@
 """Traces."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ rounds = st.builds(
         draft=st.sampled_from([None, "small", "lookup"]),
         stop=st.sampled_from([None, StopRule("top1", below=0.4), StopRule("entropy", above=1.5)]),
         reason=st.sampled_from([None, "probe"]),
+        score=st.frozensets(st.sampled_from(["small", "lookup"])),
     ),
     lag=st.integers(0, 99),
     drafted=st.integers(0, 16),
@@ -35,6 +37,15 @@ rounds = st.builds(
     signals=st.lists(
         st.builds(TokenSignals, st.integers(0, 16), top1=st.none() | st.floats(0, 1)), max_size=4
     ).map(tuple),
+    hint=st.none() | st.integers(0, 32),
+)
+scored = st.builds(
+    replace,
+    rounds,
+    scores=st.dictionaries(
+        st.sampled_from(["small", "lookup"]), st.lists(st.floats(0, 1)).map(tuple), min_size=1
+    ),
+    score_s=seconds,
 )
 
 

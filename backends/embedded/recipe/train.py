@@ -79,14 +79,16 @@ class SoftCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, wanted: Tensor) -> Tensor:
         """Return the mean over all positions of log sum exp z - p z."""
         ctx.save_for_backward(logits, wanted)
-        return (logits.logsumexp(-1) - torch.linalg.vecdot(logits, wanted)).mean()
+        loss: Tensor = (logits.logsumexp(-1) - torch.linalg.vecdot(logits, wanted)).mean()
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
         """Return the gradient: softmax z - p, over the number of positions."""
         logits, wanted = ctx.saved_tensors
-        found = logits.softmax(-1).sub_(wanted)
-        return found.mul_(grads[0] / found[..., 0].numel()), None
+        found: Tensor = logits.softmax(-1).sub_(wanted)
+        found *= grads[0] / found[..., 0].numel()
+        return found, None
 
 
 def distance(student: Tensor, wanted: Tensor) -> Tensor:

@@ -31,16 +31,19 @@ class Watch:
 def test_signals_follow_their_definitions(logits):
     total = math.fsum(math.exp(x) for x in logits)
     shares = sorted((math.exp(x) / total for x in logits), reverse=True)
-    found = measure(torch.tensor(logits), 4, SIGNALS)
+    drawn = len(logits) // 2
+    found = measure(torch.tensor(logits), torch.tensor([drawn]), 4, SIGNALS)
     assert found.position == 4
+    assert found.token == drawn
+    assert found.prob == pytest.approx(math.exp(logits[drawn]) / total, abs=1e-5)
     assert found.top1 == pytest.approx(shares[0], abs=1e-5)
     assert found.margin == pytest.approx(shares[0] - shares[1], abs=1e-5)
     assert found.entropy == pytest.approx(-math.fsum(p * math.log(p) for p in shares if p), abs=1e-4)
 
 
-@pytest.mark.parametrize("wanted", [(), ("top1",), ("margin",), ("entropy", "margin")])
+@pytest.mark.parametrize("wanted", [(), ("top1",), ("margin",), ("entropy", "margin"), ("prob", "token")])
 def test_only_what_was_asked_for_is_there(wanted):
-    found = measure(torch.tensor([1.0, 2.0]), 0, frozenset(wanted))
+    found = measure(torch.tensor([1.0, 2.0]), torch.tensor([1]), 0, frozenset(wanted))
     assert {name for name in SIGNALS if getattr(found, name) is not None} == set(wanted)
 
 
