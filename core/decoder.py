@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
+from paceline.core.abilities import Perplexed
 from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import BackendError
@@ -13,7 +14,6 @@ from paceline.core.generation import Generation, Tally
 from paceline.core.guard import PolicyGuard, blame, check_fit
 from paceline.core.limits import Limits, StopCriterion
 from paceline.core.loop import Request
-from paceline.core.protocols import Perplexed
 from paceline.core.text import TextStream
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from paceline.core.abilities import Scoring
 from paceline.core.clock import DraftWork, ScoreWork, VerifyWork
 from paceline.core.errors import BackendError, ContractError
 from paceline.core.guard import PolicyGuard, blame
 from paceline.core.limits import Limits
-from paceline.core.protocols import Scoring
 from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, Ended, Plan, Round, RoundStart
 

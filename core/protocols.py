@@ -124,32 +124,6 @@ class DraftSession(Session, Protocol):
         ...
 
 
-@runtime_checkable
-class Hinting(Protocol):
-    """A draft session that knows before it drafts how good it will be; optional."""
-
-    @property
-    def hint(self) -> int:
-        """A whole number that grows with what is to be expected; 0 means that there is nothing to propose.
-
-        Read once a round, before the plan; finding it must cost next to nothing.
-        """
-        ...
-
-
-@runtime_checkable
-class Scoring(Protocol):
-    """A draft session that can say what it would have made of tokens it did not propose; optional."""
-
-    def score(self, tokens: Sequence[int]) -> Sequence[float]:
-        """Return one number for each of `tokens`, which follow the context; see `Round.scores`.
-
-        Called after the verification and before `advance`, at most once a round, only if `Plan.score` asks for it and
-        the draft did not draft itself. May read the context, so that the lag is gone afterwards.
-        """
-        ...
-
-
 class TargetSession(Session, Protocol):
     """A target at work on one request. At the start of a round its cache lacks only the last token."""
 
@@ -220,18 +194,6 @@ class Target(Protocol):
         ...
 
 
-@runtime_checkable
-class Perplexed(Protocol):
-    """A target that can tell how surprising a prompt is to it; optional."""
-
-    def perplexity(self, prompt: Sequence[int]) -> float | None:
-        """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
-
-        Called once a request, before its first round, only for policies whose `requires.perplexity` is set.
-        """
-        ...
-
-
 class Policy(Protocol):
     """Decides draft and gamma before a round, may end drafting early, learns from finished rounds.
 
@@ -272,19 +234,6 @@ class Policy(Protocol):
         Raises:
             ValueError: The state is damaged or of another version; the policy is left as it was.
         """
-        ...
-
-
-@runtime_checkable
-class Mergeable(Protocol):
-    """A policy whose knowledge is additive sufficient statistics, so that replicas can pool it."""
-
-    def export(self) -> dict[str, float]:
-        """Return the statistics gathered by this instance; sums of two exports mean both experiences."""
-        ...
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the statistics of another instance."""
         ...
 
 

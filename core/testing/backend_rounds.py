@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from paceline.core.abilities import Scoring
 from paceline.core.proposals import TokenProposal
-from paceline.core.protocols import Scoring
 from paceline.core.records import SIGNALS, Signal
 from paceline.core.testing.reference import Reference, StopAfter, require
 

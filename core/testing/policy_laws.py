@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure
 
-from paceline.core.protocols import Mergeable, Policy
+from paceline.core.abilities import Mergeable
+from paceline.core.protocols import Policy
 from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements, RoundStart
 from paceline.core.testing.policy_steps import STEPS, Step, live, many_steps
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
+from paceline.core.abilities import Hinting, Mergeable, Perplexed, Scoring
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
 from paceline.core.config.load import load_config
@@ -37,7 +38,6 @@ from paceline.core.protocols import (
     Costs,
     Draft,
     DraftSession,
-    Mergeable,
     Policy,
     Proposal,
     Session,
@@ -82,9 +82,11 @@ __all__ = [
     "Ended",
     "Generation",
     "GenerationConfig",
+    "Hinting",
     "LiveCosts",
     "Mergeable",
     "PacelineError",
+    "Perplexed",
     "Plan",
     "PluginError",
     "Policy",
@@ -96,6 +98,7 @@ __all__ = [
     "Round",
     "RoundStart",
     "RunConfig",
+    "Scoring",
     "Session",
     "Signal",
     "SpeculativeDecoder",

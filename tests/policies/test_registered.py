@@ -2,26 +2,22 @@ import pytest
 from pydantic import ValidationError
 
 from paceline import policies
-from paceline.core.protocols import Mergeable, Policy
-from paceline.policies.online import OnlineConfig
-from paceline.policies.static import StaticConfig
-from paceline.policies.thompson import ThompsonConfig
+from paceline.core.testing.policies import check_policy
+from paceline.policies.estimate.online import OnlineConfig
+from paceline.policies.estimate.thompson import ThompsonConfig
+from paceline.policies.fixed.static import StaticConfig
+
+BUILT_IN = {config.model_fields["name"].default: config for config in policies.register_policies()}
 
 
-def test_the_hook_names_every_built_in_policy():
-    names = [config.model_fields["name"].default for config in policies.register_policies()]
-    assert names == ["static", "online", "thompson"]
+def test_every_name_is_given_once():
+    assert len(BUILT_IN) == len(list(policies.register_policies()))
 
 
-def test_only_thompson_claims_to_be_mergeable():
-    assert isinstance(ThompsonConfig().build(), Mergeable)
-    assert not isinstance(OnlineConfig().build(), Mergeable)
-
-
-@pytest.mark.parametrize("config", [StaticConfig(), OnlineConfig(), ThompsonConfig()])
-def test_no_built_in_policy_asks_for_signals(config):
-    policy: Policy = config.build()
-    assert policy.needs == frozenset()
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_policy_keeps_the_contract_with_one_draft_and_with_two(name):
+    check_policy(BUILT_IN[name], examples=20)
+    check_policy(BUILT_IN[name], drafts=("small", "lookup"), examples=20)
 
 
 @pytest.mark.parametrize(

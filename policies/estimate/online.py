@@ -27,6 +27,7 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
+from paceline.policies.blind import Blind
 from paceline.policies.candidates import at_most, candidates, chosen_draft, drafting
 from paceline.policies.catch_up import catch_up_share_s
 from paceline.policies.state import check_count, check_header, check_list
@@ -34,7 +35,7 @@ from paceline.policies.state import check_count, check_header, check_list
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from paceline.core.records import Round, RoundStart, Signal, TokenSignals
+    from paceline.core.records import Round, RoundStart
 
 VERSION = 1
 RARER = 8  # probes are this much rarer while even a draft of accuracy Acc_max would not pay
@@ -64,10 +65,9 @@ class OnlineConfig(PolicyConfig):
         return OnlinePolicy(self)
 
 
-class OnlinePolicy:
+class OnlinePolicy(Blind):
     """Eq 2, then Eq 1, once before each round."""
 
-    needs: frozenset[Signal] = frozenset()
     requires = Requirements(latency="split")
 
     def __init__(self, config: OnlineConfig) -> None:
@@ -105,10 +105,6 @@ class OnlinePolicy:
             if pays_at_best or self._quiet >= RARER * options.probe_every:
                 return Plan(drafting(gammas)[0], draft, reason="probe")
         return Plan(0)
-
-    def keep(self, signals: TokenSignals) -> bool:
-        """Never stop early."""
-        return True
 
     def observe(self, done: Round) -> None:
         """Remember V and whether V < gamma; a round that shows neither success nor refusal is not data.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paceline.core.records import Capabilities, RoundStart
 from paceline.core.testing import FixedCosts, check_policy, play
-from paceline.policies.thompson import ThompsonConfig
+from paceline.policies.estimate.thompson import ThompsonConfig
 
 
 def text(alpha, tokens, seed=0):

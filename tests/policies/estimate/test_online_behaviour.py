@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from paceline.core.testing import FixedCosts, check_policy, play
-from paceline.policies.online import OnlineConfig
+from paceline.policies.estimate.online import OnlineConfig
 
 
 def text(alpha, tokens, seed=0):

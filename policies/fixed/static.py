@@ -8,13 +8,14 @@ from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
+from paceline.policies.blind import Blind
 from paceline.policies.candidates import at_most, candidates, chosen_draft
 from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from paceline.core.records import Round, RoundStart, Signal, TokenSignals
+    from paceline.core.records import Round, RoundStart
 
 VERSION = 1
 
@@ -33,10 +34,8 @@ class StaticConfig(PolicyConfig):
         return StaticPolicy(self)
 
 
-class StaticPolicy:
+class StaticPolicy(Blind):
     """Plans min(gamma, budget); on an engine with a fixed set, the largest gamma of it that is not above that."""
-
-    needs: frozenset[Signal] = frozenset()
 
     def __init__(self, config: StaticConfig) -> None:
         self._gamma = config.gamma
@@ -47,10 +46,6 @@ class StaticPolicy:
         """Choose the same gamma as always."""
         gamma = at_most(candidates(start, self._gamma), self._gamma)
         return Plan(gamma, chosen_draft(start, self._draft) if gamma else None)
-
-    def keep(self, signals: TokenSignals) -> bool:
-        """Never stop early."""
-        return True
 
     def observe(self, done: Round) -> None:
         """Learn nothing."""

@@ -25,6 +25,7 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
+from paceline.policies.blind import Blind
 from paceline.policies.candidates import candidates, chosen_draft, drafting
 from paceline.policies.catch_up import catch_up_share_s
 from paceline.policies.hazards import Hazards, export_hazards, read_export, read_hazards
@@ -33,7 +34,7 @@ from paceline.policies.state import check_header, check_list
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from paceline.core.records import Round, RoundStart, Signal, TokenSignals
+    from paceline.core.records import Round, RoundStart
 
 VERSION = 1
 
@@ -62,10 +63,9 @@ class ThompsonConfig(PolicyConfig):
         return ThompsonPolicy(self, seed)
 
 
-class ThompsonPolicy:
+class ThompsonPolicy(Blind):
     """Draws hazards, then plans as if they were true."""
 
-    needs: frozenset[Signal] = frozenset()
     requires = Requirements(latency="split")
 
     def __init__(self, config: ThompsonConfig, seed: int = 0) -> None:
@@ -85,10 +85,6 @@ class ThompsonPolicy:
             if gamma:
                 best, best_s = Plan(gamma, draft), token_s
         return best
-
-    def keep(self, signals: TokenSignals) -> bool:
-        """Never stop early."""
-        return True
 
     def observe(self, done: Round) -> None:
         """Age what is known of every draft, then count the verdict; a round without evidence changes nothing.

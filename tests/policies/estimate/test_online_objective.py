@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from paceline.core.records import Capabilities, RoundStart
 from paceline.core.testing.costs import FixedCosts
-from paceline.policies.online import OnlineConfig
+from paceline.policies.estimate.online import OnlineConfig
 
 
 def planned(accuracy_counts, costs, *, budget=10_000, lag=0, **options):

@@ -2,7 +2,7 @@ import pytest
 
 from paceline.core.records import Capabilities
 from paceline.core.testing import check_policy
-from paceline.policies.static import StaticConfig
+from paceline.policies.fixed.static import StaticConfig
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 4, 30])

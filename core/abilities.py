@@ -1,0 +1,59 @@
+"""What a draft, a target or a policy may be able to do besides its role; whoever cannot is simply not asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@runtime_checkable
+class Hinting(Protocol):
+    """A draft session that knows before it drafts how good it will be."""
+
+    @property
+    def hint(self) -> int:
+        """A whole number that grows with what is to be expected; 0 means that there is nothing to propose.
+
+        Read once a round, before the plan; finding it must cost next to nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """A draft session that can say what it would have made of tokens it did not propose."""
+
+    def score(self, tokens: Sequence[int]) -> Sequence[float]:
+        """Return one number for each of `tokens`, which follow the context; see `Round.scores`.
+
+        Called after the verification and before `advance`, at most once a round, only if `Plan.score` asks for it and
+        the draft did not draft itself. May read the context, so that the lag is gone afterwards.
+        """
+        ...
+
+
+@runtime_checkable
+class Perplexed(Protocol):
+    """A target that can tell how surprising a prompt is to it."""
+
+    def perplexity(self, prompt: Sequence[int]) -> float | None:
+        """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
+
+        Called once a request, before its first round, only for policies whose `requires.perplexity` is set.
+        """
+        ...
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A policy whose knowledge is additive sufficient statistics, so that replicas can pool it."""
+
+    def export(self) -> dict[str, float]:
+        """Return the statistics gathered by this instance; sums of two exports mean both experiences."""
+        ...
+
+    def absorb(self, statistics: Mapping[str, float]) -> None:
+        """Add the statistics of another instance."""
+        ...

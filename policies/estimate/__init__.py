@@ -1,0 +1,13 @@
+"""Policies that estimate how far a draft can be trusted, and weigh it against measured costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paceline.policies.estimate.online import OnlineConfig
+from paceline.policies.estimate.thompson import ThompsonConfig
+
+if TYPE_CHECKING:
+    from paceline.core.config.blocks import PolicyConfig
+
+CONFIGS: tuple[type[PolicyConfig], ...] = (OnlineConfig, ThompsonConfig)

@@ -1,0 +1,60 @@
+"""What policies that hold other policies share: what those see, what they need together, and their state."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.records import Requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from paceline.core.protocols import Policy
+    from paceline.core.records import RoundStart, Signal
+
+DETAIL = ("none", "fused", "split")
+
+
+def only(start: RoundStart, draft: str) -> RoundStart:
+    """Return what a policy sees that has one draft to choose from."""
+    hints = {draft: start.hints[draft]} if draft in start.hints else {}
+    return replace(start, lags={draft: start.lags[draft]}, hints=hints)
+
+
+def joint_needs(policies: Iterable[Policy]) -> frozenset[Signal]:
+    """Return every signal that one of them wants."""
+    return frozenset[Any]().union(*(policy.needs for policy in policies))
+
+
+def joint_requirements(policies: Iterable[Policy], **own: Any) -> Requirements:
+    """Return what an engine must be able to do for all of them; `own` are demands of the policy that holds them."""
+    asked = [Requirements(**own), *(policy.requires for policy in policies)]
+    found: dict[str, Any] = {
+        field.name: any(getattr(one, field.name) for one in asked)
+        for field in fields(Requirements)
+        if field.name != "latency"
+    }
+    return Requirements(latency=max((one.latency for one in asked), key=DETAIL.index), **found)
+
+
+def seed_of(seed: int, name: str) -> int:
+    """Return the seed of the part of this name, the same in every process."""
+    return Random(f"{seed}/{name}").getrandbits(32)
+
+
+def load_all(policies: Sequence[Policy], states: Sequence[Mapping[str, Any]]) -> None:
+    """Load a state into each policy, or into none.
+
+    Raises:
+        ValueError: One of them refuses its state; all are as they were before.
+    """
+    before = [policy.state_dict() for policy in policies]
+    for count, (policy, state) in enumerate(zip(policies, states, strict=True)):
+        try:
+            policy.load_state_dict(state)
+        except ValueError:
+            for changed, old in zip(policies[:count], before, strict=False):
+                changed.load_state_dict(old)
+            raise
