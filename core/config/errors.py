@@ -35,7 +35,6 @@ _OWN = frozenset(
     {
         "unknown_key",
         "unknown_name",
-        "no_catalogue",
         "role",
         "block_name",
         "draft_name",

@@ -1,6 +1,7 @@
 """Fields that hold "some installed policy" or "some installed backend", resolved by name in a catalogue.
 
-The catalogue travels in pydantic's validation context, so nothing global is consulted.
+The catalogue travels in pydantic's validation context. Where nobody passed one, as in `HedgeConfig(length="static")`,
+a name means what is installed, as it does for `load_config`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def catalogue_of(info: ValidationInfo) -> Catalogue | None:
 def _policy(value: object, info: ValidationInfo) -> PolicyConfig:
     if isinstance(value, PolicyConfig):
         return value
-    catalogue = _catalogue("policy", value, info)
+    catalogue = catalogue_of(info) or Catalogue.load()
     options = _options("policy", "name", value, catalogue.policies)
     try:
         entry = catalogue.policy(options["name"])
@@ -43,7 +44,7 @@ def _policy(value: object, info: ValidationInfo) -> PolicyConfig:
 def _backend(value: object, info: ValidationInfo) -> BackendConfig:
     if isinstance(value, BackendConfig):
         return value
-    catalogue = _catalogue("backend", value, info)
+    catalogue = catalogue_of(info) or Catalogue.load()
     options = _options("backend", "backend", value, catalogue.backends)
     try:
         entry = catalogue.backend(options["backend"])
@@ -75,14 +76,6 @@ def _options(kind: str, key: str, value: object, installed: Iterable[str]) -> di
     if not isinstance(value[key], str):
         raise problem("name_type", f"should be the name of a {kind}; {names}", value[key], key)
     return dict(value)
-
-
-def _catalogue(kind: str, value: object, info: ValidationInfo) -> Catalogue:
-    catalogue = catalogue_of(info)
-    if catalogue is None:
-        message = f"a {kind} can be named only where installed plugins are known; use load_config, or pass the built"
-        raise problem("no_catalogue", f"{message} {kind.capitalize()}Config", value)
-    return catalogue
 
 
 def _unknown(key: str, value: object, message: str) -> Exception:

@@ -82,9 +82,11 @@ def test_a_run_of_built_blocks_needs_no_catalogue(blocks: SimpleNamespace) -> No
     assert run.policy == blocks.Static()
 
 
-def test_naming_a_block_without_a_catalogue_points_to_load_config(blocks: SimpleNamespace) -> None:
-    with pytest.raises(ValidationError, match="use load_config"):
-        RunConfig(target=blocks.Remote(), drafts={}, policy="static")  # type: ignore[arg-type]
+def test_a_name_without_a_catalogue_means_what_is_installed(blocks: SimpleNamespace) -> None:
+    run = RunConfig(target=blocks.Remote(), drafts={}, policy="static")  # type: ignore[arg-type]
+    assert type(run.policy).__module__ == "paceline.policies.fixed.static"
+    with pytest.raises(ValidationError, match="statik"):
+        RunConfig(target=blocks.Remote(), drafts={}, policy="statik")  # type: ignore[arg-type]
 
 
 def test_yaml_floats_without_a_dot_are_numbers(catalogue: Catalogue) -> None:
