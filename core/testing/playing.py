@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Costs, Policy
 
 ENGINE = Capabilities()
+RIGHT = TokenSignals(0, top1=0.9, prob=0.9, entropy=0.3, margin=0.8, token=0)
+WRONG = TokenSignals(0, top1=0.3, prob=0.3, entropy=2.0, margin=0.05, token=1)
 
 
 def play(
@@ -24,6 +26,7 @@ def play(
     prompt: int = 8,
     engine: Capabilities | None = None,
     hints: Mapping[str, Sequence[int]] | None = None,
+    signals: Sequence[TokenSignals] | Mapping[str, Sequence[TokenSignals]] | None = None,
 ) -> list[Round]:
     """Let a policy decode one greedy text, and return its rounds.
 
@@ -31,10 +34,24 @@ def play(
     token there; one plain sequence stands for a single draft called "draft". The text has as many tokens as the
     shortest sequence, and ends by its length. Times are those of `costs`, lags those of drafts with a cache. `hints`
     gives the hint of a draft at each position, where it gives any.
+
+    `signals` gives the signals of the token that a draft proposes at each position, their own `position` not counted;
+    without them a draft is sure of itself exactly where it is right. `paceline.core.testing.texts` makes texts whose
+    signals are as good as a calibrated model's and no better.
+
+    Raises:
+        ValueError: `signals` is too short, or for drafts that are not there.
     """
     drafts = bits if isinstance(bits, Mapping) else {"draft": bits}
+    told = signals if isinstance(signals, Mapping) else {"draft": signals} if signals is not None else {}
     wanted = min(len(sequence) for sequence in drafts.values())
+    if not told.keys() <= drafts.keys() or any(len(known) < wanted for known in told.values()):
+        raise ValueError(
+            f"`signals` must give the drafts {', '.join(drafts)} one record a token, {wanted} in all"
+        )
     costs = costs or FixedCosts()
+    engine = engine or ENGINE
+    hinted = tuple((hints or {}).items())
     lags = dict.fromkeys(drafts, prompt - 1)
     rounds: list[Round] = []
     position = 0
@@ -46,20 +63,37 @@ def play(
             wanted - position - 1,
             dict(lags),
             costs,
-            engine or ENGINE,
-            hints={name: known[position] for name, known in (hints or {}).items()},
+            engine,
+            hints={name: known[position] for name, known in hinted},
         )
         plan = named(policy.plan(start), start)
         agreed = drafts[plan.draft][position : position + plan.gamma] if plan.draft is not None else ()
-        drafted = propose(policy, plan, [_signals(i, right=bit) for i, bit in enumerate(agreed)])
-        accepted = next((i for i, bit in enumerate(agreed[:drafted]) if not bit), drafted)
+        drafted = len(agreed)
+        seen: tuple[TokenSignals, ...] = ()
+        if drafted and (plan.stop is not None or policy.needs):
+            known = told.get(plan.draft or "")
+            alike = known[position : position + drafted] if known is not None else _sure(agreed)
+            seen = watched(policy, plan, alike)
+            drafted = propose(policy, plan, seen)
+        accepted = 0
+        while accepted < drafted and agreed[accepted]:
+            accepted += 1
         emitted = accepted + 1
         ended: Ended | None = "length" if position + emitted >= wanted else None
         scores = {
-            name: tuple(float(bit) for bit in drafts[name][position : position + emitted])
-            for name in sorted(plan.score - {plan.draft})
+            name: tuple(map(float, drafts[name][position : position + emitted]))
+            for name in sorted(plan.score)
+            if name != plan.draft
         }
-        done = settle(start, plan, drafted=drafted, accepted=accepted, ended=ended, scores=scores)
+        done = settle(
+            start,
+            plan,
+            drafted=drafted,
+            accepted=accepted,
+            ended=ended,
+            scores=scores,
+            signals=seen[:drafted],
+        )
         policy.observe(done)
         rounds.append(done)
         for name in lags:
@@ -74,7 +108,7 @@ def play(
 def named(plan: Plan, start: RoundStart) -> Plan:
     """Return a plan with the draft's name filled in when it drafts, and without one when it does not."""
     draft = None if plan.gamma == 0 else plan.draft or next(iter(start.lags))
-    return replace(plan, draft=draft)
+    return plan if plan.draft == draft else replace(plan, draft=draft)
 
 
 def propose(policy: Policy, plan: Plan, signals: Sequence[TokenSignals]) -> int:
@@ -86,43 +120,70 @@ def propose(policy: Policy, plan: Plan, signals: Sequence[TokenSignals]) -> int:
     return len(signals)
 
 
+def watched(policy: Policy, plan: Plan, signals: Sequence[TokenSignals]) -> tuple[TokenSignals, ...]:
+    """Return the signals that a round's proposal carries: positions from 0 on, and what nobody asked for is None."""
+    wanted = policy.needs if plan.stop is None else policy.needs | {plan.stop.signal}
+    top1, prob, entropy, margin, token = (
+        name in wanted for name in ("top1", "prob", "entropy", "margin", "token")
+    )
+    return tuple(
+        TokenSignals(
+            position,
+            one.top1 if top1 else None,
+            one.prob if prob else None,
+            one.entropy if entropy else None,
+            one.margin if margin else None,
+            one.token if token else None,
+        )
+        for position, one in enumerate(signals)
+    )
+
+
 def settle(
     start: RoundStart,
     plan: Plan,
     *,
     drafted: int,
     accepted: int,
+    emitted: int | None = None,
     ended: Ended | None = None,
     scores: Mapping[str, tuple[float, ...]] | None = None,
+    signals: tuple[TokenSignals, ...] = (),
 ) -> Round:
-    """Return the finished round of a plan, as long as the cost model said it would take."""
-    lag = start.lags[plan.draft] if plan.draft is not None else 0
-    draft_s = start.costs.draft_s(plan.draft, drafted, lag) if plan.draft is not None else 0.0
-    verify_s = start.costs.verify_s(drafted + 1, start.context)
-    work = ScoreWork(tuple(scores or ()), {name: start.lags[name] + accepted + 1 for name in scores or ()})
-    score_s = work.price(start.costs)
+    """Return the finished round of a plan, as long as the cost model said it would take.
+
+    All of accepted + 1 tokens are emitted unless `emitted` says otherwise.
+    """
+    draft, costs = plan.draft, start.costs
+    emitted = accepted + 1 if emitted is None else emitted
+    lag = start.lags[draft] if draft is not None else 0
+    draft_s = costs.draft_s(draft, drafted, lag) if draft is not None else 0.0
+    verify_s = costs.verify_s(drafted + 1, start.context)
+    score_s = 0.0
+    if scores:
+        scored = tuple(name for name in scores if name in start.lags)
+        score_s = ScoreWork(scored, {name: start.lags[name] + emitted for name in scored}).price(costs)
     return Round(
-        index=start.index,
-        position=start.position,
-        context=start.context,
-        plan=plan,
-        lag=lag,
-        drafted=drafted,
-        accepted=accepted,
-        emitted=accepted + 1,
-        ended=ended,
-        draft_s=draft_s,
-        verify_s=verify_s,
-        total_s=draft_s + verify_s + score_s,
-        tokens=(0,) * (accepted + 1),
-        hint=start.hints.get(plan.draft) if plan.draft is not None else None,
-        scores=scores or {},
-        score_s=score_s,
+        start.index,
+        start.position,
+        start.context,
+        plan,
+        lag,
+        drafted,
+        accepted,
+        emitted,
+        ended,
+        draft_s,
+        verify_s,
+        draft_s + verify_s + score_s,
+        (0,) * emitted,
+        signals,
+        start.hints.get(draft) if draft is not None else None,
+        scores or {},
+        score_s,
     )
 
 
-def _signals(position: int, *, right: bool) -> TokenSignals:
+def _sure(agreed: Sequence[bool]) -> list[TokenSignals]:
     """Return signals of a draft that knows when it is sure."""
-    if right:
-        return TokenSignals(position, top1=0.9, prob=0.9, entropy=0.3, margin=0.8, token=0)
-    return TokenSignals(position, top1=0.3, prob=0.3, entropy=2.0, margin=0.05, token=1)
+    return [RIGHT if bit else WRONG for bit in agreed]
