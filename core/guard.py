@@ -74,8 +74,22 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
         )
         if wrong
     ]
+    problems += _unheard(needs, capabilities, drafts)
     if problems:
         raise CapabilityError(f"policy {blame(policy)} does not fit this engine: {'; '.join(problems)}")
+
+
+def _unheard(needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> list[str]:
+    """Return a sentence for each draft that may be planned and does not deliver what drafting is stopped by."""
+    problems = []
+    for name, draft in drafts.items():
+        missing = needs.signals - (draft.signals & capabilities.signals)
+        if missing and needs.draft in {None, name}:
+            problems.append(
+                f"it stops drafting by {', '.join(sorted(missing))}, which the draft {name!r} does not deliver here "
+                "(leave that draft out, or name another one in the policy's option `draft`)"
+            )
+    return problems
 
 
 def blame(culprit: object) -> str:

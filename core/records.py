@@ -56,6 +56,9 @@ class Requirements:
         latency: The least detail of time it learns from.
         immediate: A decision must take effect in the round it was made for.
         perplexity: `RoundStart.perplexity` is wanted, where the target can tell it. A wish: nothing is refused.
+        signals: Signals it stops drafting by: each draft it may plan must deliver them. What `needs` names beyond
+            these is only wanted of the drafts that have it.
+        draft: The only draft it stops by `signals`; None when it may be any.
     """
 
     any_gamma: bool = False
@@ -64,6 +67,8 @@ class Requirements:
     latency: Literal["split", "fused", "none"] = "none"
     immediate: bool = False
     perplexity: bool = False
+    signals: frozenset[Signal] = frozenset()
+    draft: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,15 @@ def joint_requirements(policies: Iterable[Policy], **own: Any) -> Requirements:
     found: dict[str, Any] = {
         field.name: any(getattr(one, field.name) for one in asked)
         for field in fields(Requirements)
-        if field.name != "latency"
+        if field.name not in {"latency", "signals", "draft"}
     }
-    return Requirements(latency=max((one.latency for one in asked), key=DETAIL.index), **found)
+    listening = {one.draft for one in asked if one.signals}
+    return Requirements(
+        latency=max((one.latency for one in asked), key=DETAIL.index),
+        signals=frozenset[Any]().union(*(one.signals for one in asked)),
+        draft=listening.pop() if len(listening) == 1 else None,
+        **found,
+    )
 
 
 def seed_of(seed: int, name: str) -> int:

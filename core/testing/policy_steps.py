@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -122,7 +122,12 @@ def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step) -> Round:
         TokenSignals(i, top1, top1, entropy, margin, TEXT[(step.context + i) % len(TEXT)])
         for i in range(min(full.gamma, step.found))
     ]
+    asked = policy.needs if full.stop is None else policy.needs | {full.stop.signal}
+    signals = [
+        TokenSignals(i, **{name: getattr(one, name) for name in asked}) for i, one in enumerate(signals)
+    ]
     drafted = propose(policy, full, signals)
     accepted = min(step.accepted, drafted)
     scores = {name: (float(step.accepted > 0),) * (accepted + 1) for name in full.score - {full.draft}}
-    return settle(start, full, drafted=drafted, accepted=accepted, ended=step.ended, scores=scores)
+    done = settle(start, full, drafted=drafted, accepted=accepted, ended=step.ended, scores=scores)
+    return replace(done, signals=tuple(signals[:drafted]) if asked else ())

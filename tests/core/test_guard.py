@@ -3,11 +3,13 @@
 import pytest
 from structlog.testing import capture_logs
 
+from paceline.backends.lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.errors import BackendError, ContractError
+from paceline.core.errors import BackendError, CapabilityError, ContractError
+from paceline.core.guard import check_fit
 from paceline.core.proposals import TokenProposal, TokenVerdict
-from paceline.core.records import SIGNALS, Plan, StopRule
+from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements, StopRule
 from paceline.core.testing.scripted import BREACHES, LawlessPolicy, ScriptedPolicy
 
 TARGET = ToyTarget(seed=3)
@@ -86,6 +88,39 @@ def test_a_stop_rule_the_draft_cannot_evaluate_is_refused():
 
     with pytest.raises(ContractError, match="cannot evaluate the stop rule"):
         run(ScriptedPolicy([Plan(2, stop=StopRule("top1", below=0.5))]), {"draft": Deaf()})
+
+
+def listening(draft=None):
+    policy = ScriptedPolicy([1])
+    policy.requires = Requirements(signals=frozenset({"entropy"}), draft=draft)
+    return policy
+
+
+MIXED = {"small": ToyDraft(TARGET), "lookup": PromptLookup()}
+
+
+def test_a_policy_that_stops_by_a_signal_is_refused_where_a_draft_it_may_plan_does_not_deliver_it():
+    with pytest.raises(CapabilityError, match="stops drafting by entropy, which the draft 'lookup' does not"):
+        check_fit(listening(), Capabilities(), MIXED)
+
+
+@pytest.mark.parametrize("name", ["small", "lookup"])
+def test_a_policy_that_names_its_draft_needs_the_signal_of_that_draft_only(name):
+    if name == "small":
+        check_fit(listening(name), Capabilities(), MIXED)
+    else:
+        with pytest.raises(CapabilityError, match="'lookup'"):
+            check_fit(listening(name), Capabilities(), MIXED)
+
+
+def test_a_signal_the_engine_does_not_pass_on_is_not_delivered():
+    deaf = Capabilities(signals=frozenset({"token", "prob"}))
+    with pytest.raises(CapabilityError, match="'small'"):
+        check_fit(listening("small"), deaf, MIXED)
+
+
+def test_without_drafts_there_is_nothing_to_stop():
+    check_fit(listening(), Capabilities(), {})
 
 
 class Misbehaving:

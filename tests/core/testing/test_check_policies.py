@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import pytest
 
-from paceline.core.records import Plan, Requirements
+from paceline.core.records import Plan, Requirements, StopRule
 from paceline.core.testing import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy, check_policy
 from paceline.core.testing.playing import ENGINE
 from paceline.core.testing.policy_laws import stays_lawful
+from paceline.core.testing.policy_steps import Step, live
 
 
 class Counter:
@@ -194,6 +195,15 @@ def test_unknown_breaches_and_empty_scripts_are_refused():
         LawlessPolicy("rude")
     with pytest.raises(ValueError, match="at least one plan"):
         ScriptedPolicy([])
+
+
+def test_rounds_show_the_signals_that_were_asked_for_and_no_others():
+    policy = ScriptedPolicy([Plan(3, stop=StopRule("entropy", above=1.0)), Plan(2)])
+    live(policy, [Step(budget=9, context=9, lag=0, found=9, accepted=2, top1=0.9)] * 2, ("draft",))
+    first, second = policy.rounds
+    assert [one.entropy for one in first.signals] == pytest.approx([0.3] * 3)
+    assert [one.prob for one in first.signals] == [None] * 3
+    assert second.signals == ()
 
 
 def test_chaos_is_lawful():
