@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paceline.policies.wrappers.gate import GateConfig
+
 if TYPE_CHECKING:
     from paceline.core.config.blocks import PolicyConfig
 
-CONFIGS: tuple[type[PolicyConfig], ...] = ()
+CONFIGS: tuple[type[PolicyConfig], ...] = (GateConfig,)
