@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from paceline.core.protocols import DraftSession, TargetSession
+    from paceline.core.sampling.settings import Sampling
+
 
 @runtime_checkable
 class Hinting(Protocol):
@@ -42,6 +45,35 @@ class Perplexed(Protocol):
         """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
 
         Called once a request, before its first round, only for policies whose `requires.perplexity` is set.
+        """
+        ...
+
+
+@runtime_checkable
+class SampledTarget(Protocol):
+    """A target that can draw its tokens; it says so in its capabilities as well."""
+
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> TargetSession:
+        """Start a request whose tokens are drawn; like `open` otherwise.
+
+        What `verify` delivers must be distributed as the target's own draws after `sampling`, whatever was proposed:
+        see `paceline.core.sampling.rejection`. All chance comes from `sampling.seed`.
+        """
+        ...
+
+
+@runtime_checkable
+class SampledDraft(Protocol):
+    """A draft that can draw its tokens; its proposals then carry what each was drawn from, as `DrawnProposal` does.
+
+    A draft without this method proposes what it takes for likeliest also where the target draws, which is lossless.
+    """
+
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> DraftSession:
+        """Start a request whose tokens are drawn; like `open` otherwise.
+
+        Each token comes from the draft's distribution after `sampling`, and every token drawn is in the proposal.
+        All chance comes from `sampling.seed`.
         """
         ...
 

@@ -14,6 +14,8 @@ from paceline.core.generation import Generation, Tally
 from paceline.core.guard import PolicyGuard, blame, check_fit
 from paceline.core.limits import Limits, StopCriterion
 from paceline.core.loop import Request
+from paceline.core.sampling.opening import check_sampling, open_draft, open_target
+from paceline.core.sampling.settings import GREEDY, Sampling
 from paceline.core.text import TextStream
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class SpeculativeDecoder:
-    """Decodes prompts with a target, speeded up by drafts as a policy decides; the tokens are the target's own.
+    """Decodes prompts with a target, speeded up by drafts as a policy decides; the text is the target's own.
 
     Args:
         target: The model whose output is wanted.
@@ -36,9 +38,10 @@ class SpeculativeDecoder:
         on_policy_error: "raise", or "fallback": log a policy or draft that fails and finish the text without it.
         eos: Tokens that end a text; the target's own by default.
         max_new_tokens: The most tokens of a text where a call does not say otherwise.
+        sampling: How tokens are drawn where a call does not say otherwise; by default decoding is greedy.
 
     Raises:
-        CapabilityError: The policy does not fit the target or its drafts.
+        CapabilityError: The policy does not fit the target or its drafts, or the target cannot sample.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class SpeculativeDecoder:
         on_policy_error: Literal["raise", "fallback"] = "raise",
         eos: frozenset[int] | None = None,
         max_new_tokens: int = 256,
+        sampling: Sampling = GREEDY,
     ) -> None:
         self.target = target
         self.drafts = dict(drafts)
@@ -64,7 +68,9 @@ class SpeculativeDecoder:
         self._fallback = on_policy_error == "fallback"
         self._eos = target.eos if eos is None else eos
         self._max_new_tokens = max_new_tokens
+        self._sampling = sampling
         check_fit(self.policy, target.capabilities, self.drafts)
+        check_sampling(target, sampling)
 
     @property
     def policy(self) -> Policy:
@@ -77,6 +83,7 @@ class SpeculativeDecoder:
         *,
         max_new_tokens: int | None = None,
         stop: Sequence[StopCriterion] = (),
+        sampling: Sampling | None = None,
     ) -> Iterator[Round]:
         """Decode round by round; the caller owns the loop and may leave it at any time.
 
@@ -87,14 +94,16 @@ class SpeculativeDecoder:
             max_new_tokens: The most tokens to deliver, if not the decoder's own limit; less when the target's context
                 is shorter.
             stop: Criteria that are shown the output after each token; the text ends where one returns True.
+            sampling: How tokens are drawn, if not as the decoder's own settings say.
 
         Raises:
             BackendError: The prompt is empty, does not fit the context, or is text without a tokenizer.
+            CapabilityError: Tokens shall be drawn, and the target cannot sample.
             ContractError: A policy, draft or target broke the contract of a round.
         """
         tokens = self.encode(prompt)
         limits = Limits(self._room(len(tokens), max_new_tokens), self._eos, tuple(stop))
-        return self._rounds(tokens, limits, Tally())
+        return self._rounds(tokens, limits, Tally(), self._drawing(sampling))
 
     def stream(
         self,
@@ -102,9 +111,10 @@ class SpeculativeDecoder:
         *,
         max_new_tokens: int | None = None,
         stop: Sequence[StopCriterion] = (),
+        sampling: Sampling | None = None,
     ) -> Iterator[str]:
         """Decode piece by piece: text leaves when a round ends, and is never split inside a character."""
-        rounds = self.rounds(prompt, max_new_tokens=max_new_tokens, stop=stop)
+        rounds = self.rounds(prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
         return _pieces(rounds, TextStream(self._codec()))
 
     def generate(
@@ -113,6 +123,7 @@ class SpeculativeDecoder:
         *,
         max_new_tokens: int | None = None,
         stop: Sequence[StopCriterion] = (),
+        sampling: Sampling | None = None,
         on_round: Callable[[Round], None] | None = None,
     ) -> Generation:
         """Decode to the end and return tokens, text and totals; `on_round` is shown each round as it ends."""
@@ -120,7 +131,7 @@ class SpeculativeDecoder:
         tally = Tally()
         limits = Limits(self._room(len(tokens), max_new_tokens), self._eos, tuple(stop))
         output: list[int] = []
-        for done in self._rounds(tokens, limits, tally):
+        for done in self._rounds(tokens, limits, tally, self._drawing(sampling)):
             output.extend(done.tokens)
             if on_round is not None:
                 on_round(done)
@@ -160,11 +171,11 @@ class SpeculativeDecoder:
                 )
         return tokens
 
-    def _rounds(self, tokens: list[int], limits: Limits, tally: Tally) -> Iterator[Round]:
+    def _rounds(self, tokens: list[int], limits: Limits, tally: Tally, sampling: Sampling) -> Iterator[Round]:
         if self._fresh_policy is not None:
             self._policy = self._fresh_policy()
         tally.opening(self._clock.now())
-        request = self._open(tokens, limits)
+        request = self._open(tokens, limits, sampling)
         recorder = self._trace.begin(tokens, limits.max_new_tokens) if self._trace is not None else None
         try:
             tally.opened(self._clock.now())
@@ -180,12 +191,12 @@ class SpeculativeDecoder:
             if recorder is not None:
                 recorder.end(request.ended)
 
-    def _open(self, tokens: list[int], limits: Limits) -> Request:
+    def _open(self, tokens: list[int], limits: Limits, sampling: Sampling) -> Request:
         opened: dict[str, DraftSession] = {}
-        target = self.target.open(tokens)
+        target = open_target(self.target, tokens, sampling)
         try:
             for name, draft in self.drafts.items():
-                opened[name] = draft.open(tokens)
+                opened[name] = open_draft(name, draft, tokens, sampling)
         except BaseException:
             for session in (target, *opened.values()):
                 session.close()
@@ -204,6 +215,12 @@ class SpeculativeDecoder:
             output=[],
             perplexity=self._perplexity(tokens),
         )
+
+    def _drawing(self, sampling: Sampling | None) -> Sampling:
+        if sampling is None:
+            return self._sampling
+        check_sampling(self.target, sampling)
+        return sampling
 
     def _perplexity(self, tokens: list[int]) -> float | None:
         if self.policy.requires.perplexity and isinstance(self.target, Perplexed):

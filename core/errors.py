@@ -5,7 +5,7 @@ PacelineError
 ├── PluginError        a plugin is broken, missing, or clashes with another
 ├── BackendError       a backend cannot do what was asked: names it and the way out
 ├── ContractError      a policy, draft or target broke the contract of a round: names who
-├── CapabilityError    the engine and the policy do not fit: found before the first token
+├── CapabilityError    the engine and the policy or request do not fit: found before the first token
 └── TraceError         a trace cannot be read, or does not fit what is replayed
 """
 
@@ -37,7 +37,7 @@ class ContractError(PacelineError):
 
 
 class CapabilityError(PacelineError):
-    """The policy needs something that this engine cannot do."""
+    """The policy, or a request, needs something that this engine cannot do."""
 
 
 class TraceError(PacelineError, ValueError):

@@ -20,6 +20,33 @@ class TokenProposal:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawnProposal:
+    """Draft tokens on the host that were drawn, with the distributions they were drawn from.
+
+    Attributes:
+        chances: For each token one probability a token of the draft, as it was drawn from: after temperature, top-p
+            and whatever else was applied. A target that cannot read them takes the tokens for certain.
+
+    Raises:
+        ValueError: A distribution is missing, or cannot have given its token.
+    """
+
+    tokens: tuple[int, ...]
+    chances: tuple[Sequence[float], ...]
+    signals: tuple[TokenSignals, ...] = ()
+
+    def __post_init__(self) -> None:
+        for place, (token, chances) in enumerate(zip(self.tokens, self.chances, strict=True)):
+            if not 0 <= token < len(chances) or not chances[token] > 0.0:
+                raise ValueError(
+                    f"token {token} at {place} cannot have been drawn: it has no probability there"
+                )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenVerdict:
     """The accepted tokens and one more of the target's own, on the host."""
 

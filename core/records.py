@@ -35,6 +35,7 @@ class Capabilities:
         latency: Whether draft and verify time are known apart ("split"), as one sum ("fused"), or not at all.
         action_delay: Rounds that pass before a decision takes effect.
         signals: The signals the engine can deliver after each draft token.
+        sampling: Whether tokens can be drawn losslessly (see `Sampling`), not only chosen greedily.
     """
 
     gammas: tuple[int, ...] | None = None
@@ -43,6 +44,7 @@ class Capabilities:
     latency: Literal["split", "fused", "none"] = "split"
     action_delay: int = 0
     signals: frozenset[Signal] = SIGNALS
+    sampling: bool = False
 
 
 @dataclass(frozen=True, slots=True)

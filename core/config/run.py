@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 from paceline.core.config.blocks import Strict
 from paceline.core.config.problems import problem
 from paceline.core.config.resolve import AnyPolicy, DraftBackend, TargetBackend
+from paceline.core.sampling.settings import LEAST_TEMPERATURE, Sampling
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
@@ -29,11 +31,19 @@ def _number(value: object) -> object:
     return value
 
 
-def _greedy(value: float) -> float:
-    if value != 0.0:
+def _temperature(value: float) -> float:
+    if value != 0.0 and not LEAST_TEMPERATURE <= value < math.inf:
         raise problem(
-            "temperature", "only 0.0 (greedy decoding) is supported so far; leave the key out", value
+            "temperature", f"should be 0.0 (greedy decoding), or {LEAST_TEMPERATURE} and more", value
         )
+    return value
+
+
+def _drawn(value: float | None, info: ValidationInfo) -> float | None:
+    """Refuse what would do nothing; without a temperature the user may take the text for a sample."""
+    if value is not None and info.data.get("temperature") == 0.0:
+        message = "has no effect at temperature 0.0, which is greedy; set `temperature` as well, or leave this key out"
+        raise problem("greedy", message, value)
     return value
 
 
@@ -45,11 +55,30 @@ def _draft_name(name: str) -> str:
 
 
 class GenerationConfig(Strict):
-    """How much text is produced, and how."""
+    """How much text is produced, and how: greedily at temperature 0.0, else drawn as `Sampling` says."""
 
     max_new_tokens: Annotated[int, Field(ge=1), BeforeValidator(_number)] = 256
-    temperature: Annotated[float, BeforeValidator(_number), AfterValidator(_greedy)] = 0.0
+    temperature: Annotated[
+        float, Field(ge=0.0, allow_inf_nan=False), BeforeValidator(_number), AfterValidator(_temperature)
+    ] = 0.0
+    top_k: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_number), AfterValidator(_drawn)] = (
+        None
+    )
+    top_p: Annotated[
+        Annotated[float, Field(gt=0.0, le=1.0)] | None, BeforeValidator(_number), AfterValidator(_drawn)
+    ] = None
+    min_p: Annotated[
+        Annotated[float, Field(ge=0.0, le=1.0)] | None, BeforeValidator(_number), AfterValidator(_drawn)
+    ] = None
+    typical_p: Annotated[
+        Annotated[float, Field(gt=0.0, lt=1.0)] | None, BeforeValidator(_number), AfterValidator(_drawn)
+    ] = None
+    repetition_penalty: Annotated[float, Field(gt=0.0, allow_inf_nan=False), BeforeValidator(_number)] = 1.0
     seed: Annotated[int, BeforeValidator(_number)] = 0
+
+    def sampling(self) -> Sampling:
+        """Return how tokens are drawn."""
+        return Sampling(**self.model_dump(exclude={"max_new_tokens"}))
 
 
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,4 +149,5 @@ class RunConfig(Strict):
             trace=trace,
             on_policy_error=self.on_policy_error,
             max_new_tokens=self.generation.max_new_tokens,
+            sampling=self.generation.sampling(),
         )

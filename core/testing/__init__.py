@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paceline.core.testing.backends import check_backend
     from paceline.core.testing.costs import FixedCosts
+    from paceline.core.testing.chance import outcomes
     from paceline.core.testing.playing import play
     from paceline.core.testing.policies import check_policy
     from paceline.core.testing.scripted import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
@@ -23,6 +24,7 @@ __all__ = [
     "ScriptedPolicy",
     "check_backend",
     "check_policy",
+    "outcomes",
     "play",
 ]
 
@@ -34,6 +36,7 @@ _HOMES = {
     "ScriptedPolicy": "scripted",
     "check_backend": "backends",
     "check_policy": "policies",
+    "outcomes": "chance",
     "play": "playing",
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from paceline.core.abilities import Hinting, Mergeable, Perplexed, Scoring
+from paceline.core.abilities import Hinting, Mergeable, Perplexed, SampledDraft, SampledTarget, Scoring
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
 from paceline.core.config.load import load_config
@@ -31,7 +31,7 @@ from paceline.core.limits import StopCriterion
 from paceline.core.load import load
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl as hookimpl
-from paceline.core.proposals import TokenProposal, TokenVerdict, judge
+from paceline.core.proposals import DrawnProposal, TokenProposal, TokenVerdict, judge
 from paceline.core.protocols import (
     Clock,
     Codec,
@@ -59,6 +59,9 @@ from paceline.core.records import (
     StopRule,
     TokenSignals,
 )
+from paceline.core.sampling.dice import Dice, SeededDice
+from paceline.core.sampling.rejection import judge_drawn
+from paceline.core.sampling.settings import Sampling
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
 __all__ = [
@@ -77,8 +80,10 @@ __all__ = [
     "CostTable",
     "CostTableClock",
     "Costs",
+    "Dice",
     "Draft",
     "DraftSession",
+    "DrawnProposal",
     "Ended",
     "Generation",
     "GenerationConfig",
@@ -98,7 +103,11 @@ __all__ = [
     "Round",
     "RoundStart",
     "RunConfig",
+    "SampledDraft",
+    "SampledTarget",
+    "Sampling",
     "Scoring",
+    "SeededDice",
     "Session",
     "Signal",
     "SpeculativeDecoder",
@@ -121,6 +130,7 @@ __all__ = [
     "hookimpl",
     "json_schema",
     "judge",
+    "judge_drawn",
     "load",
     "load_config",
     "read_trace",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ScriptedPolicy,
         check_backend,
         check_policy,
+        outcomes,
         play,
     )
 
@@ -29,6 +30,7 @@ __all__ = [
     "ScriptedPolicy",
     "check_backend",
     "check_policy",
+    "outcomes",
     "play",
 ]
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from paceline.core.config import GenerationConfig, RunConfig, load_config, parse_override
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.sampling.settings import Sampling
 
 RIGHT = Path(__file__).parent / "right.yaml"
 
@@ -37,6 +38,11 @@ def test_nothing_at_all_is_the_embedded_pair_with_online(
     assert config.policy == blocks.Online()
     assert config.generation == GenerationConfig(max_new_tokens=256, temperature=0.0, seed=0)
     assert (config.trace, config.on_policy_error, config.scope) == (None, "raise", "session")
+
+
+def test_the_generation_block_says_how_tokens_are_drawn() -> None:
+    config = load_config({"generation": {"temperature": 0.8, "top_p": 0.95, "seed": 7}})
+    assert config.generation.sampling() == Sampling(temperature=0.8, top_p=0.95, seed=7)
 
 
 def test_a_target_alone_is_helped_by_prompt_lookup(catalogue: Catalogue, blocks: SimpleNamespace) -> None:
@@ -136,7 +142,9 @@ def test_overrides_replace_and_reach_into_what_the_file_says(
 ) -> None:
     overrides = {"generation.max_new_tokens": 8, "policy.arms.0.gamma": "2", "drafts.lookup.max_ngram": 1}
     config: Any = load_config(RIGHT, catalogue=catalogue, overrides=overrides)
-    assert config.generation == GenerationConfig(max_new_tokens=8, seed=7)
+    assert config.generation == GenerationConfig(
+        max_new_tokens=8, temperature=0.8, top_k=50, top_p=0.95, seed=7
+    )
     assert config.policy.arms[0] == blocks.Static(gamma=2)
     assert config.drafts["lookup"] == blocks.Lookup(max_ngram=1)
 

@@ -63,7 +63,8 @@ runs = st.fixed_dictionaries(
             {},
             optional={
                 "max_new_tokens": st.integers(1, 10**9),
-                "temperature": st.just(0.0),
+                "temperature": st.just(0.0) | st.floats(0.001, 1e9),
+                "repetition_penalty": st.floats(0.5, 2.0),
                 "seed": st.integers(),
             },
         ),

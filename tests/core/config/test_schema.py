@@ -11,7 +11,8 @@ from paceline.core.plugins.catalogue import Catalogue
 
 HERE = Path(__file__).parent
 NOT_FOR_A_SCHEMA = (
-    "temperature-is-not-zero",  # a rule of this version, not of the form
+    "temperature-is-almost-zero",  # 0.0, or a number with a floor
+    "top-p-without-temperature",  # one key asks for another
     "plugin-refuses-a-value",  # a validator written in Python
     "duplicate",  # parsed data cannot show it
     "alias",  # JSON has none

@@ -1,0 +1,40 @@
+"""The `toy` backend's block in a configuration."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from paceline.backends.toy.models import ToyDraft, ToyTarget
+from paceline.core.config.blocks import BackendConfig, Role
+from paceline.core.errors import BackendError
+from paceline.core.protocols import Target
+
+
+class ToyConfig(BackendConfig):
+    """A table model in pure Python: a target that writes nonsense, and drafts that often guess it."""
+
+    roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
+
+    backend: Literal["toy"] = "toy"
+    seed: int = Field(default=0, description="Which table; target and draft of one run use the target's.")
+    agreement: float = Field(
+        default=0.8, ge=0, le=1, description="Draft: share of positions where it is right."
+    )
+    eos_share: float = Field(
+        default=0.0, ge=0, le=1, description="Target: share of contexts that end the text."
+    )
+    step_s: float = Field(default=0.0, ge=0, description="Seconds to wait in each forward pass.")
+
+    def build_target(self) -> ToyTarget:
+        """Return the table target."""
+        return ToyTarget(seed=self.seed, eos_share=self.eos_share, step_s=self.step_s)
+
+    def build_draft(self, target: Target) -> ToyDraft:
+        """Return a draft that guesses a toy target."""
+        if not isinstance(target, ToyTarget):
+            raise BackendError(
+                "a toy draft knows only toy targets; use `backend: prompt-lookup` with this target"
+            )
+        return ToyDraft(target, agreement=self.agreement, step_s=self.step_s)

@@ -1,0 +1,85 @@
+"""How the tokens of a request are drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, replace
+
+LEAST_TEMPERATURE = 1e-3
+"""Colder is greedy to any reader; logits divided by much less leave the range of float32."""
+
+
+def _require(held: bool, name: str, allowed: str, found: object) -> None:
+    if not held:
+        raise ValueError(f"{name} must be {allowed}, found {found!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the tokens of one request are drawn. What is None or neutral is not applied.
+
+    The order is that of transformers: repetition penalty, temperature, top-k, top-p, min-p, typical-p. Target and draft
+    apply the same to their own logits, each position after the tokens before it.
+
+    Attributes:
+        temperature: Logits are divided by it. 0.0 is greedy: the likeliest token once the penalty is applied.
+        top_k: Only the k likeliest tokens.
+        top_p: The likeliest tokens until their probabilities add up to this (Holtzman et al. 2019, arXiv 1904.09751).
+        min_p: Only tokens at least this likely relative to the likeliest one (Nguyen et al. 2024, arXiv 2407.01082).
+        typical_p: The tokens whose information is nearest to the entropy, until their probabilities add up to this
+            (Meister et al. 2022, arXiv 2202.00666).
+        repetition_penalty: Logits of tokens that stand in the context are divided by it where positive and multiplied
+            where negative (Keskar et al. 2019, arXiv 1909.05858); 1.0 changes nothing.
+        seed: Of everything drawn in the request. The same seed and the same plans give the same text.
+
+    Raises:
+        ValueError: A value is out of its range, or is given with temperature 0.0, where it would do nothing.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        colder = f"0.0 (greedy), or {LEAST_TEMPERATURE} and more"
+        hot = math.isfinite(self.temperature) and self.temperature >= LEAST_TEMPERATURE
+        _require(self.temperature == 0.0 or hot, "temperature", colder, self.temperature)
+        _require(self.top_k is None or self.top_k >= 1, "top_k", "at least 1", self.top_k)
+        _require(self.top_p is None or 0.0 < self.top_p <= 1.0, "top_p", "in (0, 1]", self.top_p)
+        _require(self.min_p is None or 0.0 <= self.min_p <= 1.0, "min_p", "in [0, 1]", self.min_p)
+        typical = self.typical_p
+        _require(typical is None or 0.0 < typical < 1.0, "typical_p", "in (0, 1)", typical)
+        penalty = self.repetition_penalty
+        _require(math.isfinite(penalty) and penalty > 0.0, "repetition_penalty", "above 0", penalty)
+        if self.greedy:
+            for name in ("top_k", "top_p", "min_p", "typical_p"):
+                value = getattr(self, name)
+                _require(value is None, name, "left out at temperature 0.0, which is greedy", value)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing is drawn: each token is the likeliest one."""
+        return self.temperature == 0.0
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is plain greedy decoding, which every target can do."""
+        return self.greedy and self.repetition_penalty == 1.0
+
+    def of(self, role: str) -> Sampling:
+        """Return the same settings with the seed of one role.
+
+        No two roles may draw the same numbers: a draft whose draws are known from the target's, or from those that
+        another draft made before, is no longer distributed as it says, and the text would not be either.
+        """
+        digest = hashlib.blake2b(f"{self.seed}/{role}".encode(), digest_size=8).digest()
+        return replace(self, seed=int.from_bytes(digest) >> 1)
+
+
+GREEDY = Sampling(temperature=0.0)
+"""Plain greedy decoding."""
