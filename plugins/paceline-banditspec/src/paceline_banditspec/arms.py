@@ -1,0 +1,155 @@
+"""The arms of the bandit: drafts at one fixed length, or lengths of one draft.
+
+A round counts as a pull of its arm only if it ran at the arm's full length. One that the rest of the text had no room
+for yields fewer tokens for reasons that are not the arm's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from paceline import Capabilities, ConfigError, Plan, Requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paceline import Round, RoundStart
+
+
+class Arms(Protocol):
+    """What there is to choose from."""
+
+    kind: str
+    length: int
+    """The paper's L: no round drafts more, so that it yields 1 to L + 1 tokens."""
+
+    def requires(self, latency: bool) -> Requirements:
+        """Return what an engine must be able to do."""
+        ...
+
+    def open(self, start: RoundStart) -> Mapping[str, Plan]:
+        """Return the plan of each arm that this round has a choice of, in order; empty where there is none."""
+        ...
+
+    def rest(self, start: RoundStart) -> Plan:
+        """Return the plan of a round that offers no choice."""
+        ...
+
+    def pulled(self, done: Round) -> str | None:
+        """Return the arm that a finished round was a full pull of."""
+        ...
+
+    def knows(self, arm: str) -> bool:
+        """Tell whether an arm of a saved state can be one of these."""
+        ...
+
+
+class DraftArms:
+    """The paper's main setting: which draft, at a length that never changes."""
+
+    kind = "drafts"
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self._full = length  # on this engine
+
+    def requires(self, latency: bool) -> Requirements:
+        """Demand that another draft may run every round."""
+        return Requirements(draft_switch=True, latency="fused" if latency else "none")
+
+    def open(self, start: RoundStart) -> Mapping[str, Plan]:
+        """Offer every draft, near the end of the text at what length is left."""
+        self._full = _nearest(start.capabilities, self.length)
+        gamma = _fitting(start, self.length)
+        return {draft: Plan(gamma, draft) for draft in start.lags} if gamma else {}
+
+    def rest(self, start: RoundStart) -> Plan:
+        """Decode plainly: there is no draft, or no room for one."""
+        return Plan(0)
+
+    def pulled(self, done: Round) -> str | None:
+        """Return the draft, if it was asked for the full length."""
+        return done.plan.draft if done.plan.gamma == self._full else None
+
+    def knows(self, arm: str) -> bool:
+        """Drafts are named by the run file."""
+        return True
+
+
+class GammaArms:
+    """The setting of the paper's second experiment: how many tokens, of one draft."""
+
+    kind = "gammas"
+
+    def __init__(self, gammas: tuple[int, ...], draft: str | None) -> None:
+        self.length = max(gammas)
+        self._gammas = {str(gamma): gamma for gamma in gammas}
+        self._draft = draft
+
+    def requires(self, latency: bool) -> Requirements:
+        """Demand that gamma 0 be possible if it is an arm."""
+        return Requirements(zero_gamma="0" in self._gammas, latency="fused" if latency else "none")
+
+    def open(self, start: RoundStart) -> Mapping[str, Plan]:
+        """Offer the gammas that the engine runs and the text has room for."""
+        if not start.lags:
+            return {}
+        draft = self._named(start)
+        return {
+            arm: Plan(gamma, draft if gamma else None)
+            for arm, gamma in self._gammas.items()
+            if gamma <= start.budget and _runs(start.capabilities, gamma)
+        }
+
+    def rest(self, start: RoundStart) -> Plan:
+        """Draft what there is room for: less than the shortest arm."""
+        if not start.lags:
+            return Plan(0)
+        able = start.capabilities
+        runnable = [gamma for gamma in self._gammas.values() if _runs(able, gamma)]
+        if not runnable:
+            raise ConfigError(
+                f"none of the gammas {', '.join(self._gammas)} is one that this engine runs; it runs "
+                f"{', '.join(map(str, able.gammas or ()))}: list some of these"
+            )
+        gamma = _fitting(start, min(runnable))
+        return Plan(gamma, self._named(start) if gamma else None)
+
+    def pulled(self, done: Round) -> str | None:
+        """Return the gamma, if it is an arm."""
+        arm = str(done.plan.gamma)
+        return arm if arm in self._gammas else None
+
+    def knows(self, arm: str) -> bool:
+        """Only what is listed is an arm."""
+        return arm in self._gammas
+
+    def _named(self, start: RoundStart) -> str:
+        if self._draft is None:
+            return next(iter(start.lags))
+        if self._draft not in start.lags:
+            raise ConfigError(
+                f"option `draft` is {self._draft!r}, but the drafts are: {', '.join(start.lags)}"
+            )
+        return self._draft
+
+
+def _runs(able: Capabilities, gamma: int) -> bool:
+    """Whether an engine runs this gamma."""
+    return able.zero_gamma if gamma == 0 else able.gammas is None or gamma in able.gammas
+
+
+def _nearest(able: Capabilities, length: int) -> int:
+    """Return the largest gamma of an engine that is not above `length`, or its smallest."""
+    if able.gammas is None:
+        return length
+    return max((gamma for gamma in able.gammas if 0 < gamma <= length), default=min(able.gammas))
+
+
+def _fitting(start: RoundStart, length: int) -> int:
+    """Return the gamma nearest to `length` that the engine runs and the budget allows; 0 where there is none."""
+    able = start.capabilities
+    if able.gammas is None:
+        return min(length, start.budget)
+    fitting = [gamma for gamma in able.gammas if 0 < gamma <= start.budget]
+    return max((gamma for gamma in fitting if gamma <= length), default=min(fitting, default=0))
