@@ -11,6 +11,8 @@ RUNS ?= runs
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NEEDS := pyproject.toml constraints.txt
+# Plugins without heavy dependencies: installed, checked and tested with paceline. A source distribution has none.
+PLUGINS := $(wildcard plugins/paceline-banditspec)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -32,9 +34,9 @@ lint: $(VENV)/.stamp-dev ## ruff: rules and format.
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make format"; exit 1; }
 
-types: $(VENV)/.stamp-dev ## mypy, strict, on the package and on the examples of its public types.
+types: $(VENV)/.stamp-dev ## mypy, strict, on the package, the examples of its public types, and the plugins.
 	@$(BIN)/mypy --no-error-summary -p paceline
-	@$(BIN)/mypy --no-error-summary tests/typing/api.py
+	@$(BIN)/mypy --no-error-summary tests/typing/api.py $(addsuffix /src,$(PLUGINS))
 
 contracts: $(VENV)/.stamp-dev ## import-linter: who may import whom.
 	@$(BIN)/lint-imports --no-cache > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
@@ -54,8 +56,8 @@ bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 	$(BIN)/paceline bench
 
 clean: ## Remove what make and the tools made; never runs/.
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find core policies backends lab tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist src/*.egg-info plugins/*/build plugins/*/dist plugins/*/src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find core policies backends lab plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \
@@ -67,7 +69,7 @@ $(VENV)/.stamp-user: $(NEEDS) | $(BIN)/python
 	@$(PIP) --editable ".[all]"
 	@touch $@
 
-$(VENV)/.stamp-dev: $(NEEDS) | $(BIN)/python
+$(VENV)/.stamp-dev: $(NEEDS) $(addsuffix /pyproject.toml,$(PLUGINS)) | $(BIN)/python
 	@echo "installing paceline and its development tools into $(VENV) (once; torch is large)"
-	@$(PIP) --editable ".[all,dev]"
+	@$(PIP) --editable ".[all,dev]" $(addprefix --editable ,$(PLUGINS))
 	@touch $@ $(VENV)/.stamp-user

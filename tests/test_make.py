@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def test_pytest_comes_last_so_that_its_summary_ends_the_output() -> None:
 def test_ci_ends_with_make_test() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert lines[-1] == "make test"
+
+
+def test_the_plugins_that_make_installs_are_those_whose_tests_are_run() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    tested = [path for path in config["tool"]["pytest"]["ini_options"]["testpaths"] if path != "tests"]
+    steps = make("--dry-run", "--always-make", "types")
+    installed = re.findall(r"--editable (plugins/\S+)", steps)
+    assert installed
+    assert sorted(tested) == sorted(f"{plugin}/tests" for plugin in installed)
+    assert all(f"{plugin}/src" in steps for plugin in installed)
 
 
 @pytest.mark.slow
