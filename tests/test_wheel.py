@@ -49,6 +49,7 @@ def shipped_files() -> set[str]:
         *embedded.glob("*.csv"),
         *embedded.glob("PROVENANCE.md"),
         *(embedded / "weights").rglob("*"),
+        *(ROOT / "lab" / "scaffold" / "templates").glob("*"),
     ]
     return files | {f"paceline/{path.relative_to(ROOT).as_posix()}" for path in data if path.is_file()}
 
@@ -84,6 +85,7 @@ def test_the_source_distribution_holds_tests_docs_and_build_files_and_the_weight
         "tests/test_wheel.py",
     }
     assert wanted - names == set()
+    assert [name for name in names if "plugins" in Path(name).parts[:1] or "banditspec" in name] == []
     weights = [name for name in names if name.endswith(".safetensors")]
     assert len(weights) == len({Path(name).parts[-2:] for name in weights})
 

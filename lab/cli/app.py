@@ -18,6 +18,7 @@ from paceline.lab.cli.doctor import doctor
 from paceline.lab.cli.generate import generate
 from paceline.lab.cli.interrupts import Terminated, terminations
 from paceline.lab.cli.log import configure
+from paceline.lab.cli.new_policy import new_policy
 from paceline.lab.cli.plugins import plugins
 from paceline.lab.cli.schema import schema
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, bench, plugins, schema, doctor):
+for command in (generate, bench, plugins, schema, doctor, new_policy):
     app.command()(command)
 
 

@@ -1,0 +1,106 @@
+"""What the package of a new policy is called, and what it holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+
+from paceline.core.errors import ConfigError, PacelineError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST = 24
+"""Letters of a name: the files' lines stay within what formatters allow by default."""
+
+PREFIX = "paceline-"
+UNUSABLE = frozenset({"policy"})
+"""Its classes would have a name that the file imports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A policy's name, and the names that follow from it.
+
+    Raises:
+        ConfigError: The name cannot be that of a policy, a distribution and a module at once.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name.startswith(PREFIX) and NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"{self.name!r} is no name for a policy: leave out {PREFIX!r}, which the package gets by itself"
+            )
+        if not NAME.fullmatch(self.name) or len(self.name) > LONGEST or self.name in UNUSABLE:
+            raise ConfigError(
+                f"{self.name!r} is no name for a policy: it must begin with a small letter, hold small letters, digits "
+                f"and single dashes between them, and have at most {LONGEST} characters, as in 'see-saw'"
+                + (f"; and not be {self.name!r}" if self.name in UNUSABLE else "")
+            )
+
+    @property
+    def distribution(self) -> str:
+        """What pip calls it."""
+        return PREFIX + self.name
+
+    @property
+    def module(self) -> str:
+        """What Python calls it."""
+        return self.distribution.replace("-", "_")
+
+    @property
+    def title(self) -> str:
+        """What the names of its classes begin with."""
+        return "".join(part.capitalize() for part in self.name.split("-"))
+
+    def texts(self, version: str) -> dict[str, str]:
+        """Return the text of each file by its path; it will ask for this `version` of paceline or a newer one."""
+        values = {
+            "name": self.name,
+            "distribution": self.distribution,
+            "module": self.module,
+            "title": self.title,
+            "version": version,
+        }
+        templates = files(__package__) / "templates"
+        made_from = {
+            "pyproject.toml": "pyproject.toml.txt",
+            "README.md": "README.md.txt",
+            f"src/{self.module}/__init__.py": "module.py.txt",
+            f"tests/test_{self.module}.py": "test.py.txt",
+        }
+        texts = {
+            path: Template((templates / template).read_text(encoding="utf-8")).substitute(values)
+            for path, template in made_from.items()
+        }
+        return texts | {f"src/{self.module}/py.typed": ""}
+
+
+def write(package: Package, parent: Path, version: str) -> Path:
+    """Write the files of a package into a new folder of `parent`, and return that folder.
+
+    Raises:
+        ConfigError: Something of this name is there already; it is left as it is.
+        PacelineError: The folder cannot be written.
+    """
+    folder = parent / package.distribution
+    texts = package.texts(version)
+    try:
+        folder.mkdir(parents=True)
+        for path, text in texts.items():
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+    except FileExistsError:
+        raise ConfigError(
+            f"{folder} exists already; choose another name, or another place with --dir"
+        ) from None
+    except OSError as error:
+        raise PacelineError(f"{folder} cannot be written: {error.strerror}") from error
+    return folder
