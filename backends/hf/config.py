@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class HfConfig(BackendConfig):
     """A causal language model of Hugging Face transformers, from the hub or a folder.
 
-    Decoding is plain greedy: what a model's generation settings ask for beyond its end-of-sequence tokens (repetition
-    penalty, sampling) is not applied. `threads` sets the number of torch's CPU threads for the whole process.
+    What a model's own generation settings ask for beyond its end-of-sequence tokens (repetition penalty, sampling) is
+    not applied: how tokens are chosen is said in the run's `generation` block. `threads` sets the number of torch's CPU
+    threads for the whole process.
     """
 
     roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from paceline.core.protocols import Watch
+    from paceline.core.protocols import Proposal, Watch
     from paceline.core.records import Signal
+    from paceline.core.sampling.settings import Sampling
 
 
 class HfDraft:
-    """A causal language model that proposes its own greedy continuation.
+    """A causal language model that proposes its own continuation, greedily or drawn.
 
     Args:
         model: A decoder-only model of transformers, on its device, in its dtype.
@@ -57,6 +58,14 @@ class HfDraft:
         """Start a request; nothing is read before the first `draft`."""
         return HfDraftSession(Stream(self.engine, prompt), self.vocabulary)
 
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> HfDraftSession:
+        """Start a request whose tokens are drawn."""
+        from paceline.backends.hf.sampled import SampledHfDraft  # noqa: PLC0415 - built on this module
+        from paceline.backends.hf.sampler import Sampler  # noqa: PLC0415
+
+        sampler = Sampler(sampling, prompt, self.engine.device)
+        return SampledHfDraft(Stream(self.engine, prompt), self.vocabulary, sampler)
+
 
 class HfDraftSession:
     """The draft at work on one request.
@@ -75,7 +84,7 @@ class HfDraftSession:
         """Tokens of the context, its last one not counted, that the cache lacks."""
         return self.stream.ledger.lag
 
-    def draft(self, gamma: int, watch: Watch | None) -> TokenProposal:
+    def draft(self, gamma: int, watch: Watch | None) -> Proposal:
         """Propose at most `gamma` tokens; none where the context is too long or unreadable for this model.
 
         Without `watch` a chosen token is fed on without leaving the device; all are copied at the end, once.
@@ -87,24 +96,36 @@ class HfDraftSession:
         chosen: list[torch.Tensor] = []
         seen: list[TokenSignals] = []
         while True:
-            logits = logits[:, : self._vocabulary].float()
-            chosen.append(logits.argmax(dim=-1, keepdim=True))
+            token, scores = self._choose(logits, chosen)
+            chosen.append(token)
             if watch is not None:
-                seen.append(measure(logits[0], chosen[-1][0], len(seen), watch.signals))
+                seen.append(measure(scores[0], token[0], len(seen), watch.signals))
                 if not _goes_on(watch, seen[-1]):
                     break
             if len(chosen) == gamma:
                 break
-            logits = self.stream.extend(chosen[-1])
+            logits = self.stream.extend(token)
         tokens = torch.cat(chosen).flatten().tolist()
         self.stream.ledger.reveal(tokens[:-1])
-        return TokenProposal(tuple(tokens), tuple(seen))
+        return self._propose(tuple(tokens), tuple(seen))
 
     def score(self, tokens: Sequence[int]) -> list[float]:
-        """Return 1.0 for each of `tokens` that this model would have chosen there, else 0.0; reads the context."""
+        """Return how probable each of `tokens` is as the choice of this model there; reads the context."""
         if self._room() < len(tokens) or max(tokens) >= self.stream.engine.vocabulary:
             return [0.0] * len(tokens)
-        logits = self.stream.attempt(tokens[:-1])
+        return self._shares(self.stream.attempt(tokens[:-1]), tokens)
+
+    def _choose(
+        self, logits: torch.Tensor, chosen: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the token after those chosen, shape (1, 1), and the scores behind it, shape (1, vocabulary)."""
+        scores = logits[:, : self._vocabulary].float()
+        return scores.argmax(dim=-1, keepdim=True), scores
+
+    def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
+        return TokenProposal(tokens, signals)
+
+    def _shares(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
         chosen = logits[:, : self._vocabulary].float().argmax(dim=-1).tolist()
         return [float(own == token) for own, token in zip(chosen, tokens, strict=True)]
 

@@ -14,6 +14,7 @@ from paceline.backends.hf.stream import CHUNK, Stream
 from paceline.core.errors import BackendError
 from paceline.core.proposals import judge
 from paceline.core.records import Capabilities
+from paceline.core.sampling.settings import GREEDY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
     from paceline.core.proposals import TokenVerdict
     from paceline.core.protocols import Proposal
+    from paceline.core.sampling.settings import Sampling
 
 
 class HfTarget:
-    """A causal language model whose output is wanted; decodes greedily.
+    """A causal language model whose output is wanted, greedily or drawn.
 
     Args:
         model: A decoder-only model of transformers, on its device, in its dtype.
@@ -39,7 +41,7 @@ class HfTarget:
     def __init__(self, model: PreTrainedModel, tokenizer: Any = None, *, name: str | None = None) -> None:
         self.engine = Engine(model, name=name)
         self.codec = None if tokenizer is None else HfCodec(tokenizer)
-        self.capabilities = Capabilities()
+        self.capabilities = Capabilities(sampling=True)
 
     @property
     def vocabulary(self) -> int:
@@ -83,17 +85,20 @@ class HfTarget:
             total += float(F.cross_entropy(logits.float(), wanted, reduction="sum"))
         return math.exp(total / (len(prompt) - 1))
 
-    def reference_modes(self, draft: object = None) -> dict[str, Callable[[list[int], int], list[int]]]:
+    def reference_modes(
+        self, draft: object = None, *, sampling: Sampling = GREEDY
+    ) -> dict[str, Callable[[list[int], int], list[int]]]:
         """Return transformers' own ways to decode, by name, for comparisons; see `paceline.backends.hf.reference`.
 
         Args:
             draft: A draft of this backend for assisted generation; any other is left out.
+            sampling: How they draw their tokens.
         """
         from paceline.backends.hf.draft import HfDraft  # noqa: PLC0415 - the roles do not need one another otherwise
         from paceline.backends.hf.reference import reference_modes  # noqa: PLC0415
 
         assistant = draft.engine.model if isinstance(draft, HfDraft) else None
-        return reference_modes(self.engine.model, assistant, self.eos)
+        return reference_modes(self.engine.model, assistant, self.eos, sampling)
 
     def open(self, prompt: Sequence[int]) -> HfTargetSession:
         """Start a request by reading all of the prompt but its last token.
@@ -101,6 +106,16 @@ class HfTarget:
         Raises:
             BackendError: The prompt is empty, too long, or holds a number that is no token.
         """
+        return HfTargetSession(self._stream(prompt))
+
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> HfTargetSession:
+        """Start a request whose tokens are drawn; like `open` otherwise."""
+        from paceline.backends.hf.sampled import SampledHfTarget  # noqa: PLC0415 - built on this module
+        from paceline.backends.hf.sampler import Sampler  # noqa: PLC0415
+
+        return SampledHfTarget(self._stream(prompt), Sampler(sampling, prompt, self.engine.device))
+
+    def _stream(self, prompt: Sequence[int]) -> Stream:
         limit = self.max_context
         if limit is not None and len(prompt) > limit:
             raise BackendError(
@@ -111,7 +126,7 @@ class HfTarget:
             raise BackendError(
                 f"hf: {wrong} in the prompt is no token of {self.engine.name}; tokens are 0 to {self.vocabulary - 1}"
             )
-        return HfTargetSession(Stream(self.engine, prompt))
+        return Stream(self.engine, prompt)
 
 
 class HfTargetSession:

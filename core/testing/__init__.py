@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paceline.core.testing.backends import check_backend
-    from paceline.core.testing.costs import FixedCosts
     from paceline.core.testing.chance import outcomes
+    from paceline.core.testing.costs import FixedCosts
     from paceline.core.testing.playing import play
     from paceline.core.testing.policies import check_policy
     from paceline.core.testing.scripted import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy

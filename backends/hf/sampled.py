@@ -1,0 +1,81 @@
+"""Models of transformers at work on one request whose tokens are drawn."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import torch
+
+from paceline.backends.hf.draft import HfDraftSession
+from paceline.backends.hf.rejection import DeviceProposal, claimed_by, judge_drawn
+from paceline.backends.hf.target import HfTargetSession
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paceline.backends.hf.sampler import Sampler
+    from paceline.backends.hf.stream import Stream
+    from paceline.core.proposals import TokenVerdict
+    from paceline.core.protocols import Proposal
+    from paceline.core.records import TokenSignals
+
+
+class SampledHfTarget(HfTargetSession):
+    """The target at work, drawing."""
+
+    def __init__(self, stream: Stream, sampler: Sampler) -> None:
+        super().__init__(stream)
+        self._sampler = sampler
+
+    def verify(self, proposal: Proposal | None) -> TokenVerdict:
+        """Accept or refuse drawn tokens and draw one more, in one forward pass and one copy from the device."""
+        width = self.stream.engine.vocabulary
+        proposed = () if proposal is None else proposal.tokens
+        # A token that is none of the target's ends the proposal: it cannot be fed, and never comes out.
+        guess = tuple(takewhile(lambda token: 0 <= token < width, proposed))
+        logits = self.stream.attempt(guess)
+        scores = self._sampler.process(logits, [self._sampler.tokens(guess)], width)
+        wanted = self._sampler.chances(scores)
+        claimed = claimed_by(proposal, wanted)
+        return judge_drawn(guess, None if claimed is None else claimed[: len(guess)], wanted, self._sampler)
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        super().advance(tokens)
+        self._sampler.advance(tokens)
+
+
+class SampledHfDraft(HfDraftSession):
+    """The draft at work, drawing."""
+
+    def __init__(self, stream: Stream, vocabulary: int, sampler: Sampler) -> None:
+        super().__init__(stream, vocabulary)
+        self._sampler = sampler
+        self._drawn_from: list[torch.Tensor] = []
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        super().advance(tokens)
+        self._sampler.advance(tokens)
+
+    def _choose(
+        self, logits: torch.Tensor, chosen: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = self._sampler.process(logits, chosen, self._vocabulary)
+        self._drawn_from.append(self._sampler.chances(scores))
+        return self._sampler.draw(self._drawn_from[-1]), scores
+
+    def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
+        chances, self._drawn_from = torch.cat(self._drawn_from), []
+        return DeviceProposal(tokens, chances, signals)
+
+    def _shares(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
+        tried = [self._sampler.tokens(tokens[:-1])]
+        chances = self._sampler.chances(self._sampler.process(logits, tried, self._vocabulary))
+        # What the draft cannot propose has no share.
+        known = [min(token, self._vocabulary - 1) for token in tokens]
+        shares: list[float] = chances.gather(1, self._sampler.tokens(known).T).flatten().tolist()
+        return [
+            share if token < self._vocabulary else 0.0 for share, token in zip(shares, tokens, strict=True)
+        ]

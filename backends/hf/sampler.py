@@ -1,0 +1,112 @@
+"""Draws the tokens of one request on the device, with transformers' own processors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+from transformers.generation import logits_process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paceline.core.sampling.settings import Sampling
+
+
+class Sampler:
+    """The processors and the generator of one session.
+
+    Args:
+        sampling: What is applied; its seed is the generator's.
+        prompt: The tokens of the prompt.
+        device: Where logits are processed and tokens drawn.
+    """
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], device: torch.device) -> None:
+        self._greedy = sampling.greedy
+        self._device = device
+        self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
+        self._cuts = _cuts(sampling)
+        penalty = sampling.repetition_penalty
+        # Only the penalty reads the context; without it, none is kept.
+        self._penalty: Any = None
+        if penalty != 1.0:
+            self._penalty = logits_process.RepetitionPenaltyLogitsProcessor(penalty)
+        self._context = self.tokens(prompt)
+
+    def tokens(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Return tokens as the processors read them, shape (1, tokens)."""
+        return torch.tensor([list(tokens)], device=self._device, dtype=torch.long)
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in tokens that were delivered."""
+        if self._penalty is not None:
+            self._context = torch.cat([self._context, self.tokens(tokens)], dim=1)
+
+    @torch.inference_mode()
+    def process(self, logits: torch.Tensor, tried: Sequence[torch.Tensor], width: int) -> torch.Tensor:
+        """Return the scores that tokens are drawn from, each row after the tokens that stand before it.
+
+        Args:
+            logits: Shape (rows, vocabulary). The last row is about the token after context and `tried`, each row above
+                about the token before.
+            tried: Tokens after the context, shapes (1, some).
+            width: Only tokens below this can be drawn.
+
+        Returns:
+            float64 where logits to be drawn from are, else float32, shape (rows, width).
+        """
+        # In float32 like `generate` where the likeliest is taken, so that ties are broken alike.
+        precise = logits.dtype == torch.float64 and not self._greedy
+        scores = logits.to(self._device, torch.float64 if precise else torch.float32)
+        if self._penalty is not None:
+            text = torch.cat([self._context, *tried], dim=1)
+            first = text.shape[1] - len(scores) + 1
+            rows = [
+                self._penalty(text[:, : first + row], scores[row : row + 1]) for row in range(len(scores))
+            ]
+            scores = torch.cat(rows)
+        scores = scores[:, :width]
+        for cut in self._cuts:
+            scores = cut(self._context, scores)
+        return scores
+
+    @torch.inference_mode()
+    def chances(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities that processed scores stand for; all on the likeliest token when greedy."""
+        if self._greedy:
+            return F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(scores.dtype)
+        return torch.softmax(scores, dim=-1)
+
+    @torch.inference_mode()
+    def draw(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return one token a row, with a probability proportional to its weight, shape (rows, 1); nothing is copied.
+
+        The first of independent exponential clocks to ring, each going at the rate of its weight, is a draw by weight.
+        `torch.multinomial` draws the same way, but first waits for the device to check its input.
+        """
+        clocks = torch.empty_like(weights).exponential_(generator=self._generator)
+        # A clock that rings at 0 would make 0 / 0 of a token that cannot be drawn.
+        return (weights / clocks.clamp_min_(torch.finfo(weights.dtype).tiny)).argmax(dim=-1, keepdim=True)
+
+    @torch.inference_mode()
+    def uniform(self, like: torch.Tensor) -> torch.Tensor:
+        """Return numbers from [0, 1), as many and of the type of those given."""
+        return torch.rand(like.shape, generator=self._generator, dtype=like.dtype, device=like.device)
+
+
+def _cuts(sampling: Sampling) -> list[Any]:
+    """Return the processors that need no context, in the order of `generate`."""
+    wanted: list[Any] = []
+    if not sampling.greedy and sampling.temperature != 1.0:
+        wanted.append(logits_process.TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k is not None:
+        wanted.append(logits_process.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p is not None and sampling.top_p < 1.0:
+        wanted.append(logits_process.TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p is not None:
+        wanted.append(logits_process.MinPLogitsWarper(sampling.min_p))
+    if sampling.typical_p is not None:
+        wanted.append(logits_process.TypicalLogitsWarper(sampling.typical_p))
+    return wanted
