@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
 from typing import Self
 
 from paceline.policies.state import check_count, check_list
@@ -18,6 +19,10 @@ class Windows:
     def __init__(self, size: int) -> None:
         self._size = size
         self._positions: list[deque[int]] = []
+
+    def __bool__(self) -> bool:
+        """Whether anything was seen."""
+        return bool(self._positions)
 
     @classmethod
     def read(cls, saved: object, size: int) -> Self:
@@ -50,22 +55,19 @@ class Windows:
         """Forget this position and all later ones, so that what is no longer tried does not stay bad for ever."""
         del self._positions[position:]
 
-    def expected_tokens(self, gamma: int) -> float | None:
-        """Return how many tokens a round of `gamma` yields, the target's own included; None without any evidence.
+    def expected_tokens(self, most: int) -> list[float]:
+        """Return how many tokens rounds of gamma 0, 1, ... `most` yield, the target's own included.
 
         Beyond the last position that was seen, acceptance goes on falling at the mean rate at which it fell so far;
-        with one position seen, it stays.
+        with one position seen it stays, and with none it is 0.
         """
-        shares = [sum(window) / len(window) for window in self._positions[:gamma]]
-        if not shares:
-            return None if gamma else 1.0
-        first, last = shares[0], shares[-1]
-        fall = min((last / first) ** (1.0 / (len(shares) - 1)), 1.0) if len(shares) > 1 and first else 1.0
-        tokens = 1.0 + sum(shares)
-        for _ in range(gamma - len(shares)):
-            last *= fall
-            tokens += last
-        return tokens
+        shares = [sum(window) / len(window) for window in self._positions[:most]]
+        if shares and len(shares) < most:
+            first, last, seen = shares[0], shares[-1], len(shares)
+            fall = min((last / first) ** (1.0 / (seen - 1)), 1.0) if seen > 1 and first else 1.0
+            shares += [last * fall**step for step in range(1, most - seen + 1)]
+        tokens = list(accumulate(shares, initial=1.0))
+        return tokens + [1.0] * (most + 1 - len(tokens))
 
     def state(self) -> list[list[int]]:
         """Return the windows as JSON-able values."""

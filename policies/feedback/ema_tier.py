@@ -224,17 +224,16 @@ class EmaTierPolicy(Blind):
 
 def _best_scored(windows: Windows, before: int, tiers: Sequence[int], start: RoundStart, draft: str) -> int:
     """Return the tier of most tokens per second if it is better than the one before by more than the margin."""
-    if windows.expected_tokens(1) is None:  # another slot came down to tier 0 and forgot everything
+    if not windows:  # another slot came down to tier 0 and forgot everything
         return before
-
-    def score(tier: int) -> float:
-        round_s = start.costs.verify_s(tier + 1, start.context)
-        if tier:
-            round_s += start.costs.draft_s(draft, tier)
-        return (windows.expected_tokens(tier) or 1.0) / max(round_s, 1e-12)
-
-    best = max(tiers, key=score)
-    return best if score(best) > MARGIN * score(before) else before
+    costs, tokens = start.costs, windows.expected_tokens(tiers[-1])
+    token_s = {
+        tier: (costs.verify_s(tier + 1, start.context) + (costs.draft_s(draft, tier) if tier else 0.0))
+        / tokens[tier]
+        for tier in tiers
+    }
+    best = min(tiers, key=token_s.__getitem__)
+    return best if MARGIN * token_s[best] < token_s[before] else before
 
 
 def _tiers(start: RoundStart, listed: tuple[int, ...]) -> Sequence[int]:
