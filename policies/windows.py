@@ -58,13 +58,13 @@ class Windows:
     def expected_tokens(self, most: int) -> list[float]:
         """Return how many tokens rounds of gamma 0, 1, ... `most` yield, the target's own included.
 
-        Beyond the last position that was seen, acceptance goes on falling at the mean rate at which it fell so far;
-        with one position seen it stays, and with none it is 0.
+        Beyond the last position that was seen, acceptance goes on falling at the mean rate at which it fell so far,
+        with one position seen at that from certainty to there. Where nothing was seen, nothing is expected.
         """
         shares = [sum(window) / len(window) for window in self._positions[:most]]
         if shares and len(shares) < most:
             first, last, seen = shares[0], shares[-1], len(shares)
-            fall = min((last / first) ** (1.0 / (seen - 1)), 1.0) if seen > 1 and first else 1.0
+            fall = first if seen == 1 or not first else min((last / first) ** (1.0 / (seen - 1)), 1.0)
             shares += [last * fall**step for step in range(1, most - seen + 1)]
         tokens = list(accumulate(shares, initial=1.0))
         return tokens + [1.0] * (most + 1 - len(tokens))

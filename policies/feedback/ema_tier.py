@@ -27,7 +27,8 @@ From SGLang: all of that, and the numbers. Ours: one pair of hystereses for all 
 first; seconds from the live cost model rather than a table made at start-up; tier 0 scored as well; on an engine
 with a fixed set of gammas, tiers are those of the set up to the largest that the slot lists, and 0 if the slot
 lists it; rounds that were ended, or proposed nothing, change nothing; a proposal shorter than its tier that was
-accepted as a whole does not lower the mean.
+accepted as a whole does not lower the mean; and p_k = p_1^k where only the first position was seen, since with p_1
+for every k, as in the source, tier 1 is left for the largest again and again.
 """
 
 from __future__ import annotations

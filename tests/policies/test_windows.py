@@ -32,8 +32,8 @@ def test_positions_not_seen_follow_the_geometric_series_of_those_seen():
     assert windows.expected_tokens(4) == pytest.approx([1.0, 1.8, 2.2, 2.4, 2.5])
 
 
-def test_one_position_seen_stands_for_all_and_none_for_nothing():
-    assert counted([(1, 1), (0, 1)]).expected_tokens(3) == pytest.approx([1.0, 1.5, 2.0, 2.5])
+def test_from_one_position_seen_acceptance_falls_as_it_fell_to_there_and_none_stands_for_nothing():
+    assert counted([(1, 1), (0, 1)]).expected_tokens(3) == pytest.approx([1.0, 1.5, 1.75, 1.875])
     assert counted([]).expected_tokens(2) == [1.0, 1.0, 1.0]
     assert not counted([])
 
