@@ -51,6 +51,11 @@ class PromptLookup:
     def __init__(self, *, max_ngram: int = 3, min_ngram: int = 1) -> None:
         self._ngrams = tuple(range(max_ngram, min_ngram - 1, -1))
 
+    @property
+    def identity(self) -> str:
+        """How long the runs of tokens are that it looks for."""
+        return f"prompt-lookup, {self._ngrams[-1]} to {self._ngrams[0]} tokens"
+
     def open(self, prompt: Sequence[int]) -> PromptLookupSession:
         """Index the prompt."""
         return PromptLookupSession(prompt, self._ngrams)

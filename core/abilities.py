@@ -79,6 +79,20 @@ class SampledDraft(Protocol):
 
 
 @runtime_checkable
+class Identified(Protocol):
+    """A target or draft that can say which one it is; without, its block of the run file stands for it."""
+
+    @property
+    def identity(self) -> str:
+        """One line: model, version or hash, number format, kind of device.
+
+        What a policy learnt is kept under it (see docs/state.md), so it must differ wherever acceptance or times
+        might, and be the same in every process for the same thing. Read when a decoder is built.
+        """
+        ...
+
+
+@runtime_checkable
 class Mergeable(Protocol):
     """A policy whose knowledge is additive sufficient statistics, so that replicas can pool it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -21,6 +22,7 @@ from paceline.core.text import TextStream
 if TYPE_CHECKING:
     from paceline.core.protocols import Clock, Codec, Draft, DraftSession, Policy, Target
     from paceline.core.records import Round
+    from paceline.core.state.lesson import Lesson
     from paceline.core.trace import TraceWriter
 
 
@@ -39,6 +41,9 @@ class SpeculativeDecoder:
         eos: Tokens that end a text; the target's own by default.
         max_new_tokens: The most tokens of a text where a call does not say otherwise.
         sampling: How tokens are drawn where a call does not say otherwise; by default decoding is greedy.
+        memory: Called with each policy before its first round: teaches it what is known, and returns what saves what
+            it learns; saved when the decoder is closed, a policy made for one request when that ends.
+        turn: Entered around each round, for decoders that share a policy.
 
     Raises:
         CapabilityError: The policy does not fit the target or its drafts, or the target cannot sample.
@@ -57,6 +62,8 @@ class SpeculativeDecoder:
         eos: frozenset[int] | None = None,
         max_new_tokens: int = 256,
         sampling: Sampling = GREEDY,
+        memory: Callable[[Policy], Lesson] | None = None,
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         self.target = target
         self.drafts = dict(drafts)
@@ -70,7 +77,10 @@ class SpeculativeDecoder:
         self._max_new_tokens = max_new_tokens
         self._sampling = sampling
         check_fit(self.policy, target.capabilities, self.drafts)
+        self._turn = turn if turn is not None else nullcontext()
+        self._memory = memory
         check_sampling(target, sampling)
+        self._lesson = memory(self.policy) if memory is not None and self._fresh_policy is None else None
 
     @property
     def policy(self) -> Policy:
@@ -147,7 +157,13 @@ class SpeculativeDecoder:
         )
 
     def close(self) -> None:
-        """Close the trace, if there is one. Requests under way are closed by closing their iterators."""
+        """Close the trace and save what was learnt, where the run asks for it.
+
+        Requests under way are closed by closing their iterators.
+        """
+        if self._lesson is not None:
+            with self._turn:
+                self._lesson.save()
         if self._trace is not None:
             self._trace.close()
 
@@ -174,6 +190,7 @@ class SpeculativeDecoder:
     def _rounds(self, tokens: list[int], limits: Limits, tally: Tally, sampling: Sampling) -> Iterator[Round]:
         if self._fresh_policy is not None:
             self._policy = self._fresh_policy()
+        lesson = self._memory(self.policy) if self._memory is not None and self._lesson is None else None
         tally.opening(self._clock.now())
         request = self._open(tokens, limits, sampling)
         recorder = self._trace.begin(tokens, limits.max_new_tokens) if self._trace is not None else None
@@ -181,7 +198,8 @@ class SpeculativeDecoder:
             tally.opened(self._clock.now())
             while request.ended is None:
                 began = self._clock.now()
-                done = request.round()
+                with self._turn:
+                    done = request.round()
                 if recorder is not None:
                     recorder.round(done)
                 tally.add(done, self._clock.now() - began)
@@ -190,6 +208,8 @@ class SpeculativeDecoder:
             request.close()
             if recorder is not None:
                 recorder.end(request.ended)
+            if lesson is not None:
+                lesson.save()
 
     def _open(self, tokens: list[int], limits: Limits, sampling: Sampling) -> Request:
         opened: dict[str, DraftSession] = {}

@@ -7,14 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.state.scope import learning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.config.run import RunConfig
     from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Draft, Policy, Target
+    from paceline.core.state.lesson import Lesson
     from paceline.core.trace import TraceWriter
 
 
@@ -28,13 +31,13 @@ class Parts:
 
     def decoder(self, *, trace: TraceWriter | None = None) -> SpeculativeDecoder:
         """Return a decoder for the configured policy, drafts and scope."""
-        fresh = partial(self.config.policy.build, self.config.generation.seed)
-        return self._decoder(fresh() if self.config.scope == "session" else fresh, self.drafts, trace=trace)
+        learns = learning(self.config, self.target, self.drafts)
+        return self._decoder(learns.policy, self.drafts, trace=trace, memory=learns.memory, turn=learns.turn)
 
     def beside(self, decoder: SpeculativeDecoder) -> SpeculativeDecoder:
         """Return a decoder that goes on where `decoder` is, with what it learnt, and leaves no trace."""
         fresh = partial(self.config.policy.build, self.config.generation.seed)
-        policy = decoder.policy if self.config.scope == "session" else fresh
+        policy = fresh if self.config.scope == "request" else decoder.policy
         return self._decoder(policy, self.drafts, costs=decoder.costs)
 
     def under(self, policy: PolicyConfig, drafts: Mapping[str, Draft] | None = None) -> SpeculativeDecoder:
@@ -50,6 +53,8 @@ class Parts:
         *,
         costs: LiveCosts | None = None,
         trace: TraceWriter | None = None,
+        memory: Callable[[Policy], Lesson] | None = None,
+        turn: AbstractContextManager[object] | None = None,
     ) -> SpeculativeDecoder:
         return SpeculativeDecoder(
             self.target,
@@ -58,6 +63,8 @@ class Parts:
             costs=costs,
             trace=trace,
             on_policy_error=self.config.on_policy_error,
+            memory=memory,
+            turn=turn,
         )
 
 

@@ -8,6 +8,7 @@ import torch
 
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.engine import Engine
+from paceline.backends.hf.identity import identity
 from paceline.backends.hf.signals import measure
 from paceline.backends.hf.stream import Stream
 from paceline.core.proposals import TokenProposal
@@ -48,6 +49,11 @@ class HfDraft:
         self.engine = Engine(model, name=name)
         self.codec = None if tokenizer is None else HfCodec(tokenizer)
         self.vocabulary = min(self.engine.vocabulary, vocabulary or self.engine.vocabulary)
+
+    @property
+    def identity(self) -> str:
+        """Name, version, number format and kind of device."""
+        return identity(self.engine)
 
     @property
     def signals(self) -> frozenset[Signal]:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.engine import Engine
+from paceline.backends.hf.identity import identity
 from paceline.backends.hf.stream import CHUNK, Stream
 from paceline.core.errors import BackendError
 from paceline.core.proposals import judge
@@ -42,6 +43,11 @@ class HfTarget:
         self.engine = Engine(model, name=name)
         self.codec = None if tokenizer is None else HfCodec(tokenizer)
         self.capabilities = Capabilities(sampling=True)
+
+    @property
+    def identity(self) -> str:
+        """Name, version, number format and kind of device."""
+        return identity(self.engine)
 
     @property
     def vocabulary(self) -> int:

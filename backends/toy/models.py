@@ -85,6 +85,11 @@ class ToyTarget:
                 f"toy: the vocabulary has 3 to {len(LETTERS) + 1} tokens, found {self.vocabulary}"
             )
 
+    @property
+    def identity(self) -> str:
+        """What the table depends on, and how long a look takes."""
+        return f"toy target, seed {self.seed}, {self.vocabulary} tokens, eos_share {self.eos_share}, step_s {self.step_s}"
+
     def next(self, context: Sequence[int]) -> int:
         """Return the likeliest token after `context`."""
         if _draw(self.seed, 1, context) < self.eos_share:
@@ -113,6 +118,11 @@ class ToyDraft:
     step_s: float = 0.0
 
     signals: ClassVar[frozenset[Signal]] = SIGNALS
+
+    @property
+    def identity(self) -> str:
+        """How often it is right, and how long a look takes."""
+        return f"toy draft, agreement {self.agreement}, step_s {self.step_s}"
 
     def open(self, prompt: Sequence[int]) -> ToyDraftSession:
         """Start a request."""

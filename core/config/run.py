@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -108,7 +107,9 @@ class RunConfig(Strict):
         generation: How much text is produced, and how.
         trace: File that finished rounds are written to, one JSON object a line; relative to the current directory.
         on_policy_error: What happens when a policy breaks its contract: stop, or go on with plain decoding.
-        scope: A fresh policy for each request, or one that goes on learning for the whole session.
+        scope: A fresh policy for each request, one that goes on learning for the whole session, or one for all
+            decoders of this run in the process.
+        state: File that what policies learn is kept in over restarts; relative to the current directory.
     """
 
     target: TargetBackend
@@ -117,7 +118,8 @@ class RunConfig(Strict):
     generation: GenerationConfig = GenerationConfig()
     trace: Path | None = None
     on_policy_error: Literal["raise", "fallback"] = "raise"
-    scope: Literal["request", "session"] = "session"
+    scope: Literal["request", "session", "process"] = "session"
+    state: Path | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -133,21 +135,24 @@ class RunConfig(Strict):
             CapabilityError: The policy needs what the engine cannot do.
         """
         from paceline.core.decoder import SpeculativeDecoder  # noqa: PLC0415  # reading a file needs no loop
+        from paceline.core.state.scope import learning  # noqa: PLC0415
         from paceline.core.trace import TraceWriter  # noqa: PLC0415
 
-        fresh = partial(self.policy.build, self.generation.seed)
         target = self.target.build_target()
         drafts = {name: draft.build_draft(target) for name, draft in self.drafts.items()}
         trace = (
             None if self.trace is None else TraceWriter(self.trace, {"config": self.model_dump(mode="json")})
         )
+        learns = learning(self, target, drafts)
         return SpeculativeDecoder(
             target,
             drafts,
-            fresh if self.scope == "request" else fresh(),
+            learns.policy,
             clock=clock,
             trace=trace,
             on_policy_error=self.on_policy_error,
             max_new_tokens=self.generation.max_new_tokens,
             sampling=self.generation.sampling(),
+            memory=learns.memory,
+            turn=learns.turn,
         )

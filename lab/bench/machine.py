@@ -6,11 +6,11 @@ import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from paceline.core.machine import cpu_model
+
 LIBRARIES = ("paceline", "torch", "transformers", "numpy")
-CPU_LIST = Path("/proc/cpuinfo")
 
 
 def versions() -> dict[str, str]:
@@ -22,19 +22,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def cpu_model() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        lines = CPU_LIST.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def cores() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,8 +111,10 @@ class _Job:
         try:
             parts = load_parts(self.run)
             path, about = self.run.trace, {"config": self.run.model_dump(mode="json")}
-            with nullcontext() if path is None else TraceWriter(path, about) as trace:
-                return self._decode(parts, parts.decoder(trace=trace), prompt, comparing=comparing)
+            trace = None if path is None else TraceWriter(path, about)
+            # Leaving the decoder, however that comes about, closes the trace and saves what the policy learnt.
+            with parts.decoder(trace=trace) as decoder:
+                return self._decode(parts, decoder, prompt, comparing=comparing)
         except KeyboardInterrupt as stop:
             stopped = stop
         finally:

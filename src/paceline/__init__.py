@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from paceline.core.abilities import Hinting, Mergeable, Perplexed, SampledDraft, SampledTarget, Scoring
+from paceline.core.abilities import (
+    Hinting,
+    Identified,
+    Mergeable,
+    Perplexed,
+    SampledDraft,
+    SampledTarget,
+    Scoring,
+)
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
 from paceline.core.config.load import load_config
@@ -88,6 +96,7 @@ __all__ = [
     "Generation",
     "GenerationConfig",
     "Hinting",
+    "Identified",
     "LiveCosts",
     "Mergeable",
     "PacelineError",

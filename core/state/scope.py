@@ -1,0 +1,84 @@
+"""Who learns with whom: a policy for each request, for each decoder, or one for all decoders of the process."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Self
+from weakref import WeakValueDictionary
+
+from paceline.core.state.file import StateFile
+from paceline.core.state.lesson import Memory
+from paceline.core.state.subject import subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from paceline.core.config.run import RunConfig
+    from paceline.core.protocols import Draft, Policy, Target
+    from paceline.core.state.lesson import Lesson
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What a decoder learns with.
+
+    Attributes:
+        policy: A policy, or what makes one for each request.
+        memory: Teaches a policy what is known, and returns what saves what it learns.
+        turn: Entered around each round.
+    """
+
+    policy: Policy | Callable[[], Policy]
+    memory: Callable[[Policy], Lesson] | None = None
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+
+
+class SharedPolicy:
+    """One policy of several decoders. Entered, it is at work for one of them, and the others wait.
+
+    A policy may remember its plan until it has seen what came of it, so a round must not begin within another one.
+    """
+
+    def __init__(self, policy: Policy, memory: Memory | None) -> None:
+        self.policy = policy
+        self.lesson = None if memory is None else memory(policy)
+        self._busy = RLock()
+
+    def __enter__(self) -> Self:
+        self._busy.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._busy.release()
+
+
+# The one thing that a process has in common. A policy is forgotten with the last decoder that uses it.
+_shared: WeakValueDictionary[str, SharedPolicy] = WeakValueDictionary()
+_sharing = Lock()
+
+
+def learning(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> Learning:
+    """Return what a decoder of this run learns with."""
+    fresh = partial(config.policy.build, config.generation.seed)
+    about = subject(config, target, drafts) if config.state is not None or config.scope == "process" else None
+    memory = None if about is None or config.state is None else Memory(StateFile(config.state), about)
+    if about is not None and config.scope == "process":
+        file = None if memory is None else str(memory.file.path)
+        options = config.policy.model_dump(mode="json")
+        key = json.dumps([about.key, options, config.generation.seed, file], sort_keys=True)
+        shared = _share(key, fresh, memory)
+        lesson = shared.lesson
+        return Learning(shared.policy, None if lesson is None else (lambda _policy: lesson), shared)
+    return Learning(fresh if config.scope == "request" else fresh(), memory)
+
+
+def _share(key: str, fresh: Callable[[], Policy], memory: Memory | None) -> SharedPolicy:
+    with _sharing:
+        shared = _shared.get(key)
+        if shared is None:
+            shared = _shared[key] = SharedPolicy(fresh(), memory)
+        return shared
