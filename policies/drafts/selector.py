@@ -1,0 +1,52 @@
+"""What policies that choose the draft have in common: a length policy for each, and which drafts are in the choice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paceline.policies.lengths import Lengths
+from paceline.policies.nested import joint_requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paceline.core.config.blocks import PolicyConfig
+    from paceline.core.records import RoundStart, TokenSignals
+
+
+class Selector:
+    """Holds the length policies; subclasses choose whom to ask, observe, and keep their state.
+
+    Args:
+        length: Options of the length policy, the same for all drafts.
+        seed: Each draft's length policy gets its own, which follows from this and its name.
+        demands: What the selector itself cannot do without, as in `Requirements`.
+    """
+
+    def __init__(self, length: PolicyConfig, seed: int, **demands: Any) -> None:
+        self._lengths = Lengths(length, seed)
+        self.needs = self._lengths.example.needs
+        self.requires = joint_requirements([self._lengths.example], **demands)
+
+    def keep(self, signals: TokenSignals) -> bool:
+        """Ask the length policy that planned this round."""
+        return self._lengths.keep(signals)
+
+
+def choosable(start: RoundStart, current: str | None) -> Sequence[str]:
+    """Return the drafts that may be planned now, in the order listed; empty only when there is none.
+
+    An engine that never switches runs the first one listed; one that switches between requests keeps to `current`.
+    """
+    switch = start.capabilities.draft_switch
+    if switch == "request" and start.index and current is not None and current in start.lags:
+        return (current,)
+    drafts = tuple(start.lags)
+    return drafts[:1] if switch == "none" else drafts
+
+
+def proposing(start: RoundStart, drafts: Sequence[str]) -> Sequence[str]:
+    """Return those of `drafts` that do not say they have nothing to propose, or all of them when all say so."""
+    if not start.hints:
+        return drafts
+    return [draft for draft in drafts if start.hints.get(draft, 1) > 0] or drafts
