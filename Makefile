@@ -16,7 +16,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types contracts format pair bench record clean
+.PHONY: help demo test test-slow lint types contracts format pair bench bench-decisions record clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -54,6 +54,9 @@ pair: $(VENV)/.stamp-user ## Train a new embedded pair (hours on a CPU).
 
 bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 	$(BIN)/paceline bench
+
+bench-decisions: $(VENV)/.stamp-user ## Time the decisions of every policy.
+	@$(BIN)/paceline bench --decisions
 
 clean: ## Remove what make and the tools made; never runs/.
 	rm -rf $(VENV) build dist src/*.egg-info plugins/*/build plugins/*/dist plugins/*/src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

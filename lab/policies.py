@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paceline.lab.parts import Parts
 
 STATIC = re.compile(r"static-(\d+)")
+OPENING, CLOSING = "{[", "}]"
 
 
 def static_name(gamma: int) -> str:
@@ -25,27 +26,62 @@ def static_name(gamma: int) -> str:
     return f"static-{gamma}"
 
 
+def split(text: str, separator: str) -> list[str]:
+    """Split at a separator, but not inside braces and brackets, and strip the parts; empty ones are left out."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in OPENING) - (letter in CLOSING)
+        if letter == separator and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
 def parse_policy(text: str, catalogue: Catalogue) -> PolicyConfig:
     """Return the policy that a short name stands for.
 
     `static-4` is the policy `static` with gamma 4; otherwise a name, with options after colons:
-    `online:window=20:max_gamma=8`.
+    `online:window=20:max_gamma=8`. A dot leads into a policy that this one holds,
+    `gate:policy=online:policy.window=20`, and a value may be a mapping, `gate:policy={name: online, window: 20}`.
 
     Raises:
         ConfigError: There is no such policy or option.
     """
-    if found := STATIC.fullmatch(text):
-        text = f"static:gamma={found[1]}"
-    name, *options = text.split(":")
+    name, *options = split(text, ":") or [""]
+    if found := STATIC.fullmatch(name):
+        name, options = "static", [f"gamma={found[1]}", *options]
     changes = dict(parse_override(option) for option in options)
-    data = apply_overrides({"name": name}, changes, fill=dict)
+    held = {key.partition(".")[0] for key in changes if "." in key}
+    start = {"name": name, **_defaults(name, held, catalogue)}
+    # Below the key `policy`, names stand for policies; see apply_overrides.
+    data = apply_overrides(
+        {"policy": start}, {f"policy.{key}": value for key, value in changes.items()}, fill=dict
+    )
     try:
-        return TypeAdapter[PolicyConfig](AnyPolicy).validate_python(data, context={CONTEXT: catalogue})
-    except ValidationError as error:
-        details = "; ".join(
-            f"{'.'.join(str(part) for part in row['loc'])}: {row['msg']}" for row in error.errors()
+        return TypeAdapter[PolicyConfig](AnyPolicy).validate_python(
+            data["policy"], context={CONTEXT: catalogue}
         )
-        raise ConfigError(f"policy {text!r}: {details}") from None
+    except ValidationError as error:
+        raise ConfigError(f"policy {text!r}: {reasons(error)}") from None
+
+
+def reasons(error: ValidationError) -> str:
+    """Return what is wrong with a block that has no place in a file."""
+    rows = (".".join(str(part) for part in row["loc"]) + f": {row['msg']}" for row in error.errors())
+    return "; ".join(row.removeprefix(": ") for row in rows)
+
+
+def _defaults(name: str, options: set[str], catalogue: Catalogue) -> dict[str, Any]:
+    """Return the defaults of options that hold policies, so that a part of such a policy can be changed."""
+    entry = catalogue.policies.get(name)
+    fields = entry.config.model_fields if entry is not None else {}
+    known = {option: fields[option].default for option in options if option in fields}
+    return {
+        option: value.model_dump(mode="json") if isinstance(value, PolicyConfig) else value
+        for option, value in known.items()
+        if isinstance(value, str | PolicyConfig)
+    }
 
 
 def plain_decoder(parts: Parts, catalogue: Catalogue) -> SpeculativeDecoder:

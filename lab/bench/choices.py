@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from pydantic import TypeAdapter
-
-from paceline.core.config.blocks import BackendConfig
-from paceline.core.config.resolve import CONTEXT, DraftBackend
-from paceline.core.errors import ConfigError
+from paceline.core.errors import ConfigError, PacelineError
 from paceline.lab.bench.modes import LoopMode, ReferenceMode
 from paceline.lab.bench.summary import BASE
-from paceline.lab.policies import STATIC, parse_policy, plain_decoder, static_name
+from paceline.lab.drafts import LOOKUP, draft_named
+from paceline.lab.policies import parse_policy, plain_decoder, static_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +21,13 @@ if TYPE_CHECKING:
     from paceline.lab.parts import Parts
 
 GAMMAS = (1, 2, 3, 4, 5, 6, 8)
-LOOKUP = "lookup"
+FURTHER_GAMMAS = (2, 4, 8)
+"""Tried with every draft after the first, so that the best static gamma is not merely that of one draft."""
+
 LOOKUP_GAMMA = 8
+EVERYTHING = "all"
 CONFIGURED = "config"
-ADAPTIVE = ("online", "thompson")
+ADAPTIVE = ("online", "survival", "auto")
 
 
 @runtime_checkable
@@ -53,12 +54,14 @@ class Choice:
         static: Those that plan one gamma throughout with the run's own drafts.
         reference: The target library's plain decoding, if it has one.
         policies: The full configuration of each mode that runs in our loop.
+        left_out: Modes that nobody asked for by name and that do not fit, with the reason.
     """
 
     modes: dict[str, Mode] = field(default_factory=dict)
     static: list[str] = field(default_factory=list)
     reference: str | None = None
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def references(parts: Parts) -> dict[str, Generate]:
@@ -71,6 +74,8 @@ def references(parts: Parts) -> dict[str, Generate]:
 def default_names(parts: Parts, catalogue: Catalogue) -> list[str]:
     """Return what runs when nobody says otherwise."""
     names = [BASE, *(static_name(gamma) for gamma in GAMMAS)]
+    for draft in list(parts.drafts)[1:]:
+        names += [f"{static_name(gamma)}:draft={draft}" for gamma in FURTHER_GAMMAS]
     configured = parts.config.policy.model_dump()
     usual = [name for name in ADAPTIVE if name in catalogue.policies]
     if all(parse_policy(name, catalogue).model_dump() != configured for name in (*names[1:], *usual)):
@@ -81,25 +86,54 @@ def default_names(parts: Parts, catalogue: Catalogue) -> list[str]:
     return [*names, *references(parts)]
 
 
+def every_name(parts: Parts, catalogue: Catalogue) -> list[str]:
+    """Return the default modes and, before the library's own, every other policy that is installed."""
+    usual, ends = default_names(parts, catalogue), {LOOKUP, *references(parts)}
+    installed = sorted({*catalogue.policies, *catalogue.policy_clashes} - {*usual, "static"})
+    return [*(n for n in usual if n not in ends), *installed, *(n for n in usual if n in ends)]
+
+
 def choose(parts: Parts, catalogue: Catalogue, names: Sequence[str] | None = None) -> Choice:
     """Make a mode of each name; plain decoding is always among them.
+
+    What was asked for by name must fit. What `all` and the default list bring along is left out where it does not.
 
     Raises:
         ConfigError: A name is given twice, or is neither a policy nor a mode.
         BackendError, CapabilityError: A mode does not fit the target or the drafts.
     """
     offered = references(parts)
-    wanted = list(names) if names else default_names(parts, catalogue)
-    if len(set(wanted)) < len(wanted):
-        raise ConfigError(f"each mode can run once; found {', '.join(wanted)}")
-    choice = Choice()
-    for name in (BASE, *(name for name in wanted if name != BASE)):
+    asked = [name for name in names or () if name != EVERYTHING]
+    if len(set(asked)) < len(asked):
+        raise ConfigError(f"each mode can run once; found {', '.join(asked)}")
+    if not names:
+        wanted = default_names(parts, catalogue)
+    elif EVERYTHING in names:
+        wanted = list(dict.fromkeys([*every_name(parts, catalogue), *asked]))
+    else:
+        wanted = asked
+    choice = Choice(reference=next((name for name in list(offered)[:1] if name in wanted), None))
+    for name in dict.fromkeys((BASE, *wanted)):
         if name in offered:
             choice.modes[name] = ReferenceMode(name, offered[name])
-            choice.reference = next(iter(offered)) if next(iter(offered)) in wanted else None
-        else:
+            continue
+        try:
             choice.modes[name] = _loop_mode(name, parts, catalogue, choice)
+        except PacelineError as error:
+            if name in asked or name == BASE:
+                raise
+            choice.left_out[name] = str(error)
+            _try_with_one_draft(name, parts, catalogue, choice)
     return choice
+
+
+def _try_with_one_draft(name: str, parts: Parts, catalogue: Catalogue, choice: Choice) -> None:
+    """Add a mode for a policy that does not fit all drafts, told to use the first, if it can be told and fits that."""
+    first = next(iter(parts.drafts), None)
+    told = f"{name}:draft={first}"
+    if len(parts.drafts) > 1 and told not in choice.modes:
+        with suppress(PacelineError):
+            choice.modes[told] = _loop_mode(told, parts, catalogue, choice)
 
 
 def _loop_mode(name: str, parts: Parts, catalogue: Catalogue, choice: Choice) -> LoopMode:
@@ -110,16 +144,11 @@ def _loop_mode(name: str, parts: Parts, catalogue: Catalogue, choice: Choice) ->
         policy = parts.config.policy
     elif name == LOOKUP:
         policy = parse_policy(static_name(LOOKUP_GAMMA), catalogue)
-        drafts = {LOOKUP: _lookup(catalogue).build_draft(parts.target)}
+        drafts = {LOOKUP: draft_named(LOOKUP, catalogue).build_draft(parts.target)}
     else:
         policy = parse_policy(name, catalogue)
-        if STATIC.fullmatch(name):
-            choice.static.append(name)
+    mode = LoopMode(name, parts.under(policy, drafts))
     choice.policies[name] = policy.model_dump(mode="json")
-    return LoopMode(name, parts.under(policy, drafts))
-
-
-def _lookup(catalogue: Catalogue) -> BackendConfig:
-    return TypeAdapter[BackendConfig](DraftBackend).validate_python(
-        "prompt-lookup", context={CONTEXT: catalogue}
-    )
+    if policy.name == "static" and drafts is parts.drafts:
+        choice.static.append(name)
+    return mode

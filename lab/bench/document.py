@@ -45,12 +45,31 @@ def document(
         "settings": dict(settings),
         "modes": [asdict(one) for one in result.summaries],
         "best_static": result.best_static,
+        "best_static_speedup": next(
+            (
+                asdict(one.speedup)
+                for one in result.summaries
+                if one.mode == result.best_static and one.speedup
+            ),
+            None,
+        ),
         "over_best_static": {mode: asdict(ratio) for mode, ratio in result.over_best_static.items()},
         "reference": result.reference,
         "different": [asdict(one) for one in result.different],
         "failed": dict(failed),
-        "prompts": [
-            {"name": one.name, "kind": one.kind, "prompt_tokens": len(one.tokens)} for one in prompts
-        ],
+        "left_out": choice.left_out,
+        "prompts": [_prompt(one, result) for one in prompts],
         "runs": [{**asdict(run), "tokens": len(run.tokens)} for run in runs],
+    }
+
+
+def _prompt(prompt: Prompt, result: Result) -> dict[str, Any]:
+    """Return what is known of a prompt; whether its text loops is null where plain decoding did not get to it."""
+    text = result.textures.get(prompt.name)
+    return {
+        "name": prompt.name,
+        "kind": prompt.kind,
+        "prompt_tokens": len(prompt.tokens),
+        "loops": text.loops if text else None,
+        "repeats": text.repeats if text else None,
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from paceline.lab.bench import stats
 from paceline.lab.bench.identity import mismatches
+from paceline.lab.bench.loops import Texture, textures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +29,7 @@ class Summary:
         speedup: Against plain decoding.
         over_reference: Against the library's own plain decoding.
         kinds: Speed-up against plain decoding for each kind of prompt.
+        varying, looping: Speed-up on the prompts whose plain text varies, and on those where it goes round in circles.
         acceptance: Accepted over drafted tokens.
         tokens_per_round: New tokens over rounds.
         gamma: The mean planned gamma.
@@ -41,6 +43,8 @@ class Summary:
     speedup: stats.Ratio | None = None
     over_reference: stats.Ratio | None = None
     kinds: dict[str, stats.Ratio] = field(default_factory=dict)
+    varying: stats.Ratio | None = None
+    looping: stats.Ratio | None = None
     acceptance: float | None = None
     tokens_per_round: float | None = None
     gamma: float | None = None
@@ -54,9 +58,11 @@ class Result:
 
     Attributes:
         best_static: The static mode that turned out fastest, if any ran.
-        over_best_static: Each adaptive mode against it.
+        over_best_static: Every other mode against it.
         reference: The mode that is plain decoding by the target's own library, if it ran.
         different: Every run whose output differs; empty also when outputs were not compared.
+        textures: What the plain text of each prompt is like.
+        only_varying: Whether all other figures are of the prompts whose plain text varies.
     """
 
     summaries: tuple[Summary, ...]
@@ -64,6 +70,8 @@ class Result:
     over_best_static: dict[str, stats.Ratio] = field(default_factory=dict)
     reference: str | None = None
     different: tuple[Mismatch, ...] = ()
+    textures: dict[str, Texture] = field(default_factory=dict)
+    only_varying: bool = False
 
 
 def _over(top: float, bottom: float) -> float | None:
@@ -94,6 +102,7 @@ def summarise(
     static: Sequence[str] = (),
     reference: str | None = None,
     compare: bool = True,
+    only_varying: bool = False,
     seed: int = 0,
 ) -> Result:
     """Summarise runs in the order of `modes`; modes without a run are left out.
@@ -104,8 +113,13 @@ def summarise(
         static: The modes that plan one gamma throughout; the fastest of them is the best static in hindsight.
         reference: The mode that is plain decoding by the target's own library, if it offers one.
         compare: Whether all modes should have given the same tokens, as greedy decoding does.
+        only_varying: Whether prompts are left out whose plain text goes round in circles.
         seed: For the bootstrap.
     """
+    texts = textures(runs, BASE)
+    varying = {prompt for prompt, text in texts.items() if text.varies}
+    if only_varying:
+        runs = [run for run in runs if run.prompt in varying]
     found = {mode: some for mode in modes if (some := stats.cells(runs, mode))}
     different = mismatches(runs, BASE) if compare else []
     differing = Counter(mismatch.mode for mismatch in different)
@@ -122,6 +136,8 @@ def summarise(
             speedup=against(mode, BASE),
             over_reference=against(mode, reference),
             kinds={kind: ratio for kind, names in kinds.items() if (ratio := against(mode, BASE, names))},
+            varying=against(mode, BASE, varying),
+            looping=against(mode, BASE, texts.keys() - varying),
             differing=differing[mode] if compare and BASE in found else None,
             **_counted([run for run in runs if run.mode == mode]),
         )
@@ -129,9 +145,16 @@ def summarise(
     summaries = tuple(summary(mode) for mode in found)
     speeds = {one.mode: one.speedup.value for one in summaries if one.mode in static and one.speedup}
     best = max(speeds, key=speeds.__getitem__, default=None)
-    adaptive = [mode for mode in found if mode not in {BASE, *static}]
-    over_best = {mode: ratio for mode in adaptive if (ratio := against(mode, best))}
-    return Result(summaries, best, over_best, reference if reference in found else None, tuple(different))
+    over_best = {mode: ratio for mode in found if mode != best and (ratio := against(mode, best))}
+    return Result(
+        summaries,
+        best,
+        over_best,
+        reference if reference in found else None,
+        tuple(different),
+        texts,
+        only_varying,
+    )
 
 
 def _prompts_of_kinds(runs: Sequence[Run]) -> dict[str, set[str]]:

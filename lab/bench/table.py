@@ -1,4 +1,4 @@
-"""The bench as tables for a terminal, at most 100 columns wide."""
+"""The bench as tables for a terminal, at most 80 columns wide where names are not too many and too long."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from paceline.lab.bench.summary import Result, Summary
 
 SHOWN_DIFFERENCES = 5
+NAME_WIDTH = 24
+"""Longer names of modes are cut short; the JSON has them whole."""
 
 
 def times(ratio: Ratio | None) -> str:
@@ -31,7 +33,7 @@ def spread(ratio: Ratio | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}%"
+    return "" if value is None else f"{100 * value:.0f}%"
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -44,17 +46,30 @@ def _same(summary: Summary) -> Text:
     return Text(f"{summary.differing} differ", style="red") if summary.differing else Text("yes")
 
 
-def main_table(result: Result) -> Table:
-    """Return the table with one row a mode."""
+def _table(first: str, *headings: str) -> Table:
+    """Return an empty table whose first column names the modes and whose others hold numbers.
+
+    On a narrow terminal columns that may wrap give way first: the names, which then are cut short instead.
+    """
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")
-    table.add_column("mode", no_wrap=True)
-    headings = ("tok/s", "speed-up", "90%", "accepted", "tok/round", "gamma", "overhead", "same")
+    table.add_column(first, max_width=NAME_WIDTH)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _name(mode: str) -> Text:
+    return Text(mode, no_wrap=True, overflow="ellipsis")
+
+
+def main_table(result: Result) -> Table:
+    """Return the table with one row a mode."""
+    headings = ("tok/s", "speed-up", "90%", "accepted", "tok/\nround", "gamma", "over-\nhead", "same")
+    table = _table("mode", *headings)
     for one in result.summaries:
         best = one.mode == result.best_static
         table.add_row(
-            f"{one.mode} *" if best else one.mode,
+            _name(f"{one.mode} *" if best else one.mode),
             f"{one.tokens_per_second:.1f}",
             times(one.speedup),
             spread(one.speedup) if one.mode != BASE else "",
@@ -68,27 +83,49 @@ def main_table(result: Result) -> Table:
     return table
 
 
-def kinds_table(result: Result) -> Table | None:
-    """Return the speed-ups by kind of prompt, or None when there is one kind only."""
-    kinds = list(dict.fromkeys(kind for one in result.summaries for kind in one.kinds))
-    if len(kinds) < 2:
+def best_table(result: Result) -> Table | None:
+    """Return every mode against the best static gamma, the fastest first, or None when no static gamma ran."""
+    if result.best_static is None:
         return None
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("speed-up by kind", no_wrap=True)
+    table = _table(f"over {result.best_static} *", "ratio", "90%")
+    ordered = sorted(result.over_best_static.items(), key=lambda item: -item[1].value)
+    for mode, ratio in ordered:
+        table.add_row(_name(mode), times(ratio), spread(ratio))
+    return table
+
+
+def kinds_table(result: Result) -> Table | None:
+    """Return the speed-ups by what the texts are like and by kind of prompt, or None when all are alike."""
+    kinds = list(dict.fromkeys(kind for one in result.summaries for kind in one.kinds))
+    textured = any(one.varying for one in result.summaries) and any(one.looping for one in result.summaries)
+    if len(kinds) < 2:
+        kinds = []
+    if not kinds and not textured:
+        return None
+    table = _table("speed-up by text", *(("varying", "looping") if textured else ()))
     for kind in kinds:
-        table.add_column(kind, justify="right", overflow="ellipsis", max_width=12)
+        table.add_column(
+            Text(kind, no_wrap=True, overflow="ellipsis"), justify="right", min_width=5, max_width=10
+        )
     for one in result.summaries:
         if one.mode != BASE:
-            table.add_row(one.mode, *(times(one.kinds.get(kind)) for kind in kinds))
+            apart = (times(one.varying), times(one.looping)) if textured else ()
+            table.add_row(_name(one.mode), *apart, *(times(one.kinds.get(kind)) for kind in kinds))
     return table
 
 
 def notes(result: Result) -> Iterator[str]:
-    """Yield what the tables do not say: comparisons with the best static gamma, references, differences."""
-    if result.best_static is not None:
-        yield f"* best static gamma in hindsight: {result.best_static} (picked from these noisy timings, so flattered)"
-        for mode, ratio in result.over_best_static.items():
-            yield f"  {mode} against it: {times(ratio)} {f'({spread(ratio)})' if spread(ratio) else ''}".rstrip()
+    """Yield what the tables do not say: the best static gamma, loops, references, differences."""
+    best = next((one for one in result.summaries if one.mode == result.best_static), None)
+    if best is not None:
+        spans = f" ({spread(best.speedup)})" if spread(best.speedup) else ""
+        yield f"* best static gamma in hindsight: {best.mode}, {times(best.speedup)} plain{spans}"
+        yield "  (picked from these noisy timings, so flattered)"
+    varying = sum(text.varies for text in result.textures.values())
+    if result.only_varying:
+        yield f"  only the {varying} of {len(result.textures)} texts that vary; {_CIRCLES}"
+    elif varying < len(result.textures):
+        yield f"  {varying} of {len(result.textures)} texts vary; {_CIRCLES}"
     against = [f"{one.mode} {times(one.over_reference)}" for one in result.summaries if one.over_reference]
     if against:
         yield f"  against {result.reference}: {', '.join(against)}"
@@ -101,13 +138,14 @@ def notes(result: Result) -> Iterator[str]:
         yield f"  and {len(result.different) - SHOWN_DIFFERENCES} more runs differ; --json lists all"
 
 
+_CIRCLES = "the others go round in circles, which flatters speculation"
+
+
 def render(result: Result) -> Iterator[RenderableType]:
     """Yield everything to print, in order."""
-    yield main_table(result)
-    by_kind = kinds_table(result)
-    if by_kind is not None:
-        yield ""
-        yield by_kind
-    yield ""
+    for table in (main_table(result), kinds_table(result), best_table(result)):
+        if table is not None:
+            yield table
+            yield ""
     for note in notes(result):
         yield Text(note)

@@ -19,16 +19,24 @@ if TYPE_CHECKING:
     from paceline.lab.bench.records import Prompt
 
 
-def _listed(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
 def bench(
+    context: typer.Context,
     *,
     config: ConfigOption = None,
     policies: Annotated[
         str | None,
-        typer.Option("--policies", "-p", metavar="a,b,...", help="What to run beside plain decoding."),
+        typer.Option(
+            "--policies",
+            "-p",
+            metavar="a,b,...",
+            help="What to run beside plain decoding; `all` is everything.",
+        ),
+    ] = None,
+    drafts: Annotated[
+        str | None,
+        typer.Option(
+            "--drafts", metavar="a,b,...", help="Only these drafts: the run's own, or small, lookup, ..."
+        ),
     ] = None,
     changes: SetOption = None,
     prompts: Annotated[
@@ -40,6 +48,12 @@ def bench(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many prompts.")] = None,
     max_new_tokens: MaxOption = None,
     repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Passes over the prompts.")] = 2,
+    only_varying: Annotated[
+        bool, typer.Option("--only-varying", help="Leave out prompts whose text goes round in circles.")
+    ] = False,
+    decisions: Annotated[
+        bool, typer.Option("--decisions", help="Time the policies' decisions instead, without a model.")
+    ] = False,
     seed: SeedOption = None,
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the JSON document here.")] = None,
@@ -47,10 +61,19 @@ def bench(
     """Run several policies in turns on the same prompts and compare them with plain decoding.
 
     A policy is a name, `static-4`, or `name:key=value`; `config` is the run's own, `lookup` drafts by prompt lookup.
+    Policies that choose the draft have all drafts of the run to choose from.
     """
+    if decisions:
+        from paceline.lab.cli import decisions as timing  # noqa: PLC0415
+
+        timing.refuse_others(context)
+        timing.decisions(policies, seed=seed or 0, as_json=as_json, out=out)
+        return
     run = read_config(config, changes, generation__max_new_tokens=max_new_tokens, generation__seed=seed)
     texts = choose_prompts(
-        embedded() if prompts == EMBEDDED else read(Path(prompts)), kinds=_listed(kinds), limit=limit
+        embedded() if prompts == EMBEDDED else read(Path(prompts)),
+        kinds=(kinds or "").replace(",", " ").split(),
+        limit=limit,
     )
     # The loop and the tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
@@ -59,15 +82,21 @@ def bench(
     from paceline.lab.bench.measure import Measurement  # noqa: PLC0415
     from paceline.lab.bench.summary import summarise  # noqa: PLC0415
     from paceline.lab.cli.progress import measured, show  # noqa: PLC0415
+    from paceline.lab.drafts import with_drafts  # noqa: PLC0415
     from paceline.lab.parts import load_parts  # noqa: PLC0415
+    from paceline.lab.policies import split  # noqa: PLC0415
 
+    catalogue = Catalogue.load()
+    if drafts is not None:
+        run = with_drafts(run, split(drafts, ","), catalogue)
     parts = load_parts(run)
-    choice = choose(parts, Catalogue.load(), _listed(policies))
+    choice = choose(parts, catalogue, split(policies or "", ","))
     decoder = parts.decoder()
     settings: dict[str, Any] = {
         "prompts": prompts,
         "max_new_tokens": run.generation.max_new_tokens,
         "repeats": repeats,
+        "only_varying": only_varying,
         "seed": run.generation.seed,
     }
     measurement = Measurement(
@@ -83,6 +112,7 @@ def bench(
         list(choice.modes),
         static=choice.static,
         reference=choice.reference,
+        only_varying=only_varying,
         seed=run.generation.seed,
     )
     found = document(
@@ -101,7 +131,7 @@ def bench(
     if as_json:
         sys.stdout.write(text)
     else:
-        show(result, measurement, stopped=stopped)
+        show(result, measurement, choice.left_out, stopped=stopped)
     raise typer.Exit(int(stopped or bool(measurement.failed) or bool(result.different)))
 
 

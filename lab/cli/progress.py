@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from paceline.lab.bench.table import render
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from paceline.lab.bench.measure import Measurement
     from paceline.lab.bench.records import Run
     from paceline.lab.bench.summary import Result
@@ -53,7 +55,7 @@ def measured(measurement: Measurement) -> tuple[list[Run], bool]:
     return runs, False
 
 
-def show(result: Result, measurement: Measurement, *, stopped: bool) -> None:
+def show(result: Result, measurement: Measurement, left_out: Mapping[str, str], *, stopped: bool) -> None:
     """Print the tables on stdout, and on stderr what went wrong."""
     console = Console(
         width=None if sys.stdout.isatty() else WIDTH,
@@ -62,6 +64,8 @@ def show(result: Result, measurement: Measurement, *, stopped: bool) -> None:
     )
     for part in render(result):
         console.print(part, markup=False)
+    for mode, reason in left_out.items():
+        sys.stderr.write(f"paceline: mode {mode!r} was left out: {reason}\n")
     for mode, error in measurement.failed.items():
         sys.stderr.write(f"paceline: mode {mode!r} failed and was left out: {error}\n")
     if stopped:

@@ -111,7 +111,7 @@ class TestBench:
         found = json.loads(cli.call(*call, code=0).stdout)
 
         modes = {one["mode"]: one for one in found["modes"]}
-        assert {"plain", "static-1", "static-8", "online", "thompson", "lookup"} <= modes.keys()
+        assert {"plain", "static-1", "static-8", "online", "lookup"} <= modes.keys()
         assert modes["plain"]["speedup"]["value"] == 1.0
         assert all(one["differing"] == 0 for one in modes.values())
         assert found["best_static"].startswith("static-")
