@@ -62,9 +62,7 @@ def judge_drawn(
     ids = torch.tensor(guess, device=wanted.device).unsqueeze(1)
     own = wanted[:-1].gather(1, ids)
     stated = torch.ones_like(own) if claimed is None else claimed.gather(1, ids)
-    # u < p / q without the division; a token without a chance is refused even where u is 0.
-    agreed = sampler.uniform(own) * stated < own
-    accepted = agreed.long().cumprod(dim=0).sum(dim=0)
+    accepted = sampler.accept(own, stated).long().cumprod(dim=0).sum(dim=0)
     # Where all were accepted, there is nothing to take away from the last row.
     refused = (accepted < len(guess)).to(wanted.dtype)
     place = accepted.clamp(max=len(guess) - 1)

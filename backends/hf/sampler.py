@@ -91,9 +91,13 @@ class Sampler:
         return (weights / clocks.clamp_min_(torch.finfo(weights.dtype).tiny)).argmax(dim=-1, keepdim=True)
 
     @torch.inference_mode()
-    def uniform(self, like: torch.Tensor) -> torch.Tensor:
-        """Return numbers from [0, 1), as many and of the type of those given."""
-        return torch.rand(like.shape, generator=self._generator, dtype=like.dtype, device=like.device)
+    def accept(self, wanted: torch.Tensor, claimed: torch.Tensor) -> torch.Tensor:
+        """Return for each pair of probabilities p and q whether a token is accepted: True with min(1, p / q)."""
+        # Strictly below: a token without a chance is refused also where the number is 0.
+        numbers = torch.rand(
+            wanted.shape, generator=self._generator, dtype=wanted.dtype, device=wanted.device
+        )
+        return numbers * claimed < wanted
 
 
 def _cuts(sampling: Sampling) -> list[Any]:

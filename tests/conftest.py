@@ -1,0 +1,110 @@
+"""A pair of models so small that every text they can write is counted out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.core.clock import CostTableClock
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.sampling.processing import chances, process
+from paceline.core.sampling.settings import Sampling
+from paceline.core.testing.chance import outcomes
+from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.scripted import ScriptedPolicy
+
+
+class GreedyOnly:
+    """A draft that knows nothing of sampling."""
+
+    def __init__(self, draft: ToyDraft) -> None:
+        self._draft = draft
+        self.signals = draft.signals
+
+    def open(self, prompt: Sequence[int]) -> Any:
+        return self._draft.open(prompt)
+
+
+def drawing(target: ToyTarget) -> ToyDraft:
+    return ToyDraft(target, agreement=0.6)
+
+
+def greedy(target: ToyTarget) -> GreedyOnly:
+    return GreedyOnly(ToyDraft(target, agreement=0.5))
+
+
+Texts = dict[tuple[int, ...], float]
+"""The probability of each text."""
+
+
+class TinyPair:
+    """A target with three tokens, of which one ends the text, and two drafts."""
+
+    target = ToyTarget(seed=1, eos_share=0.3, vocabulary=3)
+    prompt = (1, 2)
+    sampling = Sampling(temperature=1.3)
+    drawing = staticmethod(drawing)
+    greedy = staticmethod(greedy)
+
+    def alone(self, length: int, sampling: Sampling | None = None) -> Texts:
+        """Return the distribution of the target's first tokens, without any draft or loop."""
+        found: Texts = {}
+        settings = sampling or self.sampling
+
+        def extend(text: tuple[int, ...], probability: float) -> None:
+            written = text[len(self.prompt) :]
+            if len(written) == length or 0 in written:
+                found[written] = probability
+                return
+            shares = chances(process(self.target.scores(text), settings, text), settings)
+            for token, share in enumerate(shares):
+                if share:
+                    extend((*text, token), probability * share)
+
+        extend(self.prompt, 1.0)
+        return found
+
+    def decoded(
+        self,
+        policy: Callable[[], Any],
+        length: int,
+        *,
+        drafts: Mapping[str, Callable[[ToyTarget], Any]] | None = None,
+        sampling: Sampling | None = None,
+    ) -> Texts:
+        """Return the distribution of what the loop delivers, each way replayed from scratch by a fresh policy."""
+        makers = drafts or {"drawing": drawing, "greedy": greedy}
+
+        def run(dice: Any) -> tuple[int, ...]:
+            target = replace(self.target, dice=lambda seed: dice)
+            decoder = SpeculativeDecoder(
+                target,
+                {name: make(target) for name, make in makers.items()},
+                policy(),
+                clock=CostTableClock(FixedCosts(1.0, 10.0)),
+                sampling=sampling or self.sampling,
+            )
+            return decoder.generate(self.prompt, max_new_tokens=length).tokens
+
+        return outcomes(run)
+
+    def scripted(self, plans: Sequence[Any], length: int, **options: Any) -> Texts:
+        """Return the distribution of what the loop delivers under scripted plans."""
+        return self.decoded(lambda: ScriptedPolicy(plans), length, **options)
+
+
+def distance(one: Texts, other: Texts) -> float:
+    """Return the largest difference of a probability."""
+    return max(abs(one.get(text, 0.0) - other.get(text, 0.0)) for text in one.keys() | other.keys())
+
+
+@pytest.fixture(scope="session")
+def tiny_pair() -> TinyPair:
+    return TinyPair()
+
+
+@pytest.fixture(scope="session")
+def apart() -> Callable[[Texts, Texts], float]:
+    return distance
