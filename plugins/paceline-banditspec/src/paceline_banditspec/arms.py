@@ -106,13 +106,12 @@ class GammaArms:
         if not start.lags:
             return Plan(0)
         able = start.capabilities
-        runnable = [gamma for gamma in self._gammas.values() if _runs(able, gamma)]
-        if not runnable:
+        if not any(_runs(able, gamma) for gamma in self._gammas.values()):
             raise ConfigError(
                 f"none of the gammas {', '.join(self._gammas)} is one that this engine runs; it runs "
                 f"{', '.join(map(str, able.gammas or ()))}: list some of these"
             )
-        gamma = _fitting(start, min(runnable))
+        gamma = _fitting(start, start.budget)
         return Plan(gamma, self._named(start) if gamma else None)
 
     def pulled(self, done: Round) -> str | None:

@@ -49,7 +49,7 @@ class BanditOptions(PolicyConfig):
         for option in foreign:
             if getattr(self, option) is not None:
                 raise ValueError(f"option `{option}` has no meaning with `arms: {self.arms}`; leave it out")
-        if self.gammas is not None and (len(set(self.gammas)) < len(self.gammas) or not any(self.gammas)):
+        if self.gammas is not None and len(set(self.gammas)) < len(self.gammas):
             raise ValueError(f"`gammas` must be different from each other, found {list(self.gammas)}")
         return self
 
