@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import at_most, candidates, chosen_draft, drafting
+from paceline.policies.candidates import at_most, candidates, chosen_draft
 from paceline.policies.state import check_count, check_header
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Steered(Blind, ABC):
             return Plan(0)
         if start.capabilities.gammas is not None:
             self._keep_within(start.capabilities.gammas)
-        return Plan(at_most(drafting(gammas), self._gamma), draft, stop=self.stop)
+        return Plan(at_most(gammas, self._gamma), draft, stop=self.stop)
 
     def observe(self, done: Round) -> None:
         """Move gamma by a verdict."""
