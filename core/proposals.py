@@ -36,6 +36,10 @@ class DrawnProposal:
     signals: tuple[TokenSignals, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.tokens) != len(self.chances):
+            raise ValueError(
+                f"{len(self.tokens)} drawn tokens need as many distributions, found {len(self.chances)}"
+            )
         for place, (token, chances) in enumerate(zip(self.tokens, self.chances, strict=True)):
             if not 0 <= token < len(chances) or not chances[token] > 0.0:
                 raise ValueError(
