@@ -37,6 +37,12 @@ CONTEXT_RIDGE = 64.0 * 64.0 * 8
 REFIT_CONTEXT = 16
 """Rounds between two looks at the context slope, because changing it touches every length."""
 
+YOUNG = 32
+"""Until so many timings are known each one moves the curve."""
+
+REFIT = 4
+"""Afterwards one in so many does, because fitting takes as long as a decision."""
+
 
 class _Timings:
     """The recent timings of one block length."""
@@ -86,7 +92,8 @@ class Curve:
                 other.settle(self._slope)
         else:
             timings.settle(self._slope)
-        self._levels = []
+        if self._count <= YOUNG or self._count % REFIT == 0:
+            self._levels = []
 
     def at(self, length: int, context: int) -> float:
         """Return the expected seconds of a block; 1.0 for a single token when nothing is known."""

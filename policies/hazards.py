@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from paceline.policies.state import check_count, check_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 VERDICTS = ("accepted", "refused")
 
@@ -32,6 +32,20 @@ class Hazards:
             self.accepted[position] += 1.0
         if refused and accepted < len(self.refused):
             self.refused[accepted] += 1.0
+
+    def weigh(self, scores: Sequence[float]) -> None:
+        """Count one proposal by the chance of each token to be accepted: what it reaches, it reaches in part."""
+        reached = 1.0
+        for position, score in enumerate(scores[: len(self.accepted)]):
+            self.accepted[position] += reached * score
+            self.refused[position] += reached * (1.0 - score)
+            reached *= score
+            if not reached:
+                break
+
+    def total(self) -> float:
+        """Return the sum of all counts."""
+        return sum(self.accepted) + sum(self.refused)
 
     def add(self, position: int, amount: float, *, refused: bool) -> None:
         """Add to one count."""

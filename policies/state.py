@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,3 +49,24 @@ def check_list(value: object, what: str, *, length: int | None = None) -> list[A
         size = "" if length is None else f" of length {length}"
         raise ValueError(f"the saved state is damaged or of other options: {what} is not a list{size}")
     return value
+
+
+def save_random(random: Random) -> list[Any]:
+    """Return the state of a generator as JSON-able values."""
+    kind, words, spare = random.getstate()
+    return [kind, list(words), spare]
+
+
+def read_random(saved: object) -> Random:
+    """Return a generator that goes on where `save_random` found it.
+
+    Raises:
+        ValueError: The state is damaged.
+    """
+    kind, words, spare = check_list(saved, "random", length=3)
+    found = Random()
+    try:
+        found.setstate((kind, tuple(check_list(words, "the words of random")), spare))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"the saved state is damaged: random is no generator state ({error})") from error
+    return found

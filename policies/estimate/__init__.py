@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paceline.policies.estimate.online import OnlineConfig
+from paceline.policies.estimate.survival import SurvivalConfig
 from paceline.policies.estimate.thompson import ThompsonConfig
 
 if TYPE_CHECKING:
     from paceline.core.config.blocks import PolicyConfig
 
-CONFIGS: tuple[type[PolicyConfig], ...] = (OnlineConfig, ThompsonConfig)
+CONFIGS: tuple[type[PolicyConfig], ...] = (OnlineConfig, ThompsonConfig, SurvivalConfig)

@@ -25,14 +25,14 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
+from paceline.policies.best_gamma import best_gamma
 from paceline.policies.blind import Blind
 from paceline.policies.candidates import candidates, chosen_draft, drafting
-from paceline.policies.catch_up import catch_up_share_s
 from paceline.policies.hazards import Hazards, export_hazards, read_export, read_hazards
-from paceline.policies.state import check_header, check_list
+from paceline.policies.state import check_header, read_random, save_random
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from paceline.core.records import Round, RoundStart
 
@@ -81,7 +81,7 @@ class ThompsonPolicy(Blind):
         best = Plan(0)
         best_s = start.costs.verify_s(1, start.context) if gammas[0] == 0 else math.inf
         for draft in self._drafts(start):
-            gamma, token_s = self._best_gamma(start, draft, drafting(gammas), best_s)
+            gamma, token_s = best_gamma(start, draft, drafting(gammas), self._drawn(draft), best_s)
             if gamma:
                 best, best_s = Plan(gamma, draft), token_s
         return best
@@ -102,12 +102,11 @@ class ThompsonPolicy(Blind):
     def state_dict(self) -> dict[str, Any]:
         """Return the counts of every draft and the state of the generator."""
         known = {draft: [list(h.accepted), list(h.refused)] for draft, h in self._known.items()}
-        kind, words, spare = self._random.getstate()
         return {
             "policy": "thompson",
             "version": VERSION,
             "known": known,
-            "random": [kind, list(words), spare],
+            "random": save_random(self._random),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -119,13 +118,7 @@ class ThompsonPolicy(Blind):
         """
         check_header(state, "thompson", VERSION)
         known = read_hazards(state.get("known"), self._config.max_gamma)
-        kind, words, spare = check_list(state.get("random"), "random", length=3)
-        fresh = Random()
-        try:
-            fresh.setstate((kind, tuple(check_list(words, "the words of random")), spare))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"the saved state is damaged: random is no generator state ({error})") from error
-        self._known, self._random = known, fresh
+        self._known, self._random = known, read_random(state.get("random"))
 
     def export(self) -> dict[str, float]:
         """Return the discounted counts, one number for each draft, position and verdict."""
@@ -154,31 +147,7 @@ class ThompsonPolicy(Blind):
             self._known[draft] = Hazards(self._config.max_gamma)
         return self._known[draft]
 
-    def _best_gamma(
-        self, start: RoundStart, draft: str, gammas: Sequence[int], best_s: float
-    ) -> tuple[int, float]:
-        """Return the gamma of least time per token and that time, or gamma 0 when none takes less than `best_s`.
-
-        Hazards are drawn as far as the scan gets. It ends where no larger gamma can win: each further token would
-        yield at most one more times the survival so far, and cost no less than the last one took to draft.
-        """
-        costs, context, draw = start.costs, start.context, self._random.betavariate
-        posterior = self._hazards(draft).posterior(self._config.prior, self._config.pooling)
-        share_s = catch_up_share_s(start, draft)
-        best, survival, tokens, step_s = 0, 1.0, 1.0, 0.0
-        last, last_s = 0, 0.0
-        for gamma in gammas:
-            for right, wrong in posterior[last:gamma]:
-                survival *= draw(right, wrong)
-                tokens += survival
-            draft_s = costs.draft_s(draft, gamma)
-            if last:  # the first step may hold a price of starting that later ones do not
-                step_s = max((draft_s - last_s) / (gamma - last), 0.0)
-            last, last_s = gamma, draft_s
-            round_s = draft_s + costs.verify_s(gamma + 1, context)
-            more = gammas[-1] - gamma
-            if round_s / tokens + share_s < best_s:
-                best, best_s = gamma, round_s / tokens + share_s
-            elif (round_s + more * step_s) / (tokens + more * survival) + share_s >= best_s:
-                break
-        return best, best_s
+    def _drawn(self, draft: str) -> Iterator[float]:
+        """Yield one draw of the chance of each position."""
+        for right, wrong in self._hazards(draft).posterior(self._config.prior, self._config.pooling):
+            yield self._random.betavariate(right, wrong)

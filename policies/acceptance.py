@@ -1,0 +1,123 @@
+"""The chance of each draft token to be accepted, position by position, learnt from what became of earlier rounds.
+
+A round whose first m draft tokens were accepted and whose next was refused tells what every other gamma would have
+yielded: min(m, gamma). A round accepted as a whole, or cut by the end of the text, says nothing of a larger gamma: it
+is censored. So position k has y_k acceptances and f_k refusals among the rounds that reached it, both fading with each
+further round of evidence, and the chance to be accepted once it is reached, which is one minus the hazard of a
+discrete-time survival curve (Kaplan and Meier 1958), is estimated as
+
+    m    = (sum y + p) / (sum y + sum f + p + q)          the mean of the draft, prior included
+    a_k  = (y_k + s m) / (y_k + f_k + s)                  drawn towards that mean with the weight of s observations
+    a_bk = (y_bk + 4 a_k) / (y_bk + f_bk + 4)             within a bucket of hints, drawn towards a_k
+
+A hint is what some drafts know before they draft, such as the length of prompt lookup's match. Hints within the same
+power of two share a bucket. All of this is ours, pieced together from standard parts; that several serving systems
+came to per-position acceptance times measured cost independently speaks for it (SGLang pull request 28045, the
+dynamic speculation of vLLM).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paceline.policies.hazards import Hazards, read_hazards
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from random import Random
+
+LARGEST_BUCKET = 6
+LEANING = 4.0  # observations that the whole draft is worth to a bucket, whose own counts matter more than their number
+ALL = "all"
+BUCKETS = frozenset({ALL, *map(str, range(LARGEST_BUCKET + 1))})
+
+
+def bucket(hint: int | None) -> str:
+    """Return the bucket of a hint: "all" for drafts without one, else "0" to "6", powers of two."""
+    return ALL if hint is None else str(min(hint.bit_length(), LARGEST_BUCKET))
+
+
+class Acceptance:
+    """What is known of one draft.
+
+    Args:
+        size: Positions that are counted: the largest gamma.
+        discount: Weight of what is known, for each further round of evidence.
+        prior: Accepted and refused tokens assumed of a draft nothing is known about (p and q).
+        pooling: Observations that a mean is worth at each position (s).
+    """
+
+    def __init__(self, size: int, discount: float, prior: tuple[float, float], pooling: float) -> None:
+        self._size, self._discount, self._prior, self._pooling = size, discount, prior, pooling
+        self.counts: dict[str, Hazards] = {ALL: Hazards(size)}
+
+    def observe(self, hint: int | None, accepted: int, *, refused: bool) -> None:
+        """Count a proposal: so many tokens accepted, and whether the next one was refused."""
+        for hazards in self._aged(hint):
+            hazards.count(accepted, refused=refused)
+
+    def weigh(self, hint: int | None, scores: Sequence[float]) -> None:
+        """Count a proposal that was never made, by the chance of each of its tokens to have been accepted."""
+        for hazards in self._aged(hint):
+            hazards.weigh(scores)
+
+    def chances(self, hint: int | None) -> Iterator[float]:
+        """Yield a_b1, a_b2, ... for a hint, as many as are counted."""
+        s, mean = self._pooling, self._mean()
+        whole, mine = self.counts[ALL], self.counts.get(bucket(hint))
+        if mine is whole or mine is None:
+            for y, f in zip(whole.accepted, whole.refused, strict=True):
+                yield (y + s * mean) / (y + f + s)
+            return
+        for y, f, own, others in zip(whole.accepted, whole.refused, mine.accepted, mine.refused, strict=True):
+            yield (own + LEANING * (y + s * mean) / (y + f + s)) / (own + others + LEANING)
+
+    def drawn(self, hint: int | None, random: Random) -> Iterator[float]:
+        """Yield one draw of each chance from its Beta posterior, whose mean `chances` gives."""
+        whole = self.counts[ALL]
+        mine = self.counts.get(bucket(hint), whole)
+        weight = self._pooling if mine is whole else LEANING
+        for y, f, chance in zip(mine.accepted, mine.refused, self.chances(hint), strict=True):
+            total = y + f + weight
+            yield random.betavariate(chance * total, (1.0 - chance) * total)
+
+    def rest(self, discount: float) -> None:
+        """Let all that is known weigh less, so that a draft nobody hears of comes to be trusted like a new one."""
+        for hazards in self.counts.values():
+            hazards.age(discount)
+
+    def save(self) -> dict[str, list[list[float]]]:
+        """Return the counts as JSON-able values, by bucket."""
+        return {name: [list(one.accepted), list(one.refused)] for name, one in self.counts.items()}
+
+    def load(self, saved: object) -> None:
+        """Replace the counts by saved ones.
+
+        Raises:
+            ValueError: They are damaged or of another size; nothing is changed.
+        """
+        counts = read_hazards(saved, self._size)
+        if wrong := counts.keys() - BUCKETS:
+            raise ValueError(f"the saved state is damaged: there is no bucket {min(wrong)!r}")
+        self.counts = {ALL: Hazards(self._size), **counts}
+
+    def add(self, name: str, position: int, amount: float, *, refused: bool) -> None:
+        """Add to one count of one bucket, from elsewhere; positions that are not counted are left out."""
+        if position < self._size:
+            self._of(name).add(position, amount, refused=refused)
+
+    def _mean(self) -> float:
+        whole, (right, wrong) = self.counts[ALL], self._prior
+        return (sum(whole.accepted) + right) / (whole.total() + right + wrong)
+
+    def _aged(self, hint: int | None) -> list[Hazards]:
+        """Let what a round of evidence for this hint bears on weigh less, and return it."""
+        touched = [self._of(name) for name in dict.fromkeys((ALL, bucket(hint)))]
+        for hazards in touched:
+            hazards.age(self._discount)
+        return touched
+
+    def _of(self, name: str) -> Hazards:
+        if name not in self.counts:
+            self.counts[name] = Hazards(self._size)
+        return self.counts[name]

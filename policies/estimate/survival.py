@@ -1,0 +1,214 @@
+"""Survival of draft tokens times measured cost: the draft and gamma of least time per token.
+
+The chance of each position to be accepted is learnt as `paceline.policies.acceptance` says, for each draft apart, and
+for drafts that hint within buckets of their hint; the plan is the draft and gamma of least T / E as
+`paceline.policies.best_gamma` finds it, plain decoding included. Choosing a length is no bandit: a round tells what
+every smaller gamma would have yielded, and up to its refusal every larger one.
+
+Choosing a draft is none either where drafts can score a round that another one drafted (`Plan.score`): the tokens up
+to the first that the idle draft would have got wrong are what it would have had accepted. What is known of a draft that
+neither drafts nor scores fades with every round until it is trusted like a new one, and tried again. What plain
+decoding takes has to be known too: after `plain_every` rounds without a block of a single token one is planned.
+
+Ours. Per-position acceptance times measured cost is also how SGLang's throughput-aware controller
+(https://github.com/sgl-project/sglang/pull/28045) chooses a length; that drafts can be judged without running them
+is shown by HedgeSpec (https://arxiv.org/abs/2510.20064). The ACL 2025 paper that `online` follows has neither.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat
+
+from paceline.core.config.blocks import PolicyConfig
+from paceline.core.records import Plan, Requirements
+from paceline.policies.acceptance import BUCKETS, Acceptance
+from paceline.policies.asking import Asking
+from paceline.policies.best_gamma import best_gamma
+from paceline.policies.blind import Blind
+from paceline.policies.candidates import candidates, chosen_draft, drafting
+from paceline.policies.hazards import export_hazards, read_export
+from paceline.policies.state import check_count, check_header, check_list, read_random, save_random
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from paceline.core.records import Round, RoundStart
+
+VERSION = 1
+SOON = 8  # rounds until plain decoding is measured for the first time, unless it is by then
+
+
+class SurvivalConfig(PolicyConfig):
+    """Learn how far each draft is accepted, and plan the draft and gamma of most tokens per second."""
+
+    name: Literal["survival"] = "survival"
+    max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered.")
+    discount: float = Field(
+        default=0.94, gt=0, le=1, description="Weight of what is known, for each further round of evidence."
+    )
+    prior: tuple[Annotated[FiniteFloat, Field(gt=0)], Annotated[FiniteFloat, Field(gt=0)]] = Field(
+        default=(2.0, 1.0),
+        description="Accepted and refused tokens assumed of a draft nothing is known about.",
+    )
+    pooling: FiniteFloat = Field(
+        default=24.0, gt=0, description="Observations that the mean of a draft is worth at each position."
+    )
+    sampling: Literal["mean", "thompson"] = Field(
+        default="mean", description="Plan by the mean of what is known, or by a draw from its posterior."
+    )
+    score_share: float = Field(
+        default=0.01, ge=0, le=1, description="Share of the time each idle draft may take to score rounds."
+    )
+    idle_discount: float = Field(
+        default=0.98,
+        gt=0,
+        le=1,
+        description="Weight of what is known of a draft, for each round it is not heard of.",
+    )
+    plain_every: int = Field(
+        default=512, ge=1, description="Rounds after which plain decoding is measured again."
+    )
+    draft: str | None = Field(
+        default=None, description="Name of the only draft to use; all of them if left out."
+    )
+
+    def build(self, seed: int = 0) -> SurvivalPolicy:
+        """Return a fresh policy; with `sampling: thompson` its draws follow from `seed`."""
+        return SurvivalPolicy(self, seed)
+
+
+class SurvivalPolicy(Blind):
+    """Learns from every round about every draft, then plans as if the next round were like them."""
+
+    requires = Requirements(latency="split")
+
+    def __init__(self, config: SurvivalConfig, seed: int = 0) -> None:
+        self._config = config
+        self._random = Random(seed) if config.sampling == "thompson" else None
+        self._known: dict[str, Acceptance] = {}
+        self._hints: Mapping[str, int] = {}
+        self._asking = Asking(config.score_share)
+        self._drafting = max(config.plain_every - SOON, 0)  # rounds in a row of more than one token
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Choose the draft and gamma of most tokens per second, and which other drafts are to score the round."""
+        self._hints = start.hints
+        gammas = candidates(start, self._config.max_gamma)
+        if gammas[-1] == 0:
+            return Plan(0)
+        if self._drafting >= self._config.plain_every and gammas[0] == 0:
+            plan = Plan(0, reason="baseline")
+        else:
+            plan = self._best(start, self._drafts(start, must_draft=gammas[0] > 0), gammas)
+        return plan if self._config.draft else replace(plan, score=self._asking.whom(start, plan))
+
+    def observe(self, done: Round) -> None:
+        """Count what became of the proposal, and what would have become of those of the drafts that scored."""
+        self._asking.observe(done)
+        draft = done.plan.draft
+        if draft is not None and (done.accepted or done.rejected):
+            self.of(draft).observe(done.hint, done.accepted, refused=done.rejected)
+        for name, scores in done.scores.items():
+            self.of(name).weigh(self._hints.get(name), scores)
+        for name, known in self._known.items():
+            if name != draft and name not in done.scores:
+                known.rest(self._config.idle_discount)
+        self._drafting = self._drafting + 1 if done.drafted else 0
+
+    def of(self, draft: str) -> Acceptance:
+        """Return what is known of a draft."""
+        if draft not in self._known:
+            self._known[draft] = self._fresh()
+        return self._known[draft]
+
+    def chances(self, draft: str) -> Iterator[float]:
+        """Yield the chance of each position of this draft's next proposal: its mean, or a draw."""
+        known, hint = self.of(draft), self._hints.get(draft)
+        return known.chances(hint) if self._random is None else known.drawn(hint, self._random)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts of every draft, whom to ask when, and the state of the generator if there is one."""
+        return {
+            "policy": "survival",
+            "version": VERSION,
+            "known": {draft: known.save() for draft, known in self._known.items()},
+            "asking": self._asking.save(),
+            "drafting": self._drafting,
+            "random": save_random(self._random) if self._random is not None else [],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over all of it, and go on exactly where the state was taken.
+
+        Raises:
+            ValueError: The state is damaged, of another policy or version, or of other options; nothing is changed.
+        """
+        check_header(state, "survival", VERSION)
+        saved = state.get("known")
+        if not isinstance(saved, dict):
+            raise ValueError("the saved state is damaged: known is not a mapping of drafts")  # noqa: TRY004 - callers are promised ValueError
+        known = {str(draft): self._fresh() for draft in saved}
+        for draft, counts in saved.items():
+            known[str(draft)].load(counts)
+        asking = Asking(self._config.score_share)
+        asking.load(state.get("asking"))
+        rounds = int(check_count(state.get("drafting"), "drafting", whole=True))
+        random = self._random and read_random(state.get("random"))
+        if not self._random:
+            check_list(state.get("random"), "random")
+        self._known, self._asking, self._random = known, asking, random
+        self._drafting = rounds
+
+    def export(self) -> dict[str, float]:
+        """Return the discounted counts, one number for each draft, bucket, position and verdict."""
+        return export_hazards(
+            {
+                f"{draft}/{name}": one
+                for draft, known in self._known.items()
+                for name, one in known.counts.items()
+            }
+        )
+
+    def absorb(self, statistics: Mapping[str, float]) -> None:
+        """Add the counts of another instance; positions beyond `max_gamma` are left out.
+
+        Raises:
+            ValueError: A key or a number is not one that `export` writes; nothing is changed.
+        """
+        entries = [
+            (*name.rpartition("/")[::2], position, refused, amount)
+            for name, position, refused, amount in read_export(statistics)
+        ]
+        for draft, name, *_ in entries:
+            if not draft or name not in BUCKETS:
+                raise ValueError(f"{draft}/{name} is no draft and bucket of this policy")
+        for draft, name, position, refused, amount in entries:
+            self.of(draft).add(name, position, amount, refused=refused)
+
+    def _fresh(self) -> Acceptance:
+        options = self._config
+        return Acceptance(options.max_gamma, options.discount, options.prior, options.pooling)
+
+    def _drafts(self, start: RoundStart, *, must_draft: bool) -> Sequence[str]:
+        """Return the drafts to choose from; those with nothing to propose only where something must be drafted."""
+        draft = self._config.draft
+        if draft is not None or start.capabilities.draft_switch != "round":
+            one = chosen_draft(start, draft)
+            every: Iterable[str] = () if one is None else (one,)
+        else:
+            every = start.lags
+        return [name for name in every if must_draft or start.hints.get(name, 1)]
+
+    def _best(self, start: RoundStart, drafts: Sequence[str], gammas: Sequence[int]) -> Plan:
+        plan = Plan(0)
+        best_s = start.costs.verify_s(1, start.context) if gammas[0] == 0 else math.inf
+        for draft in drafts:
+            gamma, token_s = best_gamma(start, draft, drafting(gammas), self.chances(draft), best_s)
+            if gamma:
+                plan, best_s = Plan(gamma, draft), token_s
+        return plan
