@@ -99,7 +99,7 @@ def pooled(
     """
     result = {}
     for name in now.keys() | own.keys() | before.keys():
-        there, here = now.get(name, 0.0), own.get(name, 0.0)
-        total = there + (here - before.get(name, 0.0))
+        there, here, then = now.get(name, 0.0), own.get(name, 0.0), before.get(name, 0.0)
+        total = here if there == then else there + (here - then)  # exact where nobody else wrote
         result[name] = max(total, 0.0) if there >= 0.0 and here >= 0.0 else total
     return {name: result[name] for name in sorted(result) if result[name]}
