@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paceline.policies.bandits.d_ucb import DUcbConfig
+from paceline.policies.bandits.q_learning import QLearningConfig
+from paceline.policies.bandits.tapout import TapOutConfig
+from paceline.policies.bandits.ucb import UcbConfig
+
 if TYPE_CHECKING:
     from paceline.core.config.blocks import PolicyConfig
 
-CONFIGS: tuple[type[PolicyConfig], ...] = ()
+CONFIGS: tuple[type[PolicyConfig], ...] = (UcbConfig, DUcbConfig, QLearningConfig, TapOutConfig)

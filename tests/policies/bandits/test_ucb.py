@@ -168,6 +168,10 @@ def test_a_round_that_another_policy_planned_is_left_out(start, done):
     policy.plan(start())
     policy.observe(replace(done(4, 1), plan=Plan(3, "draft")))
     assert policy.state_dict() == before
+    gamma = take(policy, start()).gamma
+    after = policy.state_dict()
+    policy.observe(done(gamma, 0))
+    assert policy.state_dict() == after != before
 
 
 def test_replicas_pool_their_sums(start):
