@@ -1,0 +1,62 @@
+"""What the policy learnt is kept by `paceline generate`, however it ends."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from paceline.core.trace import read_trace
+
+
+def learnt(path):
+    (entry,) = json.loads(path.read_text())["entries"].values()
+    return entry["state"]
+
+
+def test_a_second_run_goes_on_where_the_first_one_ended(cli, toy):
+    state = cli.folder / "learnt.json"
+    call = (
+        "generate",
+        "the",
+        "-c",
+        toy,
+        "--quiet",
+        "--set",
+        "state=learnt.json",
+        "--set",
+        "policy.window=500",
+    )
+    cli.call(*call, code=0)
+    once = len(learnt(state)["rounds"])
+    cli.call(*call, code=0)
+    assert len(learnt(state)["rounds"]) > 1.5 * once > 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_keeps_what_was_learnt_until_then(cli, slow_toy, number, code):
+    settings = ("--set", "state=learnt.json", "--set", "policy.window=500")
+    process = cli.start("generate", "the", "-c", slow_toy, "--trace", "run.jsonl", *settings)
+    trace = cli.folder / "run.jsonl"
+    deadline = time.monotonic() + 30
+    while not (trace.exists() and trace.read_text().count('"kind":"round"') > 5):
+        assert time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+    telling = [done for done in read_trace(trace).requests[0].rounds if done.accepted or done.rejected]
+    kept = [pair[0] for pair in learnt(cli.folder / "learnt.json")["rounds"]]
+    assert kept[: len(telling)] == [done.accepted for done in telling]
+    assert (
+        len(kept) - len(telling) <= 1
+    )  # a round that was observed when the signal came, and not yet written
+
+
+def test_a_damaged_file_is_named_on_stderr_and_the_text_is_written_all_the_same(cli, toy):
+    (cli.folder / "learnt.json").write_text("damage")
+    done = cli.call("generate", "the", "-c", toy, "--set", "state=learnt.json", code=0)
+    assert "state_refused" in done.stderr
+    assert "learnt.json" in done.stderr
+    assert "state_refused" not in done.stdout
+    assert len(list(cli.folder.glob("learnt.json.damaged-*"))) == 1
