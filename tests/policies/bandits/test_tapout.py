@@ -61,9 +61,7 @@ def take(policy, start, accepted=1, **more):
     "config",
     [
         TapOutConfig(arms=("static", "online"), reward="blended", exploration=math.sqrt(2)),
-        TapOutConfig(
-            arms=("thompson", "ucb", {"name": "tapout", "arms": ["aimd", "q-learning"]}), share=False
-        ),
+        TapOutConfig(arms=("online", "ucb", {"name": "tapout", "arms": ["aimd", "q-learning"]}), share=False),
     ],
     ids=["the paper's bandit", "arms that learn, one of them a tapout"],
 )
