@@ -24,6 +24,7 @@ no mean of ratios.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,13 +63,7 @@ class Exp3SpecPolicy:
         self._tokens, self._seconds = 0, 0.0
         self._drawn: tuple[str, float] | None = None
         # A loss is divided by the chance that its own round was drawn with, so a decision has to act at once.
-        needed = self._arms.requires(latency=self._rate)
-        self.requires = Requirements(
-            zero_gamma=needed.zero_gamma,
-            draft_switch=needed.draft_switch,
-            latency=needed.latency,
-            immediate=True,
-        )
+        self.requires: Requirements = replace(self._arms.requires(latency=self._rate), immediate=True)
 
     def plan(self, start: RoundStart) -> Plan:
         """Draw an arm."""
