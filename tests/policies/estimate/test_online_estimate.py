@@ -38,17 +38,24 @@ def test_the_estimate_maximises_the_censored_likelihood(rounds):
     assert estimate(rounds, **BARE) == pytest.approx(best, abs=1 / 2000 + 1e-6)
 
 
-def test_the_estimate_is_consistent_whatever_gamma_was():
-    """The share of drafted tokens that were accepted is not: at alpha .5 and gamma 10 it tends to .1."""
-    random = Random(0)
-    rounds = []
-    for _ in range(20_000):
+@pytest.mark.parametrize("gamma", [1, 3, 5, 10])
+@pytest.mark.parametrize("alpha", [0.5, 0.8, 0.95])
+def test_the_estimate_finds_the_truth_within_its_standard_error_whatever_gamma_was(alpha, gamma):
+    """The share of drafted tokens that were accepted does not: at alpha .5 and gamma 10 it tends to .1."""
+    random, rounds, count = Random(f"{alpha}/{gamma}"), [], 100_000
+    for _ in range(count):
         accepted = 0
-        while accepted < 10 and random.random() < 0.5:
+        while accepted < gamma and random.random() < alpha:
             accepted += 1
-        rounds.append((10, accepted))
-    assert estimate(rounds, window=20_000, **BARE) == pytest.approx(0.5, abs=0.01)
-    assert sum(v for _, v in rounds) / sum(g for g, _ in rounds) == pytest.approx(0.1, abs=0.01)
+        rounds.append((gamma, accepted))
+    # Eq 2 is a share of independent trials: the tokens that were judged, accepted ones and first refusals.
+    trials = sum(v + (v < gamma) for _, v in rounds)
+    error = math.sqrt(alpha * (1 - alpha) / trials)
+    assert abs(estimate(rounds, window=count, **BARE) - alpha) < 4 * error
+    naive = sum(v for _, v in rounds) / (gamma * count)
+    expected = alpha * (1 - alpha**gamma) / (1 - alpha) / gamma
+    assert naive == pytest.approx(expected, abs=0.01)
+    assert gamma == 1 or abs(naive - alpha) > 20 * error
 
 
 @settings(deadline=None)

@@ -1,0 +1,75 @@
+"""The scan for the best gamma, against trying every one."""
+
+import math
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from paceline.core.testing.costs import FixedCosts
+from paceline.policies.best_gamma import best_gamma
+
+CHANCES = st.lists(st.floats(0.0, 1.0), min_size=12, max_size=12)
+VERIFY = st.lists(st.floats(0.0, 3.0), min_size=13, max_size=13)
+
+
+def by_trying(start, gammas, chances, best_s):
+    best = (0, best_s)
+    for gamma in gammas:
+        survival, tokens = 1.0, 1.0
+        for chance in chances[:gamma]:
+            survival *= chance
+            tokens += survival
+        round_s = start.costs.draft_s("draft", gamma) + start.costs.verify_s(gamma + 1, start.context)
+        if round_s / tokens < best[1]:
+            best = (gamma, round_s / tokens)
+    return best
+
+
+FACTORY = [HealthCheck.function_scoped_fixture]  # `start` only makes values
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=FACTORY)
+@given(
+    chances=CHANCES,
+    draft_s=st.floats(0.0, 5.0),
+    steps=VERIFY,
+    gammas=st.sets(st.integers(1, 12), min_size=1).map(sorted),
+    plain=st.booleans(),
+)
+def test_it_finds_what_trying_every_gamma_finds(start, chances, draft_s, steps, gammas, plain):
+    levels = [10.0]
+    for step in steps:
+        levels.append(levels[-1] + step)  # verification never gets cheaper with length
+    here = start(costs=FixedCosts(draft_s, lambda length, _: levels[length]))
+    limit = levels[1] if plain else math.inf
+    gamma, token_s = best_gamma(here, "draft", gammas, iter(chances), limit)
+    expected, expected_s = by_trying(here, gammas, chances, limit)
+    assert token_s == pytest.approx(expected_s)
+    assert gamma == expected or token_s == pytest.approx(expected_s, rel=1e-12)
+
+
+def test_chances_are_read_no_further_than_the_scan_gets(start):
+    read = []
+
+    def chances():
+        for place in range(100):
+            read.append(place)
+            yield 0.1
+
+    assert best_gamma(start(), "draft", range(1, 65), chances(), 10.0) == (0, 10.0)
+    assert len(read) < 5
+
+
+def test_a_gamma_beyond_what_is_counted_yields_nothing_more(start):
+    gamma, token_s = best_gamma(start(), "draft", [8], iter([1.0, 1.0]), math.inf)
+    assert (gamma, token_s) == (8, (8 * 1.0 + 10.0) / 3)
+
+
+@settings(deadline=None, suppress_health_check=FACTORY)
+@given(lag=st.integers(0, 50), budget=st.integers(1, 200))
+def test_a_lag_is_spread_over_the_tokens_that_are_wanted(start, lag, budget):
+    here = start(budget, costs=FixedCosts(1.0, 10.0, catch_up_s=0.5), lags={"draft": lag})
+    _, token_s = best_gamma(here, "draft", [4], iter([0.9] * 4), math.inf)
+    _, without_s = best_gamma(start(budget), "draft", [4], iter([0.9] * 4), math.inf)
+    assert token_s == pytest.approx(without_s + 0.5 * lag / (budget + 1))
