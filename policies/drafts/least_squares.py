@@ -1,4 +1,4 @@
-"""Ordinary least squares from sums that grow by one observation at a time, and a small solver for them.
+"""Ordinary least squares from sums that grow by one observation at a time, and the solver for them.
 
 With features u (the first of which is 1) and outcomes y, the sums G = sum u u^T and m = sum y u are all that Eq 10
 of the ACL 2025 paper needs: Z = (U^T U)^-1 U^T y = G^-1 m. They do not grow with the observations, and those of two
@@ -44,12 +44,38 @@ class LeastSquares:
                     self.gram[at + column] += feature * features[column]
             at += row + 1
 
-    def weights(self, ridge: float) -> list[float]:
-        """Return Z; needs an observation, and a ridge above 0 while features do not vary independently."""
+    def fit(self, ridge: float) -> Fit:
+        """Return the model as it stands; needs an observation, and a ridge above 0 while features vary together."""
         rows = [self.gram[triangle(row) : triangle(row + 1)] for row in range(len(self.moment))]
         for row in rows[1:]:
             row[-1] += ridge
-        return solve(rows, self.moment)
+        return Fit(factorise(rows), self.moment)
+
+
+class Fit:
+    """The weights Z of a model, and how much is known in each direction.
+
+    Attributes:
+        weights: Z.
+    """
+
+    __slots__ = ("_factor", "weights")
+
+    def __init__(self, factor: Sequence[Sequence[float]], moment: Sequence[float]) -> None:
+        self._factor = factor
+        self.weights = forward(factor, moment)
+        for place in reversed(range(len(self.weights))):
+            self.weights[place] /= factor[place][-1]
+            for before in range(place):
+                self.weights[before] -= factor[place][before] * self.weights[place]
+
+    def predict(self, features: Sequence[float]) -> float:
+        """Return u^T Z."""
+        return sum(feature * weight for feature, weight in zip(features, self.weights, strict=True))
+
+    def spread(self, features: Sequence[float]) -> float:
+        """Return sqrt(u^T (G + ridge)^-1 u): the standard error of the prediction if outcomes scatter by 1."""
+        return sqrt(sum(part * part for part in forward(self._factor, features)))
 
 
 def triangle(size: int) -> int:
@@ -57,28 +83,26 @@ def triangle(size: int) -> int:
     return size * (size + 1) // 2
 
 
-def solve(rows: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
-    """Solve A x = right by Cholesky's factorisation; `rows` is the lower triangle of a positive definite A.
+def factorise(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return the lower triangle of Cholesky's factor of a positive definite matrix, given by its own lower triangle.
 
     Raises:
-        ValueError: A is not positive definite.
+        ValueError: The matrix is not positive definite.
     """
     factor: list[list[float]] = []
-    half: list[float] = []
-    for given, wanted in zip(rows, right, strict=True):
-        row: list[float] = []
-        for above, value in zip(factor, given, strict=False):
-            # zip ends with the shorter one: the part of `row` that is known lies left of the diagonal of `above`
-            row.append((value - sum(a * b for a, b in zip(row, above, strict=False))) / above[-1])
+    for given in rows:
+        row = forward(factor, given[:-1])
         pivot = given[-1] - sum(a * a for a in row)
         if pivot <= 0.0:
             raise ValueError("the matrix is not positive definite; raise the ridge")
-        row.append(sqrt(pivot))
-        half.append((wanted - sum(a * b for a, b in zip(row, half, strict=False))) / row[-1])
-        factor.append(row)
-    found = half
-    for place in reversed(range(len(found))):
-        found[place] /= factor[place][-1]
-        for before in range(place):
-            found[before] -= factor[place][before] * found[place]
+        factor.append([*row, sqrt(pivot)])
+    return factor
+
+
+def forward(factor: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
+    """Return x with factor x = right, for a lower triangle."""
+    found: list[float] = []
+    for row, wanted in zip(factor, right, strict=True):
+        # zip ends with the shorter one: what is found so far lies left of the diagonal
+        found.append((wanted - sum(a * b for a, b in zip(found, row, strict=False))) / row[-1])
     return found

@@ -23,7 +23,9 @@ where b may grow with gamma. A test holds the two against each other.
 From the paper: the features, the linear model, least squares, one decision per request, the estimate of a request's
 accuracy (Eq 2) that the model learns from. Our reading: u = 1, log length, log perplexity (0 where it is not
 known), hashed TF-IDF (see `tf_idf`). Ours: learning from the requests as they finish instead of from a probing
-phase, so each draft is tried once first; the ridge that makes this work while little is known; plain decoding as a
+phase, so each draft is tried once first, and `optimism` times sqrt(u^T (U^T U)^-1 u) is added to what is predicted,
+so that a draft is tried again on prompts unlike those it had (LinUCB, Li et al. 2010,
+https://arxiv.org/abs/1003.0146); the ridge that makes this work while little is known; plain decoding as a
 competitor; the price of reading the prompt (see `catch_up`); and that a round for which the draft had nothing to
 propose counts as a refusal, for a draft that is seldom at hand is not one to choose, however good it is when it is.
 """
@@ -72,6 +74,11 @@ class LinearSelectConfig(PolicyConfig):
         ge=1e-6,
         description="How slowly the features are trusted; near 0 is the paper's least squares.",
     )
+    optimism: FiniteFloat = Field(
+        default=0.1,
+        ge=0,
+        description="How far accuracies of like prompts scatter; more tries uncertain drafts more, 0 is the paper's.",
+    )
     probe_every: int = Field(
         default=8, ge=1, description="Requests decoded plainly before a draft is tried again."
     )
@@ -102,8 +109,9 @@ class LinearSelectPolicy(Selector):
         self._plain = 0  # requests decoded plainly since the last one that was given to a draft
 
     def accuracy(self, draft: str, features: list[float]) -> float:
-        """Return the accuracy predicted for a draft (Eq 8), within 0..Acc_max; 0 while nothing was seen of it."""
-        return min(max(self._known.predict(draft, features), 0.0), self._config.max_accuracy)
+        """Return the accuracy predicted for a draft, within 0..Acc_max; 0 while nothing was seen of it."""
+        predicted = self._known.predict(draft, features, self._config.optimism)
+        return min(max(predicted, 0.0), self._config.max_accuracy)
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft when a request begins; then its length policy plans each round."""

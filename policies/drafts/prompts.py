@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite, log
 from typing import TYPE_CHECKING, Any
 
-from paceline.policies.drafts.least_squares import LeastSquares, triangle
+from paceline.policies.drafts.least_squares import Fit, LeastSquares, triangle
 from paceline.policies.drafts.tf_idf import TfIdf
 from paceline.policies.state import check_count, check_list
 
@@ -35,7 +35,7 @@ class Prompts:
         self._ridge = ridge
         self._words = TfIdf(buckets)
         self._models: dict[str, LeastSquares] = {}
-        self._weights: dict[str, list[float]] = {}  # of the models that have not changed since
+        self._fits: dict[str, Fit] = {}  # of the models that have not changed since
 
     def read(self, start: RoundStart) -> list[float]:
         """Count a prompt in, and return its features."""
@@ -50,16 +50,17 @@ class Prompts:
     def learn(self, draft: str, features: list[float], accuracy: float) -> None:
         """Take in one finished request."""
         self._model(draft).add(features, accuracy)
-        self._weights.pop(draft, None)
+        self._fits.pop(draft, None)
 
-    def predict(self, draft: str, features: list[float]) -> float:
-        """Return u^T Z of a draft, 0 while nothing was seen of it."""
+    def predict(self, draft: str, features: list[float], optimism: float) -> float:
+        """Return u^T Z of a draft plus so many standard errors' worth of hope; 0 while nothing was seen of it."""
         model = self._models.get(draft)
         if model is None:
             return 0.0
-        if draft not in self._weights:
-            self._weights[draft] = model.weights(self._ridge)
-        return sum(feature * weight for feature, weight in zip(features, self._weights[draft], strict=True))
+        if draft not in self._fits:
+            self._fits[draft] = model.fit(self._ridge)
+        fit = self._fits[draft]
+        return fit.predict(features) + (optimism * fit.spread(features) if optimism else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all sums."""
@@ -115,7 +116,7 @@ class Prompts:
             else:
                 sums: list[float] = getattr(self._model(draft), kind)
                 sums[place] += amount
-        self._weights.clear()
+        self._fits.clear()
 
     def _entries(self, statistics: Mapping[str, float]) -> Iterator[tuple[str, str, int, float]]:
         """Yield draft, kind, place and amount of each sum; a draft must bring the count of its requests."""

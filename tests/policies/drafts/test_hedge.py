@@ -1,0 +1,203 @@
+"""Hedge over drafts: a trial by hand, on bits, and who is asked when."""
+
+from dataclasses import replace
+from math import exp, log, sqrt
+from random import Random
+
+import pytest
+
+from paceline.core.records import Plan
+from paceline.core.testing import FixedCosts, check_policy, play
+from paceline.policies.drafts.hedge import HedgeConfig
+
+DRAFTS = {"a": 0, "b": 0}
+
+
+def text(alpha, tokens, seed=0):
+    random = Random(seed)
+    return [random.random() < alpha for _ in range(tokens)]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        HedgeConfig(sample=True, share=0.0),
+        HedgeConfig(window=1, max_gamma=1, overhead=1.0, length="static"),
+        HedgeConfig(length="thompson"),
+    ],
+    ids=["sampling", "small", "a length policy that draws"],
+)
+def test_hedge_keeps_the_contract(config):
+    check_policy(config, drafts=("a", "b"), examples=20)
+
+
+def test_a_trial_by_hand(start, done):
+    """Scores of a: 1 1 0, so Q_1 = 2/3 and Q_2 = 1/2, of the blocks 1 1 and 1 0. Of b: 0 1 0, so Q_1 = 1/3 and Q_2 = 0.
+
+    A draft token takes 1 s and a verification 10. Per token a takes 11 / (5/3) = 6.6 s with gamma 1 and
+    12 / (13/6) = 5.54 s with gamma 2; b takes 11 / (4/3) = 8.25 s with gamma 1 and 12 / (4/3) = 9 s with gamma 2.
+    """
+    policy = HedgeConfig(max_gamma=2, share=0.0, window=10**9, length="static").build()
+    plan = policy.plan(start(lags=DRAFTS))
+    assert (plan.draft, plan.score) == ("a", {"b"})
+    policy.observe(replace(done(4, 2, draft="a"), scores={"b": (0.0, 1.0, 0.0)}))
+    policy.plan(start(lags=DRAFTS))
+    state = policy.state_dict()
+    assert state["seconds"] == pytest.approx({"a": 12 / (13 / 6), "b": 11 / (4 / 3)})
+    loss = 1 - (12 / (13 / 6)) / (11 / (4 / 3))
+    assert state["weights"]["b"] / state["weights"]["a"] == pytest.approx(exp(-sqrt(8 * log(2)) * loss))
+    assert (state["trials"], state["heard"]) == (1.0, [])
+
+
+def test_a_trial_needs_two_that_were_heard(start, done):
+    policy = HedgeConfig(length="static").build()
+    policy.plan(start(lags=DRAFTS))
+    policy.observe(done(4, 2, draft="a"))
+    policy.plan(start(lags=DRAFTS))
+    assert policy.state_dict()["trials"] == 0.0
+    assert policy.state_dict()["heard"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("how", "heard"),
+    [
+        ({"accepted": 2}, [1.0, 1.0, 0.0]),
+        ({"accepted": 4}, [1.0] * 4),
+        ({"accepted": 2, "drafted": 2}, [1.0, 1.0]),
+        ({"accepted": 2, "ended": "eos"}, [1.0, 1.0]),
+        ({"accepted": 0, "drafted": 0}, [0.0]),
+        ({"accepted": 0, "drafted": 0, "ended": "length"}, []),
+    ],
+    ids=[
+        "refused",
+        "accepted as a whole",
+        "less proposed",
+        "ended",
+        "nothing proposed",
+        "ended with nothing",
+    ],
+)
+def test_the_verdict_scores_the_draft_that_ran(how, heard, start, done):
+    policy = HedgeConfig(window=10**9, length="static").build()
+    policy.plan(start(lags=DRAFTS))
+    policy.observe(done(4, draft="a", **how))
+    counts = policy.state_dict()["survival"].get("a", [[], [0.0], [0.0]])
+    assert (counts[1][0], counts[2][0]) == pytest.approx((sum(heard), len(heard)))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"sample": True}, {"length": {"name": "static", "gamma": 3}}])
+def test_it_ends_up_with_the_better_draft_and_follows_when_they_swap_roles(options, seed):
+    n = 1200
+    bits = {
+        "a": text(0.5, n, seed) + text(0.85, n, seed + 10),
+        "b": text(0.85, n, seed + 20) + text(0.5, n, seed + 30),
+    }
+    rounds = play(HedgeConfig(**options).build(), bits)
+    before = [r.plan.draft for r in rounds if n / 2 < r.position < n]
+    after = [r.plan.draft for r in rounds if r.position > 1.6 * n]
+    assert before.count("b") >= 0.8 * len(before)
+    assert after.count("a") >= 0.8 * len(after)
+
+
+def test_time_is_part_of_the_loss():
+    bits = {"dear": text(0.9, 2000, 1), "cheap": text(0.75, 2000, 2)}
+    rounds = play(HedgeConfig().build(), bits, costs=FixedCosts({"dear": 6.0, "cheap": 0.2}, 10.0))
+    late = [r.plan.draft for r in rounds[-200:-5]]
+    assert late.count("cheap") >= 0.95 * len(late)
+
+
+def test_the_draft_at_rest_is_found_without_ever_being_run():
+    """All that is known of b comes from scores, until it is chosen for good."""
+    bits = {"a": text(0.3, 600, 1), "b": text(0.95, 600, 2)}
+    rounds = play(HedgeConfig(overhead=1.0).build(), bits)
+    first = next(i for i, r in enumerate(rounds) if r.plan.draft == "b")
+    assert 0 < first <= 5
+    assert all(r.plan.draft == "b" for r in rounds[first:-2])
+
+
+def test_scoring_takes_no_more_than_its_part_of_the_time():
+    for part in (0.01, 0.05):
+        rounds = play(HedgeConfig(overhead=part).build(), {"a": text(0.7, 4000, 1), "b": text(0.6, 4000, 2)})
+        scoring = sum(r.score_s for r in rounds)
+        assert 0.8 * part <= scoring / sum(r.total_s for r in rounds) <= 1.05 * part
+
+
+def test_a_draft_that_scores_for_nothing_is_scored_every_round():
+    bits = {"small": text(0.8, 1500, 1), "lookup": text(0.2, 1500, 2)}
+    rounds = play(HedgeConfig().build(), bits, costs=FixedCosts({"small": 1.0, "lookup": 0.0}, 10.0))
+    ran = [r for r in rounds[:-1] if r.plan.draft == "small"]
+    assert len(ran) >= 0.95 * len(rounds)
+    assert all("lookup" in r.scores for r in ran)
+
+
+def test_a_round_without_drafting_lets_all_of_them_score():
+    policy = HedgeConfig(overhead=1.0, length={"name": "static", "gamma": 0}).build()
+    bits = {"a": text(0.2, 100, 1), "b": text(0.3, 100, 2)}
+    assert all(r.plan.score == {"a", "b"} for r in play(policy, bits, costs=FixedCosts(0.0, 10.0)))
+
+
+def test_who_has_nothing_to_propose_is_passed_over_and_not_asked(start, done):
+    policy = HedgeConfig(overhead=1.0, length="static").build()
+    plan = policy.plan(start(lags=DRAFTS, hints={"a": 0}))
+    assert (plan.draft, plan.score) == ("b", frozenset())
+    policy.observe(done(4, 2, draft="b"))
+    plan = policy.plan(start(lags=DRAFTS, hints={"a": 3}))
+    assert (plan.draft, plan.score) == ("a", {"b"})
+
+
+def trained(start, done, *, rounds=30):
+    """Return a policy that runs a, and has just heard that b is much better."""
+    policy = HedgeConfig(overhead=1.0, length="static").build()
+    policy.plan(start(lags=DRAFTS))
+    policy.observe(replace(done(4, 1, draft="a"), scores={"b": (1.0, 1.0)}))
+    return policy
+
+
+def test_a_change_of_draft_has_to_earn_back_what_catching_up_costs(start, done):
+    """b saves some 4 s a token, and catching up on 400 tokens takes 200 s: worth it over 100 tokens, not over 20."""
+    costs = FixedCosts(1.0, 10.0, catch_up_s=0.5)
+    for budget, expected in ((100, "b"), (20, "a")):
+        plan = trained(start, done).plan(start(budget, costs=costs, lags={"a": 0, "b": 400}))
+        assert plan.draft == expected
+
+
+def test_texts_do_not_run_into_one_another(start, done):
+    policy = HedgeConfig(length="static").build()
+    policy.plan(start(lags=DRAFTS))
+    policy.observe(done(4, 4, draft="a"))
+    assert len(policy.state_dict()["survival"]["a"][0]) == 4
+    policy.plan(replace(start(lags=DRAFTS), index=0))
+    assert policy.state_dict()["survival"]["a"][0] == []
+
+
+def test_what_the_length_policy_asks_for_is_kept(start):
+    class AskingConfig(HedgeConfig):
+        def build(self, seed=0):
+            policy = HedgeConfig(length="static").build()
+            policy.plan = lambda start: Plan(2, "a", score=frozenset({"c"}))
+            return policy
+
+    plan = HedgeConfig(length=AskingConfig()).build().plan(start(lags=DRAFTS))
+    assert plan.score == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"weights": {"a": -1.0}},
+        {"survival": {"a": [[], [0.0] * 15, [0.0] * 16]}},
+        {"heard": ["nobody"]},
+        {"seconds": {"a": "long"}},
+        {"budget": {"total_s": 1.0}},
+        {"draft": 3},
+        {"draws": 0.5},
+    ],
+)
+def test_a_damaged_state_is_refused_and_changes_nothing(damage):
+    policy = HedgeConfig().build()
+    play(policy, {"a": text(0.7, 100, 1), "b": text(0.6, 100, 2)})
+    before = policy.state_dict()
+    with pytest.raises(ValueError, match="damaged"):
+        policy.load_state_dict(before | damage)
+    assert policy.state_dict() == before

@@ -1,0 +1,110 @@
+"""Which drafts are in the choice."""
+
+import pytest
+
+from paceline.core.records import Capabilities, RoundStart, StopRule
+from paceline.core.testing import FixedCosts, play
+from paceline.policies.drafts.hedge import HedgeConfig
+from paceline.policies.drafts.linear_select import LinearSelectConfig
+from paceline.policies.drafts.metasd import MetaSDConfig
+from paceline.policies.drafts.selector import choosable, proposing
+from paceline.policies.estimate.online import OnlineConfig
+from paceline.policies.estimate.thompson import ThompsonConfig
+
+CONFIGS = (HedgeConfig, LinearSelectConfig, MetaSDConfig)
+each_selector = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
+
+
+def at(index=5, *, switch="round", **more):
+    engine = Capabilities(draft_switch=switch)
+    return RoundStart(index, index, 9, 50, {"a": 0, "b": 0, "c": 0}, FixedCosts(), engine, **more)
+
+
+def test_an_engine_that_switches_every_round_leaves_the_choice_open():
+    assert choosable(at(), "b") == ("a", "b", "c")
+
+
+def test_an_engine_that_never_switches_runs_the_first_one():
+    assert choosable(at(switch="none"), "b") == ("a",)
+
+
+def test_an_engine_that_switches_between_requests_keeps_its_draft_in_between():
+    assert choosable(at(0, switch="request"), "b") == ("a", "b", "c")
+    assert choosable(at(3, switch="request"), "b") == ("b",)
+    assert choosable(at(3, switch="request"), "gone") == ("a", "b", "c")
+
+
+def test_who_has_nothing_to_propose_is_passed_over_unless_nobody_has():
+    drafts = ("a", "b", "c")
+    assert proposing(at(), drafts) == drafts
+    assert proposing(at(hints={"b": 0}), drafts) == ["a", "c"]
+    assert proposing(at(hints={"b": 2}), drafts) == ["a", "b", "c"]
+    assert proposing(at(hints={"a": 0, "b": 0, "c": 0}), drafts) == drafts
+
+
+@each_selector
+def test_with_one_draft_a_selector_is_its_length_policy(config):
+    bits = [i % 7 not in {3, 5} for i in range(400)]
+    alone = play(OnlineConfig(draft=None).build(), {"only": bits})
+    assert [r.plan for r in play(config().build(), {"only": bits})] == [r.plan for r in alone]
+
+
+@each_selector
+def test_without_a_draft_there_is_nothing_to_choose(config):
+    policy = config().build()
+    plan = policy.plan(RoundStart(0, 0, 9, 0, {}, FixedCosts()))
+    assert (plan.gamma, plan.draft, plan.score) == (0, None, frozenset())
+
+
+@each_selector
+def test_what_the_length_policy_needs_and_plans_is_passed_on(config, start):
+    class Stopping:
+        needs = frozenset({"entropy"})
+        requires = OnlineConfig().build().requires
+
+        def plan(self, start):
+            plan = OnlineConfig().build().plan(start)
+            return type(plan)(plan.gamma, plan.draft, StopRule("entropy", above=2.0), "mine")
+
+        def keep(self, signals):
+            return signals == "go on"
+
+    class StoppingConfig(OnlineConfig):
+        def build(self, seed=0):
+            return Stopping()
+
+    policy = config(length=StoppingConfig()).build()
+    assert policy.needs == {"entropy"}
+    assert policy.requires.latency == "split"
+    plan = policy.plan(start())
+    assert plan.stop == StopRule("entropy", above=2.0)
+    assert plan.reason == "mine"
+    assert (policy.keep("go on"), policy.keep("stop")) == (True, False)
+
+
+@each_selector
+@pytest.mark.parametrize("switch", ["none", "request"])
+def test_the_draft_changes_only_where_the_engine_allows_it(config, switch):
+    bits = {"a": [i % 5 == 0 for i in range(300)], "b": [True] * 300}
+    rounds = play(config(length="static").build(), bits, engine=Capabilities(draft_switch=switch))
+    assert len({r.plan.draft for r in rounds if r.plan.gamma}) == 1
+
+
+@each_selector
+def test_equal_seeds_plan_alike_also_with_a_length_policy_that_draws(config):
+    bits = {"a": [i % 5 > 1 for i in range(300)], "b": [i % 3 > 0 for i in range(300)]}
+    runs = [[r.plan for r in play(config(length=ThompsonConfig()).build(seed), bits)] for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+@each_selector
+def test_a_damaged_length_policy_leaves_everything_as_it_was(config):
+    policy, donor = config().build(), config().build()
+    bits = {"a": [i % 5 > 1 for i in range(300)], "b": [i % 3 > 0 for i in range(300)]}
+    play(policy, bits)
+    play(donor, {name: [not bit for bit in known] for name, known in bits.items()})
+    good, before = donor.state_dict(), policy.state_dict()
+    bad = good["lengths"] | {"a": {"policy": "online", "version": 1, "rounds": "damage", "quiet": 0}}
+    with pytest.raises(ValueError, match="damaged"):
+        policy.load_state_dict(good | {"lengths": bad})
+    assert policy.state_dict() == before
