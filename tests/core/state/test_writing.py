@@ -100,15 +100,18 @@ def finish(kept, prompt, barrier, results):
 def test_processes_that_finish_at_once_add_up(kept):
     known = kept.learn(policy=THOMPSON).export()
     context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(2), context.Queue()
-    children = [context.Process(target=finish, args=(kept, p, barrier, results)) for p in ("a b", "c d e")]
+    prompts = ("a b", "c d e", "f", "g h i j")
+    barrier, results = context.Barrier(len(prompts)), context.Queue()
+    children = [context.Process(target=finish, args=(kept, one, barrier, results)) for one in prompts]
     for child in children:
         child.start()
-    one, other = (results.get(timeout=60) for _ in children)
+    exports = [results.get(timeout=60) for _ in children]
     for child in children:
         child.join(timeout=60)
+    names = {name for export in exports for name in export}
     expected = {
-        name: one.get(name, 0) + other.get(name, 0) - known.get(name, 0) for name in one.keys() | other.keys()
+        name: known.get(name, 0) + sum(export.get(name, 0) - known.get(name, 0) for export in exports)
+        for name in names
     }
     assert kept.entry()["statistics"] == pytest.approx(expected)
     assert "state" not in kept.entry()
