@@ -69,4 +69,6 @@ def read_random(saved: object) -> Random:
         found.setstate((kind, tuple(check_list(words, "the words of random")), spare))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"the saved state is damaged: random is no generator state ({error})") from error
+    if spare is not None and not (isinstance(spare, float) and math.isfinite(spare)):
+        raise ValueError(f"the saved state is damaged: random keeps {spare!r}, no number drawn beforehand")
     return found
