@@ -11,7 +11,8 @@ the tokens that the round delivered beyond what its time is worth. After a round
     Q(s, a) <- Q(s, a) + w (r + d max_b Q(s', b) - Q(s, a)),     w = max(learning_rate, 1 / visits of (s, a)),
 
 and the next action is argmax_a Q(s, a), the smallest gamma among equals, or with probability
-e = max(least_exploration, exploration * decay^rounds) any gamma that can be run.
+e = max(least_exploration, exploration * decay^rounds) any gamma that can be run. At first each gamma is tried once,
+smallest first.
 
 That "a Q-learning agent" may choose gamma, from a simplified table, is one of the alternatives of section 4.2 of the
 ACL 2025 paper that `online` follows (https://aclanthology.org/2025.acl-long.482). It is described in prose only:
@@ -147,10 +148,13 @@ class QLearningPolicy(Blind):
         self._values, self._pace, self._taught, self._state = values, pace, taught, at
 
     def _choose(self, arms: Sequence[int]) -> tuple[int, str | None]:
-        """Return the arm worth most, or with the probability of the moment any; one draw either way."""
+        """Return an arm never taken, or any with the probability of the moment, or the one worth most; and why."""
         options = self._config
         share = max(options.least_exploration, options.exploration * options.decay**self._taught)
         drawn = self._random.random()
+        new = next((arm for arm in arms if not self._values.tried(arm)), None)
+        if new is not None:
+            return new, "warm-up"
         if drawn < share:
             return arms[int(drawn / share * len(arms))], "random"
         return max(arms, key=lambda arm: self._values.of(self._state, arm)), None

@@ -22,6 +22,10 @@ class Values:
         """Return the value of an action, 0 while it was never taken anywhere."""
         return self._values[state if self._visits[state][action] else -1][action]
 
+    def tried(self, action: int) -> bool:
+        """Tell whether an action was taken in any state."""
+        return self._visits[-1][action] > 0
+
     def best(self, state: int) -> float:
         """Return the value of the best action."""
         return max(self.of(state, action) for action in range(self._actions))

@@ -47,20 +47,26 @@ def test_the_rule_computed_by_hand(start):
     """
     policy = QLearningConfig(gammas=(0, 2), learning_rate=0.5, discount=0.5, **GREEDY).build()
     assert take(policy, start()).gamma == 0
-    policy.plan(start())
-    policy._planned = 1
-    plan = named(StaticConfig(gamma=2).build().plan(start()), start())
-    policy.observe(settle(start(), plan, drafted=2, accepted=2))
+    assert take(policy, start()).gamma == 0  # tried now: the round before only told the pace
+    assert value(policy, 0, 0) == pytest.approx(0.0)  # 1 - 10 / 10
+    assert take(policy, start()).gamma == 2
     assert value(policy, 0, 1) == pytest.approx(1.8)
     assert policy.state_dict()["state"] == 8
-    # Pace is now (0.99 + 3) / (9.9 + 12) = 0.18219. In state 8 gamma 2 borrows the 1.8, so it is planned; both fail.
+    # Pace is (0.9801 + 0.99 + 3) / (9.801 + 9.9 + 12). In state 8 gamma 2 borrows the 1.8 and is planned; both fail.
     assert take(policy, start(), accepted=0).gamma == 2
-    reward = 1 - 12 * 3.99 / 21.9
+    reward = 1 - 12 * 4.9701 / 31.701
     assert value(policy, 8, 1) == pytest.approx(
         reward + 0.5 * 1.8
     )  # the state of nothing accepted borrows it too
     assert value(policy, -1, 1) == pytest.approx(1.8 + 0.5 * (reward + 0.5 * 1.8 - 1.8))
     assert policy.state_dict()["state"] == 6
+
+
+def test_each_gamma_is_tried_at_first(start):
+    policy = QLearningConfig(gammas=(0, 1, 4), **GREEDY).build()
+    plans = [take(policy, start()) for _ in range(5)]
+    assert [plan.gamma for plan in plans[:4]] == [0, 0, 1, 4]
+    assert [plan.reason for plan in plans] == ["warm-up"] * 4 + [None]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +171,7 @@ def test_near_the_end_and_on_engines_with_fixed_gammas_only_what_can_run_is_plan
         ({"values": {"values": [], "visits": []}}, "values is not a list of length 19"),
         ({"pace": {}}, "its arms are"),
         ({"random": [3, [1, 2, 3], None]}, "generator"),
+        ({"random": [3, [1] * 625, "damage"]}, "drawn beforehand"),
     ],
 )
 def test_a_damaged_state_is_refused_and_changes_nothing(damage, message, start):
