@@ -51,7 +51,7 @@ class RestartCostConfig(PolicyConfig):
     """Let another policy start drafting again only where that pays for what the draft must read first."""
 
     name: Literal["restart-cost"] = "restart-cost"
-    policy: AnyPolicy = Field(default="online", description="The policy whose plans are weighed.")  # type: ignore[assignment]
+    policy: AnyPolicy = Field(default="ucb", description="The policy whose plans are weighed.")  # type: ignore[assignment]
     rounds: int = Field(
         default=1, ge=1, description="Rounds of the planned gamma within which catching up must have paid."
     )

@@ -118,4 +118,4 @@ def test_the_times_of_a_token_worked_out_by_hand(start, done):
 
 def test_a_policy_that_never_rests_is_never_held_back():
     plain = play(OnlineConfig().build(), [True] * 500, costs=COSTS)
-    assert play(RestartCostConfig().build(), [True] * 500, costs=COSTS) == plain
+    assert play(RestartCostConfig(policy="online").build(), [True] * 500, costs=COSTS) == plain
