@@ -49,6 +49,32 @@ def test_a_trial_by_hand(start, done):
     assert (state["trials"], state["heard"]) == (1.0, [])
 
 
+def test_a_lag_is_no_loss(start, done):
+    """What a draft could do is judged, not what it would cost to wake it; that is weighed when drafts change."""
+    seconds = []
+    for lag in (0, 5000):
+        policy = HedgeConfig(length="static").build()
+        policy.plan(start(lags=DRAFTS))
+        policy.observe(replace(done(4, 2, draft="a"), scores={"b": (0.0, 1.0, 0.0)}))
+        costs = FixedCosts(1.0, 10.0, catch_up_s=0.5)
+        policy.plan(start(lags={"a": 0, "b": lag}, costs=costs))
+        seconds.append(policy.state_dict()["seconds"])
+    assert seconds[1] == pytest.approx(seconds[0])
+
+
+def test_who_was_not_heard_sleeps_through_the_trial(start, done):
+    policy = HedgeConfig(share=0.0, length="static").build()
+    lags = {"a": 0, "b": 0, "c": 0}
+    policy.plan(start(lags=lags))
+    policy.observe(replace(done(4, 2, draft="a"), scores={"b": (0.0, 1.0, 0.0)}))
+    policy.plan(start(lags=lags))
+    state = policy.state_dict()
+    assert state["weights"]["c"] == 1.0
+    loss = 1 - state["seconds"]["a"] / state["seconds"]["b"]
+    ratio = state["weights"]["b"] / state["weights"]["a"]
+    assert ratio == pytest.approx(exp(-sqrt(8 * log(3)) * loss))
+
+
 def test_a_trial_needs_two_that_were_heard(start, done):
     policy = HedgeConfig(length="static").build()
     policy.plan(start(lags=DRAFTS))

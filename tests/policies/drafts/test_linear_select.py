@@ -254,6 +254,14 @@ def test_a_state_taken_in_the_middle_of_a_request_finishes_it(done):
     assert other.export()["a/moment/0"] == pytest.approx(6 / 7)
 
 
+def test_what_is_absorbed_changes_the_next_prediction(done):
+    policy, features = certain(), [1.0, log(100), *[0.0] * 33]
+    teach(policy, a=0.9)
+    assert policy.accuracy("a", features) == pytest.approx(0.9)
+    teach(policy, a=0.5)
+    assert policy.accuracy("a", features) == pytest.approx(0.7)
+
+
 def test_what_two_instances_learnt_adds_up_to_what_one_would_have(done):
     both, first, second = (certain() for _ in range(3))
     for context, accepted, one in ((50, 1, first), (500, 3, second), (900, 2, first), (80, 0, second)):

@@ -74,6 +74,13 @@ def test_chances_are_chances(scores, keep):
     assert all(0.0 <= chance <= 1.0 for chance in survival_of(scores, keep=keep).chances())
 
 
+def test_a_longer_block_survives_no_better_than_a_shorter_one():
+    """Faded means need not fall with k: .5, .8, .25 are read as .5, .5, .25."""
+    survival = Survival(3)
+    survival.sums, survival.counts = [0.5, 0.8, 0.25], [1.0, 1.0, 1.0]
+    assert list(survival.chances()) == [0.5, 1.0, 0.5]
+
+
 @given(st.lists(st.floats(0, 1), max_size=9))
 def test_it_goes_on_where_it_was_saved(scores):
     survival = survival_of(scores)
