@@ -63,6 +63,7 @@ class Parts:
             costs=costs,
             trace=trace,
             on_policy_error=self.config.on_policy_error,
+            sampling=self.config.generation.sampling(),
             memory=memory,
             turn=turn,
         )

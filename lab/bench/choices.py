@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from paceline.core.errors import ConfigError, PacelineError
+from paceline.core.sampling.opening import check_sampling
 from paceline.lab.bench.modes import LoopMode, ReferenceMode
 from paceline.lab.bench.summary import BASE
 from paceline.lab.drafts import LOOKUP, draft_named
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.core.protocols import Draft
+    from paceline.core.sampling.settings import Sampling
     from paceline.lab.bench.modes import Generate, Mode
     from paceline.lab.parts import Parts
 
@@ -34,11 +36,12 @@ ADAPTIVE = ("online", "survival", "auto")
 class HasReferences(Protocol):
     """A target whose own library can decode too; optional."""
 
-    def reference_modes(self, draft: Draft | None) -> Mapping[str, Generate]:
+    def reference_modes(self, draft: Draft | None, *, sampling: Sampling = ...) -> Mapping[str, Generate]:
         """Return the library's own ways to decode, by name; the first one decodes plainly.
 
         Args:
             draft: The first draft of the run, for a way that takes one; ways that cannot use it are left out.
+            sampling: How tokens are drawn; passed only to targets that can sample, and only where they shall.
 
         Each way takes the prompt's tokens and the most new tokens wanted, and returns the new tokens. It ends
         where the target's sessions would: at the tokens of `eos`, which belong to the text, and at the limit.
@@ -68,7 +71,11 @@ def references(parts: Parts) -> dict[str, Generate]:
     """Return the ways to decode that the target's own library offers."""
     if not isinstance(parts.target, HasReferences):
         return {}
-    return dict(parts.target.reference_modes(next(iter(parts.drafts.values()), None)))
+    draft, sampling = next(iter(parts.drafts.values()), None), parts.config.generation.sampling()
+    if sampling.plain:
+        return dict(parts.target.reference_modes(draft))
+    check_sampling(parts.target, sampling)
+    return dict(parts.target.reference_modes(draft, sampling=sampling))
 
 
 def default_names(parts: Parts, catalogue: Catalogue) -> list[str]:

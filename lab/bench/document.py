@@ -55,6 +55,7 @@ def document(
         ),
         "over_best_static": {mode: asdict(ratio) for mode, ratio in result.over_best_static.items()},
         "reference": result.reference,
+        "compared": result.compared,
         "different": [asdict(one) for one in result.different],
         "failed": dict(failed),
         "left_out": choice.left_out,

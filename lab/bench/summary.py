@@ -60,7 +60,8 @@ class Result:
         best_static: The static mode that turned out fastest, if any ran.
         over_best_static: Every other mode against it.
         reference: The mode that is plain decoding by the target's own library, if it ran.
-        different: Every run whose output differs; empty also when outputs were not compared.
+        compared: Whether outputs were compared with plain decoding's; drawn ones cannot be.
+        different: Every run whose output differs.
         textures: What the plain text of each prompt is like.
         only_varying: Whether all other figures are of the prompts whose plain text varies.
     """
@@ -70,6 +71,7 @@ class Result:
     over_best_static: dict[str, stats.Ratio] = field(default_factory=dict)
     reference: str | None = None
     different: tuple[Mismatch, ...] = ()
+    compared: bool = True
     textures: dict[str, Texture] = field(default_factory=dict)
     only_varying: bool = False
 
@@ -152,6 +154,7 @@ def summarise(
         over_best,
         reference if reference in found else None,
         tuple(different),
+        compare,
         texts,
         only_varying,
     )

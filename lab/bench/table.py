@@ -40,7 +40,9 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _same(summary: Summary) -> Text:
+def _same(summary: Summary, *, compared: bool) -> Text:
+    if not compared:
+        return Text("sampled")
     if summary.differing is None:
         return Text("")
     return Text(f"{summary.differing} differ", style="red") if summary.differing else Text("yes")
@@ -77,7 +79,7 @@ def main_table(result: Result) -> Table:
             _number(one.tokens_per_round, 2),
             _number(one.gamma, 1),
             _share(one.overhead),
-            _same(one),
+            _same(one, compared=result.compared),
             style="bold" if best else None,
         )
     return table

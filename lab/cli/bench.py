@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.lab.cli.options import ConfigOption, JsonOption, MaxOption, SeedOption, SetOption, read_config
+from paceline.lab.cli.options import (
+    ConfigOption,
+    JsonOption,
+    MaxOption,
+    SeedOption,
+    SetOption,
+    TemperatureOption,
+    TopPOption,
+    read_config,
+)
 from paceline.lab.cli.schema import write
 from paceline.lab.prompts import EMBEDDED, Text, embedded, read
 from paceline.lab.prompts import choose as choose_prompts
@@ -47,6 +56,8 @@ def bench(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many prompts.")] = None,
     max_new_tokens: MaxOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
     repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Passes over the prompts.")] = 2,
     only_varying: Annotated[
         bool, typer.Option("--only-varying", help="Leave out prompts whose text goes round in circles.")
@@ -69,7 +80,14 @@ def bench(
         timing.refuse_others(context)
         timing.decisions(policies, seed=seed or 0, as_json=as_json, out=out)
         return
-    run = read_config(config, changes, generation__max_new_tokens=max_new_tokens, generation__seed=seed)
+    run = read_config(
+        config,
+        changes,
+        generation__max_new_tokens=max_new_tokens,
+        generation__temperature=temperature,
+        generation__top_p=top_p,
+        generation__seed=seed,
+    )
     texts = choose_prompts(
         embedded() if prompts == EMBEDDED else read(Path(prompts)),
         kinds=(kinds or "").replace(",", " ").split(),
@@ -112,6 +130,7 @@ def bench(
         list(choice.modes),
         static=choice.static,
         reference=choice.reference,
+        compare=run.generation.sampling().greedy,
         only_varying=only_varying,
         seed=run.generation.seed,
     )

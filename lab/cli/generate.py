@@ -14,7 +14,16 @@ from paceline.core.errors import BackendError
 from paceline.lab.cli import report
 from paceline.lab.cli.interrupts import exit_code
 from paceline.lab.cli.live import Screen
-from paceline.lab.cli.options import ConfigOption, JsonOption, MaxOption, SeedOption, SetOption, read_config
+from paceline.lab.cli.options import (
+    ConfigOption,
+    JsonOption,
+    MaxOption,
+    SeedOption,
+    SetOption,
+    TemperatureOption,
+    TopPOption,
+    read_config,
+)
 from paceline.lab.cli.prompting import find_prompt
 from paceline.lab.prompts import embedded
 
@@ -43,6 +52,8 @@ def generate(
         str | None, typer.Option("--prompt-file", "-f", help="Read the prompt from a file; - is stdin.")
     ] = None,
     max_new_tokens: MaxOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write every round to this file.")] = None,
     compare: Annotated[
         bool | None,
@@ -72,6 +83,8 @@ def generate(
         changes,
         policy=policy,
         generation__max_new_tokens=max_new_tokens,
+        generation__temperature=temperature,
+        generation__top_p=top_p,
         generation__seed=seed,
         trace=None if trace is None else str(trace),
     )
@@ -165,7 +178,7 @@ class _Job:
             conclude()
             raise
         conclude(comparison)
-        if comparison is not None and not comparison.identical:
+        if comparison is not None and comparison.identical is False:
             self.screen.note("paceline: the output differs from that of plain decoding; see docs/bench.md")
             return 1
         return 0
@@ -188,6 +201,7 @@ class _Job:
             plain_decoder(parts, Catalogue.load()),
             tokens,
             self.run.generation.max_new_tokens,
+            sampled=not self.run.generation.sampling().greedy,
             on_step=self.screen.line,
         )
         if not self.as_json and not self.quiet:

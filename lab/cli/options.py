@@ -25,6 +25,15 @@ SetOption = Annotated[
     typer.Option("--set", metavar="key=value", help="Change the run: policy.max_gamma=8. May be repeated."),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Short for --set generation.seed=...")]
+TemperatureOption = Annotated[
+    float | None, typer.Option("--temperature", min=0.0, help="Draw tokens; 0.0 takes the likeliest.")
+]
+TopPOption = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p", min=0.0, max=1.0, help="Draw from the likeliest tokens that make up this probability."
+    ),
+]
 MaxOption = Annotated[
     int | None,
     typer.Option(
