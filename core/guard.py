@@ -119,7 +119,7 @@ class PolicyGuard:
     def watch(self, plan: Plan) -> PlannedWatch | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
         delivers = self._drafts[plan.draft].signals if plan.draft is not None else frozenset()
-        wanted = self._policy.needs & delivers
+        wanted = self._policy.needs & delivers if plan.look else frozenset()
         keep = self._keep if wanted else None
         if plan.stop is not None:
             wanted |= {plan.stop.signal}

@@ -135,6 +135,7 @@ class Plan:
         reason: One word on why, for traces and the live line ("probe", "warm-up").
         score: Other drafts that shall say, once the round is verified, what they would have made of it; see
             `Round.scores`. Drafts that cannot say are left out. It costs what reading the new tokens costs.
+        look: Whether the draft delivers the signals in the policy's `needs`, and asks `keep`; False spares their cost.
     """
 
     gamma: int
@@ -142,6 +143,7 @@ class Plan:
     stop: StopRule | None = None
     reason: str | None = None
     score: frozenset[str] = frozenset()
+    look: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,8 @@ def round_to_json(done: Round) -> dict[str, Any]:
     values["plan"]["score"] = sorted(done.plan.score)
     if not done.plan.score:
         del values["plan"]["score"]
+    if done.plan.look:
+        del values["plan"]["look"]
     if done.hint is None:
         del values["hint"]
     if not done.signals:

@@ -20,17 +20,17 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field
 
-from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.policies.acceptance import BUCKETS, Acceptance
 from paceline.policies.asking import Asking
 from paceline.policies.best_gamma import best_gamma
 from paceline.policies.blind import Blind
 from paceline.policies.candidates import candidates, chosen_draft, drafting
+from paceline.policies.estimate.options import SurvivalOptions
 from paceline.policies.hazards import export_hazards, read_export
 from paceline.policies.state import check_count, check_header, check_list, read_random, save_random
 
@@ -43,56 +43,37 @@ VERSION = 1
 SOON = 8  # rounds until plain decoding is measured for the first time, unless it is by then
 
 
-class SurvivalConfig(PolicyConfig):
+class SurvivalConfig(SurvivalOptions):
     """Learn how far each draft is accepted, and plan the draft and gamma of most tokens per second."""
 
     name: Literal["survival"] = "survival"
-    max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered.")
-    discount: float = Field(
-        default=0.94, gt=0, le=1, description="Weight of what is known, for each further round of evidence."
-    )
-    prior: tuple[Annotated[FiniteFloat, Field(gt=0)], Annotated[FiniteFloat, Field(gt=0)]] = Field(
-        default=(2.0, 1.0),
-        description="Accepted and refused tokens assumed of a draft nothing is known about.",
-    )
-    pooling: FiniteFloat = Field(
-        default=24.0, gt=0, description="Observations that the mean of a draft is worth at each position."
-    )
     sampling: Literal["mean", "thompson"] = Field(
         default="mean", description="Plan by the mean of what is known, or by a draw from its posterior."
-    )
-    score_share: float = Field(
-        default=0.01, ge=0, le=1, description="Share of the time each idle draft may take to score rounds."
-    )
-    idle_discount: float = Field(
-        default=0.98,
-        gt=0,
-        le=1,
-        description="Weight of what is known of a draft, for each round it is not heard of.",
-    )
-    plain_every: int = Field(
-        default=512, ge=1, description="Rounds after which plain decoding is measured again."
-    )
-    draft: str | None = Field(
-        default=None, description="Name of the only draft to use; all of them if left out."
     )
 
     def build(self, seed: int = 0) -> SurvivalPolicy:
         """Return a fresh policy; with `sampling: thompson` its draws follow from `seed`."""
-        return SurvivalPolicy(self, seed)
+        return SurvivalPolicy(self, random=Random(seed) if self.sampling == "thompson" else None)
 
 
 class SurvivalPolicy(Blind):
-    """Learns from every round about every draft, then plans as if the next round were like them."""
+    """Learns from every round about every draft, then plans as if the next round were like them.
+
+    Args:
+        config: Its options.
+        random: What draws from the posterior; None plans by the mean.
+    """
 
     requires = Requirements(latency="split")
 
-    def __init__(self, config: SurvivalConfig, seed: int = 0) -> None:
+    def __init__(self, config: SurvivalOptions, random: Random | None = None) -> None:
         self._config = config
-        self._random = Random(seed) if config.sampling == "thompson" else None
+        self._random = random
         self._known: dict[str, Acceptance] = {}
         self._hints: Mapping[str, int] = {}
         self._asking = Asking(config.score_share)
+        self.token_s = math.inf
+        """Seconds per token expected of the latest plan."""
         self._drafting = max(config.plain_every - SOON, 0)  # rounds in a row of more than one token
 
     def plan(self, start: RoundStart) -> Plan:
@@ -211,4 +192,5 @@ class SurvivalPolicy(Blind):
             gamma, token_s = best_gamma(start, draft, drafting(gammas), self.chances(draft), best_s)
             if gamma:
                 plan, best_s = Plan(gamma, draft), token_s
+        self.token_s = best_s
         return plan

@@ -24,6 +24,7 @@ rounds = st.builds(
         stop=st.sampled_from([None, StopRule("top1", below=0.4), StopRule("entropy", above=1.5)]),
         reason=st.sampled_from([None, "probe"]),
         score=st.frozensets(st.sampled_from(["small", "lookup"])),
+        look=st.booleans(),
     ),
     lag=st.integers(0, 99),
     drafted=st.integers(0, 16),
