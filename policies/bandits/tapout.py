@@ -22,8 +22,8 @@ All arms observe all rounds unless `share` is off. What do the built-in policies
 
 - Rules at fixed thresholds and `static` learn nothing from any round.
 - Estimates of acceptance (`online`, `survival`, `thompson`, `confidence` while it adapts) take it as evidence, for a
-  verdict is one whoever planned the proposal. Other arms' stop rules end proposals where tokens are doubtful, so what
-  was judged is a little better than average.
+  verdict is one whoever planned the proposal. Other arms' stop rules end proposals behind doubtful tokens, so where
+  doubt comes in runs, what was judged is a little better than average.
 - `ucb`, `d-ucb`, `q-learning` and `tapout` itself know what they planned, and credit nothing else to their arms.
 - Rules that steer by outcomes (`aimd`, `fsm`, `gammatune`, `ema-tier`, `adaedl` with a step) and policies that measure
   how they do themselves (`gate`, `metasd`, `linear-select`) take it for one of their own: a short proposal of
