@@ -88,7 +88,8 @@ class ToyTarget:
     @property
     def identity(self) -> str:
         """What the table depends on, and how long a look takes."""
-        return f"toy target, seed {self.seed}, {self.vocabulary} tokens, eos_share {self.eos_share}, step_s {self.step_s}"
+        table = f"seed {self.seed}, {self.vocabulary} tokens, eos_share {self.eos_share}"
+        return f"toy target, {table}, step_s {self.step_s}"
 
     def next(self, context: Sequence[int]) -> int:
         """Return the likeliest token after `context`."""
