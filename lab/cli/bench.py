@@ -109,7 +109,7 @@ def bench(
         run = with_drafts(run, split(drafts, ","), catalogue)
     parts = load_parts(run)
     choice = choose(parts, catalogue, split(policies or "", ","))
-    decoder = parts.decoder()
+    decoder = parts.under(run.policy)  # only encodes; what policies learnt before is left alone
     settings: dict[str, Any] = {
         "prompts": prompts,
         "max_new_tokens": run.generation.max_new_tokens,
