@@ -8,6 +8,7 @@ import paceline
 from paceline import (
     AnyPolicy,
     Draft,
+    DraftSession,
     Generation,
     Mergeable,
     Plan,
@@ -16,6 +17,8 @@ from paceline import (
     Requirements,
     Round,
     RoundStart,
+    SampledDraft,
+    Sampling,
     Signal,
     SpeculativeDecoder,
     StopRule,
@@ -81,3 +84,10 @@ def from_a_file(path: Path) -> str:
 def checked() -> None:
     check_policy(CoinConfig(other="static"))  # type: ignore[arg-type]  # a bare name is for run files
     check_policy(Coin, drafts=("a", "b"))
+
+
+def draw(decoder: SpeculativeDecoder, draft: Draft) -> DraftSession:
+    decoder.generate("the rain", sampling=Sampling(temperature=0.8, top_p=0.95, seed=7))
+    if isinstance(draft, SampledDraft):
+        return draft.open_sampled([1], Sampling(top_k=5))
+    return draft.open([1])
