@@ -57,11 +57,11 @@ class HedgeConfig(PolicyConfig):
         default="online", validate_default=True, description="Policy that plans gamma, one for each draft."
     )
     window: int = Field(
-        default=64, ge=1, description="Tokens of text that drafts are judged by; older ones fade."
+        default=32, ge=1, description="Tokens of text that drafts are judged by; older ones fade."
     )
     max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered when drafts compete.")
     share: float = Field(
-        default=0.02,
+        default=0.1,
         ge=0,
         lt=1,
         description="Part of the weights dealt out anew each trial, for texts that change.",

@@ -112,7 +112,9 @@ def test_the_verdict_scores_the_draft_that_ran(how, heard, start, done):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"sample": True}, {"length": {"name": "static", "gamma": 3}}])
+@pytest.mark.parametrize(
+    "options", [{}, {"sample": True, "share": 0.02}, {"length": {"name": "static", "gamma": 3}}]
+)
 def test_it_ends_up_with_the_better_draft_and_follows_when_they_swap_roles(options, seed):
     n = 1200
     bits = {
