@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paceline.core.clock import ScoreWork
 from paceline.core.records import Capabilities, Ended, Plan, Round, RoundStart, TokenSignals
@@ -12,6 +12,7 @@ from paceline.core.testing.costs import FixedCosts
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Costs, Policy
+    from paceline.core.records import Signal
 
 ENGINE = Capabilities()
 RIGHT = TokenSignals(0, top1=0.9, prob=0.9, entropy=0.3, margin=0.8, token=0)
@@ -70,10 +71,10 @@ def play(
         agreed = drafts[plan.draft][position : position + plan.gamma] if plan.draft is not None else ()
         drafted = len(agreed)
         seen: tuple[TokenSignals, ...] = ()
-        if drafted and (plan.stop is not None or policy.needs):
+        if drafted and (plan.stop is not None or (policy.needs and plan.look)):
             known = told.get(plan.draft or "")
             alike = known[position : position + drafted] if known is not None else _sure(agreed)
-            seen = watched(policy, plan, alike)
+            seen = watched(policy.needs, plan, alike)
             drafted = propose(policy, plan, seen)
         accepted = 0
         while accepted < drafted and agreed[accepted]:
@@ -111,21 +112,28 @@ def named(plan: Plan, start: RoundStart) -> Plan:
     return plan if plan.draft == draft else replace(plan, draft=draft)
 
 
-def propose(policy: Policy, plan: Plan, signals: Sequence[TokenSignals]) -> int:
-    """Return how many of the planned tokens are drafted before `keep` or the plan's own rule stops drafting."""
+def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) -> int:
+    """Return how many of the planned tokens are drafted before `keep` or the plan's own rule stops drafting.
+
+    Without a policy only the rule is asked, as with a draft that delivers nothing of what the policy needs.
+    """
+    listening = policy if policy is not None and policy.needs and plan.look else None
     for drafted, signal in enumerate(signals, start=1):
         stopped = plan.stop is not None and plan.stop.stops(signal)
-        if stopped or (policy.needs and not policy.keep(signal)):
+        if stopped or (listening is not None and not listening.keep(signal)):
             return drafted
     return len(signals)
 
 
-def watched(policy: Policy, plan: Plan, signals: Sequence[TokenSignals]) -> tuple[TokenSignals, ...]:
+def watched(
+    needs: frozenset[Signal], plan: Plan, signals: Sequence[TokenSignals]
+) -> tuple[TokenSignals, ...]:
     """Return the signals that a round's proposal carries: positions from 0 on, and what nobody asked for is None."""
-    wanted = policy.needs if plan.stop is None else policy.needs | {plan.stop.signal}
-    top1, prob, entropy, margin, token = (
-        name in wanted for name in ("top1", "prob", "entropy", "margin", "token")
-    )
+    wanted = needs if plan.look else frozenset[Any]()
+    if plan.stop is not None:
+        wanted |= {plan.stop.signal}
+    top1, prob, entropy = "top1" in wanted, "prob" in wanted, "entropy" in wanted
+    margin, token = "margin" in wanted, "token" in wanted
     return tuple(
         TokenSignals(
             position,

@@ -10,6 +10,9 @@ from paceline.core.errors import CapabilityError
 from paceline.core.guard import check_fit
 from paceline.core.records import SIGNALS, Capabilities
 from paceline.core.testing import policy_laws as laws
+from paceline.core.testing import policy_memory as memory
+from paceline.core.testing import policy_states as states
+from paceline.core.testing.policy_trials import demand
 
 if TYPE_CHECKING:
     from paceline.core.protocols import DraftSession, Policy
@@ -35,9 +38,12 @@ def check_policy(
     """Check that a policy keeps the contract of a round.
 
     Checked are: the declarations; 0 <= gamma <= budget and known drafts on every kind of engine the policy admits,
-    also when requests are abandoned half-way; equal plans of equal policies; a configuration that survives being
-    written and read; a state that survives JSON in the middle of a run, and is refused when damaged; that rounds
-    which were ended are not taken for refusals; exports that add up, if there are any; and bounded memory.
+    also when requests are abandoned half-way, drafts fail, propose less than planned or nothing, or deliver no
+    signals, and when hints and scores are missing or of drafts that are not there; equal plans of equal policies, and
+    neither a clock nor a shared generator; a configuration that survives being written and read; that rounds which
+    were ended are not taken for refusals; a state that survives JSON in the middle of a run, may be asked for within
+    a round, and is refused when damaged; exports that add up, if there are any; and bounded memory, without the text.
+    A policy that holds others is checked together with them.
 
     Args:
         policy: A configuration, a configuration class with defaults for all options, or a function that returns a
@@ -61,11 +67,14 @@ def check_policy(
         if _admits(make(), engine, drafts):
             laws.stays_lawful(make, drafts, engine, examples)
     laws.repeats_itself(make, drafts, examples)
-    laws.survives_a_restart(make, drafts, examples)
-    laws.refuses_damaged_state(make, drafts)
+    laws.reads_no_clock(make, drafts)
     laws.tells_cut_from_refused(make, drafts)
-    laws.pools(make, drafts)
-    laws.stays_small(make, drafts)
+    states.survives_a_restart(make, drafts, examples)
+    states.can_be_saved_within_a_round(make, drafts)
+    states.refuses_damaged_state(make, drafts)
+    states.pools(make, drafts)
+    memory.keeps_no_text(make, drafts)
+    memory.stays_small(make, drafts)
 
 
 class _AnyDraft:
@@ -87,10 +96,10 @@ def _survives_writing(config: PolicyConfig) -> None:
         kind.model_validate(config.model_dump(mode="json")),
         kind.model_validate_json(config.model_dump_json()),
     )
-    laws.demand(
+    demand(
         read == (config, config), f"the configuration {config!r} reads back as {read[0]!r} and {read[1]!r}"
     )
-    laws.demand(config.build(0) is not config.build(0), "build() must return a fresh policy at every call")
+    demand(config.build(0) is not config.build(0), "build() must return a fresh policy at every call")
 
 
 def _admits(policy: Policy, engine: Capabilities, drafts: Sequence[str]) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import Flag, auto
 from random import Random
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
+from paceline.core.errors import ConfigError
 from paceline.core.records import Capabilities, Ended, Plan, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
-from paceline.core.testing.playing import ENGINE, named, propose, settle
+from paceline.core.testing.playing import ENGINE, named, propose, settle, watched
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
@@ -19,7 +21,41 @@ if TYPE_CHECKING:
 
 COSTS = FixedCosts(1.0, lambda length, context: 9.0 + 0.1 * length + 0.001 * context, catch_up_s=0.05)
 TEXT = tuple(i * i % 23 for i in range(60))
+STRANGER = "nobody's"
+"""A draft that no request has."""
+
 Law = Callable[[Plan, RoundStart], None]
+
+
+class Words(tuple[int, ...]):
+    """The tokens a policy is shown, in a class of their own, so that it can be seen whether they were kept."""
+
+    __slots__ = ()
+
+
+class Odd(Flag):
+    """What engines and drafts may do that a policy might not expect."""
+
+    NO_HINTS = auto()
+    NO_SCORES = auto()
+    NO_PERPLEXITY = auto()
+    STRANGERS = auto()
+    """Hints and scores of a draft that is not there, and scores nobody asked for."""
+    DEAF = auto()
+    """Drafts after the first deliver no signals but those the policy says it stops by."""
+    WITHOUT_FIRST = auto()
+    WITHOUT_LAST = auto()
+    """The first or the last draft has failed, and the request goes on to its end without it."""
+    OTHER_LAGS = auto()
+    """Drafts after the first have read everything but one token."""
+    BATCH = auto()
+    SHORT = auto()
+    """A round that was ended delivers one token, whatever was accepted."""
+
+
+NORMAL = Odd(0)
+PAIRS = (Odd.NO_HINTS | Odd.NO_SCORES, Odd.STRANGERS | Odd.DEAF, Odd.DEAF | Odd.WITHOUT_FIRST)
+WITHOUT = Odd.WITHOUT_FIRST | Odd.WITHOUT_LAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +64,13 @@ class Step:
 
     Attributes:
         budget, context, lag: Shown to the policy; every draft lags alike.
-        found: Tokens the draft has to offer, at most.
+        found: Tokens the draft has to offer, at most, and its hint.
         accepted: Tokens the target would accept, at most.
         ended: Whether and why the round is the last of its request.
-        abandoned: Whether the caller leaves before the round is observed.
+        abandoned: Whether the caller leaves before the round is observed, somewhere between its draft tokens.
         top1: The draft's confidence in each token.
+        odd: What is unusual about this round.
+        perplexity: Of the request's prompt.
     """
 
     budget: int
@@ -43,6 +81,8 @@ class Step:
     ended: Ended | None = None
     abandoned: bool = False
     top1: float = 0.5
+    odd: Odd = NORMAL
+    perplexity: float = 20.0
 
 
 STEPS = st.lists(
@@ -56,6 +96,7 @@ STEPS = st.lists(
         ended=st.sampled_from([None, None, None, "eos", "stop", "length"]),
         abandoned=st.sampled_from([False, False, False, False, True]),
         top1=st.floats(0.0, 1.0),
+        odd=st.sampled_from([*[NORMAL] * 8, *Odd, *PAIRS]),
     ),
     max_size=40,
 )
@@ -63,17 +104,21 @@ STEPS = st.lists(
 
 
 def many_steps(count: int, seed: int, *, accuracy: float = 0.7) -> list[Step]:
-    """Return a long, ordinary life: each draft token is right with the same chance, each request takes 50 rounds."""
+    """Return a long, ordinary life: each draft token is right with the same chance, each request takes 50 rounds.
+
+    No two requests are alike in their prompts and their hints.
+    """
     random = Random(seed)
     return [
         Step(
             budget=49 - i % 50 + 10,
-            context=20 + i % 50,
+            context=20 + i // 50 * 37 % 1009 + i % 50,
             lag=0,
-            found=40,
+            found=random.randint(20, 40),
             accepted=next(k for k in range(1000) if random.random() >= accuracy),
             ended="length" if i % 50 == 49 else None,
             top1=random.random(),
+            perplexity=1.0 + i // 50 * 0.618 % 29,
         )
         for i in range(count)
     ]
@@ -85,49 +130,90 @@ def live(
     drafts: Sequence[str],
     *,
     engine: Capabilities = ENGINE,
+    text: Sequence[int] = TEXT,
     law: Law | None = None,
 ) -> list[Plan]:
-    """Let a policy live through `steps` and return its plans; `law` is asked about each of them."""
+    """Let a policy live through `steps` and return its plans; `law` is asked about each of them.
+
+    A policy whose options name a draft may refuse a round without it; the request then ends.
+    """
     plans = []
-    index = 0
+    index, without = 0, NORMAL
     for step in steps:
-        lags = dict.fromkeys(drafts, step.lag)
-        start = RoundStart(
-            index,
-            index,
-            step.context,
-            step.budget,
-            lags,
-            COSTS,
-            engine,
-            tokens=TEXT[: step.context % len(TEXT) + 1],
-            hints=dict.fromkeys(drafts, step.found),
-            perplexity=1.0 + step.lag,
-        )
-        plan = policy.plan(start)
+        without = (without if index else NORMAL) | step.odd & WITHOUT
+        start = _start(replace(step, odd=step.odd | without), index, drafts, engine, text)
+        try:
+            plan = policy.plan(start)
+        except ConfigError:
+            if len(start.lags) == len(drafts):
+                raise
+            index = 0
+            continue
         if law is not None:
             law(plan, start)
         plans.append(plan)
-        done = _finish(policy, plan, start, step)
-        if not step.abandoned:
+        done = _finish(policy, plan, start, step, first=drafts[0])
+        if done is not None:
             policy.observe(done)
         index = 0 if step.abandoned or step.ended else index + 1
     return plans
 
 
-def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step) -> Round:
-    full = named(plan, start)
+def _start(
+    step: Step, index: int, drafts: Sequence[str], engine: Capabilities, text: Sequence[int]
+) -> RoundStart:
+    odd = step.odd
+    there = drafts[1 if Odd.WITHOUT_FIRST in odd else 0 : -1 if Odd.WITHOUT_LAST in odd else None]
+    lags = dict.fromkeys(there, step.lag)
+    if Odd.OTHER_LAGS in odd:
+        lags |= dict.fromkeys(there[1:], 1)
+    hints = {} if Odd.NO_HINTS in odd else dict.fromkeys(there, step.found)
+    if Odd.STRANGERS in odd:
+        hints[STRANGER] = 99
+    return RoundStart(
+        index,
+        index,
+        step.context,
+        step.budget if lags else 0,
+        lags,
+        COSTS,
+        engine,
+        tokens=Words(text[: step.context % len(text) + 1]),
+        hints=hints,
+        batch=7 if Odd.BATCH in odd else 1,
+        perplexity=None if Odd.NO_PERPLEXITY in odd else step.perplexity,
+    )
+
+
+def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step, *, first: str) -> Round | None:
+    """Draft, verify and return the finished round, or None when it was left while its tokens were drafted."""
+    full = named(plan, start) if start.lags else plan
     top1, entropy, margin = step.top1, 3.0 * (1.0 - step.top1), step.top1 / 2
+    offered = min(full.gamma, step.accepted if step.abandoned else step.found)
     signals = [
         TokenSignals(i, top1, top1, entropy, margin, TEXT[(step.context + i) % len(TEXT)])
-        for i in range(min(full.gamma, step.found))
+        for i in range(offered)
     ]
-    asked = policy.needs if full.stop is None else policy.needs | {full.stop.signal}
-    signals = [
-        TokenSignals(i, **{name: getattr(one, name) for name in asked}) for i, one in enumerate(signals)
-    ]
-    drafted = propose(policy, full, signals)
+    deaf = Odd.DEAF in step.odd and full.draft != first
+    heard = policy.needs & policy.requires.signals if deaf else policy.needs
+    if not full.look:
+        heard = frozenset()
+    seen = watched(heard, full, signals)
+    drafted = propose(policy if heard else None, full, seen)
+    if step.abandoned:
+        return None
     accepted = min(step.accepted, drafted)
-    scores = {name: (float(step.accepted > 0),) * (accepted + 1) for name in full.score - {full.draft}}
-    done = settle(start, full, drafted=drafted, accepted=accepted, ended=step.ended, scores=scores)
-    return replace(done, signals=tuple(signals[:drafted]) if asked else ())
+    emitted = 1 if step.ended and Odd.SHORT in step.odd else accepted + 1
+    scored = set() if Odd.NO_SCORES in step.odd else set(full.score - {full.draft})
+    if Odd.STRANGERS in step.odd:
+        scored |= {STRANGER, *start.lags} - {full.draft or STRANGER}
+    return settle(
+        start,
+        full,
+        drafted=drafted,
+        accepted=accepted,
+        emitted=emitted,
+        ended=step.ended,
+        scores={name: (float(step.accepted > 0),) * emitted for name in sorted(scored)},
+        signals=seen[:drafted] if heard or full.stop is not None else (),
+    )

@@ -101,9 +101,11 @@ class ChaoticPolicy(_Unlearning):
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose anything that is allowed."""
-        gamma = self._random.randint(0, min(self._max_gamma, start.budget))
-        scored = frozenset(name for name in self._drafts if self._random.random() < 0.3)
-        return Plan(gamma, self._random.choice(self._drafts), self._rule() if gamma else None, score=scored)
+        drafts = [name for name in self._drafts if name in start.lags]
+        gamma = self._random.randint(0, min(self._max_gamma, start.budget)) if drafts else 0
+        scored = frozenset(name for name in drafts if self._random.random() < 0.3)
+        draft = self._random.choice(drafts) if drafts else None
+        return Plan(gamma, draft, self._rule() if gamma else None, score=scored)
 
     def keep(self, signals: TokenSignals) -> bool:
         """Stop after one token in three."""

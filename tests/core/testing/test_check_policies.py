@@ -6,44 +6,13 @@ from typing import ClassVar
 
 import pytest
 
-from paceline.core.records import Plan, Requirements, StopRule
+from paceline.core.records import Plan, StopRule
 from paceline.core.testing import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy, check_policy
 from paceline.core.testing.playing import ENGINE
 from paceline.core.testing.policy_laws import stays_lawful
 from paceline.core.testing.policy_steps import Step, live
 
-
-class Counter:
-    """A small honest policy: one more token after full acceptance, one fewer after a refusal."""
-
-    needs = frozenset()
-    requires = Requirements()
-
-    def __init__(self):
-        self.gamma = 4
-
-    def plan(self, start):
-        able = start.capabilities
-        allowed = range(start.budget + 1) if able.gammas is None else (0, *able.gammas)
-        fitting = [g for g in allowed if g <= start.budget and (g > 0 or able.zero_gamma)]
-        return Plan(max((g for g in fitting if g <= self.gamma), default=min(fitting, default=0)))
-
-    def keep(self, signals):
-        return True
-
-    def observe(self, done):
-        if done.rejected:
-            self.gamma = max(1, self.gamma - 1)
-        elif done.ended is None and done.drafted:
-            self.gamma = min(12, self.gamma + 1)
-
-    def state_dict(self):
-        return {"version": 1, "gamma": self.gamma}
-
-    def load_state_dict(self, state):
-        if state.get("version") != 1 or not isinstance(state.get("gamma"), int):
-            raise ValueError("the state is damaged or of another version")
-        self.gamma = state["gamma"]
+from .counter import Counter
 
 
 class OverBudget(Counter):
@@ -112,7 +81,7 @@ class Hoarder(Counter):
         return super().state_dict() | {"seen": list(self.seen)}
 
     def load_state_dict(self, state):
-        if state.get("seen") in (None, "damage"):
+        if not isinstance(state.get("seen"), list) or not all(isinstance(one, int) for one in state["seen"]):
             raise ValueError("the state is damaged: no list")
         super().load_state_dict(state)
         self.seen = list(state["seen"])

@@ -1,0 +1,59 @@
+"""What the laws for policies are written with: demands, generated lives, and states as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import FlakyFailure
+
+from paceline.core.protocols import Policy
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Make = Callable[[], Policy]
+"""Returns a fresh policy at every call, always of the same configuration and seed."""
+
+
+def demand(holds: bool, sentence: str) -> None:
+    """Raise AssertionError with a sentence unless something holds."""
+    if not holds:
+        raise AssertionError(sentence)
+
+
+def for_steps(check: Callable[[Any], object], strategy: SearchStrategy[Any], examples: int) -> None:
+    """Run a check over many generated lives; the same ones each time, shrunk when one fails."""
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def run(value: Any) -> None:
+        check(value)
+
+    try:
+        run()
+    except FlakyFailure as error:  # a policy that is not deterministic need not fail twice; it failed
+        raise error.exceptions[0] from None
+
+
+def saved(policy: Policy) -> str:
+    """Return a policy's state as JSON."""
+    try:
+        return json.dumps(policy.state_dict(), allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"state_dict() must be JSON-able with finite numbers: {error}") from error
+
+
+def short(value: object) -> str:
+    """Return a value's text, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

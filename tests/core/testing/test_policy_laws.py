@@ -1,0 +1,256 @@
+"""Laws on plans: each is broken by one policy here, and says so."""
+
+import random
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from os import urandom
+from time import perf_counter as innocent_name
+
+import pytest
+
+from paceline.core.records import Plan, Requirements
+from paceline.core.testing import check_policy
+from paceline.core.testing.policy_laws import reads_no_clock
+from paceline.core.testing.policy_steps import Odd, Step, live, many_steps
+from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.lengths import Lengths
+
+from .counter import Counter
+
+DRAFTS = ("small", "lookup")
+
+
+class Timed(Counter):
+    def plan(self, start):
+        innocent_name()
+        return super().plan(start)
+
+
+class Slept(Counter):
+    def observe(self, done):
+        super().observe(done)
+        time.sleep(0)
+
+
+class Dated(Counter):
+    def observe(self, done):
+        super().observe(done)
+        self.seen = datetime.now(UTC)
+
+
+class Gambling(Counter):
+    def observe(self, done):
+        super().observe(done)
+        self.luck = random.randint(1, 6)
+
+
+class Chancy(Counter):
+    def plan(self, start):
+        urandom(1)
+        return super().plan(start)
+
+
+class OnlyEos(Counter):
+    """Knows that a text may end, but only in one way."""
+
+    def observe(self, done):
+        super().observe(done if done.ended == "eos" else replace(done, ended=None))
+
+
+class WantsHints(Counter):
+    def plan(self, start):
+        return Plan(min(super().plan(start).gamma, start.hints[next(iter(start.lags))] if start.lags else 0))
+
+
+class WantsScores(Counter):
+    def plan(self, start):
+        return replace(super().plan(start), score=frozenset(list(start.lags)[1:]))
+
+    def observe(self, done):
+        super().observe(done)
+        for name in done.plan.score - {done.plan.draft}:
+            assert done.scores[name]
+
+
+class TrustsScores(Counter):
+    """Plans whatever draft it has heard of."""
+
+    def __init__(self):
+        super().__init__()
+        self.best = None
+
+    def plan(self, start):
+        return replace(super().plan(start), draft=self.best)
+
+    def observe(self, done):
+        super().observe(done)
+        self.best = max(done.scores, default=self.best)
+
+
+class Loyal(Counter):
+    def plan(self, start):
+        gamma = super().plan(start).gamma
+        return Plan(gamma, "small")
+
+
+class CountsOnAll(Counter):
+    def observe(self, done):
+        super().observe(done)
+        if done.plan.gamma:
+            assert done.drafted == done.plan.gamma, "fewer than planned"
+
+
+class NeedsAllSignals(Counter):
+    needs = frozenset({"top1"})
+
+    def observe(self, done):
+        super().observe(done)
+        if done.drafted:
+            assert len(done.signals) == done.drafted, "tokens without signals"
+
+
+class Undisturbed(Counter):
+    """Cannot bear a caller who leaves."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = False
+
+    def plan(self, start):
+        assert not self.open, "the round before was never finished"
+        self.open = True
+        return super().plan(start)
+
+    def observe(self, done):
+        super().observe(done)
+        self.open = False
+
+
+class Wavering(Counter):
+    """Changes drafts between rounds and does not say so."""
+
+    def plan(self, start):
+        plan = super().plan(start)
+        names = list(start.lags)
+        return replace(plan, draft=names[start.index % len(names)] if names and plan.gamma else None)
+
+
+class Holding(Counter):
+    """Holds a policy for each draft, one of which is broken."""
+
+    part = StaticConfig
+
+    def __init__(self):
+        super().__init__()
+        self.lengths = Lengths(StaticConfig(gamma=3), 0)
+        self.lengths.of("small").__class__ = type(
+            "Broken", (type(self.lengths.of("small")),), {"plan": self.broken}
+        )
+
+    @staticmethod
+    def broken(_self, start):
+        return Plan(start.budget + 1)
+
+    def plan(self, start):
+        return self.lengths.plan(start, next(iter(start.lags))) if start.lags else Plan(0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "complaint"),
+    [
+        (Timed, r"a clock \(time.perf_counter\)"),
+        (Slept, r"a clock \(time.sleep\)"),
+        (Dated, r"a clock \(datetime.now\)"),
+        (Gambling, "the shared generator of `random`"),
+        (Chancy, "the system's chance"),
+    ],
+)
+def test_time_and_chance_come_from_outside(policy, complaint):
+    reads_no_clock(Counter, DRAFTS)
+    with pytest.raises(AssertionError, match=complaint):
+        reads_no_clock(policy, DRAFTS)
+    with pytest.raises(AssertionError, match=complaint):
+        check_policy(policy, drafts=DRAFTS, examples=2)
+
+
+@pytest.mark.parametrize(
+    ("policy", "complaint"),
+    [
+        (OnlyEos, r"Round.ended, 'stop'"),
+        (WantsHints, "small|lookup"),
+        (WantsScores, "small|lookup"),
+        (TrustsScores, "there is no draft"),
+        (Loyal, "there is no draft 'small'"),
+        (CountsOnAll, "fewer than planned"),
+        (NeedsAllSignals, "tokens without signals"),
+        (Undisturbed, "never finished"),
+        (Wavering, "cannot change drafts within a request"),
+        (Holding, "the budget"),
+    ],
+)
+def test_unusual_rounds_find_who_cannot_bear_them(policy, complaint):
+    with pytest.raises((AssertionError, KeyError), match=complaint):
+        check_policy(policy, drafts=DRAFTS, examples=30)
+
+
+def test_a_policy_that_admits_to_changing_drafts_may():
+    class Admitting(Wavering):
+        requires = Requirements(draft_switch=True)
+
+    check_policy(Admitting, drafts=DRAFTS, examples=20)
+
+
+def test_a_draft_that_failed_stays_away_until_the_request_ends():
+    class Noting(Counter):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def plan(self, start):
+            self.seen.append((start.index, tuple(start.lags), start.budget))
+            return super().plan(start)
+
+    normal = many_steps(1, seed=0)[0]
+    gone, last = replace(normal, odd=Odd.WITHOUT_FIRST), replace(normal, ended="eos")
+    policy = Noting()
+    live(
+        policy,
+        [normal, gone, normal, last, normal, replace(normal, odd=Odd.WITHOUT_LAST | Odd.WITHOUT_FIRST)],
+        DRAFTS,
+    )
+    assert policy.seen == [
+        (0, DRAFTS, 59),
+        (1, ("lookup",), 59),
+        (2, ("lookup",), 59),
+        (3, ("lookup",), 59),
+        (0, DRAFTS, 59),
+        (1, (), 0),
+    ]
+
+
+def test_what_is_odd_about_a_step_is_what_the_policy_sees():
+    class Noting(Counter):
+        def plan(self, start):
+            self.start = start
+            return Plan(2, score=frozenset({"lookup"}))
+
+        def observe(self, done):
+            self.done = done
+
+    step = Step(budget=9, context=30, lag=4, found=5, accepted=1, ended="eos")
+    policy = Noting()
+    live(policy, [step], DRAFTS)
+    assert (policy.start.hints, policy.start.batch, policy.start.perplexity) == (
+        {"small": 5, "lookup": 5},
+        1,
+        20.0,
+    )
+    assert (policy.done.scores.keys(), policy.done.emitted, policy.start.lags["lookup"]) == ({"lookup"}, 2, 4)
+    odd = Odd.NO_HINTS | Odd.NO_SCORES | Odd.NO_PERPLEXITY | Odd.BATCH | Odd.SHORT | Odd.OTHER_LAGS
+    live(policy, [replace(step, odd=odd)], DRAFTS)
+    assert (policy.start.hints, policy.start.batch, policy.start.perplexity) == ({}, 7, None)
+    assert (policy.done.scores, policy.done.emitted, policy.start.lags["lookup"]) == ({}, 1, 1)
+    live(policy, [replace(step, odd=Odd.STRANGERS)], DRAFTS)
+    assert "nobody's" in policy.start.hints
+    assert "nobody's" in policy.done.scores
