@@ -85,14 +85,17 @@ def main_table(result: Result) -> Table:
     return table
 
 
-def best_table(result: Result) -> Table | None:
-    """Return every mode against the best static gamma, the fastest first, or None when no static gamma ran."""
-    if result.best_static is None:
+def against_table(result: Result) -> Table | None:
+    """Return every mode against the best static gamma and against the library, the fastest first, where they ran."""
+    best, reference = result.best_static, result.reference
+    if best is None and reference is None:
         return None
-    table = _table(f"over {result.best_static} *", "ratio", "90%")
-    ordered = sorted(result.over_best_static.items(), key=lambda item: -item[1].value)
-    for mode, ratio in ordered:
-        table.add_row(_name(mode), times(ratio), spread(ratio))
+    headings = ([f"over\n{best} *", "90%"] if best else []) + ([f"over\n{reference}"] if reference else [])
+    table = _table("compared", *headings)
+    for one in sorted(result.summaries, key=lambda one: -one.tokens_per_second):
+        over = result.over_best_static.get(one.mode)
+        cells = [times(over), spread(over)] if best else []
+        table.add_row(_name(one.mode), *cells, *([times(one.over_reference)] if reference else []))
     return table
 
 
@@ -117,7 +120,7 @@ def kinds_table(result: Result) -> Table | None:
 
 
 def notes(result: Result) -> Iterator[str]:
-    """Yield what the tables do not say: the best static gamma, loops, references, differences."""
+    """Yield what the tables do not say: the best static gamma, loops, differences."""
     best = next((one for one in result.summaries if one.mode == result.best_static), None)
     if best is not None:
         spans = f" ({spread(best.speedup)})" if spread(best.speedup) else ""
@@ -126,11 +129,10 @@ def notes(result: Result) -> Iterator[str]:
     varying = sum(text.varies for text in result.textures.values())
     if result.only_varying:
         yield f"  only the {varying} of {len(result.textures)} texts that vary; {_CIRCLES}"
+    elif result.textures and not varying:
+        yield f"  none of the {len(result.textures)} texts vary; all go round in circles, which flatters speculation"
     elif varying < len(result.textures):
         yield f"  {varying} of {len(result.textures)} texts vary; {_CIRCLES}"
-    against = [f"{one.mode} {times(one.over_reference)}" for one in result.summaries if one.over_reference]
-    if against:
-        yield f"  against {result.reference}: {', '.join(against)}"
     for wrong in result.different[:SHOWN_DIFFERENCES]:
         yield (
             f"  {wrong.mode} differs from {BASE} on {wrong.prompt} (repeat {wrong.repeat}) at new token "
@@ -145,7 +147,7 @@ _CIRCLES = "the others go round in circles, which flatters speculation"
 
 def render(result: Result) -> Iterator[RenderableType]:
     """Yield everything to print, in order."""
-    for table in (main_table(result), kinds_table(result), best_table(result)):
+    for table in (main_table(result), kinds_table(result), against_table(result)):
         if table is not None:
             yield table
             yield ""

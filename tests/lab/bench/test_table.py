@@ -56,7 +56,20 @@ def test_the_best_static_gamma_is_told_with_its_spread_and_every_mode_against_it
     assert any(note.startswith("* best static gamma in hindsight: static-8, ") for note in notes(result))
     best = next(one.speedup for one in result.summaries if one.mode == "static-8")
     assert f"({best.low:.2f}-{best.high:.2f})" in text
-    assert "over static-8 *" in text
+    assert "static-8 *" in text.split("compared")[1].splitlines()[0]
+
+
+def test_every_mode_is_held_against_the_library_where_that_ran():
+    runs = [
+        Run(mode, "p", "code", 0, 0, seconds, (1,) * 8) for mode, seconds in (("plain", 2.0), ("lib", 4.0))
+    ]
+    text = shown(summarise(runs, ["plain", "lib"], reference="lib"), 80)
+
+    assert "over" in text
+    assert [line.split() for line in text.splitlines() if "x" in line][-2:] == [
+        ["plain", "2.00x"],
+        ["lib", "1.00x"],
+    ]
 
 
 def test_loops_are_told_and_so_is_that_they_were_left_out():
