@@ -1,12 +1,16 @@
-"""How often a draft token is accepted that the draft gave such a probability, by position.
+"""What the probability that a draft gives its own token says about its acceptance, beyond what is expected anyway.
 
-A draft's own probabilities are off, and by how much depends on the text. So acceptance is counted in bins of that
-probability, and apart for the first positions, since a token is judged only if all before it were accepted:
+A draft's probabilities are off, and by how much depends on the pair; how likely tokens are accepted at all moves with
+the text. So only the evidence of a probability is learnt, as a likelihood ratio, and it corrects what is expected now:
 
-    a_b  = (sum over positions y_b + 2 c) / (sum y_b + sum f_b + 2)      c the middle of the bin: the draft's own word
-    a_kb = (y_kb + 4 a_b) / (y_kb + f_kb + 4)                            drawn towards the bin's chance at any position
+    odds(accepted | p in bin b) = odds(accepted) * L_b,     L_b = P(b | accepted) / P(b | refused)  (Bayes)
 
-Positions after a refusal, or after the end of a text, were not judged and are not counted.
+With y_b tokens of bin b accepted and f_b refused, where e_b and g_b were expected of each, the ratio is estimated as
+
+    L_b = [(y_b + w) / (e_b + w)] / [(f_b + w) / (g_b + w)],   w = 4
+
+so that a bin with little evidence, or probabilities that tell nothing, leave the odds as they are. Tokens after a
+refusal, or after the end of a text, were not judged and are not counted.
 """
 
 from __future__ import annotations
@@ -19,10 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BINS = 8
-POSITIONS = 4  # the last one stands for all later ones
-OWN_WORD = 2.0  # observations that the draft's own probability is worth
-POOLING = 4.0  # observations that the bin at any position is worth at one
-FADING = 0.99  # weight of what is known, for each further round
+WEIGHT = 4.0  # tokens of evidence against a bin's saying anything
+FADING = 0.995  # weight of what is known, for each further round
 
 
 def bin_of(prob: float) -> int:
@@ -31,34 +33,45 @@ def bin_of(prob: float) -> int:
 
 
 class Calibration:
-    """Counts of one draft: accepted and refused, by position and bin."""
+    """Counts of one draft by bin: accepted and refused, as found and as expected."""
 
     def __init__(self) -> None:
-        self._accepted = [[0.0] * BINS for _ in range(POSITIONS)]
-        self._refused = [[0.0] * BINS for _ in range(POSITIONS)]
+        self._found = ([0.0] * BINS, [0.0] * BINS)
+        self._expected = ([0.0] * BINS, [0.0] * BINS)
 
-    def chance(self, position: int, prob: float) -> float:
-        """Return the chance that a token of this probability is accepted once all before it were."""
-        place, here = min(position, POSITIONS - 1), bin_of(prob)
-        right = sum(row[here] for row in self._accepted)
-        wrong = sum(row[here] for row in self._refused)
-        anywhere = (right + OWN_WORD * (here + 0.5) / BINS) / (right + wrong + OWN_WORD)
-        y, f = self._accepted[place][here], self._refused[place][here]
-        return (y + POOLING * anywhere) / (y + f + POOLING)
+    def chance(self, expected: float, prob: float) -> float:
+        """Return the chance of acceptance of a token of this probability; `expected` is that of any token here."""
+        here = bin_of(prob)
+        for_it, against = (
+            (found[here] + WEIGHT) / (foreseen[here] + WEIGHT)
+            for found, foreseen in zip(self._found, self._expected, strict=True)
+        )
+        right, wrong = expected * for_it, (1.0 - expected) * against
+        return right / (right + wrong) if right else 0.0
 
-    def observe(self, probs: Sequence[float], accepted: int, *, refused: bool) -> None:
-        """Count a round: the probability of each token, how many were accepted, whether the next was refused."""
-        for table in (self._accepted, self._refused):
-            for row in table:
-                row[:] = [count * FADING for count in row]
-        for position, prob in enumerate(probs[:accepted]):
-            self._accepted[min(position, POSITIONS - 1)][bin_of(prob)] += 1.0
-        if refused and accepted < len(probs):
-            self._refused[min(accepted, POSITIONS - 1)][bin_of(probs[accepted])] += 1.0
+    def observe(
+        self, probs: Sequence[float], expected: Sequence[float], accepted: int, *, refused: bool
+    ) -> None:
+        """Count a round.
 
-    def save(self) -> list[list[list[float]]]:
+        Args:
+            probs: The probability of each token drafted.
+            expected: The chance of each of them as it was expected before its probability was known.
+            accepted: How many were accepted.
+            refused: Whether the next one was refused.
+        """
+        for table in (*self._found, *self._expected):
+            table[:] = [count * FADING for count in table]
+        judged = min(accepted + refused, len(probs), len(expected))
+        for position in range(judged):
+            here = bin_of(probs[position])
+            self._found[0 if position < accepted else 1][here] += 1.0
+            self._expected[0][here] += expected[position]
+            self._expected[1][here] += 1.0 - expected[position]
+
+    def save(self) -> list[list[float]]:
         """Return the counts as JSON-able values."""
-        return [[list(row) for row in table] for table in (self._accepted, self._refused)]
+        return [list(table) for table in (*self._found, *self._expected)]
 
     def load(self, saved: object) -> None:
         """Replace the counts by saved ones.
@@ -66,13 +79,11 @@ class Calibration:
         Raises:
             ValueError: They are damaged; nothing is changed.
         """
-        self._accepted, self._refused = (
+        right, wrong, for_it, against = (
             [
-                [
-                    float(check_count(count, "a count of a bin"))
-                    for count in check_list(row, "a row of bins", length=BINS)
-                ]
-                for row in check_list(table, "a table of bins", length=POSITIONS)
+                float(check_count(count, "a count of a bin"))
+                for count in check_list(row, "a row of bins", length=BINS)
             ]
-            for table in check_list(saved, "a calibration", length=2)
+            for row in check_list(saved, "a calibration", length=4)
         )
+        self._found, self._expected = (right, wrong), (for_it, against)

@@ -37,11 +37,12 @@ class AutoConfig(SurvivalOptions):
 
 
 class AutoPolicy:
-    """A gate before a listening `ev-stop`."""
+    """A gate before an `ev-stop` that listens where it pays."""
 
     def __init__(self, config: SurvivalOptions) -> None:
-        self._stopping = EvStopPolicy(config)
-        self._gate = GatePolicy(GateConfig(), Listening(self._stopping))
+        self._stopping = EvStopPolicy(config, Listening())
+        # What is inside knows when not to draft, as far as its measurements go; the gate is for when they mislead.
+        self._gate = GatePolicy(GateConfig(policy=config, window=64, margin=0.1), self._stopping)
 
     @property
     def needs(self) -> frozenset[Signal]:

@@ -1,8 +1,8 @@
 """Stop drafting where one more token is no longer worth its time: optimal stopping with the estimates of `survival`.
 
 `survival` chooses the draft and what may be expected of it. While that draft goes on, its probability of each token
-tells more: with c_k the calibrated chance of token k (see `paceline.policies.calibration`), the chance that everything
-so far stands is S = c_1 ... c_k. Drafting on to a length g > k adds
+tells more: with c_k the chance of token k in the light of its probability (see `paceline.policies.calibration`), the
+chance that everything so far stands is S = c_1 ... c_k. Drafting on to a length g > k adds
 
     S a_(k+1) + S a_(k+1) a_(k+2) + ...  tokens, up to a_g,  and  T(g) - T(k)  seconds,
 
@@ -21,9 +21,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from paceline.core.records import Requirements
 from paceline.policies.calibration import Calibration
 from paceline.policies.candidates import candidates
+from paceline.policies.estimate.listening import Listening
 from paceline.policies.estimate.options import SurvivalOptions
 from paceline.policies.estimate.survival import SurvivalPolicy
 from paceline.policies.state import check_header
@@ -41,21 +44,30 @@ class EvStopConfig(SurvivalOptions):
     """Plan by survival, and stop drafting where the next token is not worth its time."""
 
     name: Literal["ev-stop"] = "ev-stop"
+    listen: Literal["always", "measured"] = Field(
+        default="always", description="Look at probabilities in every round, or where that pays as measured."
+    )
 
     def build(self, seed: int = 0) -> EvStopPolicy:
         """Return a fresh policy."""
-        return EvStopPolicy(self)
+        return EvStopPolicy(self, Listening() if self.listen == "measured" else None)
 
 
 class EvStopPolicy:
-    """Weighs each further token of a draft against what the time would bring elsewhere."""
+    """Weighs each further token of a draft against what the time would bring elsewhere.
+
+    Args:
+        config: Its options.
+        listening: Decides when to look at probabilities; None looks in every round.
+    """
 
     needs: frozenset[Signal] = frozenset({"prob"})
     requires = Requirements(latency="split")
 
-    def __init__(self, config: SurvivalOptions) -> None:
+    def __init__(self, config: SurvivalOptions, listening: Listening | None = None) -> None:
         self._max_gamma = config.max_gamma
         self.survival = SurvivalPolicy(config)
+        self._listening = listening
         self._calibrations: dict[str, Calibration] = {}
         self._start: RoundStart | None = None
         self._plan: Plan | None = None
@@ -66,8 +78,11 @@ class EvStopPolicy:
     def plan(self, start: RoundStart) -> Plan:
         """Plan as `survival` does, and leave the end open where the draft is known to tell its probabilities."""
         plan = self.survival.plan(start)
-        if plan.draft in self._calibrations:
-            plan = replace(plan, gamma=candidates(start, self._max_gamma)[-1])
+        if plan.draft is not None:
+            look = self._listening is None or self._listening.pays(start, plan.draft)
+            open_end = look and plan.draft in self._calibrations
+            gamma = candidates(start, self._max_gamma)[-1] if open_end else plan.gamma
+            plan = replace(plan, gamma=gamma, look=look)
         self._start, self._plan, self._chances = start, plan, []
         self._stands, self._drafted = 1.0, 0
         return plan
@@ -80,24 +95,25 @@ class EvStopPolicy:
         calibration = self._calibrations.get(plan.draft)
         if calibration is None:
             return True
-        if not self._chances:
-            self._chances = list(self.survival.chances(plan.draft))
-        self._stands *= calibration.chance(self._drafted, signals.prob)
+        chances = self._expected(plan.draft)
+        if self._drafted >= len(chances):
+            return False
+        self._stands *= calibration.chance(chances[self._drafted], signals.prob)
         self._drafted += 1
         return self._pays(start, plan.draft, plan.gamma)
 
     def observe(self, done: Round) -> None:
-        """Learn what became of the tokens, and of those of each probability."""
+        """Learn what became of the tokens, and what their probabilities said about it."""
         self._start = None
-        self.survival.observe(done)
         draft = done.plan.draft
-        if draft is None or not done.signals:
-            return
         probs = [one.prob for one in done.signals if one.prob is not None]
-        if len(probs) == done.drafted:
+        if draft is not None and probs and len(probs) == done.drafted:
             self._calibrations.setdefault(draft, Calibration()).observe(
-                probs, done.accepted, refused=done.rejected
+                probs, self._expected(draft), done.accepted, refused=done.rejected
             )
+        if self._listening is not None:
+            self._listening.observe(done)
+        self.survival.observe(done)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is known of acceptance and of the drafts' probabilities."""
@@ -106,6 +122,7 @@ class EvStopPolicy:
             "version": VERSION,
             "survival": self.survival.state_dict(),
             "calibrations": {draft: one.save() for draft, one in self._calibrations.items()},
+            "listening": self._listening.save() if self._listening is not None else {},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -121,8 +138,17 @@ class EvStopPolicy:
         found = {str(draft): Calibration() for draft in saved}
         for draft, counts in saved.items():
             found[str(draft)].load(counts)
+        listening = Listening()
+        listening.load(state.get("listening"))
         self.survival.load_state_dict(inner)
         self._calibrations = found
+        self._listening = listening if self._listening is not None else None
+
+    def _expected(self, draft: str) -> list[float]:
+        """Return the chance of each position as it was expected when the round was planned."""
+        if not self._chances:
+            self._chances = list(self.survival.chances(draft))
+        return self._chances
 
     def _pays(self, start: RoundStart, draft: str, gamma: int) -> bool:
         """Tell whether drafting on, for one token or a few, brings more than the same time does on the whole."""

@@ -15,7 +15,8 @@ a window that speaks against speculation has plain decoding measured afresh befo
 that became slower is not taken for a draft that became worse; rounds of gamma 0 that the inner policy plans measure
 plain decoding for nothing; the first round after a change is not judged, since it reads what the draft missed (and an
 engine may still be at what was decided before); rounds that were ended are not judged, since the tokens past the cut
-are missing.
+are missing. Where speculation is ahead of what the cost model expects of plain decoding by more than a quarter,
+measuring plain decoding can wait; that is all the cost model is asked.
 
 An inner policy that plans gamma 0 by itself makes both ways alike, so that the margin keeps the gate where it is.
 """
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 VERSION = 1
 IN_A_ROW = 2  # windows that must agree before the gate moves
 MOST_DOUBLINGS = 3  # of the interval between probes
+PLAUSIBLE = 1.25
+PATIENT = 4  # as many times rarer are looks at plain decoding while it is not plausibly the faster one
 SHORT = 1024  # below this many tokens of context a round hardly feels how many there are
 
 Phase = Literal["on", "baseline", "off", "probe"]
@@ -97,6 +100,9 @@ class GatePolicy:
         self._agreeing = 0  # windows in a row that speak for a change
         self._failures = 0  # probes in a row that failed, as far as they matter
         self._asked = False  # whether the inner policy planned this round
+        self._guessed = (
+            0.0  # tokens per second of plain decoding by the cost model, to know when to measure them
+        )
 
     @property
     def needs(self) -> frozenset[Signal]:
@@ -116,7 +122,9 @@ class GatePolicy:
     def plan(self, start: RoundStart) -> Plan:
         """Let the inner policy plan, or plan gamma 0; begin a measurement that is due."""
         options = self._options
-        if self._phase == "on" and self._due(self._plain, options.refresh_every, start.context):
+        self._guessed = 1.0 / max(start.costs.verify_s(1, start.context), 1e-12)
+        patience = options.refresh_every * (1 if self._plausible() else PATIENT)
+        if self._phase == "on" and self._due(self._plain, patience, start.context):
             self._enter("baseline")
         elif self._phase == "off":
             interval = options.probe_every * 2**self._failures
@@ -228,9 +236,14 @@ class GatePolicy:
         if self._agreeing >= IN_A_ROW:
             self._leave_for("off")
         elif self._drafting.rate and (
-            not self._plain.rate or (self._agreeing and self._waited >= self._options.probe_every)
+            (not self._plain.rate and self._plausible())
+            or (self._agreeing and self._waited >= self._options.probe_every)
         ):
             self._enter("baseline")
+
+    def _plausible(self) -> bool:
+        """Tell whether plain decoding might be the faster one; the cost model may be wrong by a quarter."""
+        return self._guessed * PLAUSIBLE > self._drafting.rate
 
     def _hope(self) -> None:
         """Go on when speculation is ahead for the second time; after a failure wait longer."""

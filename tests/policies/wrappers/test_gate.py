@@ -137,8 +137,13 @@ def test_a_gain_within_the_margin_moves_nothing():
     assert "gate-off" in reasons(play(gated(margin=0.35), [False] * 3000, costs=COSTS))
 
 
+SLOW = FixedCosts(
+    0.1, 1.0
+)  # plain decoding is expected to deliver 1 token a second, as speculation does below
+
+
 def step(policy, start, done, gamma, accepted, seconds, **more):
-    plan = policy.plan(start(**more))
+    plan = policy.plan(start(**{"costs": SLOW} | more))
     assert (plan.gamma > 0) == (gamma > 0), plan
     policy.observe(replace(done(gamma, accepted), total_s=seconds))
     return plan
@@ -209,6 +214,14 @@ def test_plain_decoding_is_measured_again_when_the_context_has_doubled(start, do
         assert policy.plan(start(context=context)).reason == reason
     policy.load_state_dict(state | {"waited": 9})
     assert policy.plan(start(context=9000)).reason is None
+
+
+@pytest.mark.parametrize(("plain_s", "measured"), [(0.9, True), (1.2, True), (1.3, False)])
+def test_plain_decoding_is_not_measured_while_it_cannot_plausibly_be_faster(start, done, plain_s, measured):
+    policy, costs = gated(window=2, probe_window=1), FixedCosts(0.1, plain_s)
+    for _ in range(3):
+        step(policy, start, done, 4, 1, 2.0, costs=costs)  # 1 token a second
+    assert (policy.plan(start(costs=costs)).reason == "gate-baseline") is measured
 
 
 def test_an_engine_that_always_drafts_is_refused():

@@ -1,0 +1,56 @@
+"""The default policy: what it is put together from, and that it is more than its parts."""
+
+from random import Random
+
+import pytest
+
+from paceline.core.abilities import Mergeable
+from paceline.core.testing import FixedCosts, play
+from paceline.policies.estimate.auto import AutoConfig
+
+
+def bits(chance, tokens=3000):
+    random = Random(str(chance))
+    return [random.random() < chance for _ in range(tokens)]
+
+
+def test_it_goes_to_the_draft_that_the_text_calls_for():
+    hints = [20 if place // 100 % 2 else 1 for place in range(3000)]
+    rounds = play(
+        AutoConfig().build(),
+        {"model": bits(0.7), "lookup": [hint > 1 for hint in hints]},
+        costs=FixedCosts({"model": 0.6, "lookup": 0.0}, 10.0),
+        hints={"lookup": hints},
+    )
+    later = [done for done in rounds if done.position > 600]
+    for hint, draft in ((20, "lookup"), (1, "model")):
+        there = [done for done in later if hints[done.position] == hint]
+        assert sum(done.plan.draft == draft for done in there) > 0.8 * len(there)
+
+
+@pytest.mark.parametrize(("price", "heard"), [(0.5, False), (3.0, True)])
+def test_it_listens_to_a_draft_only_where_stopping_early_can_pay(price, heard):
+    rounds = play(AutoConfig().build(), bits(0.7), costs=FixedCosts(price, 10.0))
+    assert any(done.signals for done in rounds) is heard
+
+
+def test_the_gate_closes_when_the_measured_parts_of_a_round_mislead():
+    """Every round that drafts takes twice what its parts add up to: only tokens per second show it."""
+    from dataclasses import replace
+
+    policy = AutoConfig().build()
+    observe = policy.observe
+    policy.observe = lambda done: observe(
+        replace(done, total_s=done.total_s * (2.5 if done.drafted else 1.0))
+    )
+    rounds = play(policy, bits(0.5, 6000), costs=FixedCosts(0.5, 10.0))
+    later = [done for done in rounds if done.position > 4000]
+    assert sum(done.drafted == 0 for done in later) > 0.8 * len(later)
+
+
+def test_what_it_knows_of_acceptance_can_be_merged():
+    policy, other = AutoConfig().build(), AutoConfig().build()
+    play(policy, bits(0.7, 300))
+    assert isinstance(policy, Mergeable)
+    other.absorb(policy.export())
+    assert other.export() == policy.export() != {}
