@@ -141,6 +141,7 @@ def _try_with_one_draft(name: str, parts: Parts, catalogue: Catalogue, choice: C
     if len(parts.drafts) > 1 and told not in choice.modes:
         with suppress(PacelineError):
             choice.modes[told] = _loop_mode(told, parts, catalogue, choice)
+            choice.left_out[name] += f"; instead, {told!r} ran"
 
 
 def _loop_mode(name: str, parts: Parts, catalogue: Catalogue, choice: Choice) -> LoopMode:

@@ -100,7 +100,9 @@ def test_what_does_not_fit_all_drafts_is_tried_with_the_first(tmp_path):
     choice = choose(parts(tmp_path, "{good: toy, lookup: prompt-lookup}"), CATALOGUE, ["all"])
 
     assert "'lookup' does not deliver" in choice.left_out["picky"]
+    assert choice.left_out["picky"].endswith("instead, 'picky:draft=good' ran")
     assert "picky:draft=good" in choice.modes
+    assert "instead" not in choice.left_out["needy"]
 
 
 def test_all_can_be_joined_by_others_and_names_nothing_twice(tmp_path):
