@@ -82,12 +82,15 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
 def _unheard(needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> list[str]:
     """Return a sentence for each draft that may be planned and does not deliver what drafting is stopped by."""
     problems = []
+    planned = (
+        [needs.draft] if needs.draft is not None else list(drafts) if needs.draft_switch else list(drafts)[:1]
+    )
     for name, draft in drafts.items():
         missing = needs.signals - (draft.signals & capabilities.signals)
-        if missing and needs.draft in {None, name}:
+        if missing and name in planned:
             problems.append(
                 f"it stops drafting by {', '.join(sorted(missing))}, which the draft {name!r} does not deliver here "
-                "(leave that draft out, or name another one in the policy's option `draft`)"
+                "(leave that draft out, list another one first, or name it in the policy's option `draft`)"
             )
     return problems
 

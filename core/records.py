@@ -58,9 +58,9 @@ class Requirements:
         latency: The least detail of time it learns from.
         immediate: A decision must take effect in the round it was made for.
         perplexity: `RoundStart.perplexity` is wanted, where the target can tell it. A wish: nothing is refused.
-        signals: Signals it stops drafting by: each draft it may plan must deliver them. What `needs` names beyond
-            these is only wanted of the drafts that have it.
-        draft: The only draft it stops by `signals`; None when it may be any.
+        signals: Signals it stops drafting by, which its draft must deliver. What `needs` names beyond these is only
+            wanted of drafts that have it.
+        draft: The draft it stops by `signals`; None is the first one listed, or every one if it changes drafts.
     """
 
     any_gamma: bool = False

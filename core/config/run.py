@@ -83,17 +83,15 @@ class GenerationConfig(Strict):
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data of a run with target, drafts and policy filled in; a key without a value counts as absent.
 
-    Without a target the embedded pair is used. A target without drafts is helped by prompt lookup, which
-    fits every vocabulary.
+    Without a target the embedded pair is used. Prompt lookup fits every vocabulary and costs next to nothing, so it is
+    there by default: beside the small draft of the embedded pair, alone with another target.
     """
     filled = {key: value for key, value in data.items() if value is not None}
-    lookup, small = (
-        {"lookup": {"backend": "prompt-lookup"}},
-        {"small": {"backend": "embedded", "size": "small"}},
-    )
-    filled.setdefault("drafts", lookup if "target" in filled else small)
+    lookup = {"lookup": {"backend": "prompt-lookup"}}
+    small = {} if "target" in filled else {"small": {"backend": "embedded", "size": "small"}}
+    filled.setdefault("drafts", small | lookup)
     filled.setdefault("target", {"backend": "embedded"})
-    filled.setdefault("policy", {"name": "online"})
+    filled.setdefault("policy", {"name": "auto"})
     return filled
 
 

@@ -26,7 +26,9 @@ class Selector:
     def __init__(self, length: PolicyConfig, seed: int, **demands: Any) -> None:
         self._lengths = Lengths(length, seed)
         self.needs = self._lengths.example.needs
-        self.requires = joint_requirements([self._lengths.example], **demands)
+        example = self._lengths.example
+        # A length policy that stops by signals needs them of every draft it may be asked about.
+        self.requires = joint_requirements([example], draft_switch=bool(example.requires.signals), **demands)
 
     def keep(self, signals: TokenSignals) -> bool:
         """Ask the length policy that planned this round."""

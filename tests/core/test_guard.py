@@ -1,5 +1,7 @@
 """Policies, drafts and targets that break the contract of a round."""
 
+from dataclasses import replace
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -100,8 +102,14 @@ MIXED = {"small": ToyDraft(TARGET), "lookup": PromptLookup()}
 
 
 def test_a_policy_that_stops_by_a_signal_is_refused_where_a_draft_it_may_plan_does_not_deliver_it():
+    turned = dict(reversed(MIXED.items()))
     with pytest.raises(CapabilityError, match="stops drafting by entropy, which the draft 'lookup' does not"):
-        check_fit(listening(), Capabilities(), MIXED)
+        check_fit(listening(), Capabilities(), turned)
+    check_fit(listening(), Capabilities(), MIXED)
+    selector = listening()
+    selector.requires = replace(selector.requires, draft_switch=True)
+    with pytest.raises(CapabilityError, match="which the draft 'lookup' does not"):
+        check_fit(selector, Capabilities(), MIXED)
 
 
 @pytest.mark.parametrize("name", ["small", "lookup"])

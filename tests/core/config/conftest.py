@@ -33,6 +33,10 @@ class Static(PolicyConfig):
         return Built(self, seed)
 
 
+class Auto(Static):
+    name: Literal["auto"] = "auto"  # type: ignore[assignment]
+
+
 class Online(Static):
     name: Literal["online"] = "online"  # type: ignore[assignment]
     window: int = Field(default=10, ge=1, le=1000)
@@ -101,7 +105,7 @@ class Remote(BackendConfig):
 class Sample:
     @impl
     def register_policies(self) -> Iterable[type[PolicyConfig]]:
-        return [Static, Online, Select, Timed]
+        return [Static, Auto, Online, Select, Timed]
 
     @impl
     def register_backends(self) -> Iterable[type[BackendConfig]]:
@@ -117,6 +121,7 @@ def catalogue() -> Catalogue:
 def blocks() -> SimpleNamespace:
     return SimpleNamespace(
         Static=Static,
+        Auto=Auto,
         Online=Online,
         Select=Select,
         Timed=Timed,

@@ -29,13 +29,14 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def test_nothing_at_all_is_the_embedded_pair_with_online(
+def test_nothing_at_all_is_the_embedded_pair_with_lookup_and_auto(
     catalogue: Catalogue, blocks: SimpleNamespace
 ) -> None:
     config = load_config(catalogue=catalogue)
     assert config.target == blocks.Embedded()
-    assert config.drafts == {"small": blocks.Embedded(size="small")}
-    assert config.policy == blocks.Online()
+    assert list(config.drafts) == ["small", "lookup"]
+    assert config.drafts == {"small": blocks.Embedded(size="small"), "lookup": blocks.Lookup()}
+    assert config.policy == blocks.Auto()
     assert config.generation == GenerationConfig(max_new_tokens=256, temperature=0.0, seed=0)
     assert (config.trace, config.on_policy_error, config.scope) == (None, "raise", "session")
 
@@ -61,7 +62,7 @@ def test_no_drafts_on_purpose_is_kept(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "# nothing\n", "---\n", "~\n", "policy:\n", "{}\n", "\ufeffpolicy: online\n"]
+    "text", ["", "# nothing\n", "---\n", "~\n", "policy:\n", "{}\n", "\ufeffpolicy: auto\n"]
 )
 def test_a_file_that_says_nothing_is_the_defaults(text: str, catalogue: Catalogue, tmp_path: Path) -> None:
     assert load_config(written(tmp_path, text), catalogue=catalogue) == load_config(catalogue=catalogue)
@@ -133,7 +134,8 @@ def test_a_default_that_is_not_installed_is_named_as_a_default() -> None:
     assert refusal({}, Catalogue({}, {})).splitlines() == [
         "target (the default): no backend named 'embedded'; installed: none",
         "drafts (the default): no backend named 'embedded'; installed: none",
-        "policy (the default): no policy named 'online'; installed: none",
+        "drafts (the default): no backend named 'prompt-lookup'; installed: none",
+        "policy (the default): no policy named 'auto'; installed: none",
     ]
 
 
@@ -152,10 +154,10 @@ def test_overrides_replace_and_reach_into_what_the_file_says(
 def test_overrides_reach_into_defaults(catalogue: Catalogue, blocks: SimpleNamespace) -> None:
     config = load_config(
         catalogue=catalogue,
-        overrides={"drafts.lookup.max_ngram": 2, "target": {"backend": "remote"}, "policy.window": 3},
+        overrides={"drafts.lookup.max_ngram": 2, "target": {"backend": "remote"}, "policy.gamma": 3},
     )
     assert config.drafts == {"lookup": blocks.Lookup(max_ngram=2)}
-    assert config.policy == blocks.Online(window=3)
+    assert config.policy == blocks.Auto(gamma=3)
 
 
 def test_overrides_leave_the_mapping_that_was_passed_alone(catalogue: Catalogue) -> None:
@@ -165,7 +167,7 @@ def test_overrides_leave_the_mapping_that_was_passed_alone(catalogue: Catalogue)
 
 
 def test_problems_of_overrides_name_the_override(catalogue: Catalogue) -> None:
-    unknown = "no policy named 'sttic'; did you mean 'static'? installed: online, select, static, timed"
+    unknown = "no policy named 'sttic'; did you mean 'static'? installed: auto, online, select, static, timed"
     length = "generation.max_new_tokens"
     assert refusal(RIGHT, catalogue, policy="sttic", generation__max_new_tokens=0).splitlines() == [
         f"override policy=sttic: policy: {unknown}",
