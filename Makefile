@@ -16,7 +16,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types contracts format pair bench bench-decisions record clean
+.PHONY: help demo test test-slow lint types contracts format pair bench bench cells-decisions record clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -51,6 +51,9 @@ record: $(VENV)/.stamp-dev ## Renew the record of the public names and the table
 
 pair: $(VENV)/.stamp-user ## Train a new embedded pair (hours on a CPU).
 	$(BIN)/python -m paceline.backends.embedded.recipe --out $(RUNS)/pair
+
+cells: $(VENV)/.stamp-dev ## Compare all policies on made-up texts, and renew the table in docs/policies.md.
+	$(BIN)/python -Im paceline.lab.cells docs/policies.md
 
 bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 	$(BIN)/paceline bench

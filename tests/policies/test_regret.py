@@ -4,13 +4,12 @@ The texts are cut at 600 tokens and every policy starts cold on each: knowing no
 nothing here, so that what is found is what history alone allows.
 """
 
-from functools import cache
 from statistics import mean
 
 import pytest
 
-from paceline.core.records import TokenSignals
 from paceline.core.testing import FixedCosts, play
+from paceline.lab.cells import share_of_best
 from paceline.lab.synthetic import CELLS, Cell
 from paceline.policies.estimate.auto import AutoConfig
 from paceline.policies.estimate.online import OnlineConfig
@@ -18,30 +17,10 @@ from paceline.policies.estimate.survival import SurvivalConfig
 from paceline.policies.fixed.static import StaticConfig
 from paceline.policies.wrappers.gate import GateConfig
 
-TOKENS = 600
-TEXTS = 24
-SILENT = {"draft": [TokenSignals(0, top1=0.7, prob=0.7, entropy=1.0, margin=0.5, token=0)] * TOKENS}
-
-
-@cache
-def best_static_s(cell: Cell, seed: int) -> float:
-    bits = cell.text(TOKENS, seed)
-    return min(cell.static_s(bits, gamma) for gamma in range(11))
-
-
-def share_of_best(config, cell):
-    """Return the speed as a share of that of the best static gamma of each text."""
-    costs = FixedCosts(cell.price, cell.verify_s)
-    shares = []
-    for seed in range(TEXTS):
-        rounds = play(config.build(seed), cell.text(TOKENS, seed), costs=costs, signals=SILENT)
-        shares.append(best_static_s(cell, seed) / sum(done.total_s for done in rounds))
-    return mean(shares)
-
 
 @pytest.mark.parametrize("config", [SurvivalConfig(), AutoConfig()], ids=lambda config: config.name)
 def test_the_flagships_lose_little_in_the_worst_cell_and_win_on_average(config):
-    shares = {cell.name: share_of_best(config, cell) for cell in CELLS}
+    shares = {cell.name: share_of_best(config.build, cell) for cell in CELLS}
     assert min(shares.values()) >= 0.98, shares
     assert mean(shares.values()) >= 1.01, shares
 
@@ -49,13 +28,14 @@ def test_the_flagships_lose_little_in_the_worst_cell_and_win_on_average(config):
 def test_no_static_gamma_does_as_well_over_all_cells():
     """The yardstick itself: each static gamma fails somewhere."""
     worst = {
-        gamma: min(share_of_best(StaticConfig(gamma=gamma), cell) for cell in CELLS) for gamma in (1, 2, 4, 8)
+        gamma: min(share_of_best(StaticConfig(gamma=gamma).build, cell) for cell in CELLS)
+        for gamma in (1, 2, 4, 8)
     }
     assert max(worst.values()) < 0.9, worst
 
 
 def test_the_paper_s_estimate_is_close_behind():
-    shares = [share_of_best(OnlineConfig(), cell) for cell in CELLS]
+    shares = [share_of_best(OnlineConfig().build, cell) for cell in CELLS]
     assert min(shares) > 0.96
     assert mean(shares) > 1.0
 

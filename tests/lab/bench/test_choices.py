@@ -25,7 +25,8 @@ class PickyConfig(PolicyConfig):
 
     def build(self, seed=0):
         policy = ScriptedPolicy([1])
-        policy.requires = Requirements(signals=frozenset({"top1"}), draft=self.draft)
+        switch = self.draft is None
+        policy.requires = Requirements(signals=frozenset({"top1"}), draft=self.draft, draft_switch=switch)
         return policy
 
 
