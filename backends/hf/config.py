@@ -57,10 +57,10 @@ class HfConfig(BackendConfig):
         return _loading().load_target(self)  # type: ignore[no-any-return]
 
     def build_draft(self, target: Target) -> Draft:
-        """Load the model as a draft for `target`.
+        """Load the model as a draft for `target`; where their tokenizers differ, its text is re-encoded.
 
         Raises:
-            BackendError: As for the target, or the two use different tokenizers.
+            BackendError: As for the target.
         """
         return _loading().load_draft(self, target)  # type: ignore[no-any-return]
 

@@ -7,20 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from paceline.backends.hf.draft import HfDraft
 from paceline.backends.hf.target import HfTarget
-from paceline.backends.hf.vocabulary import require_same_tokenizer
+from paceline.backends.hf.translated import TranslatedDraft
+from paceline.backends.hf.vocabulary import difference
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paceline.backends.hf.config import HfConfig
-    from paceline.core.protocols import Target
+    from paceline.core.protocols import Draft, Target
+
+log = structlog.get_logger()
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
@@ -34,17 +38,22 @@ def load_target(config: HfConfig) -> HfTarget:
     return HfTarget(load_model(config), load_tokenizer(config), name=config.model)
 
 
-def load_draft(config: HfConfig, target: Target) -> HfDraft:
-    """Load a draft, and check that it speaks the target's tokens.
+def load_draft(config: HfConfig, target: Target) -> Draft:
+    """Load a draft; one that does not speak the target's tokens gets its text re-encoded.
+
+    A pair of which one has no tokenizer is taken at its word.
 
     Raises:
-        BackendError: It cannot be loaded or used, or its tokenizer is another one.
+        BackendError: It cannot be loaded or used.
     """
     draft = HfDraft(
         load_model(config), load_tokenizer(config), vocabulary=target.vocabulary, name=config.model
     )
-    require_same_tokenizer(target, draft)
-    return draft
+    found = difference(target, draft)
+    if found is None:
+        return draft
+    log.info("draft_reencoded", draft=config.model, reason=f"another tokenizer than the target's: {found}")
+    return TranslatedDraft(draft, target)
 
 
 def load_model(config: HfConfig) -> Any:

@@ -1,4 +1,4 @@
-"""Checks that a draft and its target mean the same text by the same token.
+"""Tells whether a draft and its target mean the same text by the same token.
 
 Model families pad their vocabularies to different sizes; only the ids that both have are compared, and the
 draft never proposes others.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paceline.backends.hf.codec import HfCodec
-from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from paceline.backends.hf.draft import HfDraft
@@ -24,26 +23,15 @@ PROBES = (
 """Texts on which different merges, normalisers and pre-tokenizers of equal vocabularies give themselves away."""
 
 
-def require_same_tokenizer(target: Target, draft: HfDraft) -> None:
-    """Compare the tokenizers of a pair, as far as both are known.
-
-    Raises:
-        BackendError: They differ; says on what.
-    """
+def difference(target: Target, draft: HfDraft) -> str | None:
+    """Return in a sentence how the tokenizers of a pair differ; None where they do not, or only one is known."""
     ours, theirs = draft.codec, target.codec
     if ours is None or theirs is None:
-        return
-    difference = None
+        return None
+    found = None
     if isinstance(theirs, HfCodec):
-        difference = _ids_differ(theirs, ours, draft.vocabulary)
-    difference = difference or _probes_differ(theirs, ours)
-    if difference is None:
-        return
-    name = target.engine.name if hasattr(target, "engine") else type(target).__name__
-    raise BackendError(
-        f"hf: the draft {draft.engine.name} and the target {name} use different tokenizers, which is not "
-        f"supported: {difference} Choose a draft of the target's own model family, or prompt lookup."
-    )
+        found = _ids_differ(theirs, ours, draft.vocabulary)
+    return found or _probes_differ(theirs, ours)
 
 
 def _ids_differ(target: HfCodec, draft: HfCodec, common: int) -> str | None:

@@ -1,12 +1,14 @@
-"""A draft speaks the target's tokens, or is refused."""
+"""Whether a draft speaks the target's tokens."""
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 
 from paceline.backends.hf import HfConfig, HfDraft, HfTarget
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.testing import VOCABULARY, noisy_copy, tiny_model
-from paceline.backends.hf.vocabulary import require_same_tokenizer
+from paceline.backends.hf.translated import TranslatedDraft
+from paceline.backends.hf.vocabulary import difference
 from paceline.core.errors import BackendError
 from paceline.core.testing.backends import check_backend
 
@@ -49,16 +51,18 @@ def test_a_draft_is_silent_after_a_token_it_does_not_know():
     assert session.lag > 0
 
 
-def test_ids_that_mean_something_else_are_refused(tmp_path):
-    with pytest.raises(
-        BackendError, match=r"different tokenizers.*token 0 is 'a' for the target and 'z' for the draft"
-    ):
-        built(tmp_path, tokenizer_of(), tokenizer_of(LETTERS[::-1]))
+def test_ids_that_mean_something_else_are_told():
+    target = HfTarget(tiny_model("llama"), tokenizer_of())
+    draft = HfDraft(tiny_model("llama"), tokenizer_of(LETTERS[::-1]))
+    assert difference(target, draft) == "token 0 is 'a' for the target and 'z' for the draft."
 
 
-def test_both_models_are_named(tmp_path):
-    with pytest.raises(BackendError, match=r"little.*big"):
-        built(tmp_path, tokenizer_of(), tokenizer_of(LETTERS[::-1]))
+@pytest.mark.parametrize(("other", "kind"), [(LETTERS, HfDraft), (LETTERS[::-1], TranslatedDraft)])
+def test_text_is_re_encoded_only_where_tokenizers_differ(tmp_path, other, kind):
+    with capture_logs() as said:
+        _, draft = built(tmp_path, tokenizer_of(), tokenizer_of(other))
+    assert type(draft) is kind
+    assert [line["event"] for line in said] == ["draft_reencoded"] * (kind is TranslatedDraft)
 
 
 def test_extra_tokens_of_one_side_are_no_difference(tmp_path):
@@ -66,17 +70,16 @@ def test_extra_tokens_of_one_side_are_no_difference(tmp_path):
     assert draft.vocabulary == VOCABULARY
 
 
-def test_equal_vocabularies_that_cut_text_differently_are_refused():
+def test_equal_vocabularies_that_cut_text_differently_are_told_apart():
     left, right = tokenizer_of(), tokenizer_of()
     right.backend_tokenizer.pre_tokenizer = None
     model = tiny_model("llama")
-    with pytest.raises(BackendError, match=r"different tokenizers.*becomes"):
-        require_same_tokenizer(HfTarget(model, left), HfDraft(noisy_copy(model), right))
+    assert "becomes" in difference(HfTarget(model, left), HfDraft(noisy_copy(model), right))
 
 
 def test_a_pair_without_tokenizers_is_taken_at_its_word():
     model = tiny_model("llama")
-    require_same_tokenizer(HfTarget(model), HfDraft(model, tokenizer_of()))
+    assert difference(HfTarget(model), HfDraft(model, tokenizer_of())) is None
 
 
 def test_a_target_of_another_backend_is_compared_by_its_codec():
@@ -87,8 +90,7 @@ def test_a_target_of_another_backend_is_compared_by_its_codec():
     class Other:
         codec = Spelling()
 
-    with pytest.raises(BackendError, match=r"the target Other use different tokenizers"):
-        require_same_tokenizer(Other(), HfDraft(tiny_model("llama"), tokenizer_of()))
+    assert "becomes" in difference(Other(), HfDraft(tiny_model("llama"), tokenizer_of()))
 
 
 def test_special_tokens_are_added_to_a_prompt_and_left_out_of_a_text():
