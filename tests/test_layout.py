@@ -64,10 +64,11 @@ def test_the_folders_are_not_importable_by_themselves() -> None:
     [
         ["paceline", "paceline.policies", "paceline.backends"],
         ["paceline.testing"],
+        ["paceline.hf"],
         ["paceline.lab.cli"],
         ["paceline.core.plugins.catalogue as c; c.Catalogue.load()"],
     ],
-    ids=["the three packages", "testing", "command line", "a loaded catalogue"],
+    ids=["the three packages", "testing", "transformers", "command line", "a loaded catalogue"],
 )
 def test_importing_it_leaves_the_tensor_libraries_unloaded(names: list[str]) -> None:
     lines = "\n".join(f"import {name}" for name in names)

@@ -40,7 +40,7 @@ def wheel(built: Path) -> Path:
 
 def shipped_files() -> set[str]:
     """Return what the wheel must hold besides its metadata, as paths inside it."""
-    files = {"paceline/__init__.py", "paceline/testing.py", "paceline/py.typed"}
+    files = {"paceline/__init__.py", "paceline/hf.py", "paceline/testing.py", "paceline/py.typed"}
     for folder in FOLDERS:
         files |= {f"paceline/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")}
     embedded = ROOT / "backends" / "embedded"

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from paceline.core.records import TokenSignals
 
 
+def readable(proposal: Proposal | None, width: int) -> tuple[int, ...]:
+    """Return what can be fed: a token that is none of the target's ends a proposal, and never comes out."""
+    return tuple(takewhile(lambda token: 0 <= token < width, () if proposal is None else proposal.tokens))
+
+
 class SampledHfTarget(HfTargetSession):
     """The target at work, drawing."""
 
@@ -31,9 +36,7 @@ class SampledHfTarget(HfTargetSession):
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
         """Accept or refuse drawn tokens and draw one more, in one forward pass and one copy from the device."""
         width = self.stream.engine.vocabulary
-        proposed = () if proposal is None else proposal.tokens
-        # A token that is none of the target's ends the proposal: it cannot be fed, and never comes out.
-        guess = tuple(takewhile(lambda token: 0 <= token < width, proposed))
+        guess = readable(proposal, width)
         logits = self.stream.attempt(guess)
         scores = self._sampler.process(logits, [self._sampler.tokens(guess)], width)
         wanted = self._sampler.chances(scores)

@@ -8,6 +8,8 @@ import torch
 from torch.nn import functional as F
 from transformers.generation import logits_process
 
+from paceline.backends.hf.processors import Rules
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,21 +21,28 @@ class Sampler:
 
     Args:
         sampling: What is applied; its seed is the generator's.
-        prompt: The tokens of the prompt.
+        prompt: The tokens of the prompt, as the processors shall see it.
         device: Where logits are processed and tokens drawn.
+        rules: Applied instead of what `sampling` says, which then tells only the seed and whether it is greedy.
+        columns: The number of scores that `rules` expect, if not the model's own.
     """
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        device: torch.device,
+        *,
+        rules: Rules | None = None,
+        columns: int | None = None,
+    ) -> None:
         self._greedy = sampling.greedy
         self._device = device
         self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
-        self._cuts = _cuts(sampling)
-        penalty = sampling.repetition_penalty
-        # Only the penalty reads the context; without it, none is kept.
-        self._penalty: Any = None
-        if penalty != 1.0:
-            self._penalty = logits_process.RepetitionPenaltyLogitsProcessor(penalty)
-        self._context = self.tokens(prompt)
+        self._rules = Rules(_processors(sampling)) if rules is None else rules
+        self._columns = columns
+        # Where no processor reads the context, none is kept.
+        self._context = self.tokens(prompt if self._rules.reads else ())
 
     def tokens(self, tokens: Sequence[int]) -> torch.Tensor:
         """Return tokens as the processors read them, shape (1, tokens)."""
@@ -41,7 +50,7 @@ class Sampler:
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in tokens that were delivered."""
-        if self._penalty is not None:
+        if self._rules.reads:
             self._context = torch.cat([self._context, self.tokens(tokens)], dim=1)
 
     @torch.inference_mode()
@@ -59,18 +68,14 @@ class Sampler:
         """
         # In float32 like `generate` where the likeliest is taken, so that ties are broken alike.
         precise = logits.dtype == torch.float64 and not self._greedy
-        scores = logits.to(self._device, torch.float64 if precise else torch.float32)
-        if self._penalty is not None:
-            text = torch.cat([self._context, *tried], dim=1)
-            first = text.shape[1] - len(scores) + 1
-            rows = [
-                self._penalty(text[:, : first + row], scores[row : row + 1]) for row in range(len(scores))
-            ]
-            scores = torch.cat(rows)
-        scores = scores[:, :width]
-        for cut in self._cuts:
-            scores = cut(self._context, scores)
-        return scores
+        scores = logits.to(self._device, torch.float64 if precise else torch.float32)[:, :width]
+        if not self._rules.reads:
+            return self._rules(self._context, scores)
+        # Tokens of the context may lie beyond the width.
+        beyond = (self._columns or logits.shape[1]) - width
+        if beyond > 0:
+            scores = F.pad(scores, (0, beyond), value=-torch.inf)
+        return self._rules(torch.cat([self._context, *tried], dim=1), scores)[:, :width]
 
     @torch.inference_mode()
     def chances(self, scores: torch.Tensor) -> torch.Tensor:
@@ -100,9 +105,11 @@ class Sampler:
         return numbers * claimed < wanted
 
 
-def _cuts(sampling: Sampling) -> list[Any]:
-    """Return the processors that need no context, in the order of `generate`."""
+def _processors(sampling: Sampling) -> list[Any]:
+    """Return what the settings ask for, in the order of `generate`."""
     wanted: list[Any] = []
+    if sampling.repetition_penalty != 1.0:
+        wanted.append(logits_process.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if not sampling.greedy and sampling.temperature != 1.0:
         wanted.append(logits_process.TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_k is not None:

@@ -22,11 +22,16 @@ CHUNK = 512
 class Stream:
     """The state of one request. Both roles work on it: try tokens, then settle what was delivered.
 
+    Args:
+        engine: The model.
+        prompt: Its tokens.
+        cache: One to go on with, which holds the first tokens of the prompt but never all; a new one by default.
+
     Raises:
         BackendError: The prompt is empty or longer than the model can read.
     """
 
-    def __init__(self, engine: Engine, prompt: Sequence[int]) -> None:
+    def __init__(self, engine: Engine, prompt: Sequence[int], cache: DynamicCache | None = None) -> None:
         if not prompt:
             raise BackendError(
                 f"hf: {engine.name} was given an empty prompt; give at least one token, for example the "
@@ -34,7 +39,9 @@ class Stream:
             )
         self.engine = engine
         self.ledger = Ledger(prompt)
-        self._cache: DynamicCache | None = engine.new_cache()
+        self._cache: DynamicCache | None = engine.new_cache() if cache is None else cache
+        if cache is not None:
+            self.ledger.read(cache.get_seq_length())
 
     @property
     def cache(self) -> DynamicCache:

@@ -1,0 +1,31 @@
+"""paceline inside Hugging Face transformers: `model.generate(**inputs, custom_generate=adaptive(draft))`.
+
+Names load on first use, so that importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paceline.backends.hf.adaptive import Adaptive, adaptive
+    from paceline.backends.hf.candidates import candidate_draft
+    from paceline.backends.hf.draft import HfDraft
+    from paceline.backends.hf.target import HfTarget
+
+__all__ = ["Adaptive", "HfDraft", "HfTarget", "adaptive", "candidate_draft"]
+
+_PLACES = {
+    "Adaptive": "adaptive",
+    "HfDraft": "draft",
+    "HfTarget": "target",
+    "adaptive": "adaptive",
+    "candidate_draft": "candidates",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"paceline.backends.hf.{_PLACES[name]}"), name)
