@@ -1,4 +1,4 @@
-"""What a draft, a target or a policy may be able to do besides its role; whoever cannot is simply not asked."""
+"""What a draft, a target, a cost model or a policy may do besides its role; whoever cannot is simply not asked."""
 
 from __future__ import annotations
 
@@ -88,6 +88,18 @@ class Identified(Protocol):
 
         What a policy learnt is kept under it (see docs/state.md), so it must differ wherever acceptance or times
         might, and be the same in every process for the same thing. Read when a decoder is built.
+        """
+        ...
+
+
+@runtime_checkable
+class Tabulated(Protocol):
+    """A cost model that prices every length of a round at once, for less than one by one."""
+
+    def round_s(self, draft: str, longest: int, context: int) -> tuple[Sequence[float], float]:
+        """Return the expected seconds of rounds of 0, 1, ..., `longest` tokens or more, and what each takes besides.
+
+        The second is what `context` adds. The sum for gamma is `draft_s(draft, gamma) + verify_s(gamma + 1, context)`.
         """
         ...
 

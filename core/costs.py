@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from paceline.core.curve import Curve
+from paceline.core.curve import REFIT, YOUNG, Curve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paceline.core.records import Round
 
 PRIOR_DRAFT_SHARE = 0.1
@@ -73,6 +75,7 @@ class LiveCosts:
         self._verify = Curve()
         self._draft: dict[str, _Rate] = {}
         self._catch_up: dict[str, _Rate] = {}
+        self._tables: dict[str, tuple[Sequence[float], float, Sequence[float]]] = {}
 
     def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
         """Return the expected seconds to draft `gamma` tokens, first catching up on `lag` tokens.
@@ -89,6 +92,15 @@ class LiveCosts:
     def verify_s(self, length: int, context: int) -> float:
         """Return the expected seconds to verify `length` tokens after `context` tokens."""
         return self._verify.at(length, context)
+
+    def round_s(self, draft: str, longest: int, context: int) -> tuple[Sequence[float], float]:
+        """Return the expected seconds of rounds of 0, 1, ..., `longest` tokens: see `Tabulated`."""
+        token_s, (levels, context_s) = self.draft_s(draft, 1), self._verify.up_to(longest + 1, context)
+        known = self._tables.get(draft)
+        if known is None or known[0] is not levels or known[1] != token_s:
+            known = levels, token_s, [gamma * token_s + level for gamma, level in enumerate(levels)]
+            self._tables[draft] = known
+        return known[2], context_s
 
     def observe(self, done: Round) -> None:
         """Learn from the times of a finished round; a round that was ended took its full time all the same."""
@@ -108,12 +120,13 @@ class _Rate:
 
     def __init__(self) -> None:
         self._timings: deque[float] = deque(maxlen=31)
-        self._warm = False
+        self._count = 0
         self.value = 0.0
 
     def add(self, seconds: float) -> None:
-        if len(self._timings) == 1 and not self._warm:
+        self._count += 1
+        if self._count == 2:
             self._timings.clear()
-            self._warm = True
         self._timings.append(seconds)
-        self.value = median(self._timings)
+        if self._count <= YOUNG or self._count % REFIT == 0:
+            self.value = median(self._timings)

@@ -15,6 +15,10 @@ from __future__ import annotations
 from collections import deque
 from itertools import accumulate
 from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MEMORY = 15
 """Timings kept for each length: a median over them shrugs off a third of outliers and still follows change."""
@@ -43,6 +47,9 @@ YOUNG = 32
 REFIT = 4
 """Afterwards one in so many does, because fitting takes as long as a decision."""
 
+LENGTHS = 17
+"""Lengths that are fitted before anybody asks for longer ones: blocks of the usual largest gamma."""
+
 
 class _Timings:
     """The recent timings of one block length."""
@@ -63,7 +70,7 @@ class _Timings:
         self.pairs.append((context, seconds))
 
     def settle(self, slope: float) -> None:
-        self.level = median([seconds - slope * context for context, seconds in self.pairs])
+        self.level = max(0.0, median([seconds - slope * context for context, seconds in self.pairs]))
 
     def weight(self, now: int) -> float:
         return float(len(self.pairs) * 0.5 ** ((now - self.seen_at) / HALF_LIFE))
@@ -77,7 +84,7 @@ class Curve:
         self._count = 0
         self._slope = 0.0
         self._sxx = self._sxy = 0.0
-        self._levels: list[float] = []
+        self._levels = self._fit(LENGTHS)
 
     def add(self, length: int, context: int, seconds: float) -> None:
         """Learn that a block of `length` tokens after `context` tokens took `seconds`."""
@@ -93,13 +100,19 @@ class Curve:
         else:
             timings.settle(self._slope)
         if self._count <= YOUNG or self._count % REFIT == 0:
-            self._levels = []
+            self._levels = self._fit(len(self._levels))
 
     def at(self, length: int, context: int) -> float:
         """Return the expected seconds of a block; 1.0 for a single token when nothing is known."""
         if len(self._levels) < length:
-            self._levels = self._fit(max(length, 17))
+            self._levels = self._fit(length)
         return self._levels[length - 1] + self._slope * context
+
+    def up_to(self, longest: int, context: int) -> tuple[Sequence[float], float]:
+        """Return the levels of at least the lengths 1..longest, and what `context` adds to each."""
+        if len(self._levels) < longest:
+            self._levels = self._fit(longest)
+        return self._levels, self._slope * context
 
     def _learn_slope(self, timings: _Timings, context: int, seconds: float) -> None:
         # Regression within each length, pooled: what differs between lengths must not look like context.

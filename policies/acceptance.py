@@ -62,15 +62,16 @@ class Acceptance:
             hazards.weigh(scores)
 
     def chances(self, hint: int | None) -> Iterator[float]:
-        """Yield a_b1, a_b2, ... for a hint, as many as are counted."""
-        s, mean = self._pooling, self._mean()
+        """Return a_b1, a_b2, ... for a hint, as many as are counted, each worked out when it is read."""
         whole, mine = self.counts[ALL], self.counts.get(bucket(hint))
+        s, pulled = self._pooling, self._pooling * self._mean()
+        counts = zip(whole.accepted, whole.refused, strict=True)
         if mine is whole or mine is None:
-            for y, f in zip(whole.accepted, whole.refused, strict=True):
-                yield (y + s * mean) / (y + f + s)
-            return
-        for y, f, own, others in zip(whole.accepted, whole.refused, mine.accepted, mine.refused, strict=True):
-            yield (own + LEANING * (y + s * mean) / (y + f + s)) / (own + others + LEANING)
+            return ((y + pulled) / (y + f + s) for y, f in counts)
+        return (
+            (own + LEANING * (y + pulled) / (y + f + s)) / (own + others + LEANING)
+            for (y, f), own, others in zip(counts, mine.accepted, mine.refused, strict=True)
+        )
 
     def drawn(self, hint: int | None, random: Random) -> Iterator[float]:
         """Yield one draw of each chance from its Beta posterior, whose mean `chances` gives."""
@@ -107,8 +108,10 @@ class Acceptance:
             self._of(name).add(position, amount, refused=refused)
 
     def _mean(self) -> float:
-        whole, (right, wrong) = self.counts[ALL], self._prior
-        return (sum(whole.accepted) + right) / (whole.total() + right + wrong)
+        right, wrong = self._prior
+        right += sum(self.counts[ALL].accepted)
+        wrong += sum(self.counts[ALL].refused)
+        return right / (right + wrong)
 
     def _aged(self, hint: int | None) -> list[Hazards]:
         """Let what a round of evidence for this hint bears on weigh less, and return it."""

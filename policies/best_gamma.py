@@ -7,9 +7,11 @@ https://arxiv.org/abs/2211.17192, section 3.4, with a chance for each position a
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from paceline.policies.catch_up import catch_up_share_s
+from paceline.policies.round_times import round_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def best_gamma(
-    start: RoundStart, draft: str, gammas: Sequence[int], chances: Iterator[float], best_s: float
+    start: RoundStart,
+    draft: str,
+    gammas: Sequence[int],
+    chances: Iterator[float],
+    best_s: float,
+    *,
+    lagging: bool = True,
 ) -> tuple[int, float]:
     """Return the gamma of least time per token and that time, or gamma 0 when none takes less than `best_s`.
 
@@ -28,22 +36,24 @@ def best_gamma(
         gammas: What may be planned, ascending, without 0.
         chances: The chance of each position to be accepted once it is reached; read only as far as the scan gets.
         best_s: Seconds per token to beat.
+        lagging: Whether the price of catching up counts.
 
     The scan ends where no larger gamma can win: each further token would yield at most one more times the survival so
-    far, and cost no less than the last one took to draft.
+    far, and cost no less than the second one does to draft; the first may hold a price of starting.
     """
-    costs, context, share_s = start.costs, start.context, catch_up_share_s(start, draft)
-    best, survival, tokens, step_s = 0, 1.0, 1.0, 0.0
-    last, last_s, longest = 0, 0.0, gammas[-1]
-    for gamma in gammas:
-        for _ in range(gamma - last):
-            survival *= next(chances, 0.0)  # an engine may force a gamma that is not counted
-            tokens += survival
-        draft_s = costs.draft_s(draft, gamma)
-        if last:  # the first step may hold a price of starting that later ones do not
-            step_s = max((draft_s - last_s) / (gamma - last), 0.0)
-        last, last_s = gamma, draft_s
-        round_s = draft_s + costs.verify_s(gamma + 1, context)
+    costs, longest = start.costs, gammas[-1]
+    share_s = catch_up_share_s(start, draft) if lagging else 0.0
+    step_s = max(costs.draft_s(draft, 2) - costs.draft_s(draft, 1), 0.0)
+    rounds_s, context_s = round_times(start, draft, longest)
+    best, survival, tokens = 0, 1.0, 1.0
+    every = len(gammas) == longest
+    reached = chain(chances, repeat(0.0))  # an engine may force a gamma that is not counted
+    for gamma, chance in zip(range(1, longest + 1), reached):  # noqa: B905 - the second has no end
+        survival *= chance
+        tokens += survival
+        if not every and gamma not in gammas:
+            continue
+        round_s = rounds_s[gamma] + context_s
         token_s = round_s / tokens + share_s
         if token_s < best_s:
             best, best_s = gamma, token_s

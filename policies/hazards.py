@@ -43,19 +43,16 @@ class Hazards:
             if not reached:
                 break
 
-    def total(self) -> float:
-        """Return the sum of all counts."""
-        return sum(self.accepted) + sum(self.refused)
-
     def add(self, position: int, amount: float, *, refused: bool) -> None:
         """Add to one count."""
         (self.refused if refused else self.accepted)[position] += amount
 
-    def posterior(self, prior: tuple[float, float], pooling: float) -> list[tuple[float, float]]:
-        """Return the two parameters of each position's Beta distribution, pooled towards the mean of all."""
+    def posterior(self, prior: tuple[float, float], pooling: float) -> Iterator[tuple[float, float]]:
+        """Yield the two parameters of each position's Beta distribution, pooled towards the mean of all."""
         right, wrong = sum(self.accepted) + prior[0], sum(self.refused) + prior[1]
         more_right, more_wrong = pooling * right / (right + wrong), pooling * wrong / (right + wrong)
-        return [(y + more_right, f + more_wrong) for y, f in zip(self.accepted, self.refused, strict=True)]
+        for y, f in zip(self.accepted, self.refused, strict=True):
+            yield y + more_right, f + more_wrong
 
 
 def read_hazards(known: object, size: int) -> dict[str, Hazards]:

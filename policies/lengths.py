@@ -35,7 +35,7 @@ class Lengths:
         """Return the plan of this draft's policy, under the draft's name."""
         self._planned = self.of(draft)
         plan = self._planned.plan(only(start, draft))
-        return replace(plan, draft=draft) if plan.gamma else plan
+        return replace(plan, draft=draft) if plan.gamma and plan.draft is None else plan
 
     def keep(self, signals: TokenSignals) -> bool:
         """Ask the policy that planned this round."""

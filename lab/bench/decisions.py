@@ -1,8 +1,8 @@
 """How long a policy takes to decide: microseconds of `plan`, `keep` and `observe`, without a model.
 
 Rounds are made up: draft tokens are right as often as their signals say, and the live cost model is fed with the noisy
-times of a target with a small draft and a lookup. A policy carries the load it has in a run, the refitting of the cost
-model included, which happens when it asks for costs. Nothing here says how fast anything decodes.
+times of a target with a small draft and a lookup, which is not timed: it learns between the rounds. Nothing here says
+how fast anything decodes.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ and Hedge with fixed share (see `weights`) keeps the weight of each. The draft o
 
 From the source: full information, the estimate of L, Hedge. From elsewhere: time in the loss, fixed share. Ours:
 each draft is judged at its own best gamma instead of one for all; the text is scored no more often than `overhead`
-allows (see `score_budget`), and drafts that were not scored sleep; the draft that ran is scored by its verdict,
-which does not tell of the token after a full acceptance; tokens without a score are left out, as if the text went
-on without them; a change of draft has to earn back the price of catching up; a draft that hints it has nothing to
+allows (see `paceline.policies.asking`), and drafts that were not scored sleep; the draft that ran is scored by its
+verdict, which does not tell of the token after a full acceptance; tokens without a score are left out, as if the text
+went on without them; a change of draft has to earn back the price of catching up; a draft that hints it has nothing to
 propose is passed over for the round, and so it is judged by the rounds in which it had.
 """
 
@@ -32,10 +32,10 @@ from pydantic import Field
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
+from paceline.policies.asking import Asking
 from paceline.policies.best_gamma import best_gamma
 from paceline.policies.candidates import candidates, drafting
 from paceline.policies.catch_up import catch_up_share_s
-from paceline.policies.drafts.score_budget import ScoreBudget
 from paceline.policies.drafts.selector import Selector, choosable, proposing
 from paceline.policies.drafts.survival import Survival, read_survival
 from paceline.policies.drafts.weights import Weights
@@ -70,7 +70,7 @@ class HedgeConfig(PolicyConfig):
         default=0.02,
         gt=0,
         le=1,
-        description="Part of the time that may be spent on scoring; prompt lookup is free.",
+        description="Part of the time that scoring by each idle draft may take; prompt lookup is free.",
     )
     sample: bool = Field(
         default=False, description="Draw the draft by weight instead of taking the best one."
@@ -82,49 +82,50 @@ class HedgeConfig(PolicyConfig):
 
 
 class HedgePolicy(Selector):
-    """Judges in `plan`, where costs are known, what `observe` has heard."""
+    """Judges the drafts when a round is over, at the costs that are known by then, and plans by the verdict."""
 
     def __init__(self, config: HedgeConfig, seed: int = 0) -> None:
         super().__init__(config.length, seed, latency="split")
         self._config = config
         self._seed = seed
         self._keep = 1.0 - 1.0 / config.window
-        self._budget = ScoreBudget(config.overhead)
+        self._asking = Asking(config.overhead, at_once=True)
         self._weights = Weights(config.share)
         self._survival: dict[str, Survival] = {}
         self._heard: set[str] = set()  # scored since the last trial
         self._seconds: dict[str, float] = {}  # per token at the best gamma, when last judged
         self._draft: str | None = None
         self._draws = 0
+        self._start: RoundStart | None = None  # of the round under way
 
     def plan(self, start: RoundStart) -> Plan:
-        """Judge the drafts that were heard, choose one, and say which others shall score this round."""
+        """Choose a draft, and say which others shall score this round."""
+        self._start = start
         if start.index == 0:
             for survival in self._survival.values():
                 survival.pause()
-        if len(start.lags) < 2:
-            draft = next(iter(start.lags), None)
-        else:
-            self._judge(start)
-            draft = self._choose(start)
+        draft = self._choose(start) if len(start.lags) > 1 else next(iter(start.lags), None)
         self._draft = draft
         if draft is None:
             self._lengths.rest()
             return Plan(0)
         plan = self._lengths.plan(start, draft)
-        asked = self._budget.afford(start, self._others(start, plan.draft))
+        asked = self._asking.whom(start, plan.draft)
         return Plan(plan.gamma, plan.draft, plan.stop, plan.reason, plan.score | asked)
 
     def observe(self, done: Round) -> None:
-        """Take in the scores of those that were asked, and the verdict on the one that drafted."""
+        """Take in the scores of those that were asked, and the verdict on the one that drafted; then judge them."""
         self._lengths.observe(done)
-        self._budget.observe(done)
+        self._asking.observe(done)
         for draft, scores in done.scores.items():
             self._hear(draft, scores)
         if done.plan.draft is not None:
             nothing_found = done.drafted == 0 and done.ended is None
             refused = [0.0] if done.rejected or nothing_found else []
             self._hear(done.plan.draft, [1.0] * done.accepted + refused)
+        start, self._start = self._start, None
+        if start is not None and len(self._heard) > 1:
+            self._judge(start)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights, the window of each draft, the accounts, and the states of the length policies."""
@@ -138,7 +139,7 @@ class HedgePolicy(Selector):
             "seconds": dict(self._seconds),
             "draft": self._draft or "",
             "draws": self._draws,
-            "budget": self._budget.state_dict(),
+            "asking": self._asking.save(),
             "lengths": self._lengths.state_dict(),
         }
 
@@ -165,17 +166,11 @@ class HedgePolicy(Selector):
             raise ValueError("the saved state is damaged: heard names drafts without a window")
         seconds = _numbers(state.get("seconds"), "seconds")
         draws = int(check_count(state.get("draws"), "draws", whole=True))
-        budget = ScoreBudget(self._config.overhead)
-        budget.load_state_dict(state.get("budget"))
+        asking = Asking(self._config.overhead, at_once=True)
+        asking.load(state.get("asking"))
         self._lengths.load_state_dict(state.get("lengths"))
         self._weights, self._survival, self._heard, self._seconds = weights, survival, heard, seconds
-        self._draft, self._draws, self._budget = draft or None, draws, budget
-
-    def _others(self, start: RoundStart, drafting: str | None) -> list[str]:
-        """Return the drafts to learn of: neither the one that drafts, nor those with nothing to propose."""
-        if len(start.lags) < 2:
-            return []
-        return [draft for draft in start.lags if draft != drafting and start.hints.get(draft, 1) > 0]
+        self._draft, self._draws, self._asking = draft or None, draws, asking
 
     def _hear(self, draft: str, scores: Iterable[float]) -> None:
         if draft not in self._survival:
@@ -193,8 +188,7 @@ class HedgePolicy(Selector):
             return
         for draft in awake:
             chances = self._survival[draft].chances()
-            token_s = best_gamma(start, draft, gammas, chances, math.inf)[1]
-            self._seconds[draft] = max(token_s - catch_up_share_s(start, draft), 0.0)
+            self._seconds[draft] = best_gamma(start, draft, gammas, chances, math.inf, lagging=False)[1]
         best_s = min(self._seconds[draft] for draft in awake)
         losses = {
             draft: 1.0 - best_s / self._seconds[draft] if self._seconds[draft] > best_s else 0.0

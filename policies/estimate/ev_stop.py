@@ -18,12 +18,11 @@ positions are learnt from rounds that the rule let go so far, the promising ones
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from paceline.core.records import Requirements
+from paceline.core.records import Plan, Requirements
 from paceline.policies.calibration import Calibration
 from paceline.policies.candidates import candidates
 from paceline.policies.estimate.listening import Listening
@@ -34,7 +33,7 @@ from paceline.policies.state import check_header
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from paceline.core.records import Plan, Round, RoundStart, Signal, TokenSignals
+    from paceline.core.records import Round, RoundStart, Signal, TokenSignals
 
 VERSION = 1
 FORESIGHT = 4  # tokens; further ones would have to outweigh all of these
@@ -77,12 +76,11 @@ class EvStopPolicy:
 
     def plan(self, start: RoundStart) -> Plan:
         """Plan as `survival` does, and leave the end open where the draft is known to tell its probabilities."""
-        plan = self.survival.plan(start)
-        if plan.draft is not None:
-            look = self._listening is None or self._listening.pays(start, plan.draft)
-            open_end = look and plan.draft in self._calibrations
-            gamma = candidates(start, self._max_gamma)[-1] if open_end else plan.gamma
-            plan = replace(plan, gamma=gamma, look=look)
+        gamma, draft, reason, asked = self.survival.choose(start)
+        look = draft is None or self._listening is None or self._listening.pays(start, draft)
+        if look and draft in self._calibrations:
+            gamma = candidates(start, self._max_gamma)[-1]
+        plan = Plan(gamma, draft, reason=reason, score=asked, look=look)
         self._start, self._plan, self._chances = start, plan, []
         self._stands, self._drafted = 1.0, 0
         return plan

@@ -30,6 +30,7 @@ from paceline.core.records import Plan, Requirements
 from paceline.policies.blind import Blind
 from paceline.policies.candidates import at_most, candidates, chosen_draft, drafting
 from paceline.policies.catch_up import catch_up_share_s
+from paceline.policies.round_times import round_times
 from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
@@ -152,16 +153,15 @@ def _best_gamma(start: RoundStart, draft: str, gammas: Sequence[int], accuracy: 
     All of `gammas` are scanned, since verification times with steps make Eq 1 multimodal, but the scan ends where
     no larger gamma can win: its round takes no less time, and yields no more than the largest gamma does.
     """
-    costs, context = start.costs, start.context
+    rounds_s, context_s = round_times(start, draft, gammas[-1])
     share_s = catch_up_share_s(start, draft)
     most = (1.0 - accuracy ** (gammas[-1] + 1)) / (1.0 - accuracy)
     best, best_s = gammas[0], math.inf
     for gamma in gammas:
-        round_s = costs.verify_s(gamma + 1, context)
-        token_s = round_s
+        round_s = rounds_s[gamma] + context_s
+        token_s = round_s * (1.0 - accuracy) / (1.0 - accuracy ** (gamma + 1))
         if gamma:
-            round_s += costs.draft_s(draft, gamma)
-            token_s = round_s * (1.0 - accuracy) / (1.0 - accuracy ** (gamma + 1)) + share_s
+            token_s += share_s
         if token_s < best_s:
             best, best_s = gamma, token_s
         elif round_s / most + share_s >= best_s:

@@ -24,7 +24,7 @@ class SurvivalOptions(PolicyConfig):
         default=24.0, gt=0, description="Observations that the mean of a draft is worth at each position."
     )
     score_share: float = Field(
-        default=0.01, ge=0, le=1, description="Share of the time each idle draft may take to score rounds."
+        default=0.005, ge=0, le=1, description="Share of the time each idle draft may take to score rounds."
     )
     idle_discount: float = Field(
         default=0.98,

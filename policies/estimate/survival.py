@@ -18,7 +18,6 @@ is shown by HedgeSpec (https://arxiv.org/abs/2510.20064). The ACL 2025 paper tha
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,15 +77,22 @@ class SurvivalPolicy(Blind):
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft and gamma of most tokens per second, and which other drafts are to score the round."""
+        gamma, draft, reason, asked = self.choose(start)
+        return Plan(gamma, draft, reason=reason, score=asked)
+
+    def choose(self, start: RoundStart) -> tuple[int, str | None, str | None, frozenset[str]]:
+        """Return what a plan is made of: gamma, draft, reason, and who is to score."""
         self._hints = start.hints
         gammas = candidates(start, self._config.max_gamma)
         if gammas[-1] == 0:
-            return Plan(0)
+            return 0, None, None, frozenset()
+        gamma, draft, reason = 0, None, None
         if self._drafting >= self._config.plain_every and gammas[0] == 0:
-            plan = Plan(0, reason="baseline")
+            reason = "baseline"
         else:
-            plan = self._best(start, self._drafts(start, must_draft=gammas[0] > 0), gammas)
-        return plan if self._config.draft else replace(plan, score=self._asking.whom(start, plan))
+            gamma, draft = self._best(start, self._drafts(start, must_draft=gammas[0] > 0), gammas)
+        asked = frozenset[str]() if self._config.draft else self._asking.whom(start, draft)
+        return gamma, draft, reason, asked
 
     def observe(self, done: Round) -> None:
         """Count what became of the proposal, and what would have become of those of the drafts that scored."""
@@ -185,12 +191,15 @@ class SurvivalPolicy(Blind):
             every = start.lags
         return [name for name in every if must_draft or start.hints.get(name, 1)]
 
-    def _best(self, start: RoundStart, drafts: Sequence[str], gammas: Sequence[int]) -> Plan:
-        plan = Plan(0)
+    def _best(
+        self, start: RoundStart, drafts: Sequence[str], gammas: Sequence[int]
+    ) -> tuple[int, str | None]:
+        best, best_draft = 0, None
         best_s = start.costs.verify_s(1, start.context) if gammas[0] == 0 else math.inf
+        some = drafting(gammas)
         for draft in drafts:
-            gamma, token_s = best_gamma(start, draft, drafting(gammas), self.chances(draft), best_s)
+            gamma, token_s = best_gamma(start, draft, some, self.chances(draft), best_s)
             if gamma:
-                plan, best_s = Plan(gamma, draft), token_s
+                best, best_draft, best_s = gamma, draft, token_s
         self.token_s = best_s
-        return plan
+        return best, best_draft

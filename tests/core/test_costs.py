@@ -132,6 +132,41 @@ def test_a_round_that_proposed_nothing_says_nothing_about_the_draft():
     assert taught([a_round(0, verify_s=10.0)]).draft_s("d", 2) == pytest.approx(2.0)
 
 
+def test_a_block_takes_no_less_than_nothing_where_times_fall_faster_than_contexts():
+    rounds = [a_round(verify_s=0.0, context=1) for _ in range(20)]
+    costs = taught([*rounds, a_round(1, verify_s=1.0, context=9), a_round(1, verify_s=0.0, context=1)])
+
+    assert costs.verify_s(1, 0) >= 0.0
+
+
+@settings(deadline=None, max_examples=50)
+@given(rounds=finite_rounds, longest=st.integers(1, 30), context=st.integers(1, 5000))
+def test_the_table_of_a_round_is_the_sum_of_drafting_and_verifying(rounds, longest, context):
+    costs = taught(rounds)
+    for draft in ("d", "never seen"):
+        for done in (None, a_round(3, verify_s=9.0, draft_s=2.0), a_round(longest, verify_s=5.0)):
+            if done is not None:
+                costs.observe(done)
+            table, context_s = costs.round_s(draft, longest, context)
+            one_by_one = [
+                costs.draft_s(draft, gamma) + costs.verify_s(gamma + 1, context)
+                for gamma in range(longest + 1)
+            ]
+            assert [round_s + context_s for round_s in table[: longest + 1]] == pytest.approx(one_by_one)
+
+
+def test_asking_for_prices_does_not_change_them():
+    """What was learnt is settled while learning, so that every decision takes as long as the next."""
+    asked, silent = LiveCosts(), LiveCosts()
+    for i in range(62):
+        done = a_round(i % 7, verify_s=10.0 + i % 7 + i % 3, draft_s=1.0 * (i % 7))
+        asked.observe(done)
+        asked.verify_s(5, 100)
+        silent.observe(done)
+
+    assert [asked.verify_s(n, 100) for n in range(1, 20)] == [silent.verify_s(n, 100) for n in range(1, 20)]
+
+
 class TestCostTable:
     def test_it_interpolates_between_lengths_and_goes_on_with_the_last_slope(self):
         table = CostTable({1: 10.0, 2: 15.0, 4: 16.0}, context=0.5)

@@ -1,11 +1,13 @@
 """The scan for the best gamma, against trying every one."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from paceline.core.costs import LiveCosts
 from paceline.core.testing.costs import FixedCosts
 from paceline.policies.best_gamma import best_gamma
 
@@ -49,6 +51,23 @@ def test_it_finds_what_trying_every_gamma_finds(start, chances, draft_s, steps, 
     assert gamma == expected or token_s == pytest.approx(expected_s, rel=1e-12)
 
 
+@settings(deadline=None, suppress_health_check=FACTORY)
+@given(
+    chances=CHANCES,
+    rounds=st.lists(st.tuples(st.integers(0, 12), st.floats(0.1, 3.0), st.floats(0.0, 2.0)), max_size=40),
+    gammas=st.sets(st.integers(1, 12), min_size=1).map(sorted),
+)
+def test_a_table_of_costs_leads_to_the_same_gamma(start, done, chances, rounds, gammas):
+    costs = LiveCosts()
+    for gamma, token_s, verify_s in rounds:
+        costs.observe(replace(done(gamma, 0), draft_s=gamma * token_s, verify_s=verify_s))
+    here = start(costs=costs)
+    gamma, token_s = best_gamma(here, "draft", gammas, iter(chances), math.inf)
+    expected, expected_s = by_trying(here, gammas, chances, math.inf)
+    assert token_s == pytest.approx(expected_s)
+    assert gamma == expected or token_s == pytest.approx(expected_s, rel=1e-12)
+
+
 def test_chances_are_read_no_further_than_the_scan_gets(start):
     read = []
 
@@ -73,3 +92,4 @@ def test_a_lag_is_spread_over_the_tokens_that_are_wanted(start, lag, budget):
     _, token_s = best_gamma(here, "draft", [4], iter([0.9] * 4), math.inf)
     _, without_s = best_gamma(start(budget), "draft", [4], iter([0.9] * 4), math.inf)
     assert token_s == pytest.approx(without_s + 0.5 * lag / (budget + 1))
+    assert best_gamma(here, "draft", [4], iter([0.9] * 4), math.inf, lagging=False)[1] == without_s

@@ -20,7 +20,7 @@ def test_positions_without_evidence_follow_the_mean_of_the_draft():
     hazards = Hazards(3)
     for _ in range(7):
         hazards.count(1, refused=True)
-    a, b = hazards.posterior((2.0, 1.0), 4.0)[2]
+    a, b = list(hazards.posterior((2.0, 1.0), 4.0))[2]
     mean = (7 + 2) / (14 + 3)
     assert a == pytest.approx(4 * mean)
     assert a + b == pytest.approx(4)

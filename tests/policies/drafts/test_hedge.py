@@ -217,7 +217,7 @@ def test_what_the_length_policy_asks_for_is_kept(start):
         {"survival": {"a": [[], [0.0] * 15, [0.0] * 16]}},
         {"heard": ["nobody"]},
         {"seconds": {"a": "long"}},
-        {"budget": {"total_s": 1.0}},
+        {"asking": {"a": [1.0]}},
         {"draft": 3},
         {"draws": 0.5},
     ],
