@@ -41,6 +41,7 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
     """
     needs: Requirements = policy.requires
     detail = {"none": 0, "fused": 1, "split": 2}
+    often = {"none": 0, "request": 1, "round": 2}
     deliverable = capabilities.signals.intersection(
         *[frozenset().union(*(d.signals for d in drafts.values()))]
     )
@@ -56,8 +57,9 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
                 "it plans rounds without drafting, the engine cannot",
             ),
             (
-                needs.draft_switch and len(drafts) > 1 and capabilities.draft_switch != "round",
-                f"it changes drafts between rounds, the engine per {capabilities.draft_switch}",
+                len(drafts) > 1 and often[needs.draft_switch] > often[capabilities.draft_switch],
+                f"it changes drafts between {needs.draft_switch}s, the engine "
+                + ("never" if capabilities.draft_switch == "none" else "between requests only"),
             ),
             (
                 detail[needs.latency] > detail[capabilities.latency],
@@ -82,9 +84,9 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
 def _unheard(needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> list[str]:
     """Return a sentence for each draft that may be planned and does not deliver what drafting is stopped by."""
     problems = []
-    planned = (
-        [needs.draft] if needs.draft is not None else list(drafts) if needs.draft_switch else list(drafts)[:1]
-    )
+    planned = list(drafts) if needs.draft_switch != "none" else list(drafts)[:1]
+    if needs.draft is not None:
+        planned = [needs.draft]
     for name, draft in drafts.items():
         missing = needs.signals - (draft.signals & capabilities.signals)
         if missing and name in planned:

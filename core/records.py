@@ -54,7 +54,8 @@ class Requirements:
     Attributes:
         any_gamma: The policy plans gammas that are not known beforehand.
         zero_gamma: The policy plans rounds without drafting.
-        draft_switch: The policy changes the draft between rounds.
+        draft_switch: How often the policy must be able to choose another draft: every round, every request, or never
+            ("none"). A policy that makes do with what the engine allows, and chooses within that, needs "none".
         latency: The least detail of time it learns from.
         immediate: A decision must take effect in the round it was made for.
         perplexity: `RoundStart.perplexity` is wanted, where the target can tell it. A wish: nothing is refused.
@@ -65,7 +66,7 @@ class Requirements:
 
     any_gamma: bool = False
     zero_gamma: bool = False
-    draft_switch: bool = False
+    draft_switch: Literal["none", "request", "round"] = "none"
     latency: Literal["split", "fused", "none"] = "none"
     immediate: bool = False
     perplexity: bool = False

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from paceline.core.records import RoundStart, Signal
 
 DETAIL = ("none", "fused", "split")
+OFTEN = ("none", "request", "round")
 
 
 def only(start: RoundStart, draft: str) -> RoundStart:
     """Return what a policy sees that has one draft to choose from."""
+    if len(start.lags) == 1 and draft in start.lags:
+        return start
     hints = {draft: start.hints[draft]} if draft in start.hints else {}
     return replace(start, lags={draft: start.lags[draft]}, hints=hints)
 
@@ -34,10 +37,11 @@ def joint_requirements(policies: Iterable[Policy], **own: Any) -> Requirements:
     found: dict[str, Any] = {
         field.name: any(getattr(one, field.name) for one in asked)
         for field in fields(Requirements)
-        if field.name not in {"latency", "signals", "draft"}
+        if field.name not in {"draft_switch", "latency", "signals", "draft"}
     }
     listening = {one.draft for one in asked if one.signals}
     return Requirements(
+        draft_switch=max((one.draft_switch for one in asked), key=OFTEN.index),
         latency=max((one.latency for one in asked), key=DETAIL.index),
         signals=frozenset[Any]().union(*(one.signals for one in asked)),
         draft=listening.pop() if len(listening) == 1 else None,

@@ -24,6 +24,7 @@ ENGINES = (
     Capabilities(zero_gamma=False),
     Capabilities(gammas=(4, 8), zero_gamma=False),
     Capabilities(draft_switch="none"),
+    Capabilities(draft_switch="request"),
     Capabilities(latency="none", action_delay=1),
 )
 """The kinds of engine a policy is tried on, as far as its `requires` admits them."""

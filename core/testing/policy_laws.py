@@ -41,6 +41,7 @@ def declares_itself(make: Make) -> None:
 def stays_lawful(make: Make, drafts: Sequence[str], engine: Capabilities, examples: int) -> None:
     """P1, and the engine's abilities: whatever happens, the plan is one the engine can run."""
     used: set[str] = set()
+    within = "never" if engine.draft_switch == "none" else "between requests only"
 
     def law(plan: Plan, start: RoundStart) -> None:
         demand(isinstance(plan, Plan), f"plan() must return a Plan, found {plan!r}")
@@ -55,13 +56,13 @@ def stays_lawful(make: Make, drafts: Sequence[str], engine: Capabilities, exampl
             isinstance(plan.score, frozenset) and plan.score <= set(start.lags),
             f"`score` must be a frozenset of drafts, found {plan.score!r}",
         )
-        if start.index == 0:
+        if start.index == 0 and engine.draft_switch == "request":
             used.clear()
         if engine.draft_switch != "round" and gamma > 0 and len(start.lags) == len(drafts):
             used.add(plan.draft or next(iter(start.lags)))
             demand(
                 len(used) == 1,
-                f"this engine cannot change drafts within a request, but {' and '.join(sorted(used))} were planned",
+                f"this engine changes drafts {within}, but {' and '.join(sorted(used))} were planned",
             )
         able = engine.gammas
         demand(

@@ -73,7 +73,8 @@ class MetaSDPolicy(Selector):
     """Keeps four fading sums for each draft: rounds, rewards, tokens, seconds."""
 
     def __init__(self, config: MetaSDConfig, seed: int = 0) -> None:
-        super().__init__(config.length, seed, latency="fused" if config.reward == "speed" else "none")
+        latency = "fused" if config.reward == "speed" else "none"
+        super().__init__(config.length, seed, chooses="round", latency=latency)
         self._config = config
         self._sums: dict[str, list[float]] = {}
         self._draft: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from paceline.policies.lengths import Lengths
 from paceline.policies.nested import joint_requirements
@@ -20,15 +20,19 @@ class Selector:
     Args:
         length: Options of the length policy, the same for all drafts.
         seed: Each draft's length policy gets its own, which follows from this and its name.
+        chooses: How often the selector chooses, where the engine lets it.
         demands: What the selector itself cannot do without, as in `Requirements`.
     """
 
-    def __init__(self, length: PolicyConfig, seed: int, **demands: Any) -> None:
+    def __init__(
+        self, length: PolicyConfig, seed: int, *, chooses: Literal["request", "round"], **demands: Any
+    ) -> None:
         self._lengths = Lengths(length, seed)
         self.needs = self._lengths.example.needs
         example = self._lengths.example
         # A length policy that stops by signals needs them of every draft it may be asked about.
-        self.requires = joint_requirements([example], draft_switch=bool(example.requires.signals), **demands)
+        switch = chooses if example.requires.signals else "none"
+        self.requires = joint_requirements([example], draft_switch=switch, **demands)
 
     def keep(self, signals: TokenSignals) -> bool:
         """Ask the length policy that planned this round."""

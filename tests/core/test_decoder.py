@@ -288,9 +288,14 @@ def test_the_trace_of_an_abandoned_request_is_marked_as_abandoned(tmp_path):
         (Requirements(any_gamma=True), Capabilities(gammas=(0, 4)), "plans any gamma"),
         (Requirements(zero_gamma=True), Capabilities(zero_gamma=False), "rounds without drafting"),
         (
-            Requirements(draft_switch=True),
+            Requirements(draft_switch="round"),
             Capabilities(draft_switch="request"),
-            "changes drafts between rounds",
+            "changes drafts between rounds, the engine between requests only",
+        ),
+        (
+            Requirements(draft_switch="request"),
+            Capabilities(draft_switch="none"),
+            "changes drafts between requests, the engine never",
         ),
         (Requirements(immediate=True), Capabilities(action_delay=1), "1 rounds later"),
     ],

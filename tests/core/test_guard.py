@@ -107,7 +107,7 @@ def test_a_policy_that_stops_by_a_signal_is_refused_where_a_draft_it_may_plan_do
         check_fit(listening(), Capabilities(), turned)
     check_fit(listening(), Capabilities(), MIXED)
     selector = listening()
-    selector.requires = replace(selector.requires, draft_switch=True)
+    selector.requires = replace(selector.requires, draft_switch="round")
     with pytest.raises(CapabilityError, match="which the draft 'lookup' does not"):
         check_fit(selector, Capabilities(), MIXED)
 

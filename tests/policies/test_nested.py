@@ -18,6 +18,13 @@ def test_signals_are_required_of_every_draft_when_one_who_listens_names_another_
     assert joint_requirements([Asking("prob", "small"), Asking("token")]).draft is None
 
 
+def test_drafts_change_as_often_as_one_of_them_asks_for():
+    often = Asking()
+    often.requires = Requirements(draft_switch="request")
+    assert joint_requirements([Asking(), often]).draft_switch == "request"
+    assert joint_requirements([often], draft_switch="round").draft_switch == "round"
+
+
 def test_the_rest_is_whatever_one_of_them_requires():
     joint = joint_requirements([Asking(), Asking("prob", "small")], zero_gamma=True)
     assert joint == Requirements(zero_gamma=True, latency="fused", signals=frozenset({"prob"}), draft="small")

@@ -9,9 +9,9 @@ from time import perf_counter as innocent_name
 
 import pytest
 
-from paceline.core.records import Plan, Requirements
+from paceline.core.records import Capabilities, Plan, Requirements
 from paceline.core.testing import check_policy
-from paceline.core.testing.policy_laws import reads_no_clock
+from paceline.core.testing.policy_laws import reads_no_clock, stays_lawful
 from paceline.core.testing.policy_steps import Odd, Step, live, many_steps
 from paceline.policies.fixed.static import StaticConfig
 from paceline.policies.lengths import Lengths
@@ -185,7 +185,7 @@ def test_time_and_chance_come_from_outside(policy, complaint):
         (CountsOnAll, "fewer than planned"),
         (NeedsAllSignals, "tokens without signals"),
         (Undisturbed, "never finished"),
-        (Wavering, "cannot change drafts within a request"),
+        (Wavering, "this engine changes drafts never"),
         (Holding, "the budget"),
     ],
 )
@@ -196,9 +196,34 @@ def test_unusual_rounds_find_who_cannot_bear_them(policy, complaint):
 
 def test_a_policy_that_admits_to_changing_drafts_may():
     class Admitting(Wavering):
-        requires = Requirements(draft_switch=True)
+        requires = Requirements(draft_switch="round")
 
     check_policy(Admitting, drafts=DRAFTS, examples=20)
+
+
+class PerRequest(Counter):
+    """Takes the drafts in turn, a request each."""
+
+    def __init__(self):
+        super().__init__()
+        self.requests = 0
+
+    def plan(self, start):
+        self.requests += start.index == 0
+        names = list(start.lags)
+        return Plan(min(1, start.budget), names[self.requests % len(names)] if names else None)
+
+
+def test_a_policy_that_chooses_between_requests_must_say_so_and_may_then():
+    class Admitting(PerRequest):
+        requires = Requirements(draft_switch="request")
+
+    with pytest.raises(AssertionError, match="this engine changes drafts never"):
+        stays_lawful(PerRequest, DRAFTS, Capabilities(draft_switch="none"), 20)
+    stays_lawful(PerRequest, DRAFTS, Capabilities(draft_switch="request"), 20)
+    with pytest.raises(AssertionError, match="between requests only"):
+        stays_lawful(Wavering, DRAFTS, Capabilities(draft_switch="request"), 20)
+    assert Admitting.requires.draft_switch == "request"
 
 
 def test_a_draft_that_failed_stays_away_until_the_request_ends():

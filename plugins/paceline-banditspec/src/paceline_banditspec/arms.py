@@ -55,7 +55,7 @@ class DraftArms:
 
     def requires(self, latency: bool) -> Requirements:
         """Demand that another draft may run every round."""
-        return Requirements(draft_switch=True, latency="fused" if latency else "none")
+        return Requirements(draft_switch="round", latency="fused" if latency else "none")
 
     def open(self, start: RoundStart) -> Mapping[str, Plan]:
         """Offer every draft, near the end of the text at what length is left."""
