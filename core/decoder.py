@@ -13,10 +13,11 @@ from paceline.core.costs import LiveCosts
 from paceline.core.errors import BackendError
 from paceline.core.generation import Generation, Tally
 from paceline.core.guard import PolicyGuard, blame, check_fit
-from paceline.core.limits import Limits, StopCriterion
+from paceline.core.limits import Limits
 from paceline.core.loop import Request
 from paceline.core.sampling.opening import check_sampling, open_draft, open_target
 from paceline.core.sampling.settings import GREEDY, Sampling
+from paceline.core.stopping import Stop, criteria
 from paceline.core.text import TextStream
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class SpeculativeDecoder:
         eos: Tokens that end a text; the target's own by default.
         max_new_tokens: The most tokens of a text where a call does not say otherwise.
         sampling: How tokens are drawn where a call does not say otherwise; by default decoding is greedy.
+        stop: Where texts end where a call does not say otherwise; see `rounds`.
         memory: Called with each policy before its first round: teaches it what is known, and returns what saves what
             it learns; saved when the decoder is closed, a policy made for one request when that ends.
         turn: Entered around each round, for decoders that share a policy.
@@ -62,6 +64,7 @@ class SpeculativeDecoder:
         eos: frozenset[int] | None = None,
         max_new_tokens: int = 256,
         sampling: Sampling = GREEDY,
+        stop: Stop = (),
         memory: Callable[[Policy], Lesson] | None = None,
         turn: AbstractContextManager[object] | None = None,
     ) -> None:
@@ -76,6 +79,8 @@ class SpeculativeDecoder:
         self._eos = target.eos if eos is None else eos
         self._max_new_tokens = max_new_tokens
         self._sampling = sampling
+        self._stop = stop
+        criteria(stop, target.codec)  # refuses now what would be refused at the first prompt
         check_fit(self.policy, target.capabilities, self.drafts)
         self._turn = turn if turn is not None else nullcontext()
         self._memory = memory
@@ -92,7 +97,7 @@ class SpeculativeDecoder:
         prompt: str | Sequence[int],
         *,
         max_new_tokens: int | None = None,
-        stop: Sequence[StopCriterion] = (),
+        stop: Stop | None = None,
         sampling: Sampling | None = None,
     ) -> Iterator[Round]:
         """Decode round by round; the caller owns the loop and may leave it at any time.
@@ -103,16 +108,17 @@ class SpeculativeDecoder:
             prompt: Text, or tokens when the target has no tokenizer or the caller prefers them.
             max_new_tokens: The most tokens to deliver, if not the decoder's own limit; less when the target's context
                 is shorter.
-            stop: Criteria that are shown the output after each token; the text ends where one returns True.
+            stop: Strings, and functions that are shown the output after each token. The text ends with the token that
+                completes a string, or for which a function returns True. None: as the decoder's own settings say.
             sampling: How tokens are drawn, if not as the decoder's own settings say.
 
         Raises:
-            BackendError: The prompt is empty, does not fit the context, or is text without a tokenizer.
+            BackendError: The prompt is empty, does not fit the context, or text is given without a tokenizer.
             CapabilityError: Tokens shall be drawn, and the target cannot sample.
             ContractError: A policy, draft or target broke the contract of a round.
         """
         tokens = self.encode(prompt)
-        limits = Limits(self._room(len(tokens), max_new_tokens), self._eos, tuple(stop))
+        limits = self._limits(tokens, max_new_tokens, stop)
         return self._rounds(tokens, limits, Tally(), self._drawing(sampling))
 
     def stream(
@@ -120,7 +126,7 @@ class SpeculativeDecoder:
         prompt: str | Sequence[int],
         *,
         max_new_tokens: int | None = None,
-        stop: Sequence[StopCriterion] = (),
+        stop: Stop | None = None,
         sampling: Sampling | None = None,
     ) -> Iterator[str]:
         """Decode piece by piece: text leaves when a round ends, and is never split inside a character."""
@@ -132,14 +138,14 @@ class SpeculativeDecoder:
         prompt: str | Sequence[int],
         *,
         max_new_tokens: int | None = None,
-        stop: Sequence[StopCriterion] = (),
+        stop: Stop | None = None,
         sampling: Sampling | None = None,
         on_round: Callable[[Round], None] | None = None,
     ) -> Generation:
         """Decode to the end and return tokens, text and totals; `on_round` is shown each round as it ends."""
         tokens = self.encode(prompt)
         tally = Tally()
-        limits = Limits(self._room(len(tokens), max_new_tokens), self._eos, tuple(stop))
+        limits = self._limits(tokens, max_new_tokens, stop)
         output: list[int] = []
         for done in self._rounds(tokens, limits, tally, self._drawing(sampling)):
             output.extend(done.tokens)
@@ -246,6 +252,10 @@ class SpeculativeDecoder:
         if self.policy.requires.perplexity and isinstance(self.target, Perplexed):
             return self.target.perplexity(tokens)
         return None
+
+    def _limits(self, prompt: list[int], max_new_tokens: int | None, stop: Stop | None) -> Limits:
+        ends = criteria(self._stop if stop is None else stop, self.target.codec)
+        return Limits(self._room(len(prompt), max_new_tokens), self._eos, ends)
 
     def _room(self, prompt_tokens: int, max_new_tokens: int | None) -> int:
         wanted = self._max_new_tokens if max_new_tokens is None else max_new_tokens

@@ -27,7 +27,8 @@ class TextStream:
         """Take in tokens and return the text that is certain now, perhaps none."""
         self._held.extend(tokens)
         piece = self._piece()
-        if piece.endswith(UNFINISHED):
+        # What has no text yet gives no context either: a space could be lost behind it.
+        if not piece or piece.endswith(UNFINISHED):
             return ""
         return self._release(piece)
 

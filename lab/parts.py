@@ -64,6 +64,7 @@ class Parts:
             trace=trace,
             on_policy_error=self.config.on_policy_error,
             sampling=self.config.generation.sampling(),
+            stop=self.config.generation.stop,
             memory=memory,
             turn=turn,
         )

@@ -14,6 +14,7 @@ from paceline.core.config.blocks import Strict
 from paceline.core.config.problems import problem
 from paceline.core.config.resolve import AnyPolicy, DraftBackend, TargetBackend
 from paceline.core.sampling.settings import LEAST_TEMPERATURE, Sampling
+from paceline.core.stopping import wanted_strings
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
@@ -53,8 +54,19 @@ def _draft_name(name: str) -> str:
     return name
 
 
+def _stop_string(text: str) -> str:
+    try:
+        wanted_strings((text,))
+    except ValueError:
+        raise problem("stop_string", "should be text, not empty and without U+FFFD", text) from None
+    return text
+
+
 class GenerationConfig(Strict):
-    """How much text is produced, and how: greedily at temperature 0.0, else drawn as `Sampling` says."""
+    """How much text is produced, and how: greedily at temperature 0.0, else drawn as `Sampling` says.
+
+    A text ends with the token that completes one of the strings in `stop`; the string stays in the text.
+    """
 
     max_new_tokens: Annotated[int, Field(ge=1), BeforeValidator(_number)] = 256
     temperature: Annotated[
@@ -74,10 +86,13 @@ class GenerationConfig(Strict):
     ] = None
     repetition_penalty: Annotated[float, Field(gt=0.0, allow_inf_nan=False), BeforeValidator(_number)] = 1.0
     seed: Annotated[int, BeforeValidator(_number)] = 0
+    stop: tuple[
+        Annotated[str, AfterValidator(_stop_string), Field(json_schema_extra={"minLength": 1})], ...
+    ] = ()
 
     def sampling(self) -> Sampling:
         """Return how tokens are drawn."""
-        return Sampling(**self.model_dump(exclude={"max_new_tokens"}))
+        return Sampling(**self.model_dump(exclude={"max_new_tokens", "stop"}))
 
 
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,6 +166,7 @@ class RunConfig(Strict):
             on_policy_error=self.on_policy_error,
             max_new_tokens=self.generation.max_new_tokens,
             sampling=self.generation.sampling(),
+            stop=self.generation.stop,
             memory=learns.memory,
             turn=learns.turn,
         )

@@ -87,6 +87,8 @@ def bench(
         generation__temperature=temperature,
         generation__top_p=top_p,
         generation__seed=seed,
+        # The target's own library knows nothing of them, and texts of equal length make times comparable.
+        generation__stop=[],
     )
     texts = choose_prompts(
         embedded() if prompts == EMBEDDED else read(Path(prompts)),

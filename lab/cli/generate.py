@@ -20,6 +20,7 @@ from paceline.lab.cli.options import (
     MaxOption,
     SeedOption,
     SetOption,
+    StopOption,
     TemperatureOption,
     TopPOption,
     read_config,
@@ -54,6 +55,7 @@ def generate(
     max_new_tokens: MaxOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
+    stop: StopOption = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write every round to this file.")] = None,
     compare: Annotated[
         bool | None,
@@ -86,6 +88,7 @@ def generate(
         generation__temperature=temperature,
         generation__top_p=top_p,
         generation__seed=seed,
+        generation__stop=stop or None,
         trace=None if trace is None else str(trace),
     )
     screen = Screen(sys.stdout, sys.stderr, live=not (quiet or as_json))

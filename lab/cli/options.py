@@ -40,6 +40,10 @@ MaxOption = Annotated[
         "--max-new-tokens", "-n", min=1, help="The most tokens to write; the run file's by default."
     ),
 ]
+StopOption = Annotated[
+    list[str] | None,
+    typer.Option("--stop", metavar="TEXT", help="End the text where it holds this. May be repeated."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 

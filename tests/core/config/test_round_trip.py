@@ -66,6 +66,7 @@ runs = st.fixed_dictionaries(
                 "temperature": st.just(0.0) | st.floats(0.001, 1e9),
                 "repetition_penalty": st.floats(0.5, 2.0),
                 "seed": st.integers(),
+                "stop": st.lists(text.filter(bool), max_size=2),
             },
         ),
         "trace": st.none() | text.map(lambda name: f"runs/{name}"),

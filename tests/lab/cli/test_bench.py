@@ -23,6 +23,15 @@ def test_one_word_runs_every_policy(cli, toy, prompts):
     assert all(one["differing"] == 0 for one in found["modes"])
 
 
+def test_texts_of_a_bench_go_on_after_a_stop_string(cli, toy, prompts):
+    call = ("bench", "-c", toy, "--prompts", prompts, "-p", "online", "-r", 1, "-n", 12, "--json")
+    whole = json.loads(cli.call(*call, code=0).stdout)
+    found = json.loads(cli.call(*call, "--set", 'generation.stop=["e", "a", " "]', code=0).stdout)
+
+    assert [one["tokens"] for one in found["runs"]] == [one["tokens"] for one in whole["runs"]]
+    assert found["config"]["generation"]["stop"] == []
+
+
 def test_drafts_can_be_added_for_policies_that_choose(cli, toy, prompts):
     call = ("bench", "-c", toy, "--prompts", prompts, "-r", 1, "-n", 12, "--json", "--drafts", "good,lookup")
     found = json.loads(cli.call(*call, code=0).stdout)

@@ -75,6 +75,17 @@ def test_options_change_the_run(cli, toy):
     assert (len(found["tokens"]), found["policy"]) == (7, "static")
 
 
+def test_a_text_ends_where_it_holds_a_stop_string(cli, toy):
+    text = ToyTarget().codec.decode(alone("the", 40))
+    late, early = text[20:24], text[10:14]
+    end = min(text.index(string) for string in (late, early)) + 4
+    call = ("generate", "the", "-c", toy, "--stop", late, "--stop", early)
+
+    assert text[:end] == cli.call(*call, code=0).stdout.removesuffix("\n")
+    found = json.loads(cli.call(*call, "--json", "--compare", code=0).stdout)
+    assert (found["text"], found["ended"], found["identical"]) == (text[:end], "stop", True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,6 +95,7 @@ def test_options_change_the_run(cli, toy):
         (["generate", "x", "-c", "missing.yaml"], "missing.yaml"),
         (["generate", "x", "-f", "prompt.txt"], "not both"),
         (["generate", "x", "-n", "0"], "--max-new-tokens"),
+        (["generate", "x", "--stop", ""], "generation.stop.0"),
         (["generate", "-f", "missing.txt"], "cannot read the prompt"),
         (["generate", ""], "is empty"),
         (["generate", "--nonsense"], "No such option"),
