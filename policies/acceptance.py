@@ -108,10 +108,9 @@ class Acceptance:
             self._of(name).add(position, amount, refused=refused)
 
     def _mean(self) -> float:
-        right, wrong = self._prior
-        right += sum(self.counts[ALL].accepted)
-        wrong += sum(self.counts[ALL].refused)
-        return right / (right + wrong)
+        whole, (right, wrong) = self.counts[ALL], self._prior
+        right += sum(whole.accepted)
+        return right / (right + wrong + sum(whole.refused))
 
     def _aged(self, hint: int | None) -> list[Hazards]:
         """Let what a round of evidence for this hint bears on weigh less, and return it."""

@@ -7,7 +7,6 @@ https://arxiv.org/abs/2211.17192, section 3.4, with a chance for each position a
 
 from __future__ import annotations
 
-from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from paceline.policies.catch_up import catch_up_share_s
@@ -47,9 +46,8 @@ def best_gamma(
     rounds_s, context_s = round_times(start, draft, longest)
     best, survival, tokens = 0, 1.0, 1.0
     every = len(gammas) == longest
-    reached = chain(chances, repeat(0.0))  # an engine may force a gamma that is not counted
-    for gamma, chance in zip(range(1, longest + 1), reached):  # noqa: B905 - the second has no end
-        survival *= chance
+    for gamma in range(1, longest + 1):
+        survival *= next(chances, 0.0)  # an engine may force a gamma that is not counted
         tokens += survival
         if not every and gamma not in gammas:
             continue

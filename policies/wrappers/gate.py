@@ -201,8 +201,8 @@ class GatePolicy:
 
     def _due(self, other: Speed, interval: int, context: int) -> bool:
         """Tell whether the way that is not in use must be measured: after so many tokens, sooner where it is stale."""
-        near, far = sorted((max(context, SHORT), max(other.context, SHORT)))
-        if far >= 2 * near:
+        here, there = max(context, SHORT), max(other.context, SHORT)
+        if here >= 2 * there or there >= 2 * here:
             interval = min(interval, self._options.probe_every)
         return self._waited >= interval
 
