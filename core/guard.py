@@ -42,9 +42,6 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
     needs: Requirements = policy.requires
     detail = {"none": 0, "fused": 1, "split": 2}
     often = {"none": 0, "request": 1, "round": 2}
-    deliverable = capabilities.signals.intersection(
-        *[frozenset().union(*(d.signals for d in drafts.values()))]
-    )
     problems = [
         sentence
         for wrong, sentence in (
@@ -68,10 +65,6 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
             (
                 needs.immediate and capabilities.action_delay > 0,
                 f"its decisions must act at once, here they act {capabilities.action_delay} rounds later",
-            ),
-            (
-                not policy.needs <= deliverable,
-                f"it needs the signals {sorted(policy.needs - deliverable)}, which no draft here delivers",
             ),
         )
         if wrong

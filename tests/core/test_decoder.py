@@ -308,9 +308,18 @@ def test_a_policy_that_does_not_fit_the_engine_is_refused_before_the_first_token
         decoder(policy, target=replace(TARGET, capabilities=engine))
 
 
-def test_signals_that_no_draft_delivers_are_refused_before_the_first_token():
+def test_signals_that_are_only_wanted_may_be_missing_from_every_draft():
     policy = ScriptedPolicy([2])
     policy.needs = frozenset({"entropy"})
 
-    with pytest.raises(CapabilityError, match="needs the signals"):
+    found = decoder(policy, {"lookup": PromptLookup()}).generate([5, 3, 9], max_new_tokens=30)
+
+    assert found.tokens == alone([5, 3, 9], 30)
+
+
+def test_signals_that_drafting_is_stopped_by_are_refused_where_no_draft_delivers_them():
+    policy = ScriptedPolicy([2])
+    policy.requires = Requirements(signals=frozenset({"entropy"}))
+
+    with pytest.raises(CapabilityError, match="stops drafting by entropy"):
         decoder(policy, {"lookup": PromptLookup()})

@@ -14,6 +14,11 @@ def test_a_mapping_becomes_a_decoder_that_knows_the_runs_limit() -> None:
     assert done.ended == "length"
 
 
+def test_a_target_alone_is_a_run() -> None:
+    done = paceline.load({"target": TOY}).generate("abc", max_new_tokens=40)
+    assert done.tokens == paceline.load(RUN).generate("abc", max_new_tokens=40).tokens
+
+
 def test_an_override_replaces_a_part_and_leaves_the_rest() -> None:
     decoder = paceline.load(RUN, policy={"name": "static", "gamma": 0})
     done = decoder.generate("abc")
