@@ -75,7 +75,8 @@ def own_loop(target: Target, drafts: Mapping[str, Draft]) -> list[int]:
 
 def from_a_file(path: Path) -> str:
     decoder = paceline.load(path, policy="static", trace="today.jsonl")
-    done: Generation = decoder.generate([1, 2, 3], stop=[lambda output: output[-1] == 7])
+    done: Generation = decoder.generate([1, 2, 3], stop=[lambda output: output[-1] == 7, "END"])
+    done = decoder.generate([1, 2, 3], stop="END")
     if isinstance(decoder.policy, Mergeable):
         decoder.policy.absorb(decoder.policy.export())
     return done.text or "".join(decoder.stream("text"))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from paceline.backends.hf import HfDraft, HfTarget, translated
 from paceline.backends.hf.codec import HfCodec
@@ -17,12 +18,14 @@ from paceline.backends.hf.testing import tiny_model
 from paceline.backends.hf.translated import HELD, TranslatedDraft
 from paceline.backends.toy import ToyConfig
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.errors import BackendError
+from paceline.core.errors import BackendError, CapabilityError
+from paceline.core.load import load
 from paceline.core.proposals import judge
 from paceline.core.records import SIGNALS, Capabilities
 from paceline.core.sampling.settings import Sampling
 from paceline.core.testing.backends import check_backend
 from paceline.core.testing.scripted import ChaoticPolicy, ScriptedPolicy
+from paceline.policies.signals.confidence import ConfidenceConfig
 
 from .trained import KINDS, TEXT, trained
 
@@ -308,3 +311,24 @@ def test_tokens_may_be_drawn_as_well():
     real = target_of("coarse")
     decoder = SpeculativeDecoder(real, {"draft": draft}, ScriptedPolicy([3]), sampling=sampling)
     assert len(decoder.generate(target.tokens[:30], max_new_tokens=30).tokens) == 30
+
+
+@pytest.mark.parametrize("policy", ["auto", "online", "linear-select"])
+def test_a_run_with_two_tokenizers_needs_no_setting(tmp_path, policy):
+    for name in ("coarse", "fine"):
+        model(name).save_pretrained(tmp_path / name)
+        trained(name).save_pretrained(tmp_path / name)
+    blocks = {
+        name: {"backend": "hf", "model": str(tmp_path / name), "device": "cpu"} for name in ("coarse", "fine")
+    }
+    run = {"target": blocks["coarse"], "drafts": {"other": blocks["fine"]}, "policy": policy}
+    with capture_logs() as said, load(run) as decoder:
+        found = decoder.generate(TEXT[:60], max_new_tokens=20)
+    assert found.tokens == plainly("coarse", tuple(decoder.encode(TEXT[:60])), 20)
+    assert [line["event"] for line in said] == ["draft_reencoded"]
+
+
+def test_a_policy_that_stops_by_a_signal_is_refused_with_the_reason():
+    drafts = {"other": draft_of("coarse", "fine")}
+    with pytest.raises(CapabilityError, match=r"'other' does not deliver"):
+        SpeculativeDecoder(target_of("coarse"), drafts, ConfidenceConfig().build(0))
