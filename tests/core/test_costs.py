@@ -133,7 +133,7 @@ def test_a_round_that_proposed_nothing_says_nothing_about_the_draft():
 
 
 def test_a_block_takes_no_less_than_nothing_where_times_fall_faster_than_contexts():
-    rounds = [a_round(verify_s=0.0, context=1) for _ in range(20)]
+    rounds = [a_round(verify_s=0.0, context=1) for _ in range(30)]
     costs = taught([*rounds, a_round(1, verify_s=1.0, context=9), a_round(1, verify_s=0.0, context=1)])
 
     assert costs.verify_s(1, 0) >= 0.0
@@ -153,6 +153,14 @@ def test_the_table_of_a_round_is_the_sum_of_drafting_and_verifying(rounds, longe
                 for gamma in range(longest + 1)
             ]
             assert [round_s + context_s for round_s in table[: longest + 1]] == pytest.approx(one_by_one)
+
+
+def test_the_table_follows_a_draft_whose_tokens_get_dearer_while_the_curve_rests():
+    costs = taught([a_round(4, verify_s=10.0, draft_s=4.0) for _ in range(40)])
+    before, prior_s = costs.round_s("new", 4, 100)[0][4], costs.draft_s("new", 4)
+    costs.observe(a_round(4, verify_s=10.0, draft_s=40.0, draft="new"))
+
+    assert costs.round_s("new", 4, 100)[0][4] == pytest.approx(before - prior_s + 40.0)
 
 
 def test_asking_for_prices_does_not_change_them():

@@ -68,6 +68,24 @@ def test_a_table_of_costs_leads_to_the_same_gamma(start, done, chances, rounds, 
     assert gamma == expected or token_s == pytest.approx(expected_s, rel=1e-12)
 
 
+class Tabulating(FixedCosts):
+    """Says apart what the context adds."""
+
+    def round_s(self, draft, longest, context):
+        table = [self.draft_s(draft, g) + self.verify_s(g + 1, 0) for g in range(longest + 1)]
+        return table, self.verify_s(1, context) - self.verify_s(1, 0)
+
+
+def test_what_the_context_adds_to_a_table_counts(start):
+    prices = 1.0, lambda length, context: 5.0 + 0.5 * length + 0.3 * context
+    found = [
+        best_gamma(start(costs=kind(*prices), context=90), "draft", range(1, 13), iter([0.9] * 12), math.inf)
+        for kind in (FixedCosts, Tabulating)
+    ]
+    assert found[0][0] == found[1][0] == 12
+    assert found[0][1] == pytest.approx(found[1][1])
+
+
 def test_chances_are_read_no_further_than_the_scan_gets(start):
     read = []
 
