@@ -16,7 +16,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types contracts format pair bench bench cells-decisions record clean
+.PHONY: help demo test test-slow lint types contracts format pair bench bench-decisions cells record clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20

@@ -39,6 +39,6 @@ def test_the_key_is_the_same_in_every_process_and_another_on_another_machine(mon
     parts = ToyTarget(), {"a": PromptLookup()}
     here = subject(config, *parts)
     assert here == subject(config, *parts)
-    assert here.key.startswith("online-")
+    assert here.key.startswith("auto-")
     monkeypatch.setattr("paceline.core.state.subject.cpu_model", lambda: "another one")
     assert subject(config, *parts).key != here.key

@@ -25,7 +25,7 @@ class PickyConfig(PolicyConfig):
 
     def build(self, seed=0):
         policy = ScriptedPolicy([1])
-        switch = self.draft is None
+        switch = "round" if self.draft is None else "none"
         policy.requires = Requirements(signals=frozenset({"top1"}), draft=self.draft, draft_switch=switch)
         return policy
 
@@ -41,13 +41,13 @@ class NeedyConfig(PolicyConfig):
 
 
 class ImpossibleConfig(PolicyConfig):
-    """Fits no engine that can ask for a signal nobody has."""
+    """Fits no engine: it stops by a signal that no draft has."""
 
     name: Literal["impossible"] = "impossible"
 
     def build(self, seed=0):
         policy = ScriptedPolicy([1])
-        policy.needs = frozenset({"temperature"})
+        policy.requires = Requirements(signals=frozenset({"temperature"}))
         return policy
 
 

@@ -46,7 +46,7 @@ def test_drafts_can_be_added_for_policies_that_choose(cli, toy, prompts):
 
 
 def test_what_was_left_out_is_told_with_the_reason(cli, prompts):
-    config = cli.file("mixed.yaml", "target: toy\ndrafts: {good: toy, lookup: prompt-lookup}\n")
+    config = cli.file("mixed.yaml", "target: toy\ndrafts: {lookup: prompt-lookup, good: toy}\n")
     done = cli.call("bench", "-c", config, "--prompts", prompts, "-p", "all", "-r", 1, "-n", 8, code=0)
 
     assert "was left out: policy" in done.stderr

@@ -46,7 +46,7 @@ def test_the_doctor_finds_a_run_that_can_start(cli, toy):
     assert tuple(found["run"][key] for key in ("target", "drafts", "policy", "problems")) == (
         "toy",
         {"good": "toy"},
-        "online",
+        "auto",
         [],
     )
     assert "paceline" in found["versions"]

@@ -25,7 +25,7 @@ def test_stdout_gets_the_text_and_nothing_else(cli, toy):
 
     assert ToyTarget().codec.decode(alone("the", 40)) == done.stdout.rstrip("\n")
     assert "40 tokens in" in done.stderr
-    assert "policy online" in done.stderr
+    assert "policy auto" in done.stderr
 
 
 def test_the_json_document_tells_all_there_is_to_know(cli, toy):
@@ -36,7 +36,7 @@ def test_the_json_document_tells_all_there_is_to_know(cli, toy):
     assert 1 <= found["rounds"] < 40
     assert 0 < found["accepted"] <= found["drafted"]
     assert found["tokens_per_second"] > 0
-    assert (found["policy"], found["ended"], found["identical"]) == ("online", "length", True)
+    assert (found["policy"], found["ended"], found["identical"]) == ("auto", "length", True)
     assert found["speedup_min"] <= found["speedup"] <= found["speedup_max"]
 
 

@@ -25,7 +25,7 @@ def test_a_second_run_goes_on_where_the_first_one_ended(cli, toy):
         "--set",
         "state=learnt.json",
         "--set",
-        "policy.window=500",
+        "policy={name: online, window: 500}",
     )
     cli.call(*call, code=0)
     once = len(learnt(state)["rounds"])
@@ -35,7 +35,7 @@ def test_a_second_run_goes_on_where_the_first_one_ended(cli, toy):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_stopped_keeps_what_was_learnt_until_then(cli, slow_toy, number, code):
-    settings = ("--set", "state=learnt.json", "--set", "policy.window=500")
+    settings = ("--set", "state=learnt.json", "--set", "policy={name: online, window: 500}")
     process = cli.start("generate", "the", "-c", slow_toy, "--trace", "run.jsonl", *settings)
     trace = cli.folder / "run.jsonl"
     deadline = time.monotonic() + 30

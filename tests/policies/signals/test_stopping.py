@@ -44,7 +44,7 @@ def test_without_a_draft_plain_decoding_is_planned(config, start):
 @each_threshold
 def test_a_draft_without_the_signal_is_refused_before_the_first_token_unless_another_is_named(config):
     with pytest.raises(CapabilityError, match="which the draft 'lookup' does not deliver"):
-        SpeculativeDecoder(TARGET, MIXED, config().build())
+        SpeculativeDecoder(TARGET, dict(reversed(MIXED.items())), config().build())
     policy = config(draft="small").build()
     assert SpeculativeDecoder(TARGET, MIXED, policy).generate([5], max_new_tokens=20).totals.accepted > 0
 
