@@ -89,6 +89,7 @@ class Adaptive:
             Endings([*stopping_criteria, *self._stop]),
             generation_config,
             self._seed,
+            input_ids.device,
         )
         outputs = batch.decode(self._on_round) if self.streamer is None else self._streamed(batch, input_ids)
         return batch.output(outputs, input_ids)

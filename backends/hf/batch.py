@@ -53,6 +53,7 @@ class Batch:
         endings: Endings,
         config: Any,
         seed: int | None,
+        device: torch.device,
     ) -> None:
         self._pair = pair
         self._request = request
@@ -70,12 +71,12 @@ class Batch:
                 padding=text[:padding],
                 rules=rules.for_row(index, rows),
                 sampling=sampling.of(f"row {index}"),
+                device=device,
                 record=Record(**wanted) if any(wanted.values()) else None,
                 cache=request.cache,
             )
             for index, (text, padding) in enumerate(zip(request.texts, request.padding, strict=True))
         ]
-        device = pair.target.engine.device
         self._stops = [
             endings.for_row(text, rows, device, row.record)
             for text, row in zip(request.texts, self._rows, strict=True)

@@ -12,6 +12,7 @@ import torch
 
 from paceline.backends.hf import sampler as samplers
 from paceline.backends.hf.draft import HfDraft
+from paceline.backends.hf.processors import Rules
 from paceline.backends.hf.rejection import claimed_by, judge_drawn
 from paceline.backends.hf.sampled import SampledHfDraft, readable
 from paceline.backends.hf.stream import Stream
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from transformers.cache_utils import DynamicCache
 
-    from paceline.backends.hf.processors import Rules
     from paceline.backends.hf.record import Record
     from paceline.backends.hf.sampler import Sampler
     from paceline.backends.hf.target import HfTarget
@@ -40,6 +40,7 @@ class Row:
         padding: What stands before its first token.
         rules: The processors.
         sampling: The seed, and whether the likeliest token is taken.
+        device: Where `generate` has put its processors and its tokens.
         record: Where scores and logits are kept, if they are wanted.
         cache: A cache to go on with, if one was given.
     """
@@ -47,6 +48,7 @@ class Row:
     padding: tuple[int, ...]
     rules: Rules
     sampling: Sampling
+    device: torch.device
     record: Record | None = None
     cache: DynamicCache | None = None
 
@@ -72,7 +74,7 @@ class RowTarget:
         if row.sampling.greedy and not row.rules and row.record is None:
             return HfTargetSession(stream)
         text = (*row.padding, *prompt)
-        sampler = samplers.Sampler(row.sampling.of("target"), text, engine.device, rules=row.rules)
+        sampler = samplers.Sampler(row.sampling.of("target"), text, row.device, rules=row.rules)
         return RowSession(stream, sampler, row, self.eos)
 
 
@@ -89,11 +91,14 @@ class RowDraft:
     def open(self, prompt: Sequence[int]) -> DraftSession:
         """Start on the row."""
         draft, row = self._draft, self._row
-        rules = row.rules.for_guesses()
-        if not isinstance(draft, HfDraft) or (row.sampling.greedy and not rules):
+        if not isinstance(draft, HfDraft):
+            return draft.open(prompt)
+        engine = draft.engine
+        # Elsewhere, the tensors that processors hold cannot be used; the draft then guesses without them.
+        rules = row.rules.for_guesses() if engine.device == row.device else Rules()
+        if row.sampling.greedy and not rules:
             return draft.open(prompt)
         sampling, text = row.sampling.of(f"draft {self._name}"), (*row.padding, *prompt)
-        engine = draft.engine
         sampler = samplers.Sampler(sampling, text, engine.device, rules=rules, columns=self._columns)
         return SampledHfDraft(Stream(engine, prompt), draft.vocabulary, sampler)
 
