@@ -63,10 +63,12 @@ class Acceptance:
 
     def chances(self, hint: int | None) -> Iterator[float]:
         """Return a_b1, a_b2, ... for a hint, as many as are counted, each worked out when it is read."""
-        whole, mine = self.counts[ALL], self.counts.get(bucket(hint))
-        s, pulled = self._pooling, self._pooling * self._mean()
+        whole, s, (right, wrong) = self.counts[ALL], self._pooling, self._prior
+        right += sum(whole.accepted)
+        pulled = s * (right / (right + wrong + sum(whole.refused)))
+        mine = None if hint is None else self.counts.get(bucket(hint))
         counts = zip(whole.accepted, whole.refused, strict=True)
-        if mine is whole or mine is None:
+        if mine is None:
             return ((y + pulled) / (y + f + s) for y, f in counts)
         return (
             (own + LEANING * (y + pulled) / (y + f + s)) / (own + others + LEANING)
@@ -106,11 +108,6 @@ class Acceptance:
         """Add to one count of one bucket, from elsewhere; positions that are not counted are left out."""
         if position < self._size:
             self._of(name).add(position, amount, refused=refused)
-
-    def _mean(self) -> float:
-        whole, (right, wrong) = self.counts[ALL], self._prior
-        right += sum(whole.accepted)
-        return right / (right + wrong + sum(whole.refused))
 
     def _aged(self, hint: int | None) -> list[Hazards]:
         """Let what a round of evidence for this hint bears on weigh less, and return it."""
