@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 
 
 def reference_modes(
-    target: PreTrainedModel, draft: PreTrainedModel | None, eos: frozenset[int], sampling: Sampling
+    target: PreTrainedModel,
+    draft: PreTrainedModel | None,
+    eos: frozenset[int],
+    sampling: Sampling,
+    **options: Any,
 ) -> dict[str, Callable[[list[int], int], list[int]]]:
     """Return functions from prompt tokens and a length limit to new tokens, by name; the first decodes plainly.
 
-    "hf assisted" is `generate` with `assistant_model` and every other setting at its default. Where tokens are drawn,
-    each call begins with the seed; the random state of the process is put back.
+    "hf assisted" is `generate` with `assistant_model`, the `options` given (the tokenizers, where they are two) and
+    every other setting at its default. Where tokens are drawn, each call begins with the seed; the random state of the
+    process is put back.
     """
     ways = {"hf generate": _way(target, eos, sampling)}
     if draft is not None:
-        ways["hf assisted"] = _way(target, eos, sampling, assistant_model=draft)
+        ways["hf assisted"] = _way(target, eos, sampling, assistant_model=draft, **options)
     return ways
 
 

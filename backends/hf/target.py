@@ -97,12 +97,17 @@ class HfTarget:
         """Return transformers' own ways to decode, by name, for comparisons; see `paceline.backends.hf.reference`.
 
         Args:
-            draft: A draft of this backend for assisted generation; any other is left out.
+            draft: A draft of this backend for assisted generation; any other is left out, and so is one with another
+                tokenizer where tokens are drawn, for which transformers has a method of its own.
             sampling: How they draw their tokens.
         """
         from paceline.backends.hf.draft import HfDraft  # noqa: PLC0415 - the roles do not need one another otherwise
         from paceline.backends.hf.reference import reference_modes  # noqa: PLC0415
+        from paceline.backends.hf.translated import TranslatedDraft  # noqa: PLC0415
 
+        if isinstance(draft, TranslatedDraft) and self.codec is not None and sampling.greedy:
+            two = {"tokenizer": self.codec.tokenizer, "assistant_tokenizer": draft.codec.tokenizer}
+            return reference_modes(self.engine.model, draft.engine.model, self.eos, sampling, **two)
         assistant = draft.engine.model if isinstance(draft, HfDraft) else None
         return reference_modes(self.engine.model, assistant, self.eos, sampling)
 

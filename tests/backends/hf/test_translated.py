@@ -17,10 +17,11 @@ from paceline.backends.hf.reencoding import continuation
 from paceline.backends.hf.testing import tiny_model
 from paceline.backends.hf.translated import HELD, TranslatedDraft
 from paceline.backends.toy import ToyConfig
+from paceline.core.abilities import SampledDraft
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, CapabilityError
 from paceline.core.load import load
-from paceline.core.proposals import judge
+from paceline.core.proposals import TokenProposal, judge
 from paceline.core.records import SIGNALS, Capabilities
 from paceline.core.sampling.settings import Sampling
 from paceline.core.testing.backends import check_backend
@@ -305,9 +306,21 @@ def test_a_target_of_another_backend_will_do():
     check_backend(lambda: target, lambda _: draft, max_examples=6, shrink=False)
 
 
+def test_the_library_assists_with_both_tokenizers_as_well():
+    target, draft = target_of("coarse"), draft_of("coarse", "fine")
+    ways = target.reference_modes(draft)
+    prompt = target.codec.encode(TEXT[:60])
+    assert list(ways) == ["hf generate", "hf assisted"]
+    assert ways["hf assisted"](prompt, 12) == ways["hf generate"](prompt, 12)
+    assert list(target.reference_modes(draft, sampling=Sampling())) == ["hf generate"]
+
+
 def test_tokens_may_be_drawn_as_well():
     sampling = Sampling(temperature=0.7, seed=4)
     target, draft, _ = spelled("coarse", "fine")
+    # Nothing of the draft depends on chance, and no distribution comes with its tokens: each counts as certain.
+    assert not isinstance(draft, SampledDraft)
+    assert isinstance(draft.open(target.tokens[:30]).draft(3, None), TokenProposal)
     real = target_of("coarse")
     decoder = SpeculativeDecoder(real, {"draft": draft}, ScriptedPolicy([3]), sampling=sampling)
     assert len(decoder.generate(target.tokens[:30], max_new_tokens=30).tokens) == 30
