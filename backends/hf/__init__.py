@@ -1,7 +1,7 @@
 """Targets and drafts from Hugging Face transformers.
 
-`HfTarget(model, tokenizer)` and `HfDraft(model)` take models already in memory; `HfConfig` loads them by name.
-Nothing here imports torch before one of the first two is asked for.
+`HfTarget(model, tokenizer)` and `HfDraft(model)` take models already in memory; `TranslatedDraft(draft, target)` is for
+two tokenizers; `HfConfig` loads by name. Nothing here imports torch before one of the first three is asked for.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from paceline.backends.hf.config import HfConfig
 if TYPE_CHECKING:
     from paceline.backends.hf.draft import HfDraft
     from paceline.backends.hf.target import HfTarget
+    from paceline.backends.hf.translated import TranslatedDraft
 
-__all__ = ["HfConfig", "HfDraft", "HfTarget"]
+__all__ = ["HfConfig", "HfDraft", "HfTarget", "TranslatedDraft"]
 
-_LAZY = {"HfDraft": "paceline.backends.hf.draft", "HfTarget": "paceline.backends.hf.target"}
+_LAZY = {
+    "HfDraft": "paceline.backends.hf.draft",
+    "HfTarget": "paceline.backends.hf.target",
+    "TranslatedDraft": "paceline.backends.hf.translated",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from paceline.backends.hf import HfDraft, HfTarget, translated
+from paceline.backends.hf import HfDraft, HfTarget, TranslatedDraft, translated
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.reencoding import continuation
 from paceline.backends.hf.testing import tiny_model
-from paceline.backends.hf.translated import HELD, TranslatedDraft
+from paceline.backends.hf.translated import HELD
 from paceline.backends.toy import ToyConfig
 from paceline.core.abilities import SampledDraft
 from paceline.core.decoder import SpeculativeDecoder
