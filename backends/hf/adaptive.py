@@ -44,7 +44,7 @@ class Adaptive:
         draft: Any,
         *,
         drafts: Mapping[str, Any] | None,
-        policy: str | Mapping[str, Any] | PolicyConfig | Policy | None,
+        policy: str | Mapping[str, Any] | PolicyConfig | Policy,
         tokenizer: Any,
         stop_strings: str | Sequence[str] | None,
         streamer: Any,
@@ -53,7 +53,7 @@ class Adaptive:
     ) -> None:
         self._drafts = _named(draft, drafts)
         self._policy: Any = policy
-        if policy is not None and not hasattr(policy, "plan"):
+        if not hasattr(policy, "plan"):
             self._policy = load_config({"policy": policy}).policy
         self._stop = _stop_strings(tokenizer, stop_strings)
         self._seed = seed
@@ -114,14 +114,11 @@ class Adaptive:
         if key not in self._pairs:
             target = HfTarget(model)
             drafts = {name: _draft(source, target) for name, source in self._drafts.items()}
-            self._pairs[key] = Pair(target, drafts, self._build_policy(drafts))
+            self._pairs[key] = Pair(target, drafts, self._build_policy())
         return self._pairs[key]
 
-    def _build_policy(self, drafts: Mapping[str, Draft]) -> Policy:
+    def _build_policy(self) -> Policy:
         policy = self._policy
-        if policy is None:
-            sure = any("prob" in draft.signals for draft in drafts.values())
-            policy = load_config({"policy": "auto" if sure else "online"}).policy
         return policy if hasattr(policy, "plan") else policy.build(self._seed or 0)  # type: ignore[no-any-return]
 
 
@@ -129,7 +126,7 @@ def adaptive(
     draft: Any,
     *,
     drafts: Mapping[str, Any] | None = None,
-    policy: str | Mapping[str, Any] | PolicyConfig | Policy | None = None,
+    policy: str | Mapping[str, Any] | PolicyConfig | Policy = "auto",
     tokenizer: Any = None,
     stop_strings: str | Sequence[str] | None = None,
     streamer: Any = None,
@@ -147,7 +144,6 @@ def adaptive(
             several of these by name.
         drafts: More of them, by name; by default prompt lookup, called "lookup", beside a draft that is a model.
         policy: Decides which draft runs and how far: a name, a mapping as in a run file, a configuration or a policy.
-            By default `auto`, or `online` where no draft tells how sure it is, as with prompt lookup alone.
         tokenizer: The target's, needed for `stop_strings`.
         stop_strings: Texts that end a row, besides what `generate` is told.
         streamer: Is put the prompt, then the tokens of each round, then the end.

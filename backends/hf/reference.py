@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paceline.backends.hf.adaptive import adaptive
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,12 +30,14 @@ def reference_modes(
     """Return functions from prompt tokens and a length limit to new tokens, by name; the first decodes plainly.
 
     "hf assisted" is `generate` with `assistant_model`, the `options` given (the tokenizers, where they are two) and
-    every other setting at its default. Where tokens are drawn, each call begins with the seed; the random state of the
-    process is put back.
+    every other setting at its default; "hf adaptive" is `generate` with our loop in the place of its own. Where tokens
+    are drawn, each call begins with the seed; the random state of the process is put back.
     """
     ways = {"hf generate": _way(target, eos, sampling)}
     if draft is not None:
         ways["hf assisted"] = _way(target, eos, sampling, assistant_model=draft, **options)
+        if not options:
+            ways["hf adaptive"] = _way(target, eos, sampling, custom_generate=adaptive(draft))
     return ways
 
 

@@ -208,7 +208,7 @@ def test_what_was_learnt_is_kept_from_call_to_call():
     assert pair.policy.state_dict() != first
 
 
-@pytest.mark.parametrize("policy", [None, {"name": "static", "gamma": 3}, "online", "hedge"])
+@pytest.mark.parametrize("policy", ["auto", {"name": "static", "gamma": 3}, "online", "hedge"])
 @pytest.mark.parametrize(
     "draft", [DRAFT, "lookup", {"one": DRAFT, "other": "lookup"}], ids=["model", "lookup", "both"]
 )
