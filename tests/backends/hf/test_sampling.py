@@ -182,24 +182,40 @@ def test_scores_processed_in_plain_python_are_those_of_transformers(sampling):
 
 
 def chi_square(counts, wanted, total):
+    if not counts.keys() <= wanted.keys():
+        return math.inf  # a text that the target never writes
     return sum((counts.get(text, 0) - total * share) ** 2 / (total * share) for text, share in wanted.items())
 
 
-@pytest.mark.parametrize("draft", ["drawing", "greedy"])
-def test_real_draws_are_distributed_as_the_targets(draft):
+def distance_of_draws(draft, total=250):
+    """Return the chi-square of real draws against what the target alone would draw, and what it may be at most."""
     sampling = Sampling(temperature=3.0, top_k=3, top_p=0.95)
-    wanted, total = alone(2, sampling), 250
+    wanted = alone(2, sampling)
     made = SpeculativeDecoder(models()[0], {"draft": DRAFTS[draft]}, ScriptedPolicy([1]))
     counts = {}
     for seed in range(total):
         drawn = Sampling(temperature=3.0, top_k=3, top_p=0.95, seed=seed)
         tokens = made.generate(PROMPT, max_new_tokens=2, sampling=drawn).tokens
         counts[tokens] = counts.get(tokens, 0) + 1
-    assert counts.keys() <= wanted.keys()
     freedom = len(wanted) - 1
     # Beyond this lies about one in a thousand: the normal approximation of Wilson and Hilferty (1931).
     limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
-    assert chi_square(counts, wanted, total) < limit
+    return chi_square(counts, wanted, total), limit
+
+
+@pytest.mark.parametrize("draft", ["drawing", "greedy"])
+def test_real_draws_are_distributed_as_the_targets(draft):
+    distance, limit = distance_of_draws(draft)
+    assert distance < limit
+
+
+@pytest.mark.parametrize("draft", ["drawing", "greedy"])
+def test_real_draws_tell_when_everything_is_accepted(draft, monkeypatch):
+    monkeypatch.setattr(
+        Sampler, "accept", lambda self, wanted, claimed: torch.ones_like(wanted, dtype=torch.bool)
+    )
+    distance, limit = distance_of_draws(draft)
+    assert distance > 2 * limit
 
 
 def test_draws_and_acceptances_fall_as_often_as_they_should():
