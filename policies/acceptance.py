@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paceline.policies.beta import draw_beta
 from paceline.policies.hazards import Hazards, read_hazards
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Acceptance:
         weight = self._pooling if mine is whole else LEANING
         for y, f, chance in zip(mine.accepted, mine.refused, self.chances(hint), strict=True):
             total = y + f + weight
-            yield random.betavariate(chance * total, (1.0 - chance) * total)
+            yield draw_beta(random, chance * total, (1.0 - chance) * total)
 
     def rest(self, discount: float) -> None:
         """Let all that is known weigh less, so that a draft nobody hears of comes to be trusted like a new one."""

@@ -26,6 +26,7 @@ from pydantic import Field, FiniteFloat
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.policies.best_gamma import best_gamma
+from paceline.policies.beta import draw_beta
 from paceline.policies.blind import Blind
 from paceline.policies.candidates import candidates, chosen_draft, drafting
 from paceline.policies.hazards import Hazards, export_hazards, read_export, read_hazards
@@ -150,4 +151,4 @@ class ThompsonPolicy(Blind):
     def _drawn(self, draft: str) -> Iterator[float]:
         """Yield one draw of the chance of each position."""
         for right, wrong in self._hazards(draft).posterior(self._config.prior, self._config.pooling):
-            yield self._random.betavariate(right, wrong)
+            yield draw_beta(self._random, right, wrong)
