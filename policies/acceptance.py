@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from random import Random
 
-LARGEST_BUCKET = 6
+LARGEST_BUCKET = 6  # hints of 32 and more, further than prompt lookup measures a match
 LEANING = 4.0  # observations that the whole draft is worth to a bucket, whose own counts matter more than their number
 ALL = "all"
 BUCKETS = frozenset({ALL, *map(str, range(LARGEST_BUCKET + 1))})

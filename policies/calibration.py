@@ -22,9 +22,9 @@ from paceline.policies.state import check_count, check_list
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BINS = 8
+BINS = 8  # each must fill within a few dozen rounds
 WEIGHT = 4.0  # tokens of evidence against a bin's saying anything
-FADING = 0.995  # weight of what is known, for each further round
+FADING = 0.995  # weight of what is known, for each further round: what a draft's word is worth hardly changes
 
 
 def bin_of(prob: float) -> int:

@@ -20,10 +20,12 @@ from paceline.policies.state import check_count, check_list
 if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart
 
-DEAR = 0.15
-BEARABLE = 1.12
-UNHEARD = 4  # rounds of a new draft before it is listened to
-TRIAL_EVERY = 64
+DEAR = 0.15  # lies between the two prices at which stopping early was tried, 0.06 and 0.19
+BEARABLE = 1.12  # twice the noise of a token's time, and about what listening takes on a CPU
+UNHEARD = (
+    4  # rounds of a new draft before it is listened to: the first few are slow, and their mean must settle
+)
+TRIAL_EVERY = 64  # rounds, so that a trial that goes wrong is lost in the rest
 WEIGHT = 0.2  # of the latest round in the mean time of a token
 
 
@@ -31,9 +33,8 @@ class Listening:
     """Knows, for each draft, how long a token takes unheard and heard."""
 
     def __init__(self) -> None:
-        self._times: dict[
-            str, list[float]
-        ] = {}  # by draft: rounds, seconds a token unheard, seconds a token heard
+        # By draft: rounds, seconds a token unheard, seconds a token heard.
+        self._times: dict[str, list[float]] = {}
 
     def pays(self, start: RoundStart, draft: str) -> bool:
         """Tell whether to listen to this draft in the round that starts now."""
