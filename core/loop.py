@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from paceline.core.abilities import Scoring
+from paceline.core.answers import check_hint, check_proposal, check_scores
 from paceline.core.clock import DraftWork, ScoreWork, VerifyWork
 from paceline.core.errors import BackendError, ContractError
 from paceline.core.guard import PolicyGuard, blame
@@ -109,11 +110,11 @@ class Request:
         for name, session in tuple(self.drafts.items()):
             try:
                 hint = getattr(session, "hint", None)
+                if hint is not None:
+                    check_hint(name, session, hint)
+                    hints[name] = hint
             except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
                 self._bury(name, error)
-                continue
-            if hint is not None:
-                hints[name] = hint
         return hints
 
     def _draft(self, plan: Plan, lags: Mapping[str, int]) -> Proposal | None:
@@ -124,7 +125,7 @@ class Request:
             return None
         try:
             proposal = session.draft(plan.gamma, self.policy.watch(plan))
-            self._check(proposal, plan, session)
+            check_proposal(plan.draft, session, proposal, plan.gamma, self.vocabulary)
         except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
             self._bury(plan.draft, error)
             return None
@@ -153,11 +154,12 @@ class Request:
                 continue
             lag = session.lag
             try:
-                scores[name] = tuple(session.score(emitted))
+                found = tuple(session.score(emitted))
+                check_scores(name, session, found, len(emitted))
             except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
                 self._bury(name, error)
             else:
-                reads[name] = lag + len(emitted)
+                scores[name], reads[name] = found, lag + len(emitted)
         if not scores:
             return scores, 0.0
         self.clock.spend(ScoreWork(tuple(scores), reads))
@@ -170,16 +172,6 @@ class Request:
                 session.advance(emitted)
             except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
                 self._bury(name, error)
-
-    def _check(self, proposal: Proposal, plan: Plan, session: DraftSession) -> None:
-        culprit = f"draft {plan.draft!r}, {blame(session)}"
-        if len(proposal) > plan.gamma:
-            raise ContractError(culprit, f"it was asked for {plan.gamma} tokens and proposed {len(proposal)}")
-        for token in proposal.tokens:
-            if not isinstance(token, int) or not 0 <= token < self.vocabulary:
-                raise ContractError(
-                    culprit, f"it proposed {token!r}, which is no token of the target's {self.vocabulary}"
-                )
 
     def _bury(self, name: str, error: Exception) -> None:
         """Go on without a draft that failed, or say which one it was."""

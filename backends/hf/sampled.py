@@ -80,5 +80,7 @@ class SampledHfDraft(HfDraftSession):
         known = [min(token, self._vocabulary - 1) for token in tokens]
         shares: list[float] = chances.gather(1, self._sampler.tokens(known).T).flatten().tolist()
         return [
-            share if token < self._vocabulary else 0.0 for share, token in zip(shares, tokens, strict=True)
+            # Rounding may carry a share past 1.
+            min(share, 1.0) if token < self._vocabulary else 0.0
+            for share, token in zip(shares, tokens, strict=True)
         ]

@@ -10,7 +10,7 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.clock import CostTableClock, RecordedClock
 from paceline.core.costs import CostTable
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.errors import BackendError
+from paceline.core.errors import BackendError, ContractError
 from paceline.core.records import Plan, Requirements
 from paceline.core.testing.scripted import ChaoticPolicy, ScriptedPolicy
 
@@ -115,6 +115,32 @@ def test_a_draft_that_fails_is_blamed_or_left_behind(where):
     plain = rounds(ScriptedPolicy([0]))
     assert [t for one in done for t in one.tokens] == [t for one in plain for t in one.tokens]
     assert [log["draft"] for log in logs] == ["failing"]
+
+
+@pytest.mark.parametrize("scores", [(), (1.0,) * 99, float("nan"), 1.5, -0.5, "high"])
+def test_scores_that_are_no_chances_are_blamed_on_the_draft_and_never_reach_a_policy(scores):
+    class Lying(Failing):
+        def score(self, tokens):
+            return scores if isinstance(scores, tuple) else [scores] * len(tokens)
+
+    drafts = {"lying": Lying("nowhere"), **DRAFTS}
+    plans = [Plan(2, "good", score=frozenset({"lying"}))]
+    with pytest.raises(BackendError if scores == "high" else ContractError, match="draft 'lying'"):
+        rounds(ScriptedPolicy(plans), drafts)
+    with capture_logs():
+        done = rounds(ScriptedPolicy(plans), drafts, on_policy_error="fallback")
+    assert all(one.scores == {} for one in done)
+
+
+@pytest.mark.parametrize("hint", [-1, 0.5, float("nan"), "long"])
+def test_a_hint_that_is_no_whole_number_is_blamed_on_the_draft(hint):
+    class Lying(Failing):
+        @property
+        def hint(self):
+            return hint
+
+    with pytest.raises(ContractError, match=r"draft 'lying', .*a hint is a whole number"):
+        rounds(ScriptedPolicy([0]), {"lying": Lying("nowhere"), **DRAFTS})
 
 
 def test_scoring_takes_its_time_and_a_recording_repeats_it():
