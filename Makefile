@@ -16,7 +16,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types contracts format pair bench bench-decisions cells record clean
+.PHONY: help demo test explore test-slow lint types contracts format pair bench bench-decisions cells record clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -26,6 +26,9 @@ demo: $(VENV)/.stamp-user ## Install what is needed and run the embedded pair.
 
 test: lint types contracts ## Everything a change must pass; pytest comes last.
 	@$(BIN)/python -Im pytest $(PYTEST_ARGS)
+
+explore: $(VENV)/.stamp-dev ## The tests, with examples that no run has tried before.
+	@$(BIN)/python -Im pytest --hypothesis-profile=default $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
 	@$(BIN)/python -Im pytest -m slow $(PYTEST_ARGS)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.clock import CostTableClock
@@ -14,6 +15,10 @@ from paceline.core.sampling.settings import Sampling
 from paceline.core.testing.chance import outcomes
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.scripted import ScriptedPolicy
+
+
+# The same examples in every run, so that a change is judged by what it changed; `make explore` looks for new ones.
+settings.load_profile("ci")
 
 
 class GreedyOnly:
