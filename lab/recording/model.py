@@ -1,0 +1,165 @@
+"""A recording in memory: for each text and each draft, what it would have proposed from every start.
+
+A start is a number of tokens emitted, 0 <= start < len(text.tokens). Everything a round can do follows from it. Asked
+for gamma tokens at `start`, a draft proposes d = min(gamma, offered[start]) tokens, of which the target accepts
+min(d, agreed[start]), and the round emits one more token than it accepts. This is exact under greedy decoding, where
+the text does not depend on the policy. Where tokens are drawn, the text is a draw of the target's, and given the
+text the chance that the token at a place had been accepted is min(1, q/p) for its probabilities q under the draft
+and p under the target, independently for each place (from the acceptance rule of Leviathan et al. 2023,
+https://arxiv.org/abs/2211.17192); `agreed` is then one draw of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from paceline.core.records import Ended, Signal
+    from paceline.lab.recording.sheet import CostSheet
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """What one draft would have done from every start of one text; arrays of length n = len(text.tokens).
+
+    Attributes:
+        offered: int16 (n,). Tokens it proposes when asked for `Header.longest`; fewer where it knows no more.
+        agreed: int16 (n,). How many of those, from the first on, the target accepts; at most n - start.
+        hints: int32 (n,), what it hints before it drafts; None for drafts without hints.
+        chance: float32 (n,). Where tokens are drawn and the draft depends on the context alone: the chance that its
+            token at this place is accepted, given the text. None where `agreed` is certain.
+        signals: For each signal recorded, float32 (n, longest) (`token`: int32): row `start`, column k is about the
+            k-th token that it would draft from there. Columns from `offered` on mean nothing.
+    """
+
+    offered: NDArray[np.int16]
+    agreed: NDArray[np.int16]
+    hints: NDArray[np.int32] | None = None
+    chance: NDArray[np.float32] | None = None
+    signals: Mapping[Signal, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text of the target, with what every draft would have done to it.
+
+    Attributes:
+        name: Tells texts of a recording apart, as "code/3".
+        kind: The kind of prompt.
+        prompt_sha256: As in a serving trace.
+        prompt_tokens: How many tokens the prompt has.
+        prompt: The tokens, where they were kept.
+        wanted: The limit on new tokens it was written under.
+        tokens: The output.
+        ended: Why it ended.
+        varies: Whether it neither loops nor repeats itself; see `paceline.lab.bench.loops`.
+        perplexity: Of the prompt under the target, where it can be told.
+        drafts: By name, in the order listed.
+    """
+
+    name: str
+    kind: str
+    prompt_sha256: str
+    prompt_tokens: int
+    prompt: Sequence[int] | None
+    wanted: int
+    tokens: Sequence[int]
+    ended: Ended
+    varies: bool
+    perplexity: float | None
+    drafts: Mapping[str, Starts]
+
+
+@dataclass(frozen=True, slots=True)
+class DraftInfo:
+    """What holds for a draft in all texts.
+
+    Attributes:
+        caches: Whether it keeps a cache, so that its lag grows by every token emitted without it; else its lag is 0.
+        short: Tokens it lags after a round that accepted all it proposed: 1 for a model, whose last token is never fed.
+        signals: Those recorded.
+        hints: Whether it hints.
+        scores: Whether it can be asked by `Plan.score`.
+    """
+
+    caches: bool
+    short: int
+    signals: frozenset[Signal]
+    hints: bool
+    scores: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One text really decoded under one policy while recording, to hold replays against.
+
+    Attributes:
+        policy: The policy's block, as JSON-able values; {"name": "static", "gamma": 3}.
+        text: The text's name. Within one policy, texts stand in the order they were decoded, by one policy object.
+        tokens, rounds: How many.
+        seconds: Of decoding, without the prompt.
+    """
+
+    policy: Mapping[str, Any]
+    text: str
+    tokens: int
+    rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What holds for all of a recording.
+
+    Attributes:
+        run: Configuration, versions, machine: JSON-able values.
+        longest: The most tokens a draft was asked for: the largest gamma that can be tried.
+        mode: Whether tokens were chosen greedily or drawn.
+        drafts: By name, in the order listed.
+        costs: What rounds took on that machine.
+        made_up: Whether it comes from a generator and not from models.
+    """
+
+    run: Mapping[str, Any]
+    longest: int
+    mode: Literal["greedy", "sampled"]
+    drafts: Mapping[str, DraftInfo]
+    costs: CostSheet
+    made_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording whose texts are read one at a time, as often as wanted, so that its size does not matter."""
+
+    header: Header
+    measured: Sequence[Measured]
+    texts: TextSource
+
+    def __iter__(self) -> Iterator[Text]:
+        """Read the texts from the first to the last."""
+        return iter(self.texts)
+
+
+class TextSource:
+    """Where the texts of a recording come from: a file, or memory.
+
+    Implementations are re-iterable and can give one text by name.
+    """
+
+    def __iter__(self) -> Iterator[Text]:
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> Text:
+        raise NotImplementedError
+
+    def names(self) -> Sequence[str]:
+        """Return the names in the order of the recording."""
+        raise NotImplementedError

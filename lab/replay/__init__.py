@@ -1,0 +1,1 @@
+"""Replay: any policy, unchanged, over a recording, in virtual time."""
