@@ -1,0 +1,1 @@
+"""Llama-shaped models at the speed that the machine's memory allows: static caches, joined and prepacked matrices."""

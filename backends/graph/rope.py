@@ -1,0 +1,52 @@
+"""Rotary positions from a table: the cosines and sines of every position, worked out once by transformers itself.
+
+A head's first half `a` and second half `b` become `a cos - b sin` and `b cos + a sin` (Su et al., RoFormer,
+arXiv:2104.09864, in the half-split order of transformers). With the halves swapped and the sign kept in the table, that
+is `x cos + swapped(x) sin`: no negation and no concatenation in a pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rope:
+    """The turns of all positions.
+
+    Attributes:
+        cos: Shape (positions, 1, head_dim).
+        sin: The same, the first half negated.
+    """
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+
+def rope_of(module: Any, positions: int, like: torch.Tensor) -> Rope:
+    """Return the table of a model.
+
+    Args:
+        module: Its rotary embedding; whatever scaling it has is in what it returns.
+        positions: From 0 up to here.
+        like: A tensor of the wanted device and number format.
+    """
+    numbers = torch.arange(positions, device=like.device)[None]
+    cos, sin = (found[0].unsqueeze(1) for found in module(like[:1], numbers))
+    half = cos.shape[-1] // 2
+    return Rope(cos.contiguous(), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1))
+
+
+def turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
+    """Turn heads by their positions, in place.
+
+    Args:
+        heads: Shape (tokens, heads, head_dim).
+        cos: Rows of the table, shape (tokens, 1, head_dim).
+        sin: The same rows of the other.
+    """
+    swapped = heads.roll(heads.shape[-1] // 2, dims=-1)
+    heads.mul_(cos).addcmul_(swapped, sin)
