@@ -32,7 +32,9 @@ class Capabilities:
         gammas: The only gammas the engine runs, ascending; None when any gamma is possible.
         zero_gamma: Whether a round may be planned without drafting.
         draft_switch: How often another draft may be chosen.
-        latency: Whether draft and verify time are known apart ("split"), as one sum ("fused"), or not at all.
+        latency: Whether rounds tell draft and verify time apart ("split"), only their sum ("fused": `draft_s` is 0 and
+            `verify_s` the sum), or neither. With a sum alone the engine's `costs` are fitted so that they tell the two
+            apart all the same: see `FusedCosts`.
         action_delay: Rounds that pass before a decision takes effect.
         signals: The signals the engine can deliver after each draft token.
         sampling: Whether tokens can be drawn losslessly (see `Sampling`), not only chosen greedily.
@@ -56,7 +58,8 @@ class Requirements:
         zero_gamma: The policy plans rounds without drafting.
         draft_switch: How often the policy must be able to choose another draft: every round, every request, or never
             ("none"). A policy that makes do with what the engine allows, and chooses within that, needs "none".
-        latency: The least detail of time it learns from.
+        latency: The least detail of time it learns from. A policy that reads `RoundStart.costs` needs "fused", one that
+            reads `Round.draft_s` or `Round.verify_s` by themselves "split".
         immediate: A decision must take effect in the round it was made for.
         perplexity: `RoundStart.perplexity` is wanted, where the target can tell it. A wish: nothing is refused.
         signals: Signals it stops drafting by, which its draft must deliver. What `needs` names beyond these is only

@@ -26,6 +26,9 @@ ENGINES = (
     Capabilities(draft_switch="none"),
     Capabilities(draft_switch="request"),
     Capabilities(latency="none", action_delay=1),
+    Capabilities(
+        gammas=tuple(range(9)), draft_switch="none", latency="fused", action_delay=1, signals=frozenset()
+    ),
 )
 """The kinds of engine a policy is tried on, as far as its `requires` admits them."""
 

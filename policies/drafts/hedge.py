@@ -85,7 +85,7 @@ class HedgePolicy(Selector):
     """Judges the drafts when a round is over, at the costs that are known by then, and plans by the verdict."""
 
     def __init__(self, config: HedgeConfig, seed: int = 0) -> None:
-        super().__init__(config.length, seed, chooses="round", latency="split")
+        super().__init__(config.length, seed, chooses="round", latency="fused")
         self._config = config
         self._seed = seed
         self._keep = 1.0 - 1.0 / config.window

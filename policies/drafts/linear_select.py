@@ -102,7 +102,7 @@ class LinearSelectPolicy(Selector):
     """Predicts, chooses, and learns when the request is over."""
 
     def __init__(self, config: LinearSelectConfig, seed: int = 0) -> None:
-        super().__init__(config.length, seed, chooses="request", latency="split", perplexity=True)
+        super().__init__(config.length, seed, chooses="request", latency="fused", perplexity=True)
         self._config = config
         self._known = Prompts(config.buckets, config.ridge)
         self._request: Request | None = None

@@ -39,6 +39,8 @@ class AutoConfig(SurvivalOptions):
 class AutoPolicy:
     """A gate before an `ev-stop` that listens where it pays."""
 
+    timed = False
+
     def __init__(self, config: SurvivalOptions) -> None:
         self._stopping = EvStopPolicy(config, Listening())
         # What is inside knows when not to draft, as far as its measurements go; the gate is for when they mislead.
@@ -51,7 +53,7 @@ class AutoPolicy:
 
     @property
     def requires(self) -> Requirements:
-        """Times of drafting and verifying apart, and rounds without drafting."""
+        """Costs fitted to the times of rounds, and rounds without drafting."""
         return self._gate.requires
 
     def plan(self, start: RoundStart) -> Plan:
@@ -93,3 +95,11 @@ class AutoPolicy:
             ValueError: A key or a number is not one that `export` writes; nothing is changed.
         """
         self._stopping.survival.absorb(statistics)
+
+    def replace(self, statistics: Mapping[str, float]) -> None:
+        """Put the counts of a group in the place of this policy's own; what the gate measured stays.
+
+        Raises:
+            ValueError: A key or a number is not one that `export` writes; nothing is changed.
+        """
+        self._stopping.survival.replace(statistics)

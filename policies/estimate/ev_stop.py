@@ -61,7 +61,7 @@ class EvStopPolicy:
     """
 
     needs: frozenset[Signal] = frozenset({"prob"})
-    requires = Requirements(latency="split")
+    requires = Requirements(latency="fused")
 
     def __init__(self, config: SurvivalOptions, listening: Listening | None = None) -> None:
         self._max_gamma = config.max_gamma

@@ -69,7 +69,7 @@ class OnlineConfig(PolicyConfig):
 class OnlinePolicy(Blind):
     """Eq 2, then Eq 1, once before each round."""
 
-    requires = Requirements(latency="split")
+    requires = Requirements(latency="fused")
 
     def __init__(self, config: OnlineConfig) -> None:
         self._config = config

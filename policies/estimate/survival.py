@@ -63,7 +63,8 @@ class SurvivalPolicy(Blind):
         random: What draws from the posterior; None plans by the mean.
     """
 
-    requires = Requirements(latency="split")
+    requires = Requirements(latency="fused")
+    timed = False
 
     def __init__(self, config: SurvivalOptions, random: Random | None = None) -> None:
         self._config = config
@@ -176,6 +177,19 @@ class SurvivalPolicy(Blind):
                 raise ValueError(f"{draft}/{name} is no draft and bucket of this policy")
         for draft, name, position, refused, amount in entries:
             self.of(draft).add(name, position, amount, refused=refused)
+
+    def replace(self, statistics: Mapping[str, float]) -> None:
+        """Put the counts of a group in the place of this policy's own.
+
+        Raises:
+            ValueError: As `absorb`; nothing is changed.
+        """
+        before, self._known = self._known, {}
+        try:
+            self.absorb(statistics)
+        except ValueError:
+            self._known = before
+            raise
 
     def _fresh(self) -> Acceptance:
         options = self._config

@@ -67,7 +67,8 @@ class ThompsonConfig(PolicyConfig):
 class ThompsonPolicy(Blind):
     """Draws hazards, then plans as if they were true."""
 
-    requires = Requirements(latency="split")
+    requires = Requirements(latency="fused")
+    timed = False
 
     def __init__(self, config: ThompsonConfig, seed: int = 0) -> None:
         self._config = config
@@ -134,6 +135,19 @@ class ThompsonPolicy(Blind):
         for draft, position, refused, amount in read_export(statistics):
             if position < self._config.max_gamma:
                 self._hazards(draft).add(position, amount, refused=refused)
+
+    def replace(self, statistics: Mapping[str, float]) -> None:
+        """Put the counts of a group in the place of this policy's own.
+
+        Raises:
+            ValueError: As `absorb`; nothing is changed.
+        """
+        before, self._known = self._known, {}
+        try:
+            self.absorb(statistics)
+        except ValueError:
+            self._known = before
+            raise
 
     def _drafts(self, start: RoundStart) -> Iterable[str]:
         """Return the drafts to choose from: all, unless one is named or the engine does not switch each round."""

@@ -140,7 +140,7 @@ class EmaTierPolicy(Blind):
         ]
         self._windows = Windows(WINDOW)
         self._slot = 0  # of the last round that was planned
-        self.requires = Requirements(latency="split" if config.cost_aware else "none")
+        self.requires = Requirements(latency="fused" if config.cost_aware else "none")
 
     def plan(self, start: RoundStart) -> Plan:
         """Move the tier of the batch's slot if it is time, then plan it, or what the budget leaves of it."""

@@ -16,6 +16,7 @@ from paceline.core.abilities import (
     SampledDraft,
     SampledTarget,
     Scoring,
+    Shareable,
 )
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
@@ -34,9 +35,12 @@ from paceline.core.errors import (
     PluginError,
     TraceError,
 )
+from paceline.core.fused import FusedCosts, StepCosts
 from paceline.core.generation import Generation, Totals
+from paceline.core.guard import PolicyGuard, check_fit
 from paceline.core.limits import StopCriterion
 from paceline.core.load import load
+from paceline.core.machine import cpu_model
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl as hookimpl
 from paceline.core.proposals import DrawnProposal, TokenProposal, TokenVerdict, judge
@@ -70,6 +74,7 @@ from paceline.core.records import (
 from paceline.core.sampling.dice import Dice, SeededDice
 from paceline.core.sampling.rejection import judge_drawn
 from paceline.core.sampling.settings import Sampling
+from paceline.core.text import TextStream
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
 __all__ = [
@@ -93,6 +98,7 @@ __all__ = [
     "DraftSession",
     "DrawnProposal",
     "Ended",
+    "FusedCosts",
     "Generation",
     "GenerationConfig",
     "Hinting",
@@ -105,6 +111,7 @@ __all__ = [
     "PluginError",
     "Policy",
     "PolicyConfig",
+    "PolicyGuard",
     "Proposal",
     "RecordedClock",
     "Requirements",
@@ -118,12 +125,15 @@ __all__ = [
     "Scoring",
     "SeededDice",
     "Session",
+    "Shareable",
     "Signal",
     "SpeculativeDecoder",
+    "StepCosts",
     "StopCriterion",
     "StopRule",
     "Target",
     "TargetSession",
+    "TextStream",
     "TokenProposal",
     "TokenSignals",
     "TokenVerdict",
@@ -136,6 +146,8 @@ __all__ = [
     "WallClock",
     "Watch",
     "Work",
+    "cpu_model",
+    "check_fit",
     "hookimpl",
     "json_schema",
     "judge",

@@ -203,7 +203,7 @@ def test_cut_rounds_and_rounds_that_read_the_prompt_are_not_credited(why, start)
 
 def test_it_needs_and_requires_what_its_arms_do_together():
     policy = TapOutConfig(arms=("svip", "online", {"name": "static", "gamma": 0})).build()
-    assert policy.requires == Requirements(zero_gamma=True, latency="split", signals=frozenset({"entropy"}))
+    assert policy.requires == Requirements(zero_gamma=True, latency="fused", signals=frozenset({"entropy"}))
     assert TapOutConfig(arms=TWO).build().requires == Requirements(latency="fused")
     assert TapOutConfig(arms=TWO, reward="blended").build().requires == Requirements()
 

@@ -75,7 +75,7 @@ def test_what_the_length_policy_needs_and_plans_is_passed_on(config, start):
 
     policy = config(length=StoppingConfig()).build()
     assert policy.needs == {"entropy"}
-    assert policy.requires.latency == "split"
+    assert policy.requires.latency == "fused"
     plan = policy.plan(start())
     assert plan.stop == StopRule("entropy", above=2.0)
     assert plan.reason == "mine"

@@ -262,7 +262,7 @@ def test_by_cost_a_slot_without_evidence_stays_where_it_is():
 
 def test_only_the_cost_aware_rule_needs_times():
     assert EmaTierConfig().build().requires.latency == "none"
-    assert EmaTierConfig(cost_aware=True).build().requires.latency == "split"
+    assert EmaTierConfig(cost_aware=True).build().requires.latency == "fused"
 
 
 def test_the_draft_is_the_one_named():
