@@ -1,0 +1,5 @@
+"""What tests of the lab are made from: random recordings, for properties that hold on every one of them."""
+
+from paceline.lab.testing.recordings import lab_recordings
+
+__all__ = ["lab_recordings"]
