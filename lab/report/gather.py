@@ -1,0 +1,188 @@
+"""From a replay, and what else is known of its recording, to the findings that a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from paceline.core.errors import ConfigError
+from paceline.lab.report.estimates import Times
+from paceline.lab.report.findings import Curve, Findings, Kind, Row, Setting
+from paceline.lab.report.tally import fields
+
+if TYPE_CHECKING:
+    from paceline.lab.replay.results import Outcome, Replay
+    from paceline.lab.report.findings import Check, Estimate, Positions, Prices, Timeline
+    from paceline.lab.report.tally import Field, Player
+
+ORACLE = "oracle"
+RANKED_BY = ("shuffled", "recorded", "by-kind", "switching")
+"""The setting of the ranking is the first of these orders that was replayed, warm where it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known besides the replay; all of it may be missing.
+
+    Attributes:
+        oracle: Seconds of the clairvoyant oracle, by text.
+        timelines: Makes the rounds of the texts to be shown, from the policy's label.
+        positions: Acceptance by place, of each draft on all texts.
+        checks, prices, machine, source, made_up, sampled: As in `Findings`.
+    """
+
+    oracle: Mapping[str, float] = field(default_factory=dict)
+    timelines: Callable[[Field, str, Mapping[str, float]], Sequence[Timeline]] | None = None
+    positions: Sequence[Positions] = ()
+    checks: Sequence[Check] = ()
+    prices: Prices | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)
+    made_up: bool = False
+    sampled: bool = False
+
+
+def gather(replay: Replay, known: Known | None = None) -> Findings:
+    """Work out everything that a report shows.
+
+    Raises:
+        ConfigError: The replay is empty, or lacks plain decoding.
+    """
+    known = known or Known()
+    listed = fields(replay)
+    if not any(one.players for one in listed):
+        raise ConfigError(
+            "the replay holds no pass, so there is nothing to report; run `paceline replay` again"
+        )
+    main = min(listed, key=lambda one: (RANKED_BY.index(one.order), one.start != "warm"))
+    plain, best_static = main.plain, main.best_static()
+    rows = _rows(main, known.oracle)
+    follow = next((row.label for row in rows if not row.fixed), rows[0].label)
+    timelines = known.timelines(main, follow, known.oracle) if known.timelines and known.oracle else ()
+    texts = _times(main, known.oracle)
+    return Findings(
+        rows=rows,
+        plain=plain.label,
+        best_static=best_static,
+        best=rows[0].label,
+        oracle=texts.speedup(ORACLE, plain.label).value if known.oracle else None,
+        setting=_setting(main),
+        texts=len(plain.outcomes),
+        varying=sum(one.varies for one in plain.outcomes),
+        tokens=sum(one.tokens for one in plain.outcomes),
+        timelines=timelines,
+        timeline_policy=follow,
+        curves=_curves(main, known.oracle),
+        positions=known.positions or [main.players[follow].positions],
+        kinds=_kinds(main, known.oracle),
+        settings=[_setting(one) for one in listed],
+        checks=known.checks,
+        prices=known.prices,
+        left_out=replay.left_out,
+        machine=known.machine,
+        source=known.source,
+        made_up=known.made_up,
+        sampled=known.sampled,
+    )
+
+
+def _times(main: Field, oracle: Mapping[str, float], keep: Callable[[Outcome], bool] | None = None) -> Times:
+    seconds = {label: one.seconds for label, one in main.players.items()}
+    if oracle:
+        seconds[ORACLE] = oracle
+    texts = [one.text for one in main.plain.outcomes if keep is None or keep(one)]
+    return Times(seconds, texts)
+
+
+def _rows(main: Field, oracle: Mapping[str, float]) -> list[Row]:
+    plain, base = main.plain.label, main.best_static()
+    everything = _times(main, oracle)
+    some = any(one.varies for one in main.plain.outcomes)
+    varying = _times(main, oracle, lambda one: one.varies) if some else None
+
+    def captured(times: Times | None, label: str) -> Estimate | None:
+        if times is None or base is None or not oracle:
+            return None
+        return times.captured(label, base, ORACLE)
+
+    def row(one: Player) -> Row:
+        drafted = one.total("drafted")
+        return Row(
+            label=one.label,
+            policy=one.policy,
+            fixed=one.fixed,
+            speedup=everything.speedup(one.label, plain),
+            over_static=None if base in {None, one.label} else everything.speedup(one.label, str(base)),
+            varying=varying.speedup(one.label, plain) if varying is not None else None,
+            captured=captured(everything, one.label),
+            captured_varying=captured(varying, one.label),
+            acceptance=one.total("accepted") / drafted if drafted else None,
+            per_round=one.total("tokens") / one.total("rounds"),
+            gamma=one.gamma,
+            shares=one.shares,
+        )
+
+    return sorted((row(one) for one in main.players.values()), key=lambda one: -one.speedup.value)
+
+
+def _curves(main: Field, oracle: Mapping[str, float]) -> list[Curve]:
+    if not oracle:
+        return []
+    plain = main.plain
+    step_s = plain.total("seconds") / plain.total("tokens")
+    return [
+        Curve(
+            one.label,
+            [0, *accumulate(outcome.tokens for outcome in one.outcomes)],
+            [0.0, *accumulate((outcome.seconds - oracle[outcome.text]) / step_s for outcome in one.outcomes)],
+        )
+        for one in main.players.values()
+    ]
+
+
+def _kinds(main: Field, oracle: Mapping[str, float]) -> list[Kind]:
+    plain = main.plain
+    found = []
+    for kind in dict.fromkeys(one.kind for one in plain.outcomes):
+        texts = [one for one in plain.outcomes if one.kind == kind]
+        times = _times(main, oracle, partial(_is_of, kind))
+        tokens = {one.text: one.tokens for one in texts}
+        rates = {
+            label: sum(count / one.seconds[text] for text, count in tokens.items()) / len(tokens)
+            for label, one in main.players.items()
+        }
+        found.append(
+            Kind(
+                kind=kind,
+                texts=len(texts),
+                tokens=sum(tokens.values()),
+                speedups={label: times.speedup(label, plain.label) for label in main.players},
+                accepted_tokens={label: _per_round(one, kind) for label, one in main.players.items()},
+                spec_bench={label: rate / rates[plain.label] for label, rate in rates.items()},
+                oracle=times.speedup(ORACLE, plain.label).value if oracle else None,
+            )
+        )
+    return found
+
+
+def _is_of(kind: str, one: Outcome) -> bool:
+    return one.kind == kind
+
+
+def _per_round(player: Player, kind: str) -> float:
+    some = [one for one in player.every if one.kind == kind]
+    return sum(one.tokens for one in some) / sum(one.rounds for one in some)
+
+
+def _setting(one: Field) -> Setting:
+    times = _times(one, {})
+    return Setting(
+        one.order,
+        one.start,
+        one.seeds,
+        {label: times.speedup(label, one.plain.label) for label in one.players},
+        one.best_static(),
+    )

@@ -1,0 +1,35 @@
+"""Labels beside the marks they name, moved apart where they would lie on one another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST = 24
+
+
+def shortened(name: str, most: int = MOST) -> str:
+    """Return a name that fits beside a mark; long ones end in an ellipsis, and tables hold them whole."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Move places apart until neighbours keep `gap`, each as little as may be in the order they have.
+
+    Overlapping groups are laid out around the mean of what they wanted (pool adjacent violators; Ayer et al. 1955).
+    """
+    order = sorted(range(len(places)), key=lambda one: (places[one], one))
+    groups: list[list[float]] = []  # of [sum of wanted places less their offset in the group, members]
+    for rank, one in enumerate(order):
+        groups.append([places[one] - rank * gap, 1])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] >= groups[-1][0] / groups[-1][1]:
+            total, members = groups.pop()
+            groups[-1][0] += total
+            groups[-1][1] += members
+    bases = [total / members for total, members in groups for _ in range(int(members))]
+    found = [0.0] * len(places)
+    for rank, one in enumerate(order):
+        found[one] = bases[rank] + rank * gap
+    return found

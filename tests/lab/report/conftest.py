@@ -1,0 +1,136 @@
+"""A small made-up replay, played by the plainest kernel there is, with what is known of its recording."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from paceline.lab.replay.results import Outcome, Pass, Replay
+from paceline.lab.report.findings import Check, Positions, Prices, Step, Timeline
+from paceline.lab.report.gather import Known, gather
+
+PLAIN, TOKEN, SLOPE, LOOP = 0.010, 0.0012, 0.0004, 0.0001
+KINDS = {"code": 0.85, "prose": 0.55, "lists": 0.7}
+
+
+def verify_s(length):
+    return PLAIN + SLOPE * (length - 1)
+
+
+def run_ahead(bits, start, most):
+    found = 0
+    while found < most and start + found < len(bits) and bits[start + found]:
+        found += 1
+    return found
+
+
+def play(text, decide):
+    """Return the outcome and the rounds of one text; `decide` is shown the last round and what is left."""
+    name, kind, bits = text
+    place, steps, last = 0, [], None
+    while place < len(bits):
+        gamma = min(decide(last, place, bits), len(bits) - place - 1)
+        accepted = run_ahead(bits, place, gamma)
+        steps.append(Step(place, gamma, accepted, accepted + 1, "small" if gamma else ""))
+        place += accepted + 1
+        last = steps[-1]
+    draft_s, verify = sum(one.gamma for one in steps) * TOKEN, sum(verify_s(one.gamma + 1) for one in steps)
+    most = max(one.gamma for one in steps)
+    gammas = [one.gamma for one in steps]
+    return steps, Outcome(
+        text=name, kind=kind, varies=kind != "lists", tokens=len(bits), rounds=len(steps),
+        drafted=sum(gammas), accepted=sum(one.accepted for one in steps),
+        seconds=draft_s + verify + LOOP * len(steps), draft_s=draft_s, verify_s=verify, score_s=0.0,
+        gammas={gamma: gammas.count(gamma) for gamma in sorted(set(gammas))},
+        drafts={"small": sum(map(bool, gammas)), "": gammas.count(0)},
+        reached=[sum(one.accepted >= k and one.gamma > k for one in steps) for k in range(most)],
+        agreed=[sum(one.accepted > k for one in steps) for k in range(most)],
+    )  # fmt: skip
+
+
+def up_and_down(last, place, bits):
+    if last is None or place == 0:
+        return 3
+    return min(last.gamma + 2, 8) if last.accepted == last.gamma else max(1, last.accepted + 1)
+
+
+def oracle(last, place, bits):
+    ahead = run_ahead(bits, place, 8)
+    return ahead if ahead * (PLAIN + LOOP) > ahead * (TOKEN + SLOPE) else 0
+
+
+def made_up(texts=12, tokens=96, seed=0):
+    draw = random.Random(seed)
+    kinds = [*KINDS]
+    return [
+        (f"{kind}/{number}", kind, [draw.random() < KINDS[kind] for _ in range(tokens)])
+        for number in range(texts)
+        for kind in [kinds[number % len(kinds)]]
+    ]
+
+
+def sample(texts=12, seed=0, names=("aimd", "gate")):
+    """Return texts, a replay of them, and what else is known."""
+    listed = made_up(texts, seed=seed)
+    players = {
+        f"static-{gamma}": ({"name": "static", "gamma": gamma}, lambda *_, gamma=gamma: gamma)
+        for gamma in range(7)
+    }
+    players[names[0]] = ({"name": "aimd"}, up_and_down)
+    players[names[1]] = (
+        {"name": "gate", "policy": {"name": "aimd"}}, lambda *now: up_and_down(*now) if now[1] % 7 else 0
+    )  # fmt: skip
+    passes = [
+        Pass(label, policy, order, start, 0, [play(text, decide)[1] for text in rows])
+        for order, start, rows in (
+            ("shuffled", "warm", random.Random(1).sample(listed, len(listed))),
+            ("by-kind", "warm", sorted(listed, key=lambda text: text[1])),
+            ("recorded", "cold", listed),
+        )
+        for label, (policy, decide) in players.items()
+    ]
+    best = {text[0]: play(text, oracle) for text in listed}
+
+    def timelines(field, label, seconds):
+        return [
+            Timeline(text[0], text[1], "chosen by the test", play(text, up_and_down)[0], best[text[0]][0],
+                     field.players[label].seconds[text[0]] / seconds[text[0]])
+            for text in listed[:3]
+        ]  # fmt: skip
+
+    known = Known(
+        oracle={name: outcome.seconds for name, (_, outcome) in best.items()},
+        timelines=timelines,
+        positions=[Positions("small", [400, 280, 190, 130, 88, 60, 41, 22], [280, 190, 130, 88, 60, 41, 22, 15]),
+                   Positions("lookup", [200, 90, 60, 44, 36, 31, 12, 5], [90, 60, 44, 36, 31, 12, 5, 4])],
+        checks=[Check("static-3", 12, 118.0, 120.0), Check("aimd", 12, 131.0, 129.0)],
+        prices=Prices(
+            {length: verify_s(length) for length in (1, 2, 4, 8)},
+            {"small": {gamma: TOKEN * gamma for gamma in (1, 2, 4, 8)}, "lookup": {0: 1e-5, 4: 3e-5, 8: 4e-5}},
+            {"small": {0: 0.0, 8: 0.002}}, 128, 1e-6, LOOP,
+        ),
+        machine={"cpu": "Example CPU", "python": "3.12"},
+        source={"recording": "runs/recording.jsonl.zst", "sha256": "0" * 64, "command": "paceline report"},
+    )  # fmt: skip
+    return SimpleNamespace(
+        replay=Replay(
+            {"path": "runs/recording.jsonl.zst", "sha256": "0" * 64},
+            passes,
+            {"tapout": "needs entropy, which was not recorded"},
+        ),
+        known=known,
+        texts=listed,
+    )
+
+
+@pytest.fixture(scope="session")
+def made():
+    """Return what makes samples."""
+    return sample
+
+
+@pytest.fixture(scope="session")
+def found():
+    """Return the findings of the usual sample."""
+    one = sample()
+    return gather(one.replay, one.known)
