@@ -115,3 +115,25 @@ class Mergeable(Protocol):
     def absorb(self, statistics: Mapping[str, float]) -> None:
         """Add the statistics of another instance."""
         ...
+
+
+@runtime_checkable
+class Shareable(Mergeable, Protocol):
+    """A mergeable policy that takes what a whole group knows in the place of its own, again and again.
+
+    To share exactly, its sums must not fade by themselves (`discount: 1` and the like): whoever pools them forgets,
+    once for all. A sum that shrank between two calls of `replace` is a breach.
+    """
+
+    @property
+    def timed(self) -> bool:
+        """Whether its statistics hold times, so that they mean nothing on other hardware."""
+        ...
+
+    def replace(self, statistics: Mapping[str, float]) -> None:
+        """Put `statistics` in the place of everything that `export` tells, and leave all else as it is.
+
+        Called between two rounds, often; afterwards `export` returns `statistics`, but for zeros and for what `absorb`
+        leaves out. Raises ValueError as `absorb` does; then nothing is changed.
+        """
+        ...

@@ -122,6 +122,20 @@ class Rates:
             kind, i = known[key]
             self._sums[kind][i] += amount * self._weight
 
+    def replace(self, statistics: Mapping[str, float]) -> None:
+        """Put the sums of a group in the place of all that is known.
+
+        Raises:
+            ValueError: As `absorb`; nothing is changed.
+        """
+        before, weight = self._sums, self._weight
+        self._sums, self._weight = {kind: [0.0] * len(self._arms) for kind in KINDS}, 1.0
+        try:
+            self.absorb(statistics)
+        except ValueError:
+            self._sums, self._weight = before, weight
+            raise
+
     def _put(self, arm: int, amounts: tuple[float, float, float]) -> None:
         for kind, amount in zip(KINDS, amounts, strict=True):
             self._sums[kind][arm] += amount * self._weight

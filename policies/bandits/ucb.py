@@ -69,6 +69,7 @@ class UcbPolicy(Blind):
     """Keeps the rate of each gamma, and plans by upper confidence bounds."""
 
     requires = Requirements(latency="fused")
+    timed = True
 
     def __init__(
         self, config: GammaArmsConfig, *, exploration: float, cold_start: float, discount: float = 1.0
@@ -129,6 +130,14 @@ class UcbPolicy(Blind):
             ValueError: A key or a number is not one that `export` writes for these gammas; nothing is changed.
         """
         self._rates.absorb(statistics)
+
+    def replace(self, statistics: Mapping[str, float]) -> None:
+        """Put the sums of a group in the place of this policy's own.
+
+        Raises:
+            ValueError: As `absorb`; nothing is changed.
+        """
+        self._rates.replace(statistics)
 
     def _choose(self, start: RoundStart, arms: Sequence[int]) -> tuple[int, str | None]:
         """Return the arm to plan, and why if it is new."""
