@@ -20,6 +20,9 @@ from paceline.core.records import Ended, Plan, Round, StopRule, TokenSignals
 VERSION = 1
 """Raised when a reader of the old version would misread a new trace; new keys alone do not raise it."""
 
+SERVING = "serving"
+"""What a trace holds where its first line does not say `form`: rounds as they were decided."""
+
 
 class TraceWriter:
     """Appends requests and their rounds to a file; each round is flushed before the next begins.
@@ -153,8 +156,9 @@ def round_to_json(done: Round) -> dict[str, Any]:
         del values["plan"]["look"]
     if done.hint is None:
         del values["hint"]
-    if not done.signals:
-        del values["signals"]
+    for key in ("signals", "lags", "hints"):
+        if not values[key]:
+            del values[key]
     if not done.scores:
         del values["scores"], values["score_s"]
     return values
@@ -182,6 +186,11 @@ def _header(path: Path, line: str) -> dict[str, Any]:
         version = None
     if version is None:
         raise TraceError(f"{path}:1: this is not a paceline trace")
+    if header.get("form", SERVING) != SERVING:
+        raise TraceError(
+            f"{path}:1: this is a {header['form']}, which holds what drafts would have done; "
+            "a serving trace, of rounds as they were decided, is expected here"
+        )
     if version != VERSION:
         raise TraceError(f"{path}:1: trace version {version}; this paceline reads version {VERSION}")
     run: dict[str, Any] = header.get("run", {})

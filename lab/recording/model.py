@@ -105,6 +105,7 @@ class Measured:
         text: The text's name. Within one policy, texts stand in the order they were decoded, by one policy object.
         tokens, rounds: How many.
         seconds: Of decoding, without the prompt.
+        part: 0 for the first run of the recorder, one more for each time it was resumed: policies begin anew in each.
     """
 
     policy: Mapping[str, Any]
@@ -112,6 +113,7 @@ class Measured:
     tokens: int
     rounds: int
     seconds: float
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +139,16 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording whose texts are read one at a time, as often as wanted, so that its size does not matter."""
+    """A recording whose texts are read one at a time, as often as wanted, so that its size does not matter.
+
+    Attributes:
+        complete: Whether it came to its end; a recorder that was interrupted leaves what it had.
+    """
 
     header: Header
     measured: Sequence[Measured]
     texts: TextSource
+    complete: bool = True
 
     def __iter__(self) -> Iterator[Text]:
         """Read the texts from the first to the last."""

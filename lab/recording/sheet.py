@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,12 +15,26 @@ class DraftTimes:
 
     Attributes:
         tokens: By gamma, seconds to draft that many tokens without any lag; between gammas a straight line, beyond
-            the last one its last slope.
+            the last one its last slope. 0 tokens take no time where nothing else is said.
         catch_up: By lag, seconds that catching up adds; likewise, and 0 at lag 0.
+        look_s: Seconds that each token takes besides where its signals are looked at. No part of `CostSheet.draft_s`,
+            since a cost model is not told who looks.
     """
 
     tokens: Mapping[int, float]
     catch_up: Mapping[int, float]
+    look_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("tokens", self.tokens, 0)
+        _check("catch_up", self.catch_up, 0, needed=False)
+        if not self.look_s >= 0.0:
+            raise ValueError(f"look_s cannot be below 0, found {self.look_s}")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DraftTimes:
+        """Return what `CostSheet.to_json` wrote for one draft."""
+        return cls(_keyed(values["tokens"]), _keyed(values["catch_up"]), float(values.get("look_s", 0.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,9 @@ class CostSheet:
         context_s: Seconds that each further token of context adds.
         drafts: By name.
         overhead_s: What a round takes besides drafting and verifying, decisions of the policy not counted.
+
+    Raises:
+        ValueError: There is no length, a key or a time is below what is possible, or a longer block takes less time.
     """
 
     verify: Mapping[int, float]
@@ -38,10 +58,84 @@ class CostSheet:
     drafts: Mapping[str, DraftTimes]
     overhead_s: float
 
+    def __post_init__(self) -> None:
+        _check("verify", self.verify, 1)
+        lengths = sorted(self.verify)
+        for shorter, longer in pairwise(lengths):
+            if self.verify[longer] < self.verify[shorter]:
+                raise ValueError(f"verify: {longer} tokens cannot take less than {shorter}")
+        if not (self.context >= 0 and self.context_s >= 0.0 and self.overhead_s >= 0.0):
+            raise ValueError("context, context_s and overhead_s cannot be below 0")
+
     def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
         """Return the seconds to draft `gamma` tokens after catching up on `lag`."""
-        raise NotImplementedError
+        times = self.drafts[draft]
+        return _at(times.tokens, gamma, origin=True) + _at(times.catch_up, lag, origin=True)
 
     def verify_s(self, length: int, context: int) -> float:
         """Return the seconds to verify a block of `length` tokens after `context` tokens."""
-        raise NotImplementedError
+        seconds = _at(self.verify, length) + self.context_s * (context - self.context)
+        # A line through contexts far from those measured must not promise time back.
+        return max(0.0, seconds)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sheet as JSON-able values."""
+        return {
+            "verify": _named(self.verify),
+            "context": self.context,
+            "context_s": self.context_s,
+            "drafts": {
+                name: {
+                    "tokens": _named(one.tokens),
+                    "catch_up": _named(one.catch_up),
+                    "look_s": one.look_s,
+                }
+                for name, one in self.drafts.items()
+            },
+            "overhead_s": self.overhead_s,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> CostSheet:
+        """Return the sheet that `to_json` made these values from; unknown keys are ignored.
+
+        Raises:
+            KeyError, TypeError, ValueError: The values are not of a sheet.
+        """
+        return cls(
+            verify=_keyed(values["verify"]),
+            context=int(values["context"]),
+            context_s=float(values["context_s"]),
+            drafts={name: DraftTimes.from_json(one) for name, one in values["drafts"].items()},
+            overhead_s=float(values["overhead_s"]),
+        )
+
+
+def _at(points: Mapping[int, float], x: int, *, origin: bool = False) -> float:
+    """Return the line through `points` at `x`, never below 0; with `origin` it begins at 0 unless told otherwise."""
+    found = points.get(x)
+    if found is not None:
+        return found
+    known = sorted({0, *points} if origin else points)
+    if len(known) == 1:
+        return points.get(known[0], 0.0)
+    right = min(max(bisect_right(known, x), 1), len(known) - 1)
+    left_x, right_x = known[right - 1], known[right]
+    left_y, right_y = points.get(left_x, 0.0), points[right_x]
+    return max(0.0, left_y + (right_y - left_y) / (right_x - left_x) * (x - left_x))
+
+
+def _check(name: str, points: Mapping[int, float], least: int, *, needed: bool = True) -> None:
+    if needed and not points:
+        raise ValueError(f"{name}: at least one time is needed")
+    for key, seconds in points.items():
+        if key < least or not 0.0 <= seconds < float("inf"):
+            raise ValueError(f"{name}: keys are {least} and more, seconds 0 and more, found {key}: {seconds}")
+
+
+def _keyed(named: Mapping[str, float]) -> dict[int, float]:
+    return {int(key): float(seconds) for key, seconds in named.items()}
+
+
+def _named(keyed: Mapping[int, float]) -> dict[str, float]:
+    return {str(key): keyed[key] for key in sorted(keyed)}

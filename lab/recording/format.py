@@ -1,0 +1,156 @@
+"""The lines of a recording: JSON objects, one a line, each with its kind.
+
+    trace       the first line: version, form, what ran, and what holds for all texts
+    text        one text, with what every draft would have done to it
+    timings     rounds that were really taken on a text, and how long they took; what cost sheets are made of
+    costs       a cost sheet; may come again, the last one counts
+    measured    one text really decoded under one policy
+    end         the last line, with how many texts there are
+
+Lines of other kinds, and keys that are not known, are passed over: newer writers may add some.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final, Literal, get_args
+
+from paceline.core.errors import TraceError
+from paceline.core.records import SIGNALS, Ended
+from paceline.core.trace import VERSION
+from paceline.lab.recording.format_starts import starts_from_json, starts_to_json
+from paceline.lab.recording.model import DraftInfo, Header, Measured, Text
+from paceline.lab.recording.sheet import CostSheet
+
+FORM: Final = "recording"
+
+MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading a line raises when it is not as it should be; `json.JSONDecodeError` is a ValueError."""
+
+
+def to_line(values: Mapping[str, Any]) -> str:
+    """Return one line, with its end."""
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def header_to_json(header: Header) -> dict[str, Any]:
+    """Return the first line; the cost sheet has a line of its own."""
+    return {
+        "kind": "trace",
+        "version": VERSION,
+        "form": FORM,
+        "run": dict(header.run),
+        "longest": header.longest,
+        "mode": header.mode,
+        "made_up": header.made_up,
+        "drafts": {
+            name: {**asdict(info), "signals": sorted(info.signals)} for name, info in header.drafts.items()
+        },
+    }
+
+
+def header_from_json(values: Mapping[str, Any], costs: CostSheet) -> Header:
+    """Return the header that the first line stands for."""
+    mode: Literal["greedy", "sampled"] = values["mode"]
+    longest = values["longest"]
+    if mode not in {"greedy", "sampled"} or type(longest) is not int or longest < 1:
+        raise ValueError(f"mode {mode!r}, longest {longest!r}")
+    drafts = {name: _info(one) for name, one in values["drafts"].items()}
+    return Header(values["run"], longest, mode, drafts, costs, bool(values.get("made_up", False)))
+
+
+def check_first(first: object, where: str) -> None:
+    """Refuse a first line that is not that of a recording this version reads.
+
+    Raises:
+        TraceError: Says what it is instead, and what can be done with it.
+    """
+    if not isinstance(first, Mapping) or first.get("kind") != "trace" or "version" not in first:
+        raise TraceError(f"{where}: this is not a paceline trace")
+    if first.get("form") != FORM:
+        raise TraceError(
+            f"{where}: this trace holds rounds as they were decided, not what every draft would have done; "
+            "make a recording with `paceline record`"
+        )
+    if first["version"] != VERSION:
+        raise TraceError(
+            f"{where}: trace version {first['version']!r}; this paceline reads version {VERSION}"
+        )
+
+
+def text_to_json(text: Text, longest: int) -> dict[str, Any]:
+    """Return one text as a line."""
+    return {
+        "kind": "text",
+        "name": text.name,
+        "of": text.kind,
+        "prompt_sha256": text.prompt_sha256,
+        "prompt_tokens": text.prompt_tokens,
+        **({} if text.prompt is None else {"prompt": list(text.prompt)}),
+        "wanted": text.wanted,
+        "tokens": list(text.tokens),
+        "ended": text.ended,
+        "varies": text.varies,
+        "perplexity": text.perplexity,
+        "drafts": {name: starts_to_json(one, longest) for name, one in text.drafts.items()},
+    }
+
+
+def text_from_json(values: Mapping[str, Any], header: Header) -> Text:
+    """Return the text that a line stands for."""
+    tokens = tuple(values["tokens"])
+    if not tokens or values["ended"] not in get_args(Ended):
+        raise ValueError(f"{len(tokens)} tokens, ended {values['ended']!r}")
+    missing = header.drafts.keys() - values["drafts"].keys()
+    if missing:
+        raise ValueError(f"nothing is said about the draft {min(missing)!r}")
+    return Text(
+        name=values["name"],
+        kind=values["of"],
+        prompt_sha256=values["prompt_sha256"],
+        prompt_tokens=values["prompt_tokens"],
+        prompt=tuple(values["prompt"]) if "prompt" in values else None,
+        wanted=values["wanted"],
+        tokens=tokens,
+        ended=values["ended"],
+        varies=values["varies"],
+        perplexity=values["perplexity"],
+        drafts={
+            name: starts_from_json(values["drafts"][name], len(tokens), header.longest)
+            for name in header.drafts
+        },
+    )
+
+
+def measured_to_json(measured: Measured) -> dict[str, Any]:
+    """Return one measured text as a line."""
+    return {"kind": "measured", **asdict(measured), "policy": dict(measured.policy)}
+
+
+def measured_from_json(values: Mapping[str, Any]) -> Measured:
+    """Return the measured text that a line stands for."""
+    return Measured(
+        policy=dict(values["policy"]),
+        text=values["text"],
+        tokens=int(values["tokens"]),
+        rounds=int(values["rounds"]),
+        seconds=float(values["seconds"]),
+        part=int(values.get("part", 0)),
+    )
+
+
+def costs_to_json(costs: CostSheet) -> dict[str, Any]:
+    """Return a cost sheet as a line."""
+    return {"kind": "costs", **costs.to_json()}
+
+
+def _info(values: Mapping[str, Any]) -> DraftInfo:
+    return DraftInfo(
+        caches=bool(values["caches"]),
+        short=int(values["short"]),
+        signals=frozenset(values["signals"]) & SIGNALS,
+        hints=bool(values["hints"]),
+        scores=bool(values["scores"]),
+    )

@@ -1,0 +1,158 @@
+"""What a draft would have done from every start, as JSON-able values: compact where it depends on the context alone.
+
+Such a draft's token at a place is the same from every start, as long as all of its tokens before were the text's. So
+one bit a place tells whether it agrees there; the signals of that token are the same from every start as well; and what
+it proposes after a token that is not the text's depends on that place only:
+
+    bits        "1101...": whether the draft's token at each place is accepted; agreed[p] is the run of ones from p on
+    signals     by name: `path`, one value a place, about the draft's token there; and `tails`, longest - 1 values for
+                each place of a 0 and for the last place, about what it would have proposed after its token there
+
+Any other draft is written start by start: `agreed` as a list of numbers, and by name `rows`, as many values as tokens
+offered, one start after the other. `offered` is left out where it is `longest` everywhere. Nothing is said beforehand
+about which form a draft takes: whatever the compact form restores exactly is written in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.core.records import SIGNALS
+from paceline.lab.recording.format_arrays import FLOAT, WHOLE, pack, unpack
+from paceline.lab.recording.model import Starts
+
+if TYPE_CHECKING:
+    from paceline.core.records import Signal
+
+Whole = TypeVar("Whole", np.int16, np.int32)
+
+
+def starts_to_json(starts: Starts, longest: int) -> dict[str, Any]:
+    """Return one draft's starts as JSON-able values."""
+    offered = np.asarray(starts.offered)
+    values: dict[str, Any] = {}
+    if bool((offered != longest).any()):
+        values["offered"] = offered.tolist()
+    bits = np.asarray(starts.agreed) > 0
+    if np.array_equal(runs(bits, offered), starts.agreed):
+        values["bits"] = "".join("01"[bit] for bit in bits.astype(int))
+    else:
+        values["agreed"] = np.asarray(starts.agreed).tolist()
+    if starts.hints is not None:
+        values["hints"] = np.asarray(starts.hints).tolist()
+    if starts.chance is not None:
+        values["chance"] = pack(starts.chance)
+    if starts.signals:
+        ends = tail_places(bits) if "bits" in values else None
+        values["signals"] = {
+            name: _signal_to_json(rows, offered, ends) for name, rows in starts.signals.items()
+        }
+    return values
+
+
+def starts_from_json(values: Mapping[str, Any], n: int, longest: int) -> Starts:
+    """Return the starts that `starts_to_json` made these values from, for a text of `n` tokens.
+
+    Raises:
+        KeyError, TypeError, ValueError: The values are not like that.
+    """
+    offered = (
+        _counts(values["offered"], n, np.int16) if "offered" in values else np.full(n, longest, np.int16)
+    )
+    ends = None
+    if "bits" in values:
+        bits = np.array([{"0": False, "1": True}[bit] for bit in values["bits"]], dtype=bool)
+        if len(bits) != n:
+            raise ValueError(f"{n} bits expected, found {len(bits)}")
+        agreed, ends = runs(bits, offered), tail_places(bits)
+    else:
+        agreed = _counts(values["agreed"], n, np.int16)
+    if bool((offered > longest).any()):
+        raise ValueError(f"a draft offers 0 to {longest} tokens")
+    if bool((agreed > np.minimum(offered, np.arange(n, 0, -1))).any()):
+        raise ValueError("more tokens are agreed on than were offered, or than the text has")
+    signals = {
+        cast("Signal", name): _signal_from_json(one, name, offered, longest, ends)
+        for name, one in values.get("signals", {}).items()
+        if name in SIGNALS
+    }
+    hints = _counts(values["hints"], n, np.int32) if "hints" in values else None
+    chance = unpack(values["chance"], FLOAT, n) if "chance" in values else None
+    return Starts(offered, agreed, hints, chance, signals)
+
+
+def runs(bits: NDArray[np.bool_], offered: NDArray[Any]) -> NDArray[np.int16]:
+    """Return from each place on how many ones follow one another, at most as many as are offered there."""
+    n = len(bits)
+    stops = np.where(bits, n, np.arange(n))
+    ends = np.minimum.accumulate(stops[::-1])[::-1] if n else stops
+    found: NDArray[np.int16] = np.minimum(ends - np.arange(n), offered).astype(np.int16)
+    return found
+
+
+def tail_places(bits: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the places after whose token a draft has left the text: those of a 0, and the last."""
+    left = ~bits
+    left[-1:] = True
+    return np.flatnonzero(left)
+
+
+def spread(path: NDArray[Any], tails: NDArray[Any], ends: NDArray[np.intp], longest: int) -> NDArray[Any]:
+    """Return the values of every start, shape (n, longest), of what is the same from every start.
+
+    Args:
+        path: About the token at each place, shape (n,).
+        tails: About the tokens after the one at each of `ends`, shape (len(ends), longest - 1).
+        ends: Places where the draft leaves the text, ascending; the last is n - 1.
+        longest: Tokens from each start.
+    """
+    n = len(path)
+    places = np.arange(n)[:, None] + np.arange(longest)[None, :]
+    which = np.searchsorted(ends, np.arange(n))[:, None] if n else np.zeros((0, 1), np.intp)
+    beyond = places - ends[which] - 1 if n else places
+    if longest == 1:
+        return path[:, None].copy()
+    off = tails[which, np.clip(beyond, 0, longest - 2)]
+    values: NDArray[Any] = np.where(beyond < 0, path[np.minimum(places, max(n - 1, 0))], off)
+    return values
+
+
+def _signal_to_json(
+    rows: NDArray[Any], offered: NDArray[Any], ends: NDArray[np.intp] | None
+) -> dict[str, str]:
+    longest = rows.shape[1]
+    told = np.arange(longest)[None, :] < offered[:, None]
+    if ends is not None:
+        path, tails = rows[:, 0], rows[ends, 1:]
+        if np.array_equal(spread(path, tails, ends, longest)[told], rows[told]):
+            return {"path": pack(path), "tails": pack(tails)}
+    return {"rows": pack(rows[told])}
+
+
+def _signal_from_json(
+    values: Mapping[str, str],
+    name: str,
+    offered: NDArray[Any],
+    longest: int,
+    ends: NDArray[np.intp] | None,
+) -> NDArray[Any]:
+    dtype, n = WHOLE if name == "token" else FLOAT, len(offered)
+    if "rows" not in values:
+        if ends is None:
+            raise ValueError(f"signal {name!r} needs rows where a draft depends on the start")
+        tails = unpack(values["tails"], dtype, len(ends) * (longest - 1)).reshape(len(ends), longest - 1)
+        return spread(unpack(values["path"], dtype, n), tails, ends, longest)
+    rows = np.zeros((n, longest), dtype.newbyteorder("="))
+    rows[np.arange(longest)[None, :] < offered[:, None]] = unpack(values["rows"], dtype, int(offered.sum()))
+    return rows
+
+
+def _counts(listed: list[int], n: int, dtype: type[Whole]) -> NDArray[Whole]:
+    most = int(np.iinfo(dtype).max)
+    if len(listed) != n or not all(type(one) is int and 0 <= one <= most for one in listed):
+        raise ValueError(f"{n} whole numbers from 0 to {most} expected, found {len(listed)} values")
+    return np.array(listed, dtype=dtype)

@@ -1,0 +1,93 @@
+"""Writes a recording text by text, and goes on with one that was interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from paceline.lab.recording.files import Appender
+from paceline.lab.recording.format import (
+    costs_to_json,
+    header_to_json,
+    measured_to_json,
+    text_to_json,
+    to_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from paceline.lab.recording.model import Header, Measured, Recording, Text
+    from paceline.lab.recording.sheet import CostSheet
+
+
+class RecordingWriter:
+    """Writes one recording; what belongs to a text reaches the file together, once the text is finished.
+
+    Args:
+        path: The file; compressed if it ends in `.zst`. An existing one is replaced.
+        header: The first line; its cost sheet is not written, since `text` and `end` do that.
+        kept: Lines to begin with, after the first: those of an interrupted recording.
+
+    Raises:
+        TraceError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path | str, header: Header, *, kept: Iterable[str] = ()) -> None:
+        self._longest = header.longest
+        self._texts = 0
+        self._file = Appender(Path(path))
+        self._file.append(to_line(header_to_json(header)))
+        for line in kept:
+            self._file.append(line)
+            self._texts += line.startswith('{"kind":"text"')
+
+    def text(
+        self,
+        text: Text,
+        *,
+        costs: CostSheet | None = None,
+        measured: Sequence[Measured] = (),
+        extra: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Write a text, and what else was found meanwhile; `extra` are further lines."""
+        found = [text_to_json(text, self._longest), *extra, *map(measured_to_json, measured)]
+        if costs is not None:
+            found.append(costs_to_json(costs))
+        self._file.append("".join(map(to_line, found)))
+        self._texts += 1
+
+    def end(self, *, costs: CostSheet | None = None, extra: Mapping[str, Any] | None = None) -> None:
+        """Write the last lines; without them the recording counts as interrupted."""
+        found = [] if costs is None else [costs_to_json(costs)]
+        self._file.append(
+            "".join(map(to_line, [*found, {"kind": "end", "texts": self._texts, **(extra or {})}]))
+        )
+
+    def close(self) -> None:
+        """Close the file; may be called more than once."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def write_recording(path: Path | str, recording: Recording) -> None:
+    """Write a whole recording, as of a generator, to a file.
+
+    Raises:
+        TraceError: The file cannot be written.
+    """
+    by_text: dict[str, list[Measured]] = {}
+    for one in recording.measured:
+        by_text.setdefault(one.text, []).append(one)
+    with RecordingWriter(path, recording.header) as writer:
+        for text in recording.texts:
+            writer.text(text, measured=by_text.get(text.name, ()))
+        writer.end(costs=recording.header.costs)

@@ -1,0 +1,284 @@
+"""Recordings in files: what is written is read again, and what is damaged is told with its line."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from paceline.core.errors import TraceError
+from paceline.core.trace import TraceWriter, read_trace
+from paceline.lab.recording.format_starts import runs, starts_from_json, starts_to_json
+from paceline.lab.recording.memory import TextsInMemory
+from paceline.lab.recording.model import DraftInfo, Header, Measured, Recording, Starts, Text
+from paceline.lab.recording.reader import read_recording
+from paceline.lab.recording.sheet import CostSheet, DraftTimes
+from paceline.lab.recording.writer import RecordingWriter, write_recording
+from paceline.lab.testing import lab_recordings
+
+SHEET = CostSheet({1: 1.0}, 0, 0.0, {"small": DraftTimes({1: 0.1}, {})}, 0.0)
+INFO = DraftInfo(caches=True, short=1, signals=frozenset({"top1"}), hints=False, scores=True)
+HEADER = Header({"seed": 0}, 4, "greedy", {"small": INFO}, SHEET)
+NAMES = ["plain.jsonl", "packed.jsonl.zst"]
+
+
+def text_of(name="a", bits="1101"):
+    """A text whose one draft agrees as the bits say."""
+    n = len(bits)
+    offered = np.full(n, 4, np.int16)
+    agreed = runs(np.array([bit == "1" for bit in bits]), offered)
+    signals = {"top1": np.full((n, 4), 0.5, np.float32)}
+    drafts = {"small": Starts(offered, agreed, signals=signals)}
+    return Text(name, "code", "0" * 64, 3, None, 8, tuple(range(n)), "eos", True, 2.5, drafts)
+
+
+def recording_of(*texts, measured=()):
+    return Recording(HEADER, measured, TextsInMemory(texts))
+
+
+def same(one, other):
+    """Whether two values are equal, arrays by their numbers and kinds."""
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    if dataclasses.is_dataclass(one):
+        fields = [field.name for field in dataclasses.fields(one)]
+        return type(one) is type(other) and all(same(getattr(one, f), getattr(other, f)) for f in fields)
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+def told(starts):
+    """The same starts, with zeros where signals mean nothing."""
+    within = np.arange(10_000)[None, :]
+    cleared = {
+        name: np.where(within[:, : rows.shape[1]] < starts.offered[:, None], rows, 0).astype(rows.dtype)
+        for name, rows in starts.signals.items()
+    }
+    return dataclasses.replace(starts, signals=cleared)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lab_recordings(), st.sampled_from(NAMES))
+def test_what_is_written_is_read_again(tmp_path, recording, name):
+    write_recording(tmp_path / name, recording)
+    found = read_recording(tmp_path / name)
+    assert found.complete
+    assert same(found.header, recording.header)
+    assert found.texts.names() == recording.texts.names()
+    for _ in range(2):
+        for before, after in zip(recording, found, strict=True):
+            assert same(dataclasses.replace(before, drafts={}), dataclasses.replace(after, drafts={}))
+            assert list(before.drafts) == list(after.drafts)
+            for draft, starts in before.drafts.items():
+                assert same(told(starts), told(after.drafts[draft]))
+
+
+@settings(deadline=None)
+@given(st.text("01", min_size=1, max_size=12), st.integers(1, 6), st.randoms(use_true_random=False))
+def test_a_draft_that_knows_the_context_alone_is_written_as_bits_and_nothing_is_lost(bits, longest, chance):
+    n = len(bits)
+    offered = np.full(n, longest, np.int16)
+    agreed = runs(np.array([bit == "1" for bit in bits]), offered)
+    own = {}
+
+    def value(start, column):
+        # What is said depends on the tokens before: all of the text up to where the draft left it, then its own.
+        left = min(start + int(agreed[start]) if agreed[start] < longest else n, n - 1)
+        place = start + column
+        key = ("on", place) if place <= left else ("off", left, place)
+        return own.setdefault(key, chance.random())
+
+    rows = np.array([[value(p, k) for k in range(longest)] for p in range(n)], np.float32)
+    starts = Starts(offered, agreed, signals={"top1": rows})
+    values = json.loads(json.dumps(starts_to_json(starts, longest)))
+    assert values["bits"] == bits
+    assert set(values["signals"]["top1"]) == {"path", "tails"}
+    assert same(starts_from_json(values, n, longest), starts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_can_be_read_by_its_name(tmp_path, name):
+    path = tmp_path / name
+    write_recording(path, recording_of(text_of("a"), text_of("b", "0110"), text_of("c")))
+    texts = read_recording(path).texts
+    assert texts.names() == ("a", "b", "c")
+    assert [texts["b"].drafts["small"].agreed.tolist(), texts["a"].name] == [[0, 2, 1, 0], "a"]
+    with pytest.raises(TraceError, match="there is no text 'd'; there are 3 others"):
+        texts["d"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_measured_is_read_again(tmp_path, name):
+    measured = (
+        Measured({"name": "static", "gamma": 3}, "a", 4, 2, 0.5),
+        Measured({"name": "auto"}, "a", 4, 2, 0.5, part=1),
+    )
+    write_recording(tmp_path / name, recording_of(text_of(), measured=measured))
+    assert read_recording(tmp_path / name).measured == measured
+
+
+def test_the_last_cost_sheet_counts(tmp_path):
+    later = dataclasses.replace(SHEET, overhead_s=0.125)
+    with RecordingWriter(tmp_path / "r.jsonl", HEADER) as writer:
+        writer.text(text_of("a"), costs=SHEET)
+        writer.text(text_of("b"), costs=later)
+    found = read_recording(tmp_path / "r.jsonl")
+    assert found.header.costs == later
+    assert not found.complete
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_text_is_in_the_file_as_soon_as_it_is_written(tmp_path, name):
+    writer = RecordingWriter(tmp_path / name, HEADER)
+    writer.text(text_of("a"), costs=SHEET)
+    assert read_recording(tmp_path / name).texts.names() == ("a",)
+    writer.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_a_file_that_was_cut_off_loses_its_last_text_only(tmp_path, name, cut):
+    path = tmp_path / name
+    with RecordingWriter(path, HEADER) as writer:
+        for one in "abc":
+            writer.text(text_of(one), costs=SHEET if one == "a" else None)
+    path.write_bytes(path.read_bytes()[:-cut])
+    found = read_recording(path)
+    assert [text.name for text in found] == ["a", "b"]
+    assert not found.complete
+
+
+def test_one_long_frame_that_was_cut_off_gives_what_can_still_be_unpacked(tmp_path):
+    plain, packed = tmp_path / "r.jsonl", tmp_path / "r.jsonl.zst"
+    chance = np.random.default_rng(0)
+    texts = []
+    for number in range(400):
+        text = text_of(f"t{number}", "".join(chance.choice(list("01"), 60)))
+        texts.append(dataclasses.replace(text, prompt_sha256=chance.bytes(32).hex()))
+    write_recording(plain, recording_of(*texts))
+    body = plain.read_text().splitlines(keepends=True)
+    body.insert(1, next(line for line in body if '"costs"' in line))
+    whole = zstandard.ZstdCompressor().compress("".join(body).encode())
+    packed.write_bytes(whole[: len(whole) * 2 // 3])
+    found = read_recording(packed)
+    assert not found.complete
+    assert 50 < len(list(found)) < 400
+
+
+def damaged(path: Path, number: int, line: str) -> Path:
+    """Replace one line of a recording."""
+    body = path.read_text().splitlines(keepends=True)
+    body[number - 1] = line + "\n"
+    path.write_text("".join(body))
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_recording(tmp_path / "r.jsonl", recording_of(text_of("a"), text_of("b")))
+    return tmp_path / "r.jsonl"
+
+
+def test_a_damaged_line_is_told_with_its_number(path):
+    for line in ('{"kind":"text"', "[]", '{"kind":"text"}', '{"no":1}', "\x00"):
+        with pytest.raises(TraceError, match=r"r\.jsonl:2: this line is damaged"):
+            read_recording(damaged(path, 2, line))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bits", "11"),
+        ("bits", "11x1"),
+        ("offered", [9, 9, 9, 9]),
+        ("offered", [-1, 4, 4, 4]),
+        ("chance", "AAAA"),
+        ("chance", "***"),
+        ("hints", [1.5, 0, 0, 0]),
+        ("agreed", [4, 4, 4, 4]),
+        ("signals", {"top1": {"path": "AAAAAA=="}}),
+    ],
+)
+def test_a_text_whose_numbers_do_not_fit_is_told_with_its_line(path, key, value):
+    body = json.loads(path.read_text().splitlines()[2])
+    draft = body["drafts"]["small"]
+    if key == "agreed":
+        del draft["bits"]
+    draft[key] = value
+    found = read_recording(damaged(path, 3, json.dumps(body)))
+    with pytest.raises(TraceError, match=r"r\.jsonl:3: this line is damaged"):
+        list(found)
+    assert found.texts["a"].name == "a"
+    with pytest.raises(TraceError, match=r"r\.jsonl:3"):
+        found.texts["b"]
+
+
+def test_two_texts_of_one_name_are_refused(path):
+    with pytest.raises(TraceError, match=r"r\.jsonl:3: .*'a' stands in line 2"):
+        read_recording(damaged(path, 3, path.read_text().splitlines()[1]))
+
+
+def test_another_version_is_refused(path):
+    first = json.loads(path.read_text().splitlines()[0]) | {"version": 99}
+    with pytest.raises(TraceError, match=r"r\.jsonl:1: trace version 99; this paceline reads version 1"):
+        read_recording(damaged(path, 1, json.dumps(first)))
+
+
+@pytest.mark.parametrize("line", ["{}", "[1]", "nonsense", '{"kind":"text"}', "\x89PNG"])
+def test_what_is_no_trace_is_refused(path, line):
+    with pytest.raises(TraceError, match=r"r\.jsonl:1: this is not a paceline trace"):
+        read_recording(damaged(path, 1, line))
+
+
+@pytest.mark.parametrize("content", ["", '{"kind":"trace"'])
+def test_an_empty_file_is_refused_with_the_way_out(tmp_path, content):
+    (tmp_path / "r.jsonl").write_text(content)
+    with pytest.raises(TraceError, match="holds no whole line; make it anew with `paceline record`"):
+        read_recording(tmp_path / "r.jsonl")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(TraceError, match=r"none\.jsonl: No such file"):
+        read_recording(tmp_path / "none.jsonl")
+
+
+def test_a_recording_without_a_finished_text_is_refused(tmp_path):
+    RecordingWriter(tmp_path / "r.jsonl", HEADER).close()
+    with pytest.raises(TraceError, match="no text was finished"):
+        read_recording(tmp_path / "r.jsonl")
+
+
+def test_what_is_not_compressed_though_its_name_says_so_is_refused(tmp_path):
+    (tmp_path / "r.jsonl.zst").write_text("not compressed\n")
+    with pytest.raises(TraceError, match=r"r\.jsonl\.zst:1: the compressed data is damaged here"):
+        read_recording(tmp_path / "r.jsonl.zst")
+
+
+def test_a_serving_trace_is_no_recording(tmp_path):
+    with TraceWriter(tmp_path / "serving.jsonl") as writer:
+        writer.begin([1, 2], 8).end("eos")
+    with pytest.raises(TraceError, match=r"serving\.jsonl:1: .*rounds as they were decided"):
+        read_recording(tmp_path / "serving.jsonl")
+
+
+def test_a_recording_is_no_serving_trace(path):
+    with pytest.raises(TraceError, match=r"r\.jsonl:1: this is a recording"):
+        read_trace(path)
+
+
+def test_lines_of_later_writers_are_passed_over(path):
+    body = path.read_text().splitlines(keepends=True)
+    body.insert(2, '{"kind":"weather","sunny":true}\n')
+    path.write_text("".join(body))
+    assert len(list(read_recording(path))) == 2
+
+
+def test_an_unwritable_place_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TraceError, match="cannot be written"):
+        write_recording(tmp_path / "file" / "r.jsonl", recording_of(text_of()))
