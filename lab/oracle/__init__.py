@@ -1,1 +1,1 @@
-"""Oracles: the least time that a recording allows, to whom the future is known."""
+"""What the best possible decisions would have taken: optima of a recording that no policy can beat."""

@@ -1,0 +1,163 @@
+"""One text laid out for dynamic programming: what every choice costs at every start, and where it may lead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from paceline.lab.recording.model import DraftInfo, Header, Starts, Text
+    from paceline.lab.recording.sheet import CostSheet
+
+Sight = Literal["clairvoyant", "expectation"]
+"""What is known beforehand: which tokens are accepted, or only the chance of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One draft on one text of n tokens, when asked for 0 to G tokens.
+
+    Attributes:
+        name: The draft's.
+        short: See `DraftInfo.short`.
+        most: int (n,). The most tokens it can propose in a round that begins there.
+        seconds: (n, G + 1). Of a round that drafts so many tokens, without catching up.
+        survive: (n, G + 1). The chance that the first so many tokens are all accepted; 0 past the end of the text.
+        catch_up: By lag, seconds; of length prompt + n + short.
+        score_s: Seconds that scoring takes besides catching up, where it can pay to score so as to catch up early;
+            else None.
+    """
+
+    name: str
+    short: int
+    most: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    survive: NDArray[np.float64]
+    catch_up: NDArray[np.float64]
+    score_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """All that a program over one text needs.
+
+    Attributes:
+        length: n, the number of tokens.
+        prompt_tokens: Of the text.
+        plain: (n,). Seconds of a round without a draft.
+        lagging: Drafts whose cache lags; the state of the program holds a place for each of them.
+        free: Drafts that never lag, or are let off catching up.
+        exact: Whether none is let off.
+    """
+
+    length: int
+    prompt_tokens: int
+    plain: NDArray[np.float64]
+    lagging: Sequence[Lane]
+    free: Sequence[Lane]
+    exact: bool
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many places the cache of each lagging draft can be filled up to."""
+        return tuple(self.length + lane.short + 2 for lane in self.lagging)
+
+    def lags(self, lane: Lane, start: int) -> NDArray[np.int64]:
+        """Return the lag at `start` by the index of the place up to which the cache is filled.
+
+        Index 0 is a cache that has read nothing; index i > 0 one that holds the prompt and the first i - short - 1
+        tokens but one, so that after a round that leaves a lag of 0 or `short` the index does not depend on the past.
+        """
+        filled = np.arange(start + lane.short + 2) - lane.short - 1
+        lags = start - filled
+        lags[0] = self.prompt_tokens - 1 + start
+        return lags
+
+
+def layout(text: Text, header: Header, *, sight: Sight, cells: int) -> Board:
+    """Lay out one text.
+
+    Args:
+        text: The text.
+        header: Of its recording.
+        sight: What is known beforehand.
+        cells: The most states a program may have. Where there are more, drafts are let off catching up, the one whose
+            catching up costs least first.
+    """
+    count, sheet = len(text.tokens), header.costs
+    verify = _verify(sheet, text.prompt_tokens, count, header.longest)
+    lanes = [
+        (info, _lane(name, info, text.drafts[name], text, header, verify, sight))
+        for name, info in header.drafts.items()
+    ]
+    lagging = [lane for info, lane in lanes if info.caches]
+    free = [lane for info, lane in lanes if not info.caches]
+    exact = True
+    while lagging and (count + 1) * float(np.prod([count + lane.short + 2.0 for lane in lagging])) > cells:
+        exact = False
+        cheapest = min(lagging, key=lambda lane: float(lane.catch_up.sum()))
+        lagging.remove(cheapest)
+        free.append(cheapest)
+    return Board(count, text.prompt_tokens, verify[:, 0], lagging, free, exact)
+
+
+def _verify(sheet: CostSheet, prompt_tokens: int, count: int, longest: int) -> NDArray[np.float64]:
+    """Return the seconds of rounds by start and tokens drafted, drafting itself not counted; (n, G + 1)."""
+    rows = [
+        [sheet.verify_s(drafted + 1, prompt_tokens + start) for drafted in range(longest + 1)]
+        for start in range(count)
+    ]
+    return np.array(rows) + sheet.overhead_s
+
+
+def _lane(
+    name: str,
+    info: DraftInfo,
+    starts: Starts,
+    text: Text,
+    header: Header,
+    verify: NDArray[np.float64],
+    sight: Sight,
+) -> Lane:
+    count, longest, sheet = len(text.tokens), header.longest, header.costs
+    tokens = np.array([sheet.draft_s(name, drafted) for drafted in range(longest + 1)])
+    # Catching up and drafting add up in a sheet, so the one can be told from the other at any number of tokens.
+    reach = text.prompt_tokens + count + info.short
+    catch_up = np.array([sheet.draft_s(name, 1, lag) for lag in range(reach)]) - tokens[1]
+    budget = text.wanted - np.arange(count) - 1
+    return Lane(
+        name=name,
+        short=info.short,
+        most=np.minimum(np.minimum(starts.offered.astype(np.int64), longest), budget),
+        seconds=verify + tokens,
+        survive=_certain(starts, longest)
+        if starts.chance is None or sight == "clairvoyant"
+        else _likely(starts.chance, longest),
+        catch_up=catch_up,
+        score_s=float(tokens[1]) if info.scores and info.caches and _pays(catch_up, tokens[1]) else None,
+    )
+
+
+def _certain(starts: Starts, longest: int) -> NDArray[np.float64]:
+    return (np.arange(longest + 1) <= starts.agreed[:, None]).astype(np.float64)
+
+
+def _likely(chance: NDArray[np.float32], longest: int) -> NDArray[np.float64]:
+    count = len(chance)
+    padded = np.concatenate([chance.astype(np.float64), np.zeros(longest)])
+    windows = padded[np.arange(count)[:, None] + np.arange(longest)]
+    return np.concatenate([np.ones((count, 1)), np.cumprod(windows, axis=1)], axis=1)
+
+
+def _pays(catch_up: NDArray[np.float64], score_s: float) -> bool:
+    """Tell whether catching up twice, the first time by scoring, can ever take less than catching up once."""
+    return any(
+        bool((catch_up[first:] > score_s + catch_up[first] + catch_up[: len(catch_up) - first]).any())
+        for first in range(1, len(catch_up))
+    )
