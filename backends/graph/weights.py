@@ -34,6 +34,14 @@ class Matrix:
     weight: torch.Tensor
     bias: torch.Tensor | None = None
 
+    def outputs(self, part: slice) -> Matrix:
+        """Return the map to some of the outputs."""
+        return Matrix(self.weight[part], None if self.bias is None else self.bias[part])
+
+    def inputs(self, part: slice) -> Matrix:
+        """Return the map from some of the inputs, without the bias."""
+        return Matrix(self.weight[:, part])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerWeights:

@@ -1,0 +1,94 @@
+"""One pass through the model: tokens in, logits out, keys and values into the cache.
+
+Lengths are plain integers here, so nothing is read that is not filled, and no shape is fixed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from paceline.backends.graph.attention import Attention
+from paceline.backends.graph.norm import normalise
+from paceline.backends.graph.rope import turn
+
+if TYPE_CHECKING:
+    from paceline.backends.graph.cache import StaticCache
+    from paceline.backends.graph.products import LayerProducts, Products
+    from paceline.backends.graph.shape import Shape
+    from paceline.backends.graph.weights import Weights
+
+
+class Forward:
+    """The mathematics of a model, over weights that never change; may be used by several threads at once.
+
+    Args:
+        shape: Of the model.
+        weights: Its embedding, norms and positions.
+        products: Its matrices, ready for use.
+        capacity: The longest context.
+        by_row: See `Attention`.
+    """
+
+    def __init__(
+        self, shape: Shape, weights: Weights, products: Products, *, capacity: int, by_row: bool
+    ) -> None:
+        self._shape = shape
+        self._weights = weights
+        self._products = products
+        self._attention = Attention(shape.groups, capacity, by_row=by_row, like=weights.embedding)
+        self._turning = shape.heads + shape.kv_heads
+        self._all_heads = shape.heads + 2 * shape.kv_heads
+
+    def __call__(self, cache: StaticCache, tokens: torch.Tensor, rows: int) -> torch.Tensor:
+        """Append tokens, shape (count,), to the cache; return the logits after the last `rows`: (rows, vocabulary).
+
+        The cache counts the tokens only when all is done: a pass that fails leaves it as it was.
+        """
+        weights, products = self._weights, self._products
+        count, filled = len(tokens), cache.filled
+        cos, sin = (table[filled : filled + count] for table in (weights.rope.cos, weights.rope.sin))
+        stream = padded(F.embedding(tokens, weights.embedding), products.rows)
+        last = len(products.layers) - 1
+        for index, layer in enumerate(products.layers):
+            cached = cache.layers[index]
+            queries = self._read(layer, stream, cached, filled, cos, sin)
+            if index == last and rows < count:
+                # Of the last layer, only what comes out is needed from here on.
+                queries = queries[count - rows :]
+                stream = padded(stream[count - rows : count], products.rows)
+            found = self._attention(queries, cached, filled + count - len(queries))
+            stream = layer.out.add(padded(found, products.rows), stream)
+            stream = layer.feed_forward(layer.mlp_norm(stream), stream)
+        logits = products.head(padded(products.norm(stream[:rows]), products.head.rows))
+        cache.filled = filled + count
+        return logits[:rows]
+
+    def _read(
+        self,
+        layer: LayerProducts,
+        stream: torch.Tensor,
+        cached: torch.Tensor,
+        filled: int,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+    ) -> torch.Tensor:
+        """Put keys and values of the tokens into the cache; return their queries, (tokens, heads, head_dim)."""
+        shape, count = self._shape, len(cos)
+        heads = layer.qkv(layer.attention_norm(stream))[:count].view(count, self._all_heads, shape.head_dim)
+        if layer.query_norm is not None and layer.key_norm is not None:
+            heads[:, : shape.heads] = normalise(heads[:, : shape.heads], layer.query_norm, shape.norm_eps)
+            keys = heads[:, shape.heads : self._turning]
+            keys.copy_(normalise(keys, layer.key_norm, shape.norm_eps))
+        turn(heads[:, : self._turning], cos, sin)
+        fresh = heads[:, shape.heads :].view(count, 2, shape.kv_heads, shape.head_dim)
+        cached[:, :, filled : filled + count] = fresh.permute(1, 2, 0, 3)
+        return heads[:, : shape.heads]
+
+
+def padded(rows: torch.Tensor, least: int) -> torch.Tensor:
+    """Return the rows, and zeros up to `least` rows."""
+    missing = least - len(rows)
+    return F.pad(rows, (0, 0, 0, missing)) if missing > 0 else rows
