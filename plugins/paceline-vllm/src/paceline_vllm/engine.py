@@ -1,0 +1,142 @@
+"""From vLLM's configuration to a policy at work: what is read, refused, opened and closed once an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from paceline import Capabilities, CapabilityError, ConfigError, Plan, TraceWriter, check_fit
+from paceline_vllm.adapter import Adapter, NamedDraft, capabilities
+from paceline_vllm.options import read_options
+from paceline_vllm.status import StatusWriter, status_file
+
+if TYPE_CHECKING:
+    from paceline import Clock
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Setup:
+    """What one engine works with.
+
+    Attributes:
+        adapter: Between steps and rounds.
+        trace: Where rounds are written, if anywhere.
+        fixed: The plan of every step where vLLM takes none from a policy; None where it does.
+        shared: What `sync` returned; closed with the engine if it can be.
+        status: What hands counters to the metrics.
+    """
+
+    adapter: Adapter
+    trace: TraceWriter | None
+    fixed: Plan | None
+    shared: Any
+    status: StatusWriter
+
+    def record(self, request: Any) -> Any:
+        """Return what records a request's rounds, or None without a trace."""
+        if self.trace is None:
+            return None
+        prompt = request.prompt_token_ids
+        return self.trace.begin([] if prompt is None else list(prompt), request.max_tokens)
+
+    def close(self) -> None:
+        """Close the trace and what shares; called when the engine shuts down."""
+        self.status.close()
+        if self.trace is not None:
+            self.trace.close()
+        close = getattr(self.shared, "close", None)
+        if callable(close):
+            close()
+
+
+def set_up(
+    vllm_config: Any, *, table: object, delay: int, about: Mapping[str, Any], clock: Clock | None = None
+) -> Setup:
+    """Read the configuration of an engine, build its policy, and see that they fit.
+
+    Args:
+        vllm_config: vLLM's own configuration.
+        table: vLLM's table of draft tokens by batch size; None when it has none.
+        delay: Steps until a decision takes effect.
+        about: What the engine knows of itself: models, versions, hardware.
+        clock: Where seconds come from, if not the wall clock.
+
+    Raises:
+        ConfigError: The options, the run file or vLLM's own flags are wrong.
+        CapabilityError: vLLM cannot do what the policy needs.
+    """
+    options = read_options(vllm_config.additional_config)
+    run = options.run()
+    most = _most(vllm_config)
+    fixed = _fixed(vllm_config, table, most, options.draft)
+    engine = capabilities(most, delay)
+    policy = run.policy.build(run.generation.seed if options.config else options.seed)
+    check_fit(policy, engine, {options.draft: NamedDraft()})
+    lock = Lock()
+    adapter = Adapter(
+        policy,
+        engine,
+        draft=options.draft,
+        lock=lock,
+        clock=clock,
+        fallback_gamma=options.fallback_gamma,
+        rounds_per_step=options.rounds_per_step,
+    )
+    info = {**about, "policy": run.policy.model_dump(mode="json"), "draft_name": options.draft}
+    sharer = options.sharer()
+    writer = StatusWriter(options.status or status_file(vllm_config), adapter.counters)
+    path = options.trace or run.trace
+    trace = TraceWriter(path, _header(info, engine)) if path is not None else None
+    log.info("policy_at_work", policy=run.policy.name, gammas=f"0..{most}", action_delay=delay)
+    return Setup(adapter, trace, fixed, sharer(policy, lock, info) if sharer else None, writer)
+
+
+def _header(info: Mapping[str, Any], engine: Capabilities) -> dict[str, Any]:
+    return {
+        "engine": "vllm",
+        "paceline": version("paceline"),
+        "latency": engine.latency,
+        "action_delay": engine.action_delay,
+        **info,
+    }
+
+
+def _most(vllm_config: Any) -> int:
+    drafting = vllm_config.speculative_config
+    if drafting is None:
+        raise ConfigError(
+            "vLLM drafts nothing here: give --speculative-config with `method` or `model`, "
+            "`num_speculative_tokens`, the largest gamma, and `num_speculative_tokens_per_batch_size`"
+        )
+    if drafting.method == "custom_class":
+        raise CapabilityError("drafts of the method custom_class are not told how many tokens to propose")
+    return int(drafting.num_speculative_tokens)
+
+
+def _fixed(vllm_config: Any, table: object, most: int, draft: str) -> Plan | None:
+    """Return None where vLLM takes gamma from us, and the plan it follows where it does not.
+
+    Without its table vLLM pads steps to the largest gamma; with data parallelism it drops the table, since ranks that
+    draft different numbers of tokens wait for each other for ever.
+    """
+    if table is not None:
+        return None
+    ranks = vllm_config.parallel_config.data_parallel_size
+    if ranks > 1:
+        log.warning(
+            "policy_only_observes",
+            reason=f"data_parallel_size is {ranks}, and ranks must draft alike",
+            action=f"gamma {most}; scale by replicas instead, each with its own engine",
+        )
+        return Plan(most, draft, reason="data-parallel")
+    raise ConfigError(
+        "vLLM takes another gamma for each step only with `num_speculative_tokens_per_batch_size` in "
+        f"--speculative-config; add [[1, {vllm_config.scheduler_config.max_num_seqs}, {most}]]"
+    )
