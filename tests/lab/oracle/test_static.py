@@ -1,0 +1,74 @@
+"""Static choices take what a static policy takes in the replay, and never less than the optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paceline.lab.oracle.optimum import clairvoyant
+from paceline.lab.oracle.static import PLAIN, Static, best, segmented_s, statics
+from paceline.lab.replay.kernel import Player
+from paceline.lab.replay.laid import Laid
+from paceline.lab.testing import lab_recordings
+from paceline.policies.fixed.static import StaticConfig
+
+
+class Stubborn:
+    """A static policy with a draft that need not be the first one."""
+
+    def __init__(self, static):
+        self._inner = StaticConfig(gamma=static.gamma).build()
+        self._draft = static.draft or None
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def plan(self, start):
+        from dataclasses import replace
+
+        plan = self._inner.plan(start)
+        return replace(plan, draft=self._draft) if plan.gamma else plan
+
+
+@settings(deadline=None, max_examples=50)
+@given(lab_recordings())
+def test_every_static_choice_takes_what_a_static_policy_takes_in_the_replay(recording):
+    for text in recording:
+        laid = Laid(text, recording.header.drafts)
+        for static, seconds in statics(text, recording.header).items():
+            outcome = Player(recording.header, Stubborn(static)).play(laid)
+            assert seconds.sum() == pytest.approx(outcome.seconds)
+
+
+@settings(deadline=None)
+@given(lab_recordings())
+def test_no_static_choice_beats_the_optimum(recording):
+    for text in recording:
+        least = clairvoyant(text, recording.header).seconds
+        assert all(each.sum() >= least * (1 - 1e-9) for each in statics(text, recording.header).values())
+
+
+@settings(deadline=None)
+@given(lab_recordings(), st.integers(1, 8))
+def test_shorter_segments_never_take_longer_and_one_segment_is_the_best_of_the_text(recording, window):
+    for text in recording:
+        found = statics(text, recording.header)
+        whole = min(float(each.sum()) for each in found.values())
+        assert segmented_s(found, len(text.tokens)) == pytest.approx(whole)
+        halves, parts = segmented_s(found, 2 * window), segmented_s(found, window)
+        assert parts <= halves * (1 + 1e-9) <= whole * (1 + 2e-9)
+
+
+def test_segments_add_up_the_best_of_each():
+    found = {PLAIN: np.array([1.0, 1.0, 1.0, 1.0, 1.0]), Static("a", 2): np.array([0.5, 0.5, 3.0, 3.0, 0.1])}
+    assert segmented_s(found, 2) == pytest.approx(1.0 + 2.0 + 0.1)
+
+
+def test_the_best_of_some_texts_is_that_with_the_least_sum_and_of_equals_the_shorter():
+    one, other, same = Static("a", 1), Static("a", 3), Static("b", 1)
+    assert best([{one: 1.0, other: 3.0}, {one: 5.0, other: 2.0}]) == other
+    assert best([{other: 1.0, same: 1.0}]) == same
+    assert str(PLAIN) == "plain"
+    assert str(other) == "a 3"
