@@ -59,25 +59,27 @@ def gather(replay: Replay, known: Known | None = None) -> Findings:
         )
     main = min(listed, key=lambda one: (RANKED_BY.index(one.order), one.start != "warm"))
     plain, best_static = main.plain, main.best_static()
-    rows = _rows(main, known.oracle)
+    # Spliced texts have no optimum of their own.
+    oracle = known.oracle if main.plain.seconds.keys() <= known.oracle.keys() else {}
+    rows = _rows(main, oracle)
     follow = next((row.label for row in rows if not row.fixed), rows[0].label)
-    timelines = known.timelines(main, follow, known.oracle) if known.timelines and known.oracle else ()
-    texts = _times(main, known.oracle)
+    timelines = known.timelines(main, follow, oracle) if known.timelines and oracle else ()
+    texts = _times(main, oracle)
     return Findings(
         rows=rows,
         plain=plain.label,
         best_static=best_static,
         best=rows[0].label,
-        oracle=texts.speedup(ORACLE, plain.label).value if known.oracle else None,
+        oracle=texts.speedup(ORACLE, plain.label).value if oracle else None,
         setting=_setting(main),
         texts=len(plain.outcomes),
         varying=sum(one.varies for one in plain.outcomes),
         tokens=sum(one.tokens for one in plain.outcomes),
         timelines=timelines,
         timeline_policy=follow,
-        curves=_curves(main, known.oracle),
+        curves=_curves(main, oracle),
         positions=known.positions or [main.players[follow].positions],
-        kinds=_kinds(main, known.oracle),
+        kinds=_kinds(main, oracle),
         settings=[_setting(one) for one in listed],
         checks=known.checks,
         prices=known.prices,

@@ -16,6 +16,7 @@ NARROWEST = 0.2
 """The least the axis spans, so that differences that do not matter look small."""
 
 GLYPHS = {"o": "●", "D": "◆", "^": "▲", "s": "■", "v": "▼"}
+HOLLOW = {"o": "○", "D": "◇", "^": "△", "s": "□", "v": "▽"}
 
 
 def orders(findings: Findings) -> Drawing | None:
@@ -41,9 +42,9 @@ def orders(findings: Findings) -> Drawing | None:
                     markerfacecolor=colour if one.start == "warm" else pen("paper"),
                 )  # fmt: skip
         entries = [
-            (f"{GLYPHS[marks[one.order]] if one.start == 'warm' else _hollow(marks[one.order])} {one.order}, {one.start}",
-             pen(hues[one.order])) for one in settings
-        ]  # fmt: skip
+            (f"{_glyph(marks[one.order], one.start)} {one.order}, {one.start}", pen(hues[one.order]))
+            for one in settings
+        ]
         for number, (name, colour) in enumerate(entries):
             axes.annotate(
                 name, (number / len(entries), 1), xytext=(0, 6), xycoords="axes fraction",
@@ -63,5 +64,5 @@ def orders(findings: Findings) -> Drawing | None:
         )  # fmt: skip
 
 
-def _hollow(mark: str) -> str:
-    return {"o": "○", "D": "◇", "^": "△", "s": "□", "v": "▽"}[mark]
+def _glyph(mark: str, start: str) -> str:
+    return GLYPHS[mark] if start == "warm" else HOLLOW[mark]
