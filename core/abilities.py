@@ -26,14 +26,34 @@ class Hinting(Protocol):
 
 @runtime_checkable
 class Scoring(Protocol):
-    """A draft session that can say what it would have made of tokens it did not propose."""
+    """A draft session that can say what it would have made of tokens it did not propose.
+
+    A target session that draws its tokens may say so as well; only recordings ask it.
+    """
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
         """Return one number for each of `tokens`, which follow the context; see `Round.scores`.
 
         Called after the verification and before `advance`, at most once a round, only if `Plan.score` asks for it and
-        the draft did not draft itself. May read the context, so that the lag is gone afterwards.
+        the draft did not draft itself. May read the context, so that the lag is gone afterwards. A recording asks a
+        session that does nothing else, of drafts and of the target, before each `advance`. A target answers with the
+        probability that it would have drawn each token after those before it.
         """
+        ...
+
+
+@runtime_checkable
+class Memoryless(Protocol):
+    """A draft session whose next token depends on nothing but the tokens before it; models are like that.
+
+    Whether it drafted those tokens itself, in which rounds, and how many it was asked for makes no difference; where
+    tokens are drawn, none to the distribution. What it proposes from one place then tells what it proposes from all
+    places up to its first error, so that recording it takes a fraction of the time.
+    """
+
+    @property
+    def memoryless(self) -> bool:
+        """Whether this is so."""
         ...
 
 

@@ -81,6 +81,8 @@ class HfDraftSession:
         vocabulary: Only tokens below this are proposed.
     """
 
+    memoryless = True
+
     def __init__(self, stream: Stream, vocabulary: int) -> None:
         self.stream = stream
         self._vocabulary = vocabulary

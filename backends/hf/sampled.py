@@ -43,6 +43,11 @@ class SampledHfTarget(HfTargetSession):
         claimed = claimed_by(proposal, wanted)
         return judge_drawn(guess, None if claimed is None else claimed[: len(guess)], wanted, self._sampler)
 
+    def score(self, tokens: Sequence[int]) -> list[float]:
+        """Return how probable it is that each of `tokens` is drawn after those before it."""
+        logits = self.stream.attempt(tokens[:-1])
+        return self._sampler.shares(logits, tokens, self.stream.engine.vocabulary)
+
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""
         super().advance(tokens)
@@ -74,13 +79,4 @@ class SampledHfDraft(HfDraftSession):
         return DeviceProposal(tokens, chances, signals)
 
     def _shares(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
-        tried = [self._sampler.tokens(tokens[:-1])]
-        chances = self._sampler.chances(self._sampler.process(logits, tried, self._vocabulary))
-        # What the draft cannot propose has no share.
-        known = [min(token, self._vocabulary - 1) for token in tokens]
-        shares: list[float] = chances.gather(1, self._sampler.tokens(known).T).flatten().tolist()
-        return [
-            # Rounding may carry a share past 1.
-            min(share, 1.0) if token < self._vocabulary else 0.0
-            for share, token in zip(shares, tokens, strict=True)
-        ]
+        return self._sampler.shares(logits, tokens, self._vocabulary)

@@ -84,6 +84,23 @@ class Sampler:
             return F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(scores.dtype)
         return torch.softmax(scores, dim=-1)
 
+    def shares(self, logits: torch.Tensor, tokens: Sequence[int], width: int) -> list[float]:
+        """Return the probability that each of `tokens`, which follow the context, is drawn after those before it.
+
+        Args:
+            logits: One row a token, shape (len(tokens), vocabulary).
+            tokens: They need not be below `width`; those that are not have no share.
+            width: As in `process`.
+        """
+        chances = self.chances(self.process(logits, [self.tokens(tokens[:-1])], width))
+        known = [min(token, width - 1) for token in tokens]
+        shares: list[float] = chances.gather(1, self.tokens(known).T).flatten().tolist()
+        return [
+            # Rounding may carry a share past 1.
+            min(share, 1.0) if token < width else 0.0
+            for share, token in zip(shares, tokens, strict=True)
+        ]
+
     @torch.inference_mode()
     def draw(self, weights: torch.Tensor) -> torch.Tensor:
         """Return one token a row, with a probability proportional to its weight, shape (rows, 1); nothing is copied.

@@ -36,6 +36,10 @@ class SampledToyTarget(ToyTargetSession):
         wanted = (self._chances(proposed[:place]) for place in range(len(proposed) + 1))
         return judge_drawn(proposed, claimed, wanted, self._dice)
 
+    def score(self, tokens: Sequence[int]) -> list[float]:
+        """Return how probable it is that each of `tokens` is drawn after those before it."""
+        return [self._chances(tokens[:place])[token] for place, token in enumerate(tokens)]
+
     def _chances(self, tried: Sequence[int]) -> list[float]:
         text = [*self.context, *tried]
         return chances(process(self.model.scores(text), self._sampling, text), self._sampling)

@@ -46,6 +46,8 @@ class ToyTargetSession:
 class ToyDraftSession:
     """The draft at work; it lags as one with a cache would."""
 
+    memoryless = True
+
     def __init__(self, model: ToyDraft, context: list[int]) -> None:
         self.lag = len(context) - 1
         self._model = model

@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 from paceline.core.abilities import (
     Hinting,
     Identified,
+    Memoryless,
     Mergeable,
     Perplexed,
     SampledDraft,
@@ -104,6 +105,7 @@ __all__ = [
     "Hinting",
     "Identified",
     "LiveCosts",
+    "Memoryless",
     "Mergeable",
     "PacelineError",
     "Perplexed",

@@ -1,5 +1,6 @@
 """Under sampling the toy pair writes texts exactly as often as its target alone; every way the dice fall is counted."""
 
+import math
 from dataclasses import replace
 from itertools import product
 
@@ -220,6 +221,12 @@ def test_a_score_is_the_probability_that_the_draft_would_have_drawn_the_token():
         chances(process(draft.scores([1, 2]), sampling, [1, 2]), sampling)[3],
         chances(process(draft.scores([1, 2, 3]), sampling, [1, 2, 3]), sampling)[1],
     ]
+
+
+def test_a_score_of_the_target_is_the_probability_that_it_would_have_drawn_the_token(tiny_pair):
+    for text, probability in tiny_pair.alone(3).items():
+        scores = tiny_pair.target.open_sampled(tiny_pair.prompt, tiny_pair.sampling).score(text)
+        assert math.prod(scores) == pytest.approx(probability, abs=EXACT)
 
 
 def test_signals_are_those_of_the_distribution_that_was_drawn_from(tiny_pair):

@@ -297,6 +297,17 @@ def test_signals_and_scores_are_of_the_distribution_that_was_drawn_from():
     assert draft.open_sampled(PROMPT, WARM).score([SIZE - 1]) == [0.0]
 
 
+def test_a_score_of_the_target_is_its_share_of_each_token_after_those_before_it():
+    target, _ = models()
+    session, scores = target.open_sampled(PROMPT, WARM), []
+    tokens = list(target.open_sampled(PROMPT, WARM).verify(TokenProposal((3, 1))).tokens)
+    for token in tokens:
+        scores += session.score([token])
+        session.advance([token])
+    assert all(score > 0.0 for score in scores)
+    assert target.open_sampled(PROMPT, WARM).score(tokens) == pytest.approx(scores, rel=1e-5)
+
+
 def test_nothing_leaves_the_device_between_tokens_and_one_copy_is_made_of_a_verdict(monkeypatch):
     target, draft = models()
     drafting, verifying = draft.open_sampled(PROMPT, WARM), target.open_sampled(PROMPT, WARM)
