@@ -104,15 +104,19 @@ class LiveCosts:
 
     def observe(self, done: Round) -> None:
         """Learn from the times of a finished round; a round that was ended took its full time all the same."""
-        self._verify.add(done.drafted + 1, done.context, done.verify_s)
-        if not done.drafted or done.plan.draft is None:
+        self._learn(done.plan.draft, done.drafted, done.lag, done.context, done.draft_s, done.verify_s)
+
+    def _learn(
+        self, draft: str | None, drafted: int, lag: int, context: int, draft_s: float, verify_s: float
+    ) -> None:
+        self._verify.add(drafted + 1, context, verify_s)
+        if not drafted or draft is None:
             return
-        name = done.plan.draft
-        if done.lag <= 1:
-            self._draft.setdefault(name, _Rate()).add(done.draft_s / done.drafted)
-        elif name in self._draft:
-            excess = done.draft_s - done.drafted * self._draft[name].value
-            self._catch_up.setdefault(name, _Rate()).add(max(0.0, excess) / done.lag)
+        if lag <= 1:
+            self._draft.setdefault(draft, _Rate()).add(draft_s / drafted)
+        elif draft in self._draft:
+            excess = draft_s - drafted * self._draft[draft].value
+            self._catch_up.setdefault(draft, _Rate()).add(max(0.0, excess) / lag)
 
 
 class _Rate:

@@ -78,6 +78,8 @@ class Request:
             hint=start.hints.get(plan.draft) if plan.draft is not None else None,
             scores=scores,
             score_s=score_s,
+            lags=start.lags,
+            hints=start.hints,
         )
         self.index += 1
         self.costs.observe(done)

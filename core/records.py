@@ -205,6 +205,7 @@ class Round:
             where it is not; under sampling the probability that the draft would have drawn the very same token, which
             is at most that chance.
         score_s: Seconds the scoring took.
+        lags, hints: Of every draft before the round, as in `RoundStart`.
     """
 
     index: int
@@ -224,6 +225,8 @@ class Round:
     hint: int | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     score_s: float = 0.0
+    lags: Mapping[str, int] = field(default_factory=dict)
+    hints: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rejected(self) -> bool:
