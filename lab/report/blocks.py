@@ -27,6 +27,6 @@ def policy_of(block: Mapping[str, Any], catalogue: Catalogue) -> PolicyConfig:
         return TypeAdapter[PolicyConfig](AnyPolicy).validate_python(dict(block), context={CONTEXT: catalogue})
     except ValidationError as error:
         raise ConfigError(
-            f"the replay's policy {block.get('name')!r} cannot be built here: {reasons(error)}; install what provides it, "
-            "or replay again"
+            f"the replay's policy {block.get('name')!r} cannot be built here: {reasons(error)}; install what "
+            "provides it, or replay again"
         ) from None

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.report.blocks import policy_of
-from paceline.lab.replay.kernel import Player as Kernel
-from paceline.lab.replay.laid import Laid
 from paceline.lab.report.findings import Step, Timeline
+from paceline.lab.report.plays import play_again
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,25 +57,20 @@ class Rounds:
     def _play(self, field: Field, player: Player, wanted: set[str]) -> dict[str, list[Step]]:
         """Play the pass again, text after text, so that the policy has learnt what it had learnt there."""
         found: dict[str, list[Step]] = {}
-        catalogue, seed, now = Catalogue.load(), field.seeds[0], ""
+        order = [outcome.text for outcome in player.outcomes]
+        rounds: list[Step] = []
 
         def note(done: Round) -> None:
-            if now in wanted and done.position < LONGEST:
-                step = Step(
-                    done.position, done.plan.gamma, done.accepted, done.emitted, done.plan.draft or ""
-                )
-                found.setdefault(now, []).append(step)
+            if done.position < LONGEST:
+                draft = done.plan.draft or ""
+                rounds.append(Step(done.position, done.plan.gamma, done.accepted, done.emitted, draft))
 
-        def fresh() -> Kernel:
-            policy = policy_of(player.policy, catalogue).build(seed)
-            return Kernel(self.recording.header, policy, on_round=note)
-
-        kernel = fresh()
-        for outcome in player.outcomes:
-            now = outcome.text
-            if field.start == "cold":
-                kernel = fresh()
-            kernel.play(Laid(self.recording.texts[now], self.recording.header.drafts))
+        for outcome in play_again(
+            self.recording, player.policy, order, start=field.start, seed=field.seeds[0], on_round=note
+        ):
+            if outcome.text in wanted:
+                found[outcome.text] = list(rounds)
+            rounds.clear()
             if wanted <= found.keys():
                 break
         return found
