@@ -26,7 +26,7 @@ class Post:
         self._numbers = self._host.numpy()
         self._sent: torch.cuda.Event | None = None
         if buffer.device.type == "cuda":
-            self._sent = torch.cuda.Event()
+            self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def send(self, numbers: Sequence[float]) -> None:
         """Put numbers at the start of the buffer, in order with the work of the device."""

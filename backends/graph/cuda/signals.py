@@ -52,10 +52,10 @@ def stops(measured: torch.Tensor, rule: torch.Tensor) -> torch.Tensor:
     return measured.index_select(0, place) * sign > bound
 
 
-def tell(rows: Sequence[Sequence[float]], tokens: Sequence[int], wanted: Collection[Signal]) -> tuple[TokenSignals, ...]:
+def tell(
+    rows: Sequence[Sequence[float]], tokens: Sequence[int], wanted: Collection[Signal]
+) -> tuple[TokenSignals, ...]:
     """Return the records of the tokens, each with the signals that were asked for."""
-    if not wanted:
-        return ()
     return tuple(
         TokenSignals(
             place,

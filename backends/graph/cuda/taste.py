@@ -74,16 +74,14 @@ class Taste:
         return scores if self.kind == "drawn" else _cut(scores, top_k, top_p, min_p)
 
 
-def _cut(
-    scores: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, min_p: torch.Tensor
-) -> torch.Tensor:
+def _cut(scores: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
     """Return scores, shape (rows, vocabulary), without the tokens that one of the settings excludes."""
     rising, order = scores.sort(dim=-1)
     width = scores.shape[-1]
     least = rising.index_select(1, (width - top_k).long().view(1))
     rising = rising.masked_fill(rising < least, -torch.inf)
     below = rising.softmax(dim=-1).cumsum(dim=-1) <= (1 - top_p).to(scores.dtype)
-    below[:, -1] = False  # the likeliest token stays, whatever the rounding of the sums says
+    below[:, -1:].zero_()  # the likeliest token stays, whatever the rounding of the sums says
     # Where top_p is 1 nothing is cut; the sums of impossible tokens are 0 as well, and stay impossible.
     rising = rising.masked_fill(below, -torch.inf)
     shares = rising.softmax(dim=-1)

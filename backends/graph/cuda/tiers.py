@@ -34,7 +34,7 @@ def next_up(sizes: tuple[int, ...], wanted: int) -> int:
 
 
 def spans(room: int, block: int) -> tuple[int, ...]:
-    """Return the spans of a cache of `room` positions, ascending, whole numbers of blocks; the last one is all of it."""
+    """Return the spans of a cache of `room` positions: ascending, whole blocks, the last one all of it."""
     found, size = [], max(SHORTEST, block)
     while size < room:
         found.append(-(-size // block) * block)
