@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paceline.backends.embedded.config import EmbeddedConfig
+from paceline.backends.graph.config import GraphConfig
 from paceline.backends.hf.config import HfConfig
 from paceline.backends.lookup import PromptLookupConfig
 from paceline.backends.toy import ToyConfig
@@ -22,4 +23,4 @@ if TYPE_CHECKING:
 @impl
 def register_backends() -> Iterable[type[BackendConfig]]:
     """Return the configuration blocks of the built-in backends."""
-    return [EmbeddedConfig, HfConfig, PromptLookupConfig, ToyConfig]
+    return [EmbeddedConfig, GraphConfig, HfConfig, PromptLookupConfig, ToyConfig]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from paceline.backends.hf.config import HfConfig
+from paceline.backends.graph.config import GraphConfig
+from paceline.backends.hf.config import HfConfig, ModelConfig
 from paceline.backends.hf.libraries import missing_libraries
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
@@ -32,6 +33,9 @@ class EmbeddedConfig(BackendConfig):
     backend: Literal["embedded"] = "embedded"
     size: Size | None = Field(
         default=None, description="Which of the models; null is target as a target, small as a draft."
+    )
+    engine: Literal["graph", "hf"] = Field(
+        default="graph", description="The backend that runs it: the faster one, or transformers itself."
     )
     threads: int = Field(default=1, ge=1, description="CPU threads of torch, for the whole process.")
     dtype: Literal["float32", "float64", "bfloat16"] = Field(
@@ -66,7 +70,7 @@ class EmbeddedConfig(BackendConfig):
         """
         return self.source("small").build_draft(target)
 
-    def source(self, default: Size) -> HfConfig:
+    def source(self, default: Size) -> ModelConfig:
         """Return the block that loads this model from its folder.
 
         Args:
@@ -81,7 +85,8 @@ class EmbeddedConfig(BackendConfig):
                 f"embedded: the weights are missing from {folder}; reinstall paceline, or in a source checkout train "
                 "them with the recipe in backends/embedded/recipe"
             )
-        return HfConfig(
+        kind = GraphConfig if self.engine == "graph" else HfConfig
+        return kind(
             model=str(folder),
             tokenizer=str(WEIGHTS / FOLDERS["target"]),
             dtype=self.dtype,

@@ -1,7 +1,8 @@
-"""The `hf` backend's block in a configuration."""
+"""The `hf` backend's block in a configuration, and what it shares with others that load models of transformers."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -16,17 +17,9 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Target
 
 
-class HfConfig(BackendConfig):
-    """A causal language model of Hugging Face transformers, from the hub or a folder.
+class ModelConfig(BackendConfig):
+    """Which model of transformers is loaded, from the hub or a folder, and in which form."""
 
-    What a model's own generation settings ask for beyond its end-of-sequence tokens (repetition penalty, sampling) is
-    not applied: how tokens are chosen is said in the run's `generation` block. `threads` sets the number of torch's CPU
-    threads for the whole process.
-    """
-
-    roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
-
-    backend: Literal["hf"] = "hf"
     model: str = Field(description="Name on the Hugging Face hub, or a folder.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
     tokenizer: str | None = Field(default=None, description="Where the tokenizer is, if not with the model.")
@@ -39,7 +32,6 @@ class HfConfig(BackendConfig):
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of torch; null leaves them alone."
     )
-    attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")
     trust_remote_code: bool = Field(default=False, description="Run Python code from the model's repository.")
     local_files_only: bool = Field(default=False, description="Never use the network.")
 
@@ -47,6 +39,20 @@ class HfConfig(BackendConfig):
     def missing(cls) -> tuple[str, ...]:
         """Return which libraries are absent or too old."""
         return missing_libraries()
+
+
+class HfConfig(ModelConfig):
+    """A causal language model of Hugging Face transformers, from the hub or a folder.
+
+    What a model's own generation settings ask for beyond its end-of-sequence tokens (repetition penalty, sampling) is
+    not applied: how tokens are chosen is said in the run's `generation` block. `threads` sets the number of torch's CPU
+    threads for the whole process.
+    """
+
+    roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
+
+    backend: Literal["hf"] = "hf"
+    attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")
 
     def build_target(self) -> Target:
         """Load the model and its tokenizer.
@@ -66,14 +72,21 @@ class HfConfig(BackendConfig):
 
 
 def _loading() -> ModuleType:
-    """Import what needs torch."""
+    return importing("paceline.backends.hf.loading", "hf")
+
+
+def importing(module: str, backend: str) -> ModuleType:
+    """Import what needs torch, which must stay unloaded until a model is built.
+
+    Raises:
+        BackendError: A library is not installed.
+    """
     try:
-        from paceline.backends.hf import loading  # noqa: PLC0415 - torch must stay unloaded until a model is built
+        return import_module(module)
     except ModuleNotFoundError as problem:
         if (problem.name or "").partition(".")[0] == "paceline":
             raise
         raise BackendError(
-            f"the hf backend needs the Python package {problem.name!r}, which is not installed; "
+            f"the {backend} backend needs the Python package {problem.name!r}, which is not installed; "
             "run: pip install 'paceline[hf]'"
         ) from problem
-    return loading

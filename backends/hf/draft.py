@@ -1,4 +1,4 @@
-"""A model of transformers in the draft's role."""
+"""A model in the draft's role."""
 
 from __future__ import annotations
 
@@ -8,52 +8,50 @@ import torch
 
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.engine import Engine
-from paceline.backends.hf.identity import identity
 from paceline.backends.hf.signals import measure
 from paceline.backends.hf.stream import Stream
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, TokenSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from transformers import PreTrainedModel
 
+    from paceline.backends.hf.model import Model
     from paceline.core.protocols import Proposal, Watch
     from paceline.core.records import Signal
     from paceline.core.sampling.settings import Sampling
 
 
-class HfDraft:
+class ModelDraft:
     """A causal language model that proposes its own continuation, greedily or drawn.
 
     Args:
-        model: A decoder-only model of transformers, on its device, in its dtype.
+        engine: What computes it.
         tokenizer: Its tokenizer, if it should be compared with the target's.
         vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
-        name: What messages call it.
-
-    Raises:
-        BackendError: The model cannot draft (see `Engine`).
+        original: Returns the model as transformers knows it, for comparisons.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        engine: Model,
         tokenizer: Any = None,
         *,
         vocabulary: int | None = None,
-        name: str | None = None,
+        original: Callable[[], PreTrainedModel],
     ) -> None:
-        self.engine = Engine(model, name=name)
+        self.engine = engine
+        self.original = original
         self.codec = None if tokenizer is None else HfCodec(tokenizer)
         self.vocabulary = min(self.engine.vocabulary, vocabulary or self.engine.vocabulary)
 
     @property
     def identity(self) -> str:
         """Name, version, number format and kind of device."""
-        return identity(self.engine)
+        return self.engine.identity
 
     @property
     def signals(self) -> frozenset[Signal]:
@@ -71,6 +69,32 @@ class HfDraft:
 
         sampler = Sampler(sampling, prompt, self.engine.device)
         return SampledHfDraft(Stream(self.engine, prompt), self.vocabulary, sampler)
+
+
+class HfDraft(ModelDraft):
+    """A causal language model of transformers, computed by transformers.
+
+    Args:
+        model: A decoder-only model, on its device, in its dtype.
+        tokenizer: Its tokenizer, if it should be compared with the target's.
+        vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
+        name: What messages call it.
+
+    Raises:
+        BackendError: The model cannot draft (see `Engine`).
+    """
+
+    engine: Engine
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        vocabulary: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(Engine(model, name=name), tokenizer, vocabulary=vocabulary, original=lambda: model)
 
 
 class HfDraftSession:

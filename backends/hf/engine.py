@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.caches import new_cache, require_rollback
+from paceline.backends.hf.identity import identity
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Engine:
     Raises:
         BackendError: The model is no causal language model, or its cache cannot be rolled back.
     """
+
+    backend = "hf"
 
     def __init__(self, model: PreTrainedModel, *, name: str | None = None) -> None:
         self.model = model
@@ -67,6 +70,11 @@ class Engine:
             ) from problem
 
     @property
+    def identity(self) -> str:
+        """Name, version, number format and kind of device."""
+        return identity(self.name, self.model, self.device)
+
+    @property
     def max_context(self) -> int | None:
         """The longest sequence the model has positions for, or None when there is no limit."""
         if getattr(self.config, "alibi", False):
@@ -77,16 +85,14 @@ class Engine:
     @property
     def eos(self) -> frozenset[int]:
         """The tokens that end a text, from the generation configuration, else from the model's own."""
-        generation = getattr(self.model, "generation_config", None)
-        for source in (generation, self.config):
-            found = getattr(source, "eos_token_id", None)
-            if found is not None:
-                return frozenset([found] if isinstance(found, int) else map(int, found))
-        return frozenset()
+        return ends(self.model, self.config)
 
     def new_cache(self) -> DynamicCache:
         """Return an empty cache."""
         return new_cache(self.config)
+
+    def free(self, cache: DynamicCache) -> None:
+        """Be told that a cache is not needed any longer; its memory goes with it."""
 
     @torch.inference_mode()
     def feed(self, cache: DynamicCache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
@@ -106,3 +112,12 @@ class Engine:
             input_ids=ids, past_key_values=cache, use_cache=True, return_dict=True, **keep
         ).logits
         return logits[0, -rows:]  # type: ignore[no-any-return]
+
+
+def ends(model: Any, config: Any) -> frozenset[int]:
+    """Return the tokens that end a text: those of the model's generation configuration, else of its own."""
+    for source in (getattr(model, "generation_config", None), config):
+        found = getattr(source, "eos_token_id", None)
+        if found is not None:
+            return frozenset([found] if isinstance(found, int) else map(int, found))
+    return frozenset()

@@ -5,34 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from paceline.backends.hf.engine import Engine
 
-
-def identity(engine: Engine) -> str:
+def identity(name: str, model: Any, device: torch.device) -> str:
     """Return one line that is the same in every process for the same model on the same kind of device.
 
     A folder is known by its place and its config.json; weights that are replaced there, all else unchanged, are not
     told apart. A model of the hub is known by its commit.
     """
-    folder = Path(engine.name).expanduser()
-    name = str(folder.resolve()) if folder.is_dir() else engine.name
-    dtype = str(engine.model.dtype).removeprefix("torch.")
-    return f"{name} {_version(engine, folder)} {dtype} {_device(engine.device)}"
+    folder = Path(name).expanduser()
+    place = str(folder.resolve()) if folder.is_dir() else name
+    dtype = str(model.dtype).removeprefix("torch.")
+    return f"{place} {_version(model.config, folder)} {dtype} {_device(device)}"
 
 
-def _version(engine: Engine, folder: Path) -> str:
+def _version(config: Any, folder: Path) -> str:
     settings = folder / "config.json"
     if settings.is_file():
         return _digest(settings.read_bytes())
-    commit = getattr(engine.model.config, "_commit_hash", None)
+    commit = getattr(config, "_commit_hash", None)
     if commit:
         return str(commit)[:12]
-    made_of = engine.model.config.to_dict()
+    made_of = config.to_dict()
     made_of.pop("transformers_version", None)
     return _digest(json.dumps(made_of, sort_keys=True, default=str).encode())
 

@@ -58,28 +58,24 @@ class Ledger:
         """Length of the cache as it is now."""
         return self.cached + len(self.trial)
 
-    def read(self, count: int) -> list[int]:
-        """Move `count` tokens from the tail into the cache for good, and return them for feeding.
+    def read(self, count: int) -> None:
+        """Be told that the first `count` tokens of the tail are in the cache for good.
 
         The last token of the context cannot be read: it opens the next trial.
         """
         assert not self.trial
         assert count < len(self.tail)
-        chunk = self.tail[:count]
         del self.tail[:count]
         self.cached += count
-        return chunk
 
-    def attempt(self, guess: Sequence[int] = ()) -> list[int]:
-        """Put the last token of the context and a guess on trial; return the whole tail and the guess for feeding."""
+    def attempt(self, guess: Sequence[int] = ()) -> None:
+        """Be told that the whole tail and a guess are in the cache; its last token and the guess are on trial."""
         assert not self.trial
-        feed = [*self.tail, *guess]
         self.read(self.lag)
         self.trial = [*self.tail, *guess]
-        return feed
 
     def extend(self) -> None:
-        """Put one more token on trial, whose value is not known yet."""
+        """Be told that one more token is in the cache, whose value is not known yet; it is on trial too."""
         self.trial.append(UNREAD)
 
     def reveal(self, guess: Sequence[int]) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
-from paceline.backends.hf.draft import HfDraft
+from paceline.backends.hf.draft import HfDraft, ModelDraft
 from paceline.backends.hf.target import HfTarget
 from paceline.backends.hf.translated import TranslatedDraft
 from paceline.backends.hf.vocabulary import difference
@@ -21,7 +21,7 @@ from paceline.core.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paceline.backends.hf.config import HfConfig
+    from paceline.backends.hf.config import HfConfig, ModelConfig
     from paceline.core.protocols import Draft, Target
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ def load_target(config: HfConfig) -> HfTarget:
     Raises:
         BackendError: It cannot be loaded or used; says why and what to do.
     """
-    return HfTarget(load_model(config), load_tokenizer(config), name=config.model)
+    return HfTarget(_with_attention(config), load_tokenizer(config), name=config.model)
 
 
 def load_draft(config: HfConfig, target: Target) -> Draft:
@@ -46,42 +46,54 @@ def load_draft(config: HfConfig, target: Target) -> Draft:
     Raises:
         BackendError: It cannot be loaded or used.
     """
-    draft = HfDraft(
-        load_model(config), load_tokenizer(config), vocabulary=target.vocabulary, name=config.model
+    model = _with_attention(config)
+    return fitted(
+        HfDraft(model, load_tokenizer(config), vocabulary=target.vocabulary, name=config.model), target
     )
+
+
+def fitted(draft: ModelDraft, target: Target) -> Draft:
+    """Return the draft, or one that re-encodes its text where its tokenizer is not the target's."""
     found = difference(target, draft)
     if found is None:
         return draft
-    log.info("draft_reencoded", draft=config.model, reason=f"another tokenizer than the target's: {found}")
+    log.info(
+        "draft_reencoded", draft=draft.engine.name, reason=f"another tokenizer than the target's: {found}"
+    )
     return TranslatedDraft(draft, target)
 
 
-def load_model(config: HfConfig) -> Any:
+def load_model(config: ModelConfig, **options: Any) -> Any:
     """Load the weights (safetensors only) onto their device.
+
+    Args:
+        config: Which, and in which form.
+        options: For transformers, besides what `config` says.
 
     Raises:
         BackendError: No such model, device or weights file; not a causal language model.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = _device(config.device)
-    options = {"attn_implementation": config.attention} if config.attention else {}
-    try:
-        with _quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                config.model,
-                dtype=config.dtype,
-                use_safetensors=True,
-                **_source(config),
-                **options,
-            )
-    except (OSError, ValueError, ImportError, KeyError) as problem:
-        why = _remedy(config, problem)
-        raise BackendError(f"hf: cannot load {config.model!r} as a causal language model. {why}") from problem
+    device = _device(config)
+    with _explained(config), _quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            config.model, dtype=config.dtype, use_safetensors=True, **_source(config), **options
+        )
     return model.to(device)
 
 
-def load_tokenizer(config: HfConfig) -> Any:
+def load_config(config: ModelConfig) -> Any:
+    """Load what a model says of itself, without its weights.
+
+    Raises:
+        BackendError: There is no such model.
+    """
+    with _explained(config), _quiet():
+        return AutoConfig.from_pretrained(config.model, **_source(config))
+
+
+def load_tokenizer(config: ModelConfig) -> Any:
     """Load the tokenizer; None when none is stored beside the model and none was named.
 
     Raises:
@@ -100,11 +112,12 @@ def load_tokenizer(config: HfConfig) -> Any:
         ):
             return None
         raise BackendError(
-            f"hf: cannot load the tokenizer of {place!r}: {_first_line(problem)}. Name another one with `tokenizer:`"
+            f"{config.backend}: cannot load the tokenizer of {place!r}: {_first_line(problem)}. Name another one with "
+            "`tokenizer:`"
         ) from problem
 
 
-def _source(config: HfConfig) -> dict[str, Any]:
+def _source(config: ModelConfig) -> dict[str, Any]:
     return {
         "revision": config.revision or "main",
         "trust_remote_code": config.trust_remote_code,
@@ -112,18 +125,25 @@ def _source(config: HfConfig) -> dict[str, Any]:
     }
 
 
-def _device(name: str) -> torch.device:
+def _with_attention(config: HfConfig) -> Any:
+    options = {"attn_implementation": config.attention} if config.attention else {}
+    return load_model(config, **options)
+
+
+def _device(config: ModelConfig) -> torch.device:
+    name = config.device
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as problem:
         raise BackendError(
-            f"hf: torch cannot use the device {name!r}: {_first_line(problem)}. Use auto, cpu, cuda or cuda:0"
+            f"{config.backend}: torch cannot use the device {name!r}: {_first_line(problem)}. Use auto, cpu, cuda or "
+            "cuda:0"
         ) from problem
 
 
-def _remedy(config: HfConfig, problem: Exception) -> str:
+def _remedy(config: ModelConfig, problem: Exception) -> str:
     """Say in one or two sentences what was found and what to do."""
     found = _first_line(problem)
     folder = Path(config.model).expanduser()
@@ -145,6 +165,18 @@ def _remedy(config: HfConfig, problem: Exception) -> str:
     else:
         remedy = found
     return remedy + "."
+
+
+@contextmanager
+def _explained(config: ModelConfig) -> Iterator[None]:
+    """Turn what transformers says into what was found and what to do."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, KeyError) as problem:
+        why = _remedy(config, problem)
+        raise BackendError(
+            f"{config.backend}: cannot load {config.model!r} as a causal language model. {why}"
+        ) from problem
 
 
 def _first_line(problem: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from paceline.backends.hf import sampler as samplers
-from paceline.backends.hf.draft import HfDraft
+from paceline.backends.hf.draft import ModelDraft
 from paceline.backends.hf.processors import Rules
 from paceline.backends.hf.rejection import claimed_by, judge_drawn
 from paceline.backends.hf.sampled import SampledHfDraft, readable
@@ -91,7 +91,7 @@ class RowDraft:
     def open(self, prompt: Sequence[int]) -> DraftSession:
         """Start on the row."""
         draft, row = self._draft, self._row
-        if not isinstance(draft, HfDraft):
+        if not isinstance(draft, ModelDraft):
             return draft.open(prompt)
         engine = draft.engine
         # Elsewhere, the tensors that processors hold cannot be used; the draft then guesses without them.

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
-    from transformers.cache_utils import DynamicCache
 
-    from paceline.backends.hf.engine import Engine
+    from paceline.backends.hf.model import Cache, Model
 
 CHUNK = 512
 """Tokens read in one forward pass while catching up; bounds the memory that a long prompt needs."""
@@ -21,6 +20,9 @@ CHUNK = 512
 
 class Stream:
     """The state of one request. Both roles work on it: try tokens, then settle what was delivered.
+
+    The ledger is told of tokens once they are in the cache, so that a pass that fails changes nothing. Where it has
+    changed the cache all the same, the stream is closed.
 
     Args:
         engine: The model.
@@ -31,33 +33,37 @@ class Stream:
         BackendError: The prompt is empty or longer than the model can read.
     """
 
-    def __init__(self, engine: Engine, prompt: Sequence[int], cache: DynamicCache | None = None) -> None:
+    def __init__(self, engine: Model, prompt: Sequence[int], cache: Cache | None = None) -> None:
         if not prompt:
             raise BackendError(
-                f"hf: {engine.name} was given an empty prompt; give at least one token, for example the "
+                f"{engine.backend}: {engine.name} was given an empty prompt; give at least one token, for example the "
                 "beginning-of-sequence token"
             )
         self.engine = engine
         self.ledger = Ledger(prompt)
-        self._cache: DynamicCache | None = engine.new_cache() if cache is None else cache
+        self._lent = cache is not None
+        self._cache: Cache | None = engine.new_cache() if cache is None else cache
         if cache is not None:
             self.ledger.read(cache.get_seq_length())
 
     @property
-    def cache(self) -> DynamicCache:
+    def cache(self) -> Cache:
         """The cache.
 
         Raises:
             BackendError: The session was closed.
         """
         if self._cache is None:
-            raise BackendError(f"hf: this session of {self.engine.name} was closed; open a new one")
+            engine = self.engine
+            raise BackendError(f"{engine.backend}: this session of {engine.name} was closed; open a new one")
         return self._cache
 
     def catch_up(self, most: int) -> None:
         """Read the context for good, in chunks, until the cache lacks at most `most` >= 1 tokens of it."""
         while (excess := len(self.ledger.tail) - most) > 0:
-            self.engine.feed(self.cache, self.ledger.read(min(excess, CHUNK)))
+            count = min(excess, CHUNK)
+            self._feed(self.ledger.tail[:count], 1)
+            self.ledger.read(count)
             self.cache.crop(0)  # windowed layers let go of what has left the window
 
     def attempt(self, guess: Sequence[int] = ()) -> torch.Tensor:
@@ -68,12 +74,15 @@ class Stream:
         """
         self.undo()
         self.catch_up(CHUNK)
-        return self.engine.feed(self.cache, self.ledger.attempt(guess), rows=len(guess) + 1)
+        logits = self._feed([*self.ledger.tail, *guess], len(guess) + 1)
+        self.ledger.attempt(guess)
+        return logits
 
     def extend(self, token: torch.Tensor) -> torch.Tensor:
         """Feed one more token, shape (1, 1), without reading its value; return the logits after it: (1, vocabulary)."""
+        logits = self._feed(token, 1)
         self.ledger.extend()
-        return self.engine.feed(self.cache, token)
+        return logits
 
     def undo(self) -> None:
         """Take back an attempt that was never settled."""
@@ -87,5 +96,17 @@ class Stream:
             self.cache.crop(-drop)
 
     def close(self) -> None:
-        """Free the cache."""
-        self._cache = None
+        """Give the cache back."""
+        cache, self._cache = self._cache, None
+        if cache is not None and not self._lent:
+            self.engine.free(cache)
+
+    def _feed(self, tokens: Sequence[int] | torch.Tensor, rows: int) -> torch.Tensor:
+        cache = self.cache
+        try:
+            return self.engine.feed(cache, tokens, rows)
+        except BaseException:
+            if cache.get_seq_length() != self.ledger.filled:
+                # Some layers hold the tokens and some do not: nothing can be built on that.
+                self._cache = None
+            raise

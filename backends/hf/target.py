@@ -1,4 +1,4 @@
-"""A model of transformers in the target's role."""
+"""A model in the target's role."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.engine import Engine
-from paceline.backends.hf.identity import identity
 from paceline.backends.hf.stream import CHUNK, Stream
 from paceline.core.errors import BackendError
 from paceline.core.proposals import judge
@@ -22,32 +21,33 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from paceline.backends.hf.model import Model
     from paceline.core.proposals import TokenVerdict
     from paceline.core.protocols import Proposal
     from paceline.core.sampling.settings import Sampling
 
 
-class HfTarget:
+class ModelTarget:
     """A causal language model whose output is wanted, greedily or drawn.
 
     Args:
-        model: A decoder-only model of transformers, on its device, in its dtype.
+        engine: What computes it.
         tokenizer: Its tokenizer; without one, prompts are tokens.
-        name: What messages call it.
-
-    Raises:
-        BackendError: The model cannot be verified against (see `Engine`).
+        original: Returns the model as transformers knows it, for comparisons.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any = None, *, name: str | None = None) -> None:
-        self.engine = Engine(model, name=name)
+    def __init__(
+        self, engine: Model, tokenizer: Any = None, *, original: Callable[[], PreTrainedModel]
+    ) -> None:
+        self.engine = engine
+        self.original = original
         self.codec = None if tokenizer is None else HfCodec(tokenizer)
         self.capabilities = Capabilities(sampling=True)
 
     @property
     def identity(self) -> str:
         """Name, version, number format and kind of device."""
-        return identity(self.engine)
+        return self.engine.identity
 
     @property
     def vocabulary(self) -> int:
@@ -84,11 +84,14 @@ class HfTarget:
         if len(prompt) < 2:
             return None
         cache, total = self.engine.new_cache(), 0.0
-        for begin in range(0, len(prompt) - 1, CHUNK):
-            fed, followed = prompt[begin : begin + CHUNK], prompt[begin + 1 : begin + CHUNK + 1]
-            logits = self.engine.feed(cache, fed, rows=len(fed))[: len(followed)]
-            wanted = torch.tensor(followed, device=logits.device)
-            total += float(F.cross_entropy(logits.float(), wanted, reduction="sum"))
+        try:
+            for begin in range(0, len(prompt) - 1, CHUNK):
+                fed, followed = prompt[begin : begin + CHUNK], prompt[begin + 1 : begin + CHUNK + 1]
+                logits = self.engine.feed(cache, fed, rows=len(fed))[: len(followed)]
+                wanted = torch.tensor(followed, device=logits.device)
+                total += float(F.cross_entropy(logits.float(), wanted, reduction="sum"))
+        finally:
+            self.engine.free(cache)
         return math.exp(total / (len(prompt) - 1))
 
     def reference_modes(
@@ -97,19 +100,19 @@ class HfTarget:
         """Return transformers' own ways to decode, by name, for comparisons; see `paceline.backends.hf.reference`.
 
         Args:
-            draft: A draft of this backend for assisted generation; any other is left out, and so is one with another
-                tokenizer where tokens are drawn, for which transformers has a method of its own.
+            draft: A draft that is a model of transformers, for assisted generation; any other is left out, and so is
+                one with another tokenizer where tokens are drawn, for which transformers has a method of its own.
             sampling: How they draw their tokens.
         """
-        from paceline.backends.hf.draft import HfDraft  # noqa: PLC0415 - the roles do not need one another otherwise
+        from paceline.backends.hf.draft import ModelDraft  # noqa: PLC0415 - the roles do not need one another otherwise
         from paceline.backends.hf.reference import reference_modes  # noqa: PLC0415
         from paceline.backends.hf.translated import TranslatedDraft  # noqa: PLC0415
 
         if isinstance(draft, TranslatedDraft) and self.codec is not None and sampling.greedy:
             two = {"tokenizer": self.codec.tokenizer, "assistant_tokenizer": draft.codec.tokenizer}
-            return reference_modes(self.engine.model, draft.engine.model, self.eos, sampling, **two)
-        assistant = draft.engine.model if isinstance(draft, HfDraft) else None
-        return reference_modes(self.engine.model, assistant, self.eos, sampling)
+            return reference_modes(self.original(), draft.source.original(), self.eos, sampling, **two)
+        assistant = draft.original() if isinstance(draft, ModelDraft) else None
+        return reference_modes(self.original(), assistant, self.eos, sampling)
 
     def open(self, prompt: Sequence[int]) -> HfTargetSession:
         """Start a request by reading all of the prompt but its last token.
@@ -127,17 +130,37 @@ class HfTarget:
         return SampledHfTarget(self._stream(prompt), Sampler(sampling, prompt, self.engine.device))
 
     def _stream(self, prompt: Sequence[int]) -> Stream:
-        limit = self.max_context
+        engine, limit = self.engine, self.max_context
         if limit is not None and len(prompt) > limit:
             raise BackendError(
-                f"hf: the prompt has {len(prompt)} tokens, but {self.engine.name} reads at most {limit}; shorten it"
+                f"{engine.backend}: the prompt has {len(prompt)} tokens, but {engine.name} reads at most {limit}; "
+                "shorten it"
             )
         wrong = next((token for token in prompt if not 0 <= token < self.vocabulary), None)
         if wrong is not None:
             raise BackendError(
-                f"hf: {wrong} in the prompt is no token of {self.engine.name}; tokens are 0 to {self.vocabulary - 1}"
+                f"{engine.backend}: {wrong} in the prompt is no token of {engine.name}; tokens are 0 to "
+                f"{self.vocabulary - 1}"
             )
-        return Stream(self.engine, prompt)
+        return Stream(engine, prompt)
+
+
+class HfTarget(ModelTarget):
+    """A causal language model of transformers, computed by transformers.
+
+    Args:
+        model: A decoder-only model, on its device, in its dtype.
+        tokenizer: Its tokenizer; without one, prompts are tokens.
+        name: What messages call it.
+
+    Raises:
+        BackendError: The model cannot be verified against (see `Engine`).
+    """
+
+    engine: Engine
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any = None, *, name: str | None = None) -> None:
+        super().__init__(Engine(model, name=name), tokenizer, original=lambda: model)
 
 
 class HfTargetSession:

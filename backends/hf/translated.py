@@ -26,7 +26,7 @@ from paceline.core.text import UNFINISHED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.backends.hf.draft import HfDraft
+    from paceline.backends.hf.draft import ModelDraft
     from paceline.core.protocols import Codec, Proposal, Target, Watch
     from paceline.core.records import Signal
 
@@ -51,7 +51,7 @@ class TranslatedDraft:
         BackendError: One of the two has no tokenizer.
     """
 
-    def __init__(self, draft: HfDraft, target: Target) -> None:
+    def __init__(self, draft: ModelDraft, target: Target) -> None:
         if draft.codec is None or target.codec is None:
             lacking = f"the draft {draft.engine.name}" if draft.codec is None else "the target"
             raise BackendError(
@@ -59,6 +59,7 @@ class TranslatedDraft:
                 "or choose a draft that uses the target's tokens"
             )
         self.engine = draft.engine
+        self.source = draft
         self.codec: HfCodec = draft.codec
         self.target_codec: Codec = target.codec
         self.own = min(self.engine.vocabulary, len(self.codec.tokenizer))

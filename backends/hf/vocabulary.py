@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from paceline.backends.hf.codec import HfCodec
 
 if TYPE_CHECKING:
-    from paceline.backends.hf.draft import HfDraft
+    from paceline.backends.hf.draft import ModelDraft
     from paceline.core.protocols import Codec, Target
 
 PROBES = (
@@ -23,7 +23,7 @@ PROBES = (
 """Texts on which different merges, normalisers and pre-tokenizers of equal vocabularies give themselves away."""
 
 
-def difference(target: Target, draft: HfDraft) -> str | None:
+def difference(target: Target, draft: ModelDraft) -> str | None:
     """Return in a sentence how the tokenizers of a pair differ; None where they do not, or only one is known."""
     ours, theirs = draft.codec, target.codec
     if ours is None or theirs is None:

@@ -35,8 +35,16 @@ def test_the_block_needs_no_options(weights):
     draft = block.build_draft(target)
     assert target.engine.name.endswith("target")
     assert draft.engine.name.endswith("draft-small")
-    assert target.engine.model.dtype == torch.float32
+    assert target.engine.backend == draft.engine.backend == "graph"
+    assert target.engine.weights.dtype == torch.float32
     assert len(target.open([1, 2]).verify(draft.open([1, 2]).draft(3, None)).tokens) >= 1
+
+
+def test_transformers_can_run_the_pair_as_well(weights):
+    block = EmbeddedConfig(engine="hf")
+    target = block.build_target()
+    assert target.engine.backend == block.build_draft(target).engine.backend == "hf"
+    assert target.engine.model.dtype == torch.float32
 
 
 @pytest.mark.parametrize(

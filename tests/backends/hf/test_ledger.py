@@ -20,10 +20,13 @@ class Cache:
         self.ledger = Ledger(prompt)
 
     def attempt(self, guess):
-        self.fed += self.ledger.attempt(guess)
+        self.fed += [*self.ledger.tail, *guess]
+        self.ledger.attempt(guess)
 
     def read(self, count):
-        self.fed += self.ledger.read(min(count, self.ledger.lag))
+        count = min(count, self.ledger.lag)
+        self.fed += self.ledger.tail[:count]
+        self.ledger.read(count)
 
     def settle(self, emitted):
         drop = self.ledger.settle(emitted)

@@ -133,6 +133,9 @@ class Speller:
     def new_cache(self):
         return Tape()
 
+    def free(self, cache):
+        pass
+
     def feed(self, cache, tokens, rows=1):
         new = tokens.flatten().tolist() if isinstance(tokens, torch.Tensor) else list(tokens)
         self.fed.append(len(new))

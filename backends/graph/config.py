@@ -1,0 +1,61 @@
+"""The `graph` backend's block in a configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from paceline.backends.hf.config import ModelConfig, importing
+from paceline.core.config.blocks import Role
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from paceline.core.protocols import Draft, Target
+
+
+class GraphConfig(ModelConfig):
+    """A Llama, Mistral, Qwen2 or Qwen3 of Hugging Face transformers, run by code of our own that is made for rounds.
+
+    A session takes memory for `max_context` tokens when it begins: 2 * layers * kv_heads * head_dim numbers for each.
+    Other models need `backend: hf`. `threads` sets the number of torch's CPU threads for the whole process.
+    """
+
+    roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
+
+    backend: Literal["graph"] = "graph"
+    threads: int | None = Field(
+        default=1,
+        ge=1,
+        description="CPU threads of torch; null leaves them alone. Large models gain from more.",
+    )
+    max_context: int | None = Field(
+        default=None,
+        ge=1,
+        description="The longest prompt + output; null is what the model was made for, at most 4096.",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="Promise the same bits whatever is drafted; float32 and bfloat16 on the CPU, tried at the start.",
+    )
+
+    def build_target(self) -> Target:
+        """Load the model and its tokenizer.
+
+        Raises:
+            BackendError: A library is missing, or the model cannot be loaded or run.
+        """
+        return _loading().load_target(self)  # type: ignore[no-any-return]
+
+    def build_draft(self, target: Target) -> Draft:
+        """Load the model as a draft for `target`; where their tokenizers differ, its text is re-encoded.
+
+        Raises:
+            BackendError: As for the target.
+        """
+        return _loading().load_draft(self, target)  # type: ignore[no-any-return]
+
+
+def _loading() -> ModuleType:
+    return importing("paceline.backends.graph.loading", "graph")

@@ -1,0 +1,71 @@
+"""Loads models for the graph backend; everything that can be refused without the weights is refused before them."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from paceline.backends.graph.engine import context_of
+from paceline.backends.graph.roles import GraphDraft, GraphTarget
+from paceline.backends.graph.shape import read_shape
+from paceline.backends.hf import loading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedModel
+
+    from paceline.backends.graph.config import GraphConfig
+    from paceline.backends.graph.options import GraphOptions
+    from paceline.core.protocols import Draft, Target
+
+
+def load_target(config: GraphConfig) -> GraphTarget:
+    """Load a target.
+
+    Raises:
+        BackendError: It cannot be loaded or run; says why and what to do.
+    """
+    _check(config)
+    return GraphTarget(
+        loading.load_model(config),
+        loading.load_tokenizer(config),
+        original=_again(config),
+        **_options(config),
+    )
+
+
+def load_draft(config: GraphConfig, target: Target) -> Draft:
+    """Load a draft; one that does not speak the target's tokens gets its text re-encoded.
+
+    Raises:
+        BackendError: It cannot be loaded or run.
+    """
+    _check(config)
+    draft = GraphDraft(
+        loading.load_model(config),
+        loading.load_tokenizer(config),
+        vocabulary=target.vocabulary,
+        original=_again(config),
+        **_options(config),
+    )
+    return loading.fitted(draft, target)
+
+
+def _check(config: GraphConfig) -> None:
+    shape = read_shape(loading.load_config(config), config.model)
+    context_of(shape, config.max_context, config.model)
+
+
+def _options(config: GraphConfig) -> GraphOptions:
+    return {
+        "name": config.model,
+        "max_context": config.max_context,
+        "deterministic": config.deterministic,
+        "consume": True,
+    }
+
+
+def _again(config: GraphConfig) -> Callable[[], PreTrainedModel]:
+    """Return what loads the model anew when it is first asked for, since the one that was loaded is taken apart."""
+    return cache(partial(loading.load_model, config))
