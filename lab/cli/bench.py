@@ -20,8 +20,9 @@ from paceline.lab.cli.options import (
     read_config,
 )
 from paceline.lab.cli.schema import write
-from paceline.lab.prompts import EMBEDDED, Text, embedded, read
+from paceline.lab.prompts import Text
 from paceline.lab.prompts import choose as choose_prompts
+from paceline.lab.workloads.named import SHIPPED, load
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
@@ -49,8 +50,14 @@ def bench(
     ] = None,
     changes: SetOption = None,
     prompts: Annotated[
-        str, typer.Option("--prompts", metavar="FILE.jsonl", help="A file of prompts, or `embedded`.")
-    ] = EMBEDDED,
+        str,
+        typer.Option(
+            "--prompts",
+            "-w",
+            metavar="FILE|NAME",
+            help="A file of prompts, or shipped, varied, repetitive, bad-pair.",
+        ),
+    ] = SHIPPED,
     kinds: Annotated[
         str | None, typer.Option("--kinds", metavar="a,b,...", help="Only prompts of these kinds.")
     ] = None,
@@ -80,9 +87,11 @@ def bench(
         timing.refuse_others(context)
         timing.decisions(policies, seed=seed or 0, as_json=as_json, out=out)
         return
+    workload = load(prompts)
     run = read_config(
         config,
         changes,
+        base=workload.changes,
         generation__max_new_tokens=max_new_tokens,
         generation__temperature=temperature,
         generation__top_p=top_p,
@@ -91,7 +100,7 @@ def bench(
         generation__stop=[],
     )
     texts = choose_prompts(
-        embedded() if prompts == EMBEDDED else read(Path(prompts)),
+        workload.texts,
         kinds=(kinds or "").replace(",", " ").split(),
         limit=limit,
     )

@@ -11,7 +11,7 @@ from paceline.core.config.load import load_config
 from paceline.core.config.overrides import parse_override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
@@ -52,6 +52,7 @@ def read_config(
     changes: Iterable[str] | None = None,
     *,
     catalogue: Catalogue | None = None,
+    base: Mapping[str, Any] | None = None,
     **named: Any,
 ) -> RunConfig:
     """Read a run file, with what the command line changes: `--set` first, then options of their own.
@@ -60,11 +61,12 @@ def read_config(
         path: The run file, or None for the defaults.
         changes: `key=value` as given to `--set`.
         catalogue: The installed plugins, when they are known already.
+        base: Values for dotted keys that belong to the workload: over those of the file, under those of `changes`.
         named: Values for dotted keys, with `__` for the dot; None leaves the key alone.
 
     Raises:
         ConfigError: The file, a key or a value is wrong.
     """
-    overrides = dict(parse_override(change) for change in changes or ())
+    overrides = dict(base or {}) | dict(parse_override(change) for change in changes or ())
     overrides |= {key.replace("__", "."): value for key, value in named.items() if value is not None}
     return load_config(path, catalogue=catalogue, overrides=overrides)

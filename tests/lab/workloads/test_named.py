@@ -1,0 +1,81 @@
+"""Workloads by name are what they say."""
+
+import re
+
+import pytest
+
+from paceline.core.errors import ConfigError
+from paceline.lab.cli.options import read_config
+from paceline.lab.prompts import embedded
+from paceline.lab.workloads.made import TIMES
+from paceline.lab.workloads.named import NAMES, load
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_gives_prompts_with_names_of_their_own_and_the_kinds_of_those_shipped(name):
+    texts = load(name).texts
+    assert len({one.name for one in texts}) == len(texts) >= 30
+    assert {one.kind for one in texts} == {one.kind for one in embedded()}
+    assert all(one.text for one in texts)
+    assert texts == load(name).texts
+
+
+def test_repetitive_prompts_hold_the_same_lines_several_times():
+    for one in load("repetitive").texts:
+        entries = re.split(r"# entry \d+\n", one.text)
+        assert entries[0] == entries[-1] == ""
+        assert len(entries[1:-1]) == TIMES
+        assert len(set(entries[1:-1])) == 1
+        assert entries[1].strip()
+
+
+def test_varied_prompts_are_different_beginnings_of_those_shipped():
+    texts = load("varied").texts
+    assert len({one.text for one in texts}) == len(texts) > 3.9 * len(embedded())
+    shipped = {one.name: one.text for one in embedded()}
+    for one in texts:
+        whole = shipped[one.name.rpartition("-")[0]]
+        assert whole.startswith(one.text)
+        assert one.text == whole or whole[len(one.text)].isspace()
+
+
+def test_the_bad_pair_drafts_with_the_larger_model_whatever_the_run_file_says(tmp_path):
+    workload = load("bad-pair")
+    file = tmp_path / "run.yaml"
+    file.write_text("target: {backend: toy}\npolicy: online\n")
+    run = read_config(file, base=workload.changes)
+    assert run.target.size == "small"
+    assert [draft.size for draft in run.drafts.values()] == ["medium"]
+    assert run.policy.name == "online"
+    assert read_config(file, ["target=toy"], base={"target": "embedded"}).target.backend == "toy"
+
+
+def test_the_models_of_the_bad_pair_are_the_wrong_way_round():
+    from paceline.backends.embedded.config import FOLDERS, WEIGHTS
+
+    sizes = {
+        size: (WEIGHTS / folder / "model.safetensors").stat().st_size
+        for size, folder in FOLDERS.items()
+        if (WEIGHTS / folder / "model.safetensors").exists()
+    }
+    if len(sizes) < len(FOLDERS):
+        pytest.skip("the weights of the embedded pair are not in this tree")
+    changes = load("bad-pair").changes
+    assert sizes[changes["target"]["size"]] < sizes[changes["drafts"]["medium"]["size"]]
+
+
+def test_a_file_goes_by_its_path(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"text": "abc"}\n')
+    workload = load(str(path))
+    assert workload.name == str(path)
+    assert [one.text for one in workload.texts] == ["abc"]
+    with pytest.raises(ConfigError, match=r"gone\.jsonl: cannot be read"):
+        load("gone.jsonl")
+
+
+def test_a_name_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(
+        ConfigError, match=r"no workload 'variet'.*did you mean 'varied'.*shipped, repetitive"
+    ):
+        load("variet")
