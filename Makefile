@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NEEDS := pyproject.toml constraints.txt
 # Plugins without heavy dependencies: installed, checked and tested with paceline. A source distribution has none.
-PLUGINS := $(wildcard plugins/paceline-banditspec)
+PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help

@@ -1,0 +1,135 @@
+"""A decoder behind an asynchronous door: requests go in from an event loop, rounds come out."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from paceline import BackendError, Codec, Round, Sampling, SpeculativeDecoder
+from paceline_ray.counts import Counts
+from paceline_ray.turns import Turns
+
+Messages = Sequence[dict[str, str]]
+"""A conversation: mappings with "role" and "content"."""
+
+
+class Engine(Protocol):
+    """What the HTTP interface needs of whatever decodes."""
+
+    @property
+    def model(self) -> str:
+        """The name clients know the model by."""
+        ...
+
+    @property
+    def codec(self) -> Codec:
+        """The tokenizer."""
+        ...
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are drawn where a request does not say otherwise."""
+        ...
+
+    def encode(self, prompt: str | Sequence[int]) -> list[int]:
+        """Return the tokens of a prompt. Raises BackendError where it cannot be decoded."""
+        ...
+
+    def chat(self, messages: Messages) -> list[int] | None:
+        """Return the tokens of a conversation, or None if the model has no chat template."""
+        ...
+
+    def rounds(
+        self, prompt: Sequence[int], *, max_new_tokens: int | None, stop: Sequence[str], sampling: Sampling
+    ) -> AsyncIterator[Round]:
+        """Decode; closing the iterator lets the request go."""
+        ...
+
+
+class DecoderEngine:
+    """A decoder of paceline as an engine.
+
+    Args:
+        decoder: Used by nobody else from now on.
+        model: The name clients know the model by.
+        sampling, stop: What holds where a request does not say otherwise.
+
+    Raises:
+        BackendError: The target has no tokenizer.
+    """
+
+    def __init__(
+        self, decoder: SpeculativeDecoder, model: str, *, sampling: Sampling, stop: Sequence[str] = ()
+    ) -> None:
+        if decoder.target.codec is None:
+            raise BackendError("this target has no tokenizer, and the HTTP interface speaks text")
+        self.model, self.sampling = model, sampling
+        self.codec: Codec = decoder.target.codec
+        self.decoder = decoder
+        self.counts = Counts()
+        self.lock = threading.Lock()
+        self._stop = tuple(stop)
+        self._turns = Turns(self.lock, self.counts)
+        self._turns.start()
+
+    def encode(self, prompt: str | Sequence[int]) -> list[int]:
+        """Return the tokens of a prompt that leaves room for at least one token more.
+
+        Raises:
+            BackendError: It is empty, too long, or holds tokens that the target does not have.
+        """
+        tokens = self.decoder.encode(prompt)
+        longest = self.decoder.target.max_context
+        if longest is not None and len(tokens) >= longest:
+            raise BackendError(
+                f"the prompt has {len(tokens)} tokens and the target's context ends at {longest}; shorten the prompt"
+            )
+        return tokens
+
+    def chat(self, messages: Messages) -> list[int] | None:
+        """Return the tokens of a conversation as the tokenizer's chat template writes it, or None if it has none."""
+        tokenizer: Any = getattr(self.codec, "tokenizer", None)
+        if not getattr(tokenizer, "chat_template", None):
+            return None
+        try:
+            tokens = tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        except (
+            Exception
+        ) as error:  # templates raise what they like, on roles that they do not know for example
+            raise BackendError(f"the chat template refuses these messages: {error}") from error
+        return self.encode(list(tokens))
+
+    async def rounds(
+        self, prompt: Sequence[int], *, max_new_tokens: int | None, stop: Sequence[str], sampling: Sampling
+    ) -> AsyncIterator[Round]:
+        """Decode, sharing the decoder with other requests round by round; closing the iterator lets the request go."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Queue[Round | BaseException | None] = asyncio.Queue()
+
+        def deliver(done: Round | BaseException | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(arrived.put_nowait, done)
+
+        turn = self._turns.submit(
+            lambda: self.decoder.rounds(
+                prompt, max_new_tokens=max_new_tokens, stop=(*self._stop, *stop), sampling=sampling
+            ),
+            deliver,
+        )
+        try:
+            while (done := await arrived.get()) is not None:
+                if isinstance(done, BaseException):
+                    raise done
+                yield done
+        finally:
+            turn.cancel()
+
+    def close(self) -> None:
+        """Let all requests go and close the decoder."""
+        self._turns.stop()
+        with self.lock:
+            self.decoder.close()

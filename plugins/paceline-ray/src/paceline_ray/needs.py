@@ -1,0 +1,34 @@
+"""What is said where Ray is not installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paceline import BackendError
+
+
+def ray() -> Any:
+    """Return the module `ray`.
+
+    Raises:
+        BackendError: It is not installed.
+    """
+    try:
+        import ray as found  # noqa: PLC0415 - most of this package works without
+    except ImportError as error:
+        raise BackendError(f"Ray is missing ({error}); pip install 'paceline-ray[ray]'") from error
+    return found
+
+
+def serve() -> Any:
+    """Return the module `ray.serve`.
+
+    Raises:
+        BackendError: It is not installed.
+    """
+    ray()
+    try:
+        from ray import serve as found  # noqa: PLC0415
+    except ImportError as error:
+        raise BackendError(f"Ray Serve is missing ({error}); pip install 'paceline-ray[ray]'") from error
+    return found

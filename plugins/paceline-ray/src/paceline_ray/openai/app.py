@@ -1,0 +1,204 @@
+"""The application: routes, from a request's bytes to an answer's bytes. It knows nothing of Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from paceline import BackendError, CapabilityError, Round
+from paceline_ray.engine import Engine
+from paceline_ray.openai.bodies import DONE, Body, event
+from paceline_ray.openai.errors import ApiError, refused
+from paceline_ray.openai.requests import Asked, ChatAsked, CompletionAsked
+from paceline_ray.openai.writing import Writing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.requests import Request
+
+log = structlog.get_logger()
+
+Handler = Callable[["Request"], Awaitable[Response]]
+Some = TypeVar("Some", bound=Asked)
+
+GONE = 499
+"""The status, seen by nobody, of an answer to a client that is gone."""
+
+
+def create_app(engine: Engine, *, pages: Mapping[str, Handler] | None = None) -> Starlette:
+    """Return an application that serves an engine.
+
+    Args:
+        engine: What decodes.
+        pages: Further pages, by path.
+    """
+    api = Api(engine)
+    handlers = {
+        ("GET", "/health"): api.health,
+        ("GET", "/v1/models"): api.models,
+        ("GET", "/v1/models/{model:path}"): api.one_model,
+        ("POST", "/v1/completions"): api.completions,
+        ("POST", "/v1/chat/completions"): api.chat_completions,
+        **{("GET", path): handler for path, handler in (pages or {}).items()},
+    }
+    routes = [Route(path, _told(handler), methods=[method]) for (method, path), handler in handlers.items()]
+    return Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
+
+
+class Api:
+    """The handlers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def health(self, request: Request) -> Response:
+        """Tell that the replica is up."""
+        return JSONResponse({"status": "ok"})
+
+    async def models(self, request: Request) -> Response:
+        """List the one model there is."""
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def one_model(self, request: Request) -> Response:
+        """Tell of a model."""
+        self._check_model(request.path_params["model"])
+        return JSONResponse(self._model())
+
+    async def completions(self, request: Request) -> Response:
+        """Go on with a text."""
+        asked = await _read(request, CompletionAsked)
+        self._check_model(asked.model)
+        prompt = self._engine.encode(asked.one_prompt)
+        return await self._answer(request, asked, prompt, asked.max_tokens, chat=False)
+
+    async def chat_completions(self, request: Request) -> Response:
+        """Say the next thing in a conversation."""
+        asked = await _read(request, ChatAsked)
+        self._check_model(asked.model)
+        prompt = self._engine.chat([message.plain() for message in asked.messages])
+        if prompt is None:
+            raise ApiError(
+                f"{self._engine.model} has no chat template; use /v1/completions, or a model whose tokenizer has one",
+                code="no_chat_template",
+            )
+        most = asked.max_completion_tokens or asked.max_tokens
+        return await self._answer(request, asked, prompt, most, chat=True)
+
+    async def _answer(
+        self, request: Request, asked: Asked, prompt: list[int], most: int | None, *, chat: bool
+    ) -> Response:
+        try:
+            sampling = asked.drawing(self._engine.sampling)
+        except ValueError as error:
+            raise ApiError(str(error), code="invalid_parameter") from None
+        rounds = self._engine.rounds(prompt, max_new_tokens=most, stop=asked.stop, sampling=sampling)
+        writing = Writing(self._engine.codec, asked.stop, len(prompt))
+        body = Body(self._engine.model, chat)
+        if asked.stream:
+            # What is wrong with the request itself shows with the first round, while a status can still be sent.
+            first = await anext(rounds, None)
+            usage = asked.stream_options is not None and asked.stream_options.include_usage
+            return StreamingResponse(
+                _events(first, rounds, writing, body, usage=usage),
+                media_type="text/event-stream",
+                headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+            )
+        pieces = []
+        async with aclosing(_generator(rounds)) as running:
+            async for done in running:
+                pieces.append(writing.add(done))
+                if await request.is_disconnected():
+                    return Response(status_code=GONE)
+        pieces.append(writing.finish())
+        return JSONResponse(body.whole("".join(pieces), writing))
+
+    def _model(self) -> dict[str, Any]:
+        return {"id": self._engine.model, "object": "model", "created": 0, "owned_by": "paceline"}
+
+    def _check_model(self, name: str | None) -> None:
+        if name is not None and name != self._engine.model:
+            raise ApiError(
+                f"there is no model {name!r} here, only {self._engine.model!r}",
+                status=404,
+                param="model",
+                code="model_not_found",
+            )
+
+
+async def _events(
+    first: Round | None, rounds: AsyncIterator[Round], writing: Writing, body: Body, *, usage: bool
+) -> AsyncIterator[bytes]:
+    """Yield an answer piece by piece; the decoder lets the request go when nobody reads on."""
+    async with aclosing(_generator(rounds)) as running:
+        try:
+            if body.chat:
+                yield event(body.chunk("", first=True))
+            if first is not None and (piece := writing.add(first)):
+                yield event(body.chunk(piece))
+            async for done in running:
+                if piece := writing.add(done):
+                    yield event(body.chunk(piece))
+            if piece := writing.finish():
+                yield event(body.chunk(piece))
+            yield event(body.chunk(None, reason=writing.reason))
+            if usage:
+                yield event(body.tail(writing))
+        except Exception as error:  # noqa: BLE001 - the status is gone; the client is told in the stream
+            yield event(_explained(error).body())
+        yield DONE
+
+
+def _generator(rounds: AsyncIterator[Round]) -> AsyncGenerator[Round, None]:
+    """Return the iterator as what it is: something that can be closed."""
+    return rounds  # type: ignore[return-value]  # engines yield
+
+
+async def _read(request: Request, kind: type[Some]) -> Some:
+    try:
+        found = json.loads(await request.body())
+    except ValueError as error:
+        raise ApiError(f"the body is not JSON: {error}", code="invalid_json") from None
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        raise refused(error) from None
+
+
+def _explained(error: Exception) -> ApiError:
+    """Return what a client is told; what is not the client's doing is logged, and told without detail."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, BackendError | CapabilityError):
+        return ApiError(str(error), code="invalid_request")
+    log.error("request_failed", error=repr(error), exc_info=error)
+    return ApiError("the server failed on this request; its log says why", status=500, code="internal_error")
+
+
+def _told(handler: Handler) -> Handler:
+    """Return a handler whose errors are answers."""
+
+    @wraps(handler)
+    async def guarded(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Exception as error:  # noqa: BLE001 - see _explained
+            return _explained(error).response()
+
+    return guarded
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    return ApiError(
+        f"{request.method} {request.url.path}: there is no such thing here", status=status
+    ).response()

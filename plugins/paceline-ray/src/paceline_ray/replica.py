@@ -1,0 +1,93 @@
+"""A replica: an engine whose policy shares what it learns."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import structlog
+
+from paceline import Policy, RunConfig, Shareable
+from paceline_ray.diary import Diary
+from paceline_ray.engine import DecoderEngine
+from paceline_ray.subjects import models_of, subject, this_place
+from paceline_ray.sync import Exchange, Sync
+
+log = structlog.get_logger()
+
+PLACE = frozenset({"hardware", "versions", "version", "tensor_parallel_size", "pipeline_parallel_size"})
+"""What an engine tells of itself that bears on times; all else it tells is about the models."""
+
+
+class Replica:
+    """The engine of a run, and the thread that shares what its policy learns.
+
+    Args:
+        config: The run, as `replica_run` gives it.
+        model: The name clients know the model by.
+        name: The replica's name.
+        connect: Finds the hub; None shares nothing.
+        period_s: Seconds between two reports.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        model: str,
+        name: str,
+        connect: Callable[[], Exchange] | None = None,
+        period_s: float = 1.0,
+    ) -> None:
+        if config.trace is not None:  # a file has one writer
+            config = config.model_copy(
+                update={"trace": config.trace.with_stem(f"{config.trace.stem}-{name}")}
+            )
+        decoder = config.build()
+        sampling, stop = config.generation.sampling(), config.generation.stop
+        self.engine = DecoderEngine(decoder, model, sampling=sampling, stop=stop)
+        self.sync: Sync | None = None
+        policy = decoder.policy
+        if connect is not None and isinstance(policy, Shareable):
+            place = this_place() if policy.timed else None
+            about = subject(config.policy.name, models_of(config, decoder), place)
+            counts = self.engine.counts.sums
+            diary = Diary(name, uuid.uuid4().hex, policy, self.engine.lock, about, counts=counts)
+            self.sync = Sync(diary, connect, period_s=period_s)
+            self.sync.start()
+
+    def close(self) -> None:
+        """Let all requests go, report what was learnt, and close the decoder; takes some seconds at most."""
+        if self.sync is not None:
+            self.sync.stop()
+        self.engine.close()
+
+
+def join(policy: Policy, lock: AbstractContextManager[object], info: Mapping[str, Any]) -> None:
+    """Share what the policy of a foreign engine learns, from within the engine's process; returns at once.
+
+    This is what `{"paceline": {"sync": "paceline_ray.replica:join"}}` in vLLM's `additional_config` names.
+
+    Args:
+        policy: The engine's policy.
+        lock: Held by the engine while it plans and observes.
+        info: Which models, hardware and versions.
+    """
+    from paceline_ray.actor import connect  # noqa: PLC0415 - the rest needs no Ray
+
+    if not isinstance(policy, Shareable):
+        log.warning("not_shared", policy=type(policy).__name__, reason="its knowledge cannot be shared")
+        return
+    models = {key: value for key, value in info.items() if key not in PLACE}
+    place = {key: value for key, value in info.items() if key in PLACE} if policy.timed else None
+    policy_name = str(policy.state_dict().get("policy", type(policy).__name__))
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    diary = Diary(name, uuid.uuid4().hex, policy, lock, subject(policy_name, models, place))
+    sync = Sync(diary, connect)
+    sync.start()
+    atexit.register(sync.stop, 2.0)

@@ -1,0 +1,82 @@
+"""Ray Serve in front of paceline's own engine: as many replicas as wanted, one hub, one OpenAI-compatible address."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import HTMLResponse, JSONResponse
+
+from paceline import load_config
+from paceline_ray import actor, needs
+from paceline_ray.openai.app import create_app
+from paceline_ray.openai.errors import ApiError
+from paceline_ray.page import render
+from paceline_ray.replica import Replica
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from paceline import RunConfig
+
+APP = "paceline"
+AT_ONCE = 16
+"""Requests that a replica decodes by turns; more wait in line."""
+
+
+class Server:
+    """One replica, as Ray Serve starts it.
+
+    Args:
+        run: The run, as JSON-able values.
+        model: The name clients know the model by.
+        sharing: Whether it shares what it learns.
+        period_s: Seconds between two reports.
+    """
+
+    def __init__(self, run: Mapping[str, Any], model: str, *, sharing: bool, period_s: float) -> None:
+        name = str(needs.serve().get_replica_context().replica_id.unique_id)
+        connect = actor.connect if sharing else None
+        self._replica = Replica(load_config(run), model=model, name=name, connect=connect, period_s=period_s)
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        return create_app(self._replica.engine, pages={"/paceline": _page, "/paceline.json": _document})
+
+    def __del__(self) -> None:
+        """Report and close; Ray Serve calls this once the last request is done."""
+        if hasattr(self, "_replica"):
+            self._replica.close()
+
+
+def application(config: RunConfig, *, model: str, replicas: int, sharing: bool, period_s: float) -> Any:
+    """Return the Ray Serve application for a run; give it to `serve.run`."""
+    serve = needs.serve()
+    deployment = serve.deployment(
+        name="replica",
+        num_replicas=replicas,
+        max_ongoing_requests=AT_ONCE,
+        graceful_shutdown_timeout_s=5.0,
+        ray_actor_options={"num_cpus": 1},
+    )(serve.ingress()(Server))
+    return deployment.bind(config.model_dump(mode="json"), model, sharing=sharing, period_s=period_s)
+
+
+async def _status() -> dict[str, Any]:
+    ray = needs.ray()
+    try:
+        hub = ray.get_actor(actor.NAME, namespace=actor.NAMESPACE)
+        found: dict[str, Any] = await asyncio.wait_for(hub.status.remote(), actor.PATIENCE_S)
+    except (ValueError, TimeoutError, ray.exceptions.RayError) as error:
+        raise ApiError(f"the hub does not answer: {error}", status=503, code="no_hub") from None
+    return found
+
+
+async def _page(_request: Request) -> Response:
+    return HTMLResponse(render(await _status()))
+
+
+async def _document(_request: Request) -> Response:
+    return JSONResponse(await _status())

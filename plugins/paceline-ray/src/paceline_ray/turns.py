@@ -1,0 +1,111 @@
+"""One decoder, many requests: a thread lets each have a round in its turn.
+
+A decoder, its cost model and its policy belong to one thread, and a policy remembers its plan until it has seen what
+came of it. So rounds never overlap; requests do, round by round, and a long one does not hold up a short one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+
+from paceline import Round
+from paceline_ray.counts import Counts
+
+Deliver = Callable[[Round | BaseException | None], None]
+"""Told of each round, at last of None or of what went wrong; called in the thread, must not wait."""
+
+
+class Turn:
+    """A request among others."""
+
+    def __init__(self, start: Callable[[], Iterator[Round]], deliver: Deliver) -> None:
+        self._start, self._deliver = start, deliver
+        self._rounds: Iterator[Round] | None = None
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Let the request go; from any thread, at any time. It is closed before its next round would begin."""
+        self._cancelled.set()
+
+    def play(self, counts: Counts) -> bool:
+        """Decode one round, or end; return whether there is more to come. In the thread, under the lock."""
+        try:
+            if self._cancelled.is_set():
+                self.close()
+                self._deliver(None)
+                return False
+            if self._rounds is None:
+                self._rounds = self._start()
+                counts.begin()
+            done = next(self._rounds, None)
+        except Exception as error:  # noqa: BLE001 - one request's trouble is not that of the others
+            self.close()
+            self._deliver(error)
+            return False
+        if done is not None:
+            counts.add(done)
+        self._deliver(done)
+        return done is not None
+
+    def close(self) -> None:
+        """Close the decoder's iterator, which frees what the request held."""
+        if isinstance(self._rounds, Generator):
+            self._rounds.close()
+
+
+class Turns(threading.Thread):
+    """Plays the requests it is given, in turn, until it is stopped.
+
+    Args:
+        lock: Held while a round is decoded; whoever else touches the policy holds it too.
+        counts: Counts the rounds, under the lock.
+    """
+
+    def __init__(self, lock: AbstractContextManager[object], counts: Counts) -> None:
+        super().__init__(name="paceline-ray-turns", daemon=True)
+        self._lock, self._counts = lock, counts
+        self._waiting: deque[Turn] = deque()
+        self._news = threading.Condition()
+        self._stopping = False
+
+    def submit(self, start: Callable[[], Iterator[Round]], deliver: Deliver) -> Turn:
+        """Take on a request; `start` is called in the thread.
+
+        Raises:
+            RuntimeError: The thread was stopped.
+        """
+        turn = Turn(start, deliver)
+        with self._news:
+            if self._stopping:
+                raise RuntimeError("this replica is shutting down")
+            self._waiting.append(turn)
+            self._news.notify()
+        return turn
+
+    def stop(self, patience_s: float = 5.0) -> None:
+        """End after the round that is being decoded, and let all requests go."""
+        with self._news:
+            self._stopping = True
+            self._news.notify()
+        if self.is_alive():
+            self.join(patience_s)
+
+    def run(self) -> None:
+        """Decode until stopped."""
+        while (turn := self._next()) is not None:
+            with self._lock:
+                more = turn.play(self._counts)
+            if more:
+                with self._news:
+                    self._waiting.append(turn)
+        for left in self._waiting:
+            left.cancel()
+            left.play(self._counts)
+
+    def _next(self) -> Turn | None:
+        with self._news:
+            self._news.wait_for(lambda: self._waiting or self._stopping)
+            return None if self._stopping else self._waiting.popleft()
