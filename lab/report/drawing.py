@@ -96,15 +96,27 @@ def quiet(axes: Axes, *, grid: str = "") -> None:
 def finish(figure: Figure, name: str, title: str, alt: str) -> Drawing:
     """Turn a figure into a drawing."""
     text = StringIO()
+    _settle(figure)
     with warnings.catch_warnings():
         # A name in a script that the fonts lack shows boxes here, and is right in the tables.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    # Identifiers must differ among the drawings of one page.
-    svg = _ID.sub(lambda found: f"{found[1]}{name}-{found[2]}", svg)
+    # Identifiers must differ among the drawings of one page, and not hang on the last bit of a number.
+    numbers: dict[str, int] = {}
+    svg = _ID.sub(lambda found: f"{found[1]}{name}-{numbers.setdefault(found[2], len(numbers))}", svg)
     return Drawing(name, title, alt, svg)
+
+
+def _settle(figure: Figure) -> None:
+    """Lay out once, and round the places: the solver's last bits differ from run to run."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.get_axes():
+        axes.set_position([round(place, 4) for place in axes.get_position().bounds])  # type: ignore[arg-type]
 
 
 def inline(drawing: Drawing) -> str:

@@ -45,6 +45,20 @@ class Known:
     sampled: bool = False
 
 
+def main_field(replay: Replay) -> Field:
+    """Return the setting that rankings are about.
+
+    Raises:
+        ConfigError: The replay is empty.
+    """
+    listed = fields(replay)
+    if not listed:
+        raise ConfigError(
+            "the replay holds no pass, so there is nothing to report; run `paceline replay` again"
+        )
+    return min(listed, key=lambda one: (RANKED_BY.index(one.order), one.start != "warm"))
+
+
 def gather(replay: Replay, known: Known | None = None) -> Findings:
     """Work out everything that a report shows.
 
