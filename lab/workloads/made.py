@@ -34,17 +34,18 @@ def _repeated(text: str) -> str:
 
 
 def varied(texts: Iterable[Text]) -> list[Text]:
-    """Return more and other prompts: each shipped one cut after some shares of it, at the end of a word.
+    """Return more and other prompts: each shipped one cut after some shares of it, at the end of a word; none twice.
 
     What the target writes next depends on where the prompt ends, so each cut leads to another text. Whether that text
     varies, or goes round in circles, is only known once it is written.
     """
-    return [
-        Text(f"{one.name}-{round(100 * share)}", one.kind, text)
-        for one in texts
-        # Where one word holds two cuts, one of them is left.
-        for text, share in {_cut(one.text, share): share for share in SHARES}.items()
-    ]
+    found: dict[str, Text] = {}
+    for one in texts:
+        for share in SHARES:
+            cut = _cut(one.text, share)
+            # Two of those shipped begin alike, and one word may hold two cuts.
+            found.setdefault(cut, Text(f"{one.name}-{round(100 * share)}", one.kind, cut))
+    return list(found.values())
 
 
 def _cut(text: str, share: float) -> str:
