@@ -22,7 +22,7 @@ def paragraph(choice: Choice) -> str:
     """Return which policy to use, why, with which interval and against what."""
     split = (
         f"Chosen among {choice.policies} policies"
-        + (f" and {choice.variations} variations of the options of the best" if choice.variations else "")
+        + (f" and {choice.variations} of the best with other options" if choice.variations else "")
         + f" on {choice.tuning} texts, and judged on {choice.judging} others."
     )
     if choice.why == "plain":

@@ -1,0 +1,136 @@
+"""Tuning: chosen on one half, judged on the other, and nothing claimed that may be chance."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from paceline import load_config
+from paceline.core.errors import ConfigError
+from paceline.core.plugins.catalogue import Catalogue
+from paceline.lab.report.advice import paragraph, run_file
+from paceline.lab.report.tally import fields
+from paceline.lab.report.tuning import halves, tune
+from paceline.lab.report.variations import variations
+
+
+def field(made, *, factors=None, texts=24, keep=None):
+    """Return the main setting of a sample, with the seconds of some players multiplied."""
+    one = fields(made(texts=texts).replay)[0]
+    players = {}
+    for label, player in one.players.items():
+        if keep is None or label in keep:
+            factor = (factors or {}).get(label, lambda _text: 1.0)
+            seconds = {text: value * factor(text) for text, value in player.seconds.items()}
+            players[label] = replace(player, seconds=seconds)
+    return replace(one, players=players)
+
+
+def with_auto(one, like, factor):
+    """Add the default policy, as fast as another one times a factor by text."""
+    source = one.players[like]
+    auto = replace(
+        source, label="auto", policy={"name": "auto"},
+        seconds={text: value * factor(text) for text, value in source.seconds.items()},
+    )  # fmt: skip
+    return replace(one, players={**one.players, "auto": auto})
+
+
+def test_halves_hold_every_text_once_and_the_same_kinds():
+    outcomes = [
+        SimpleNamespace(text=f"{kind}/{n}", kind=kind)
+        for kind, count in (("a", 7), ("b", 5), ("c", 4))
+        for n in range(count)
+    ]
+    one, other = halves(outcomes)
+
+    assert sorted(one + other) == sorted(o.text for o in outcomes)
+    assert abs(len(one) - len(other)) <= 1
+    for kind in "abc":
+        counts = [sum(text.startswith(kind) for text in part) for part in (one, other)]
+        assert abs(counts[0] - counts[1]) <= 1
+    assert halves(outcomes[::-1]) == halves(outcomes)
+
+
+def test_a_policy_that_is_surely_faster_than_the_default_is_chosen(made):
+    one = with_auto(field(made, factors={"aimd": lambda _: 0.5}), "static-3", lambda _: 1.0)
+    found = tune(one)
+
+    assert (found.label, found.why, found.simplest) == ("aimd", "faster", "auto")
+    assert found.gain.low > 1.0
+    assert "Use aimd." in paragraph(found)
+
+
+def test_within_noise_the_default_is_kept(made):
+    one = field(made)
+    # The other one is faster on the tuning texts, and slower by as much on the judging texts.
+    tuning, _ = halves(one.plain.outcomes)
+    one = with_auto(one, "static-3", lambda text: 1.0)
+    one = replace(one, players={**one.players, "gate": replace(one.players["gate"], seconds={
+        text: value * (0.9 if text in tuning else 1.1) for text, value in one.players["auto"].seconds.items()
+    })})  # fmt: skip
+    found = tune(one)
+
+    assert (found.label, found.why, found.fastest) == ("auto", "noise", "gate")
+    assert "may be chance" in paragraph(found)
+
+
+def test_where_nothing_beats_plain_decoding_it_is_chosen_and_said(made):
+    slow = {label: lambda _: 3.0 for label in ("aimd", "gate", *(f"static-{g}" for g in range(1, 7)))}
+    found = tune(field(made, factors=slow))
+
+    assert (found.label, found.why) == ("static-0", "plain")
+    assert found.policy == {"name": "static", "gamma": 0}
+    assert found.speedup.value < 1.0
+    assert paragraph(found).startswith("Decode plainly.")
+
+
+def test_without_the_default_policy_the_best_static_gamma_is_the_simplest_choice(made):
+    found = tune(field(made))
+
+    assert found.simplest == found.best_static
+
+
+def test_too_few_texts_are_refused_with_the_remedy(made):
+    with pytest.raises(ConfigError, match="at least 6; record more"):
+        tune(field(made, texts=4))
+
+
+def test_variations_count_and_can_win(made):
+    one = with_auto(field(made), "static-3", lambda _: 1.0)
+    asked = []
+
+    def vary(policies, most):
+        asked.append((list(policies), most))
+        seconds = {text: value * 0.4 for text, value in one.plain.seconds.items()}
+        return {"auto:max_gamma=8": ({"name": "auto", "max_gamma": 8}, seconds)}
+
+    found = tune(one, vary=vary, tries=5)
+
+    assert asked[0][1] == 5
+    assert len(asked[0][0]) == 3
+    assert (found.label, found.variations) == ("auto:max_gamma=8", 1)
+    assert "and 1 of the best with other options" in paragraph(found)
+
+
+def test_variations_halve_and_double_numbers_within_their_range_and_take_turns():
+    blocks = {
+        "online": {"name": "online", "window": 10},
+        "gate": {"name": "gate", "policy": {"name": "online", "window": 4}},
+    }
+    found = variations(blocks, Catalogue.load(), most=3)
+
+    assert [*found] == ["online:window=5", "gate:policy.window=2", "online:window=20"]
+    assert found["gate:policy.window=2"]["policy"] == {"name": "online", "window": 2}
+    assert len(variations(blocks, Catalogue.load(), most=100)) == 4
+
+
+def test_the_run_file_loads_and_says_where_it_comes_from(made, tmp_path):
+    found = tune(with_auto(field(made), "static-3", lambda _: 1.0))
+    path = tmp_path / "tuned.yaml"
+    path.write_text(run_file(found, origin="replay.jsonl"), encoding="utf-8")
+
+    assert load_config(path).policy.name == found.policy["name"]
+    head = path.read_text().splitlines()
+    assert head[0].startswith("# Written by `paceline tune` from replay.jsonl.")
+    assert all(len(line) <= 100 for line in head)
