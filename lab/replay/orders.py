@@ -1,0 +1,134 @@
+"""In which order texts follow one another, and texts spliced from two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paceline.core.errors import TraceError
+from paceline.lab.recording.model import Starts, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from paceline.lab.recording.model import Recording
+    from paceline.lab.replay.results import Order
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One text on the way.
+
+    Attributes:
+        text: Its name.
+        then: The text of which the second half is taken, where two are spliced.
+    """
+
+    text: str
+    then: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What ordering needs to know of a text."""
+
+    name: str
+    kind: str
+    tokens: int
+
+
+def briefs(recording: Recording) -> list[Brief]:
+    """Read through a recording for what ordering needs."""
+    return [Brief(text.name, text.kind, len(text.tokens)) for text in recording]
+
+
+def ordered(texts: Sequence[Brief], order: Order, *, seed: int = 0) -> list[Stop]:
+    """Return the way through the texts.
+
+    Shuffled orders depend on the seed. Kinds follow one another as they first occur, their texts as recorded. Where
+    texts switch, each is followed into its second half by one of another kind, chosen by the seed.
+
+    Raises:
+        TraceError: Texts shall switch, and there is none that another kind could go on with.
+    """
+    random = Random(f"order/{seed}")
+    if order == "recorded":
+        return [Stop(one.name) for one in texts]
+    if order == "shuffled":
+        mixed = list(texts)
+        random.shuffle(mixed)
+        return [Stop(one.name) for one in mixed]
+    if order == "by-kind":
+        places = {kind: place for place, kind in enumerate(dict.fromkeys(one.kind for one in texts))}
+        return [Stop(one.name) for one in sorted(texts, key=lambda one: places[one.kind])]
+    mixed, found = list(texts), []
+    random.shuffle(mixed)
+    for one in mixed:
+        others = [two for two in texts if two.kind != one.kind and two.tokens > half(one.tokens)]
+        if half(one.tokens) and others:
+            found.append(Stop(one.name, random.choice(others).name))
+    if not found:
+        raise TraceError(
+            "no text can switch to another kind: the recording holds one kind of prompt only, or texts too short; "
+            "leave out the order `switching`"
+        )
+    return found
+
+
+def half(tokens: int) -> int:
+    """Return how many tokens of a text come before it switches."""
+    return tokens // 2
+
+
+def visit(
+    recording: Recording, way: Sequence[Stop], change: Callable[[Text], Text] = lambda text: text
+) -> Iterator[Text]:
+    """Read the texts of a way, one at a time; each is changed as asked before it is spliced."""
+    for stop in way:
+        text = change(recording.texts[stop.text])
+        yield text if stop.then is None else spliced(text, change(recording.texts[stop.then]))
+
+
+def spliced(first: Text, second: Text) -> Text:
+    """Return the first half of one text followed by what another has from the same position on.
+
+    What a draft proposed before the switch goes on with the first text, so it is refused at the switch. Positions,
+    contexts and lags count on; prompt and perplexity are those of the first text. Where tokens were drawn, the spliced
+    text holds the draws alone: chances would run on over the switch.
+    """
+    at = half(len(first.tokens))
+    if not 0 < at < len(second.tokens):
+        raise TraceError(
+            f"{first.name!r} cannot switch to {second.name!r} at token {at}: that text is too short"
+        )
+    return replace(
+        second,
+        name=f"{first.name}>{second.name}",
+        kind=f"{first.kind}>{second.kind}",
+        prompt_sha256=first.prompt_sha256,
+        prompt_tokens=first.prompt_tokens,
+        prompt=first.prompt,
+        perplexity=first.perplexity,
+        tokens=(*first.tokens[:at], *second.tokens[at:]),
+        varies=first.varies and second.varies,
+        drafts={name: _joined(starts, second.drafts[name], at) for name, starts in first.drafts.items()},
+    )
+
+
+def _joined(first: Starts, second: Starts, at: int) -> Starts:
+    left = np.arange(at, 0, -1)  # tokens before the switch
+    hints = None
+    if first.hints is not None and second.hints is not None:
+        hints = np.concatenate([first.hints[:at], second.hints[at:]])
+    return Starts(
+        offered=np.concatenate([first.offered[:at], second.offered[at:]]),
+        agreed=np.concatenate([np.minimum(first.agreed[:at], left).astype(np.int16), second.agreed[at:]]),
+        hints=hints,
+        signals={
+            signal: np.concatenate([known[:at], second.signals[signal][at:]])
+            for signal, known in first.signals.items()
+        },
+    )
