@@ -15,6 +15,7 @@ import structlog
 from paceline.core.abilities import Scoring
 from paceline.core.answers import check_hint, check_proposal, check_scores
 from paceline.core.clock import DraftWork, ScoreWork, VerifyWork
+from paceline.core.deferred import ready_at, waits
 from paceline.core.errors import BackendError, ContractError
 from paceline.core.guard import PolicyGuard, blame
 from paceline.core.limits import Limits
@@ -57,6 +58,9 @@ class Request:
         drafted = self.clock.now()
         verdict = self._verify(proposal, start.context)
         verified = self.clock.now()
+        if proposal is not None and waits(proposal, self.clock):
+            self._check(plan, proposal)
+            drafted = ready_at(proposal, planned, drafted, verified)
         emitted, self.ended = self.limits.cut(self.output, verdict.tokens)
         scores, score_s = self._score(plan, emitted)
         self._advance(emitted)
@@ -127,12 +131,22 @@ class Request:
             return None
         try:
             proposal = session.draft(plan.gamma, self.policy.watch(plan))
+            if waits(proposal, self.clock):
+                return proposal
             check_proposal(plan.draft, session, proposal, plan.gamma, self.vocabulary)
         except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
             self._bury(plan.draft, error)
             return None
         self.clock.spend(DraftWork(plan.draft, len(proposal), lags[plan.draft]))
         return proposal if len(proposal) else None
+
+    def _check(self, plan: Plan, proposal: Proposal) -> None:
+        """Check a proposal that was verified unread; whatever it was, the verdict stands."""
+        assert plan.draft is not None
+        try:
+            check_proposal(plan.draft, self.drafts[plan.draft], proposal, plan.gamma, self.vocabulary)
+        except Exception as error:  # noqa: BLE001 - whatever a draft raises is blamed on it
+            self._bury(plan.draft, error)
 
     def _verify(self, proposal: Proposal | None, context: int) -> Verdict:
         verdict = self.target.verify(proposal)
