@@ -23,12 +23,13 @@ READ = {
     ),
     "timeline": (
         "A block is a round: as wide as the tokens it delivers, as high as the gamma that was planned, and "
-        "filled as far as the draft was accepted. Pale tops are drafts in vain; many narrow blocks where the "
-        "oracle has one wide block are chances missed."
+        "filled as far as the draft was accepted. Faint tops are drafts in vain; many narrow blocks where the"
+        " oracle has one wide block are chances missed."
     ),
     "regret": (
-        "A curve climbs by the time that a policy loses against the oracle on each text, in plain steps. One "
-        "that flattens has learnt; one that keeps its slope loses the same on every text."
+        "A curve climbs by the time that a policy loses against the oracle on each text, in plain steps; grey"
+        " ones are the policies that are not named. One that flattens has learnt; one that keeps its slope "
+        "loses the same on every text."
     ),
     "positions": (
         "A dot is the share of draft tokens accepted at that place, of those whose places before were all "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paceline.lab.report.drawing import Drawing, canvas, finish, quiet
 from paceline.lab.report.palette import HUES, pen
-from paceline.lab.report.pictures.labels import shortened, spread
+from paceline.lab.report.pictures.labels import name_ends
 
 if TYPE_CHECKING:
     from paceline.lab.report.findings import Findings
@@ -28,23 +28,12 @@ def costs(findings: Findings) -> Drawing | None:
         ends = []
         for name, colour, points in lines:
             axes.plot(
-                [x for x, _ in points],
-                [1e3 * y for _, y in points],
-                "o-",
-                color=colour,
-                markersize=4,
-                linewidth=1.5,
-            )
-            ends.append((points[-1][0], 1e3 * points[-1][1], name, colour))
-        for (x, y, name, colour), place in zip(
-            ends, spread([end[1] for end in ends], 0.08 * top), strict=True
-        ):
-            axes.annotate(
-                shortened(name), (x, y), xytext=(1.02, place), textcoords=axes.get_yaxis_transform(),
-                color=colour, va="center", fontsize=10,
-                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+                [x for x, _ in points], [1e3 * y for _, y in points], "o-", color=colour,
+                markersize=4, linewidth=1.5,
             )  # fmt: skip
+            ends.append((points[-1][0], 1e3 * points[-1][1], name, colour))
         axes.set_xlim(left=0)
+        name_ends(axes, ends)
         quiet(axes, grid="y")
         axes.set_title("milliseconds", color=pen("soft"))
         axes.set_xlabel("tokens in the block, or drafted")

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.axes import Axes
+
 MOST = 24
+LINE = 0.065
+"""Height of a line of letters, in that of axes of the usual size."""
 
 
 def shortened(name: str, most: int = MOST) -> str:
@@ -33,3 +37,20 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     for rank, one in enumerate(order):
         found[one] = bases[rank] + rank * gap
     return found
+
+
+def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write the names of lines to the right of the axes, each with a stroke to where its line ends.
+
+    Args:
+        axes: With its limits set.
+        ends: Of each line the last x, the last y, the name and the colour.
+    """
+    low, high = axes.get_ylim()
+    places = spread([y for _, y, _, _ in ends], LINE * (high - low))
+    for (x, y, name, colour), place in zip(ends, places, strict=True):
+        stroke = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "relpos": (0.0, 0.5)}
+        axes.annotate(
+            shortened(name), (x, y), xytext=(1.04, place), textcoords=axes.get_yaxis_transform(),
+            color=colour, va="center", fontsize=10, arrowprops=stroke | {"shrinkA": 0, "shrinkB": 2},
+        )  # fmt: skip

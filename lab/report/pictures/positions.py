@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from paceline.lab.report.drawing import Drawing, canvas, finish, quiet
 from paceline.lab.report.palette import HUES, pen
-from paceline.lab.report.pictures.labels import shortened, spread
+from paceline.lab.report.pictures.labels import name_ends
 
 if TYPE_CHECKING:
     from paceline.lab.report.findings import Findings, Positions
@@ -35,14 +35,8 @@ def positions(findings: Findings) -> Drawing | None:
             hue, shares = pen(HUES[number % len(HUES)]), _shares(one)
             upper.plot([x for x, _, _ in shares], [y for _, y, _ in shares], color=hue, linewidth=1.4)
             for x, y, count in shares:
-                upper.plot(
-                    x,
-                    y,
-                    "o",
-                    color=hue,
-                    markersize=5.5,
-                    markerfacecolor=hue if count >= THIN else pen("paper"),
-                )
+                fill = hue if count >= THIN else pen("paper")
+                upper.plot(x, y, "o", color=hue, markersize=5.5, markerfacecolor=fill)
             ends.append((shares[-1][0], shares[-1][1], one.draft, hue))
             lower.bar(
                 [x + (number - (len(drafts) - 1) / 2) * width for x, _, _ in shares],
@@ -51,13 +45,8 @@ def positions(findings: Findings) -> Drawing | None:
             told.append(
                 f"{one.draft} {shares[0][1]:.0%} at the first place, {shares[-1][1]:.0%} at place {shares[-1][0]}"
             )
-        for (x, y, label, hue), place in zip(ends, spread([end[1] for end in ends], 0.085), strict=True):
-            upper.annotate(
-                shortened(label), (x, y), xytext=(1.02, place), textcoords=upper.get_yaxis_transform(),
-                color=hue, va="center", fontsize=10,
-                arrowprops={"arrowstyle": "-", "color": hue, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
-            )  # fmt: skip
         upper.set_ylim(0, 1.03)
+        name_ends(upper, ends)
         upper.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         quiet(upper, grid="y")
         upper.spines["bottom"].set_visible(False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paceline.lab.report.drawing import Drawing, canvas, finish, quiet
 from paceline.lab.report.palette import HUES, pen
-from paceline.lab.report.pictures.labels import shortened, spread
+from paceline.lab.report.pictures.labels import name_ends
 
 if TYPE_CHECKING:
     from paceline.lab.report.findings import Curve, Findings
@@ -31,9 +31,9 @@ def regret(findings: Findings) -> Drawing | None:
     best_static = next((curve for curve in curves if curve.label == findings.best_static), None)
     with canvas(HEIGHT) as figure:
         axes = figure.add_subplot()
-        ceiling = 1.15 * max(
-            curve.lost[-1] for curve in (*named, *([best_static] if best_static else ()), *curves[:1])
-        )
+        # Those much slower leave the picture at its top: what matters is how the best differ.
+        seen = [*named, *([best_static] if best_static else [])] or curves
+        ceiling = 1.2 * max(curve.lost[-1] for curve in seen)
         for curve in curves:
             axes.plot(curve.tokens, curve.lost, color=pen("rule"), linewidth=0.9, zorder=1)
         ends: list[tuple[float, str, str]] = []
@@ -48,13 +48,7 @@ def regret(findings: Findings) -> Drawing | None:
         axes.set_ylim(0, ceiling)
         last = curves[0].tokens[-1]
         axes.set_xlim(0, last)
-        places = spread([end for end, _, _ in ends], 0.055 * ceiling)
-        for (end, label, hue), place in zip(ends, places, strict=True):
-            axes.annotate(
-                shortened(label), (last, end), xytext=(1.03, place), textcoords=axes.get_yaxis_transform(),
-                color=pen(hue), va="center", fontsize=10,
-                arrowprops={"arrowstyle": "-", "color": pen(hue), "linewidth": 0.7, "shrinkA": 0, "shrinkB": 2},
-            )  # fmt: skip
+        name_ends(axes, [(last, end, label, pen(hue)) for end, label, hue in ends])
         quiet(axes, grid="y")
         axes.set_xlabel("tokens written, over all texts")
         axes.set_title("plain steps lost against the oracle", color=pen("soft"))
