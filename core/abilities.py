@@ -48,7 +48,8 @@ class Memoryless(Protocol):
 
     Whether it drafted those tokens itself, in which rounds, and how many it was asked for makes no difference; where
     tokens are drawn, none to the distribution. What it proposes from one place then tells what it proposes from all
-    places up to its first error, so that recording it takes a fraction of the time.
+    places up to its first error, so that recording it takes a fraction of the time. A recording may ask such a session
+    to draft again from the same place, and deliver less than the target agreed with.
     """
 
     @property

@@ -51,7 +51,7 @@ class TraceWriter:
                 "kind": "request",
                 "request": number,
                 "prompt_tokens": len(prompt),
-                "prompt_sha256": hashlib.sha256(json.dumps(list(prompt)).encode()).hexdigest(),
+                "prompt_sha256": prompt_sha256(prompt),
                 "max_new_tokens": max_new_tokens,
             }
         )
@@ -143,6 +143,11 @@ def read_trace(path: Path | str) -> Trace:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TraceError(f"{path}:{number}: this line is damaged: {error!r}") from error
     return Trace(run, list(requests.values()))
+
+
+def prompt_sha256(prompt: Sequence[int]) -> str:
+    """Return what a prompt is known by: the hash of its tokens as a JSON list."""
+    return hashlib.sha256(json.dumps(list(prompt)).encode()).hexdigest()
 
 
 def round_to_json(done: Round) -> dict[str, Any]:

@@ -46,6 +46,10 @@ class Parts:
             policy.build(self.config.generation.seed), self.drafts if drafts is None else drafts
         )
 
+    def trying(self, policy: Policy) -> SpeculativeDecoder:
+        """Return a decoder for a policy that is at hand and has no block."""
+        return self._decoder(policy, self.drafts)
+
     def _decoder(
         self,
         policy: Policy | Callable[[], Policy],

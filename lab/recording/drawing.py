@@ -1,0 +1,109 @@
+"""What a draft that draws its tokens would have done from every start of a text that the target drew.
+
+Given the text, the draft's token at a place was accepted with the chance min(1, q/p), for the probabilities q and p of
+the text's token there under draft and target, independently for each place. That is exact (Leviathan et al. 2023,
+https://arxiv.org/abs/2211.17192, algorithm 1: a token x is drawn and accepted with probability min(p(x), q(x)), and
+the text has it with p(x)). `agreed` is one draw of it.
+
+Signals about a place are exact where the draft's token was accepted: those of the distribution do not depend on what
+is drawn, and the token is the text's. Where it was refused, token, `prob` and everything after it come from one draw of
+the draft that differs from the text's token, which is close to, but not, the distribution of refused tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paceline.lab.recording.shape import Places
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from numpy.typing import NDArray
+
+    from paceline.core.abilities import Scoring
+    from paceline.core.protocols import Session
+    from paceline.lab.recording.looking import Asked
+    from paceline.lab.recording.model import Starts
+
+CHUNK = 256
+"""Tokens scored at once; the scores of a long text need not fit in memory together."""
+
+DRAWS = 8
+"""Draws for a token that is not the text's; where the draft is that sure of it, a refusal is next to impossible."""
+
+
+def shares(session: Session, scoring: Scoring, tokens: Sequence[int]) -> list[float]:
+    """Return the probability of each token under a session that stands at the beginning of the text.
+
+    Args:
+        session: It is led through the text.
+        scoring: The same session, as what can be asked.
+        tokens: The text.
+    """
+    found: list[float] = []
+    for begin in range(0, len(tokens), CHUNK):
+        chunk = tokens[begin : begin + CHUNK]
+        found += scoring.score(chunk)
+        session.advance(chunk)
+    return found
+
+
+def chances_of(own: Sequence[float], wanted: Sequence[float]) -> NDArray[np.float32]:
+    """Return min(1, q/p) for each token; a token that the target has, but rounding says it has not, counts as 1."""
+    q, p = np.asarray(own, np.float64), np.asarray(wanted, np.float64)
+    ratio = np.divide(q, p, out=np.where(q > 0.0, 1.0, 0.0), where=p > 0.0)
+    return np.minimum(ratio, 1.0).astype(np.float32)
+
+
+def draw(
+    asked: Asked,
+    tokens: Sequence[int],
+    longest: int,
+    *,
+    own: Sequence[float],
+    chance: NDArray[np.float32],
+    random: Random,
+    hints: NDArray[np.int32] | None = None,
+) -> Starts:
+    """Return one draw of what a draft does from every start.
+
+    Args:
+        asked: The draft, at the beginning of the text.
+        tokens: The text.
+        longest: Tokens asked for at a time.
+        own: Its probability of each token.
+        chance: That it is accepted.
+        random: Decides what is accepted.
+        hints: What it hints, if it does.
+    """
+    places = Places(len(tokens), longest, asked.signals)
+    places.bits[:] = [random.random() < one for one in chance]
+    if asked.signals:
+        for place, token in enumerate(tokens):
+            _look(asked, places, place, token, own[place])
+        if places.bits[-1] and longest > 1:
+            _, told = asked.draft(longest - 1)
+            places.after(len(tokens) - 1, told)
+    return places.starts(hints=hints, chance=chance)
+
+
+def _look(asked: Asked, places: Places, place: int, token: int, own: float) -> None:
+    """Note the signals at one place, and lead the draft on."""
+    accepted = bool(places.bits[place])
+    drafted, told = asked.draft(1 if accepted else places.longest)
+    for _ in range(0 if accepted else DRAWS - 1):
+        if not drafted or drafted[0] != token:
+            break
+        drafted, told = asked.draft(places.longest)
+    if not accepted or not drafted:
+        places.offers(place, len(drafted))
+    if told:
+        here = replace(told[0], token=token, prob=own) if accepted else told[0]
+        places.on_path(place, here)
+        places.after(place, told[1:])
+    asked.session.advance([token])

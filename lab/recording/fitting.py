@@ -1,0 +1,128 @@
+"""From measured rounds to a cost sheet.
+
+Rounds on a machine that does other things as well have a long tail of slow ones, so each time is the mean of the middle
+`MIDDLE` of its measurements: unlike a median it moves with how often rounds are slow, and adds up to what texts take.
+Verification never decreases with the length of a block, nor drafting with gamma, nor catching up with the lag: what was
+measured otherwise is pooled (isotonic regression by pooling adjacent violators, Ayer et al. 1955).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from paceline.lab.recording.sheet import CostSheet, DraftTimes
+
+if TYPE_CHECKING:
+    from paceline.lab.recording.timing import Timing
+
+MIDDLE = 0.8
+"""Share of the measurements of a time that it is made of."""
+
+PAIRS = 500
+"""Pairs of rounds that the slope in the context is the median of, for each length of block."""
+
+APART = 16
+"""Tokens of context that such a pair must differ by, or noise is divided by next to nothing."""
+
+
+def fit(timings: Sequence[Timing], drafts: Iterable[str]) -> CostSheet | None:
+    """Return what the rounds took; None while a draft, or verifying, was not measured yet.
+
+    Args:
+        timings: Of rounds that tried everything.
+        drafts: The names of all drafts.
+    """
+    fitted = {name: _draft([one for one in timings if one.draft == name]) for name in drafts}
+    rests = [one.rest_s for one in timings if one.rest_s is not None]
+    if not rests or any(one is None for one in fitted.values()):
+        return None
+    context = round(median(one.context for one in timings))
+    slope = _context_slope(timings)
+    levels = _grouped((one.drafted + 1, one.verify_s - slope * (one.context - context)) for one in timings)
+    return CostSheet(
+        verify=_rising(levels),
+        context=context,
+        context_s=slope,
+        drafts={name: one for name, one in fitted.items() if one is not None},
+        overhead_s=centre(rests),
+    )
+
+
+def centre(values: Sequence[float]) -> float:
+    """Return the mean of the middle of some values."""
+    cut = int(len(values) * (1.0 - MIDDLE) / 2.0)
+    return fmean(sorted(values)[cut : len(values) - cut])
+
+
+def _draft(timings: Sequence[Timing]) -> DraftTimes | None:
+    """Return the times of one draft: at the least lag that was measured, and what more lag and looking add."""
+    unseen = [one for one in timings if not one.looked] or timings
+    if not unseen:
+        return None
+    least = min(one.lag for one in unseen)
+    tokens = _rising(_grouped((one.drafted, one.draft_s) for one in unseen if one.lag == least))
+    bare = DraftTimes(tokens, {})
+    behind = [one for one in unseen if one.lag > least]
+    catch_up = _catch_up([(one.lag, one.draft_s - _draft_s(bare, one)) for one in behind])
+    known = DraftTimes(tokens, catch_up)
+    looks = [
+        (one.draft_s - _draft_s(known, one)) / one.drafted
+        for one in timings
+        if one.looked and one.drafted and one.lag <= max(1, least)
+    ]
+    return DraftTimes(tokens, catch_up, max(0.0, centre(looks)) if looks else 0.0)
+
+
+def _draft_s(times: DraftTimes, one: Timing) -> float:
+    return CostSheet({1: 0.0}, 0, 0.0, {"": times}, 0.0).draft_s("", one.drafted, one.lag)
+
+
+def _catch_up(excesses: Sequence[tuple[int, float]]) -> dict[int, float]:
+    """Return what catching up adds: by lag, the middle one of those from each power of 2 to the next."""
+    bins: dict[int, list[tuple[int, float]]] = {}
+    for lag, seconds in excesses:
+        bins.setdefault((lag - 1).bit_length(), []).append((lag, seconds))
+    points = {
+        round(median(lag for lag, _ in some)): [seconds for _, seconds in some] for some in bins.values()
+    }
+    return _rising({lag: [max(0.0, centre(some))] * len(some) for lag, some in points.items()})
+
+
+def _context_slope(timings: Sequence[Timing]) -> float:
+    """Return the seconds that a token of context adds to verification (Theil 1950, Sen 1968), within equal lengths."""
+    by_length: dict[int, list[Timing]] = {}
+    for one in timings:
+        by_length.setdefault(one.drafted, []).append(one)
+    random = Random(0)
+    slopes: list[float] = []
+    for some in by_length.values():
+        for _ in range(min(PAIRS, len(some) * (len(some) - 1) // 2)):
+            left, right = random.sample(some, 2)
+            if abs(left.context - right.context) >= APART:
+                slopes.append((left.verify_s - right.verify_s) / (left.context - right.context))
+    return max(0.0, median(slopes)) if slopes else 0.0
+
+
+def _grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
+    groups: dict[int, list[float]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
+
+
+def _rising(
+    groups: Mapping[int, Sequence[float]], of: Callable[[Sequence[float]], float] = centre
+) -> dict[int, float]:
+    """Return by key the centre of each group, pooled with its neighbours where it would be less than one before."""
+    pools: list[tuple[float, int, list[int]]] = []
+    for key in sorted(groups):
+        value, weight, keys = max(0.0, of(groups[key])), len(groups[key]), [key]
+        while pools and pools[-1][0] > value:
+            before, heavier, earlier = pools.pop()
+            value = (before * heavier + value * weight) / (heavier + weight)
+            weight, keys = heavier + weight, earlier + keys
+        pools.append((value, weight, keys))
+    return {key: value for value, _, keys in pools for key in keys}

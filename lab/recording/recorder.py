@@ -1,0 +1,159 @@
+"""Records one text: what the target writes by plain decoding, and what every draft would have done to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from paceline.core.abilities import Perplexed, SampledDraft, Scoring
+from paceline.core.errors import BackendError
+from paceline.core.sampling.opening import open_draft, open_target
+from paceline.core.trace import prompt_sha256
+from paceline.lab.bench.loops import texture
+from paceline.lab.decoding import decode
+from paceline.lab.recording.drawing import chances_of, draw, shares
+from paceline.lab.recording.looking import Asked
+from paceline.lab.recording.model import DraftInfo, Text
+from paceline.lab.recording.walking import ask_everywhere, hints_of, memoryless, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from paceline.core.decoder import SpeculativeDecoder
+    from paceline.core.protocols import Draft, DraftSession
+    from paceline.core.sampling.settings import Sampling
+    from paceline.lab.bench.records import Prompt
+    from paceline.lab.recording.model import Starts
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Records texts of one target and its drafts.
+
+    Attributes:
+        plain: Decodes with the target alone, as the run says.
+        drafts: By name, in the order listed.
+        sampling: How tokens are chosen; the same as of `plain`. Its seed decides what is accepted where they are drawn.
+        longest: The most tokens a draft is asked for.
+        signals: Whether signals are recorded.
+        keep_prompts: Whether the tokens of prompts are.
+    """
+
+    plain: SpeculativeDecoder
+    drafts: Mapping[str, Draft]
+    sampling: Sampling
+    longest: int
+    signals: bool = True
+    keep_prompts: bool = False
+
+    def info(self, prompt: Sequence[int]) -> dict[str, DraftInfo]:
+        """Find out what holds for each draft, by trying it on a prompt.
+
+        Raises:
+            BackendError: Tokens are drawn, and a draft that draws its own cannot say how probable they are.
+        """
+        return {name: self._info(name, draft, prompt) for name, draft in self.drafts.items()}
+
+    def text(self, prompt: Prompt, wanted: int) -> Text:
+        """Record one text of at most `wanted` tokens.
+
+        Raises:
+            BackendError: The prompt does not fit the target, or a draft fails.
+            ContractError: A draft proposes what it may not.
+        """
+        written = decode(self.plain, prompt.tokens, wanted)
+        tokens = tuple(written.tokens)
+        assert written.ended is not None
+        target = self.plain.target
+        drawn = None if self.sampling.greedy else self._target_shares(prompt.tokens, tokens)
+        return Text(
+            name=prompt.name,
+            kind=prompt.kind,
+            prompt_sha256=prompt_sha256(prompt.tokens),
+            prompt_tokens=len(prompt.tokens),
+            prompt=prompt.tokens if self.keep_prompts else None,
+            # The context of the target may end before.
+            wanted=len(tokens) if written.ended == "length" else wanted,
+            tokens=tokens,
+            ended=written.ended,
+            varies=texture(tokens).varies,
+            perplexity=target.perplexity(list(prompt.tokens)) if isinstance(target, Perplexed) else None,
+            drafts={name: self._starts(name, prompt, tokens, drawn) for name in self.drafts},
+        )
+
+    def _starts(
+        self, name: str, prompt: Prompt, tokens: Sequence[int], drawn: Sequence[float] | None
+    ) -> Starts:
+        hinting = self._open(name, prompt.tokens)
+        try:
+            hints = hints_of(name, hinting, tokens)
+        finally:
+            hinting.close()
+        session = self._open(name, prompt.tokens)
+        wanted = self.drafts[name].signals & self._capable if self.signals else frozenset()
+        asked = Asked(name, session, wanted, self.plain.target.vocabulary)
+        try:
+            if drawn is not None and self._draws(name):
+                own = self._draft_shares(name, prompt.tokens, tokens)
+                random = Random(f"{self.sampling.seed}/{prompt.name}/{name}")
+                chance = chances_of(own, drawn)
+                return draw(asked, tokens, self.longest, own=own, chance=chance, random=random, hints=hints)
+            way = walk if memoryless(session) else ask_everywhere
+            return way(asked, tokens, self.longest, hints=hints)
+        finally:
+            session.close()
+
+    def _info(self, name: str, draft: Draft, prompt: Sequence[int]) -> DraftInfo:
+        session = self._open(name, prompt)
+        try:
+            if self._draws(name) and not (memoryless(session) and isinstance(session, Scoring)):
+                raise BackendError(
+                    f"draft {name!r} draws its tokens but cannot say how probable those of the text are, so what it "
+                    "would have had accepted is not known; record at temperature 0.0, or leave it out (--drafts)"
+                )
+            hints, scores = getattr(session, "hint", None) is not None, isinstance(session, Scoring)
+            session.advance(prompt[-1:])
+            session.advance(prompt[-1:])
+            caches = session.lag > 0
+            proposed = tuple(session.draft(1, None).tokens)
+            session.advance([*proposed, prompt[-1]])
+            # All that was proposed counts as accepted.
+            short = session.lag if caches and proposed else int(caches)
+        finally:
+            session.close()
+        signals = draft.signals & self._capable if self.signals else frozenset()
+        return DraftInfo(caches=caches, short=short, signals=signals, hints=hints, scores=scores)
+
+    @property
+    def _capable(self) -> frozenset[str]:
+        return self.plain.target.capabilities.signals
+
+    def _open(self, name: str, prompt: Sequence[int]) -> DraftSession:
+        return open_draft(name, self.drafts[name], prompt, self.sampling)
+
+    def _draws(self, name: str) -> bool:
+        return not self.sampling.greedy and isinstance(self.drafts[name], SampledDraft)
+
+    def _draft_shares(self, name: str, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        session = self._open(name, prompt)
+        assert isinstance(session, Scoring)  # as `info` has found out
+        try:
+            return shares(session, session, tokens)
+        finally:
+            session.close()
+
+    def _target_shares(self, prompt: Sequence[int], tokens: Sequence[int]) -> list[float] | None:
+        """Return the target's probability of each token it wrote; None where no draft needs it."""
+        if not any(map(self._draws, self.drafts)):
+            return None
+        session = open_target(self.plain.target, prompt, self.sampling)
+        try:
+            if not isinstance(session, Scoring):
+                raise BackendError(
+                    "the target cannot say how probable its tokens were, so what drafts that draw theirs would have "
+                    "had accepted is not known; record at temperature 0.0"
+                )
+            return shares(session, session, tokens)
+        finally:
+            session.close()

@@ -1,0 +1,101 @@
+"""Going on with a recording that was interrupted, if it is the same one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.errors import TraceError
+from paceline.lab.recording.format import MALFORMED, header_to_json, to_line
+from paceline.lab.recording.reader import parsed
+from paceline.lab.recording.timing import Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from paceline.lab.recording.model import Header
+
+REMEDY = "use --force to replace it, or -o for another file"
+
+
+@dataclass(slots=True)
+class Kept:
+    """What an interrupted recording holds already.
+
+    Attributes:
+        prompts: The hash of each text's prompt, by the text's name.
+        timings: Of all its rounds.
+        part: Of how many runs of the recorder it is made.
+        lines: As they stand in the file, after the first.
+    """
+
+    prompts: dict[str, str] = field(default_factory=dict)
+    timings: list[Timing] = field(default_factory=list)
+    part: int = 0
+    lines: list[str] = field(default_factory=list)
+
+
+def finished(path: Path) -> bool:
+    """Tell whether a file is a recording that came to its end.
+
+    Raises:
+        TraceError: There is a file, and it is something else.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return False
+    try:
+        return any(values.get("kind") == "end" for _, _, values in parsed(path))
+    except TraceError as error:
+        raise TraceError(f"{error}; {REMEDY}") from error
+
+
+def kept(path: Path, header: Header) -> Kept | None:
+    """Return what an interrupted recording of the same run holds; None where there is nothing to go on with.
+
+    Raises:
+        TraceError: The file is a recording of another run, or damaged.
+    """
+    found: Kept | None = None
+    if not path.exists():
+        return None
+    for number, _, values in _lines(path):
+        if number == 1:
+            _compare(path, values, header_to_json(header))
+            found = Kept()
+            continue
+        assert found is not None
+        try:
+            found.lines.append(to_line(values))
+            _take(found, values)
+        except MALFORMED as error:
+            raise TraceError(f"{path}:{number}: this line is damaged: {error!r}; {REMEDY}") from error
+    return found if found is not None and found.prompts else None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Yield the lines of a file; none where it breaks off in its first one."""
+    if path.stat().st_size:
+        yield from parsed(path)
+
+
+def _take(found: Kept, values: Mapping[str, Any]) -> None:
+    if values["kind"] == "text":
+        found.prompts[values["name"]] = values["prompt_sha256"]
+    elif values["kind"] == "timings":
+        found.timings += map(Timing.from_json, values["rounds"])
+    elif values["kind"] == "measured":
+        found.part = max(found.part, values["part"] + 1)
+
+
+def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with another run."""
+    now = json.loads(json.dumps(now))
+    keys = [key for key in ("longest", "mode", "drafts") if before.get(key) != now[key]]
+    earlier, later = before.get("run", {}), now["run"]
+    keys += [key for key in sorted({*earlier, *later}) if earlier.get(key) != later.get(key)]
+    if keys:
+        raise TraceError(
+            f"{path}: an interrupted recording is there, but of another run: {', '.join(keys)} differ; {REMEDY}"
+        )

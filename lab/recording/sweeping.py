@@ -1,0 +1,92 @@
+"""Times rounds of every kind on the texts of a recording, while it is taken."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from paceline.lab.recording.fitting import fit
+from paceline.lab.recording.sweep import Sweep
+from paceline.lab.recording.timing import Checks, Timing, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paceline.lab.bench.records import Prompt
+    from paceline.lab.parts import Parts
+    from paceline.lab.recording.model import Text
+    from paceline.lab.recording.sheet import CostSheet
+
+SWEPT = 64
+"""Texts that rounds are timed on, spread over all of them; enough for every time, and memory stays bounded."""
+
+SWEEPS = 24
+"""Times that texts are decoded for timing at least; where there are fewer texts, each serves more than once."""
+
+PATIENCE = 20
+"""Further tries on the last text, where some draft was not measured yet because texts are few and short."""
+
+
+def spread_over(names: Sequence[str], most: int) -> frozenset[str]:
+    """Return at most `most` of the names, evenly spread over all of them."""
+    if most >= len(names):
+        return frozenset(names)
+    return frozenset(names[index * len(names) // most] for index in range(most))
+
+
+class Sweeper:
+    """Takes rounds of every kind, and knows what they took.
+
+    Args:
+        parts: Target and drafts.
+        longest: The largest gamma tried.
+        names: Of all texts, in their order.
+        look: Whether looking at signals is timed.
+        timings: Those of earlier runs.
+    """
+
+    def __init__(
+        self, parts: Parts, longest: int, names: Sequence[str], *, look: bool, timings: Sequence[Timing] = ()
+    ) -> None:
+        generation = parts.config.generation
+        allowed = parts.target.capabilities.gammas
+        gammas = [one for one in range(1, longest + 1) if allowed is None or one in allowed]
+        sweep = Sweep(list(parts.drafts), gammas, generation.seed, look=look)
+        self.decoder = parts.trying(sweep)
+        self.checks = Checks()
+        self._drafts = tuple(parts.drafts)
+        self._timings = list(timings)
+        self._wanted = generation.max_new_tokens
+        self._certain = generation.sampling().greedy
+        self._chosen = spread_over(names, SWEPT)
+        self._passes = ceil(SWEEPS / len(self._chosen))
+
+    def text(self, text: Text, prompt: Prompt) -> list[Timing]:
+        """Time rounds on a text, if it is one of those chosen."""
+        found: list[Timing] = []
+        for _ in range(self._passes if text.name in self._chosen else 0):
+            found += self._once(text, prompt)
+        return found
+
+    def complete(self, text: Text, prompt: Prompt) -> list[Timing]:
+        """Time rounds on the last text until every draft is known, or patience ends."""
+        found: list[Timing] = []
+        for _ in range(PATIENCE):
+            if self.costs() is not None:
+                break
+            found += self._once(text, prompt)
+        return found
+
+    def costs(self) -> CostSheet | None:
+        """Return what rounds take as far as it is known; None while something was never measured."""
+        return fit(self._timings, self._drafts)
+
+    def line(self, name: str, timings: Sequence[Timing]) -> dict[str, Any]:
+        """Return the timings of a text as a line of the recording."""
+        return {"kind": "timings", "text": name, "rounds": [one.to_json() for one in timings]}
+
+    def _once(self, text: Text, prompt: Prompt) -> list[Timing]:
+        checks = self.checks if self._certain else None
+        found = timed(self.decoder, prompt.tokens, self._wanted, text, checks)
+        self._timings += found
+        return found

@@ -1,0 +1,164 @@
+"""Takes a whole recording: each text is recorded, its rounds are timed and checked, and policies are measured on it.
+
+Everything is done text by text, so that a machine that drifts does so for all of it alike, and an interruption costs
+the text under way only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.errors import TraceError
+from paceline.core.trace import prompt_sha256
+from paceline.lab.decoding import decode
+from paceline.lab.policies import plain_decoder
+from paceline.lab.recording.measuring import measuring
+from paceline.lab.recording.model import Header
+from paceline.lab.recording.recorder import Recorder
+from paceline.lab.recording.resuming import REMEDY, Kept, kept
+from paceline.lab.recording.sheet import CostSheet
+from paceline.lab.recording.sweeping import Sweeper, spread_over
+from paceline.lab.recording.writer import RecordingWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from paceline.core.config.blocks import PolicyConfig
+    from paceline.core.plugins.catalogue import Catalogue
+    from paceline.lab.bench.records import Prompt
+    from paceline.lab.parts import Parts
+    from paceline.lab.recording.timing import Checks
+
+MEASURED = 20
+"""Texts that policies are measured on, spread over all of them."""
+
+WARM_UP_TOKENS = 32
+
+UNKNOWN = CostSheet({1: 0.0}, 0, 0.0, {}, 0.0)
+"""Stands in the header until something was measured; never written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a recording is taken.
+
+    Attributes:
+        longest: The most tokens a draft is asked for.
+        signals, keep_prompts: As of `Recorder`.
+        policies: What is measured, by name.
+    """
+
+    longest: int = 16
+    signals: bool = True
+    keep_prompts: bool = False
+    policies: Mapping[str, PolicyConfig] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of it.
+
+    Attributes:
+        texts: In the file, those of earlier runs included.
+        before: Of those, how many were there before.
+        costs: The cost sheet.
+        checks: How real rounds compared.
+        left_out: Policies that were not measured, with the reason.
+    """
+
+    texts: int
+    before: int
+    costs: CostSheet
+    checks: Checks
+    left_out: Mapping[str, str]
+
+
+def _ignore(_done: int, _step: str) -> None:
+    pass
+
+
+def take(
+    parts: Parts,
+    catalogue: Catalogue,
+    prompts: Sequence[Prompt],
+    path: Path,
+    *,
+    settings: Settings,
+    run: Mapping[str, Any],
+    replace: bool = False,
+    on_step: Callable[[int, str], None] = _ignore,
+) -> Taken:
+    """Record all prompts into a file, or go on where an interrupted run stopped.
+
+    Args:
+        parts: Target, drafts, and how tokens are chosen.
+        catalogue: The installed plugins.
+        prompts: What to record; names differ.
+        path: The file.
+        settings: How.
+        run: What ran, for the first line; where it is the same, an interrupted recording goes on.
+        replace: Whether to begin anew whatever is there.
+        on_step: Told before each piece of work how many texts are finished, and what comes.
+
+    Raises:
+        TraceError: The file is of another run, cannot be written, or real rounds did not do what was recorded.
+        BackendError: A draft cannot be recorded.
+    """
+    sampling, wanted = parts.config.generation.sampling(), parts.config.generation.max_new_tokens
+    recorder = Recorder(
+        plain=plain_decoder(parts, catalogue),
+        drafts=parts.drafts,
+        sampling=sampling,
+        longest=settings.longest,
+        signals=settings.signals,
+        keep_prompts=settings.keep_prompts,
+    )
+    on_step(0, "warming up")
+    header = Header(
+        run=run,
+        longest=settings.longest,
+        mode="greedy" if sampling.greedy else "sampled",
+        drafts=recorder.info(prompts[0].tokens),
+        costs=UNKNOWN,
+    )
+    before = (None if replace else kept(path, header)) or Kept()
+    _check_prompts(path, before, prompts)
+    names = [one.name for one in prompts]
+    sweeper = Sweeper(parts, settings.longest, names, look=settings.signals, timings=before.timings)
+    measures, chosen = measuring(parts, settings.policies), spread_over(names, MEASURED)
+    for decoder in (sweeper.decoder, *measures.decoders.values()):
+        decode(decoder, prompts[0].tokens, min(wanted, WARM_UP_TOKENS))
+    with RecordingWriter(path, header, kept=before.lines) as writer:
+        for number, prompt in enumerate(prompts):
+            if prompt.name in before.prompts:
+                continue
+            on_step(number, f"recording {prompt.name}")
+            text = recorder.text(prompt, wanted)
+            on_step(number, f"timing {prompt.name}")
+            timings = sweeper.text(text, prompt)
+            if number == len(prompts) - 1:
+                timings += sweeper.complete(text, prompt)
+            on_step(number, f"measuring {prompt.name}")
+            measured = measures.text(prompt, wanted, part=before.part) if prompt.name in chosen else []
+            line = sweeper.line(prompt.name, timings)
+            writer.text(text, costs=sweeper.costs(), measured=measured, extra=[line])
+            sweeper.checks.refuse()
+        costs = sweeper.costs()
+        if costs is None:
+            raise TraceError(
+                f"{path}: too few rounds to tell what they take; give more prompts, or more tokens (-n)"
+            )
+        writer.end(costs=costs, extra=sweeper.checks.to_json())
+    return Taken(len(prompts), len(before.prompts), costs, sweeper.checks, measures.left_out)
+
+
+def _check_prompts(path: Path, before: Kept, prompts: Sequence[Prompt]) -> None:
+    """Refuse to go on where a prompt is another one now."""
+    for one in prompts:
+        known = before.prompts.get(one.name)
+        if known is not None and known != prompt_sha256(one.tokens):
+            raise TraceError(
+                f"{path}: the prompt {one.name!r} was another text when it was recorded; {REMEDY}"
+            )

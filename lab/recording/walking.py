@@ -1,0 +1,90 @@
+"""What a draft would have done from every start of a text that is known already.
+
+A draft whose next token depends on the context alone is drafted ahead, compared with the text, and led on to its first
+error: what it proposes from there is asked once more, so that all starts before know what would have followed. This
+takes about one draft of `longest` tokens for each error, and another for each run of accepted tokens. Any other draft
+is asked at every start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.core.abilities import Memoryless
+from paceline.core.answers import check_hint
+from paceline.lab.recording.looking import Asked, agreement
+from paceline.lab.recording.shape import Places, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paceline.core.protocols import DraftSession
+    from paceline.lab.recording.model import Starts
+
+
+def memoryless(session: DraftSession) -> bool:
+    """Tell whether a draft says that its next token depends on the context alone."""
+    return isinstance(session, Memoryless) and session.memoryless
+
+
+def walk(
+    asked: Asked, tokens: Sequence[int], longest: int, *, hints: NDArray[np.int32] | None = None
+) -> Starts:
+    """Return what a draft that depends on the context alone does from every start.
+
+    Args:
+        asked: The draft, at the beginning of the text.
+        tokens: The text.
+        longest: Tokens asked for at a time.
+        hints: What it hints, if it does.
+    """
+    n, start = len(tokens), 0
+    places = Places(n, longest, asked.signals)
+    while start < n:
+        drafted, told = asked.draft(longest)
+        agreed = agreement(drafted, tokens[start:])
+        places.offers(start, len(drafted))
+        places.bits[start : start + agreed] = True
+        for offset, about in enumerate(told[: min(agreed + 1, n - start)]):
+            places.on_path(start + offset, about)
+        # Up to where it is on the text; the last token of the text is asked for by itself.
+        reached = min(agreed, n - 1 - start)
+        whole = agreed == len(drafted) < n - start
+        if whole:
+            step = max(agreed, 1)
+        elif reached and asked.signals:
+            step = reached
+        else:
+            places.after(start + reached, told[reached + 1 :])
+            step = reached + 1
+        asked.session.advance(tokens[start : start + step])
+        start += step
+    return places.starts(hints=hints)
+
+
+def ask_everywhere(
+    asked: Asked, tokens: Sequence[int], longest: int, *, hints: NDArray[np.int32] | None = None
+) -> Starts:
+    """Return what any draft does from every start, by asking it there; arguments as of `walk`."""
+    rows = Rows(len(tokens), longest, asked.signals)
+    for start, token in enumerate(tokens):
+        drafted, told = asked.draft(longest)
+        rows.take(start, len(drafted), agreement(drafted, tokens[start:]), told)
+        asked.session.advance([token])
+    return rows.starts(hints=hints)
+
+
+def hints_of(name: str, session: DraftSession, tokens: Sequence[int]) -> NDArray[np.int32] | None:
+    """Return what a draft hints at every start; None for one without hints."""
+    if getattr(session, "hint", None) is None:
+        return None
+    found = []
+    for token in tokens:
+        hint = getattr(session, "hint", None)
+        check_hint(name, session, hint)
+        found.append(hint)
+        session.advance([token])
+    return np.array(found, np.int32)
