@@ -1,7 +1,7 @@
 """Whatever a policy does, the tokens are those of the target's own `generate`."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
@@ -13,11 +13,12 @@ from paceline.backends.hf import HfDraft, HfTarget
 from paceline.backends.hf.testing import FAMILIES, VOCABULARY, noisy_copy, tiny_model
 from paceline.backends.lookup import PromptLookup
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.records import Plan, Requirements, StopRule
+from paceline.core.records import Plan, Requirements
+
+from ..adversary import Adversary, prompts, scripts
 
 torch.set_num_threads(1)
 
-NAMES = ("near", "far", "lookup")
 LONGEST = 28
 
 
@@ -45,48 +46,6 @@ def plainly(family, prompt, max_new_tokens, eos, dtype=torch.float64):
         pad_token_id=0,
     )
     return tuple(found[0, len(prompt) :].tolist())
-
-
-@dataclass
-class Adversary:
-    """Plays a script drawn by hypothesis: any gamma, any draft, stop rules, and early stops of its own."""
-
-    script: list
-    wants_signals: bool = False
-    requires: ClassVar[Requirements] = Requirements()
-    turn: int = 0
-    kept: int = field(default=0)
-
-    @property
-    def needs(self):
-        return frozenset({"margin"}) if self.wants_signals else frozenset()
-
-    def plan(self, start):
-        gamma, draft, stop, self.patience = self.script[self.turn % len(self.script)]
-        self.turn += 1
-        self.kept = 0
-        assert start.lags.keys() == set(NAMES)
-        return Plan(min(gamma, start.budget), draft, None if draft == "lookup" else stop)
-
-    def keep(self, signals):
-        self.kept += 1
-        return self.kept < self.patience
-
-    def observe(self, done):
-        assert 0 <= done.accepted <= done.drafted <= done.plan.gamma
-        assert done.emitted == len(done.tokens)
-
-
-turns = st.tuples(
-    st.integers(0, 9),
-    st.sampled_from(NAMES),
-    st.sampled_from(
-        [None, StopRule("top1", below=0.3), StopRule("entropy", above=1.0), StopRule("margin", below=2.0)]
-    ),
-    st.integers(1, 9),
-)
-scripts = st.lists(turns, min_size=1, max_size=8)
-prompts = st.lists(st.integers(1, VOCABULARY - 1), min_size=1, max_size=14).map(tuple)
 
 
 @st.composite

@@ -1,0 +1,45 @@
+"""Tiny pairs of the graph backend, and the model of transformers behind each target."""
+
+import functools
+
+import torch
+
+from paceline.backends.graph import GraphDraft, GraphTarget
+from paceline.backends.graph.shape import FAMILIES
+from paceline.backends.hf.testing import noisy_copy, tiny_model
+from paceline.backends.lookup import PromptLookup
+
+__all__ = ["FAMILIES", "model_of", "pair", "plainly"]
+
+
+@functools.cache
+def model_of(family, dtype=torch.float64, seed=0):
+    # Of the families of `tiny_model`, only mistral has a window; here it must see all.
+    changes = {"sliding_window": None} if family == "mistral" else {}
+    return tiny_model(family, seed=seed, dtype=dtype, **changes)
+
+
+@functools.cache
+def pair(family, dtype=torch.float64, **options):
+    model = model_of(family, dtype)
+    drafts = {
+        "near": GraphDraft(noisy_copy(model, noise=0.02), **options),
+        "far": GraphDraft(model_of(family, dtype, seed=5), **options),
+        "lookup": PromptLookup(),
+    }
+    return GraphTarget(model, **options), drafts
+
+
+@functools.lru_cache(maxsize=512)
+def plainly(family, prompt, max_new_tokens, eos=frozenset(), dtype=torch.float64):
+    """Return what `generate` of transformers writes."""
+    ids = torch.tensor([prompt])
+    found = model_of(family, dtype).generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=sorted(eos) or None,
+        pad_token_id=0,
+    )
+    return tuple(found[0, len(prompt) :].tolist())
