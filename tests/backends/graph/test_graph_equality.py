@@ -93,7 +93,9 @@ def test_tokens_drawn_with_a_seed_are_those_that_the_hf_backend_draws():
     models = target.original(), drafts["near"].original()
     sampling = Sampling(temperature=0.8, top_p=0.9, seed=3)
     found = [
-        SpeculativeDecoder(one, {"near": draft, "far": draft, "lookup": draft}, Adversary([(3, "near", None, 9)]))
+        SpeculativeDecoder(
+            one, {"near": draft, "far": draft, "lookup": draft}, Adversary([(3, "near", None, 9)])
+        )
         .generate([5, 6, 7], max_new_tokens=40, sampling=sampling)
         .tokens
         for one, draft in ((target, drafts["near"]), (HfTarget(models[0]), HfDraft(models[1])))
