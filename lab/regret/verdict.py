@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.errors import TraceError
 from paceline.lab.bench.stats import Ratio
 from paceline.lab.regret.spread import Resamples, captured, over
-from paceline.lab.regret.yardsticks import Rivals, Yardstick, rivals
+from paceline.lab.regret.yardsticks import WINDOW, Rivals, Yardstick, rivals, yardsticks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paceline.lab.recording.model import Recording
     from paceline.lab.replay.results import Order, Outcome, Pass, Replay, Start
 
 ALL, VARYING = "all", "varying"
@@ -76,6 +79,7 @@ class Verdict:
     order: Order
     start: Start
     seed: int
+    draw: int | None
     groups: Mapping[str, Group]
     curve: Sequence[float]
 
@@ -84,22 +88,51 @@ class Verdict:
         return asdict(self)
 
 
-def judge(replay: Replay, known: Mapping[str, Yardstick], *, seed: int = 0) -> list[Verdict]:
+def judge(
+    replay: Replay,
+    recording: Recording,
+    *,
+    window: int = WINDOW,
+    seed: int = 0,
+    on_text: Callable[[str], None] | None = None,
+) -> list[Verdict]:
     """Return a verdict on every pass, in the order of the replay.
 
     Args:
         replay: What policies took.
-        known: What its texts would have taken otherwise; see `yardsticks`.
+        recording: What was replayed.
+        window: Tokens of a segment; see `Yardstick.segmented_s`.
         seed: Of the intervals.
+        on_text: Told the name of each text whose optimum is found, for a progress bar.
 
     Raises:
-        TraceError: A text is not known.
+        TraceError: A text of the replay is not in the recording.
     """
-    return [judge_pass(one, known, seed=seed) for one in replay.passes]
+    played: dict[int | None, dict[str, None]] = {}
+    for one in replay.passes:
+        played.setdefault(one.draw, {}).update(dict.fromkeys(outcome.text for outcome in one.outcomes))
+    places = {name: place for place, name in enumerate(recording.texts.names())}
+    known = {
+        # As recorded, whatever pass came first; spliced texts after that.
+        draw: yardsticks(
+            recording,
+            sorted(names, key=lambda name: (places.get(name, len(places)), name)),
+            draw=draw,
+            window=window,
+            on_text=on_text,
+        )
+        for draw, names in played.items()
+    }
+    return [judge_pass(one, known[one.draw], seed=seed) for one in replay.passes]
 
 
 def judge_pass(one: Pass, known: Mapping[str, Yardstick], *, seed: int = 0) -> Verdict:
     """Return the verdict on one pass.
+
+    Args:
+        one: What a policy took.
+        known: What its texts would have taken otherwise, in the same draw; see `yardsticks`.
+        seed: Of the intervals.
 
     Raises:
         TraceError: A text is not known.
@@ -120,6 +153,7 @@ def judge_pass(one: Pass, known: Mapping[str, Yardstick], *, seed: int = 0) -> V
         order=one.order,
         start=one.start,
         seed=one.seed,
+        draw=one.draw,
         groups={name: _group(some, best, seed) for name, some in _grouped(listed, one.order).items()},
         curve=list(accumulate(losses)),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from paceline.core.errors import TraceError
 from paceline.lab.oracle.optimum import clairvoyant, expectation
 from paceline.lab.oracle.static import PLAIN, Static, best, segmented_s, statics
+from paceline.lab.replay.draws import drawn
 from paceline.lab.replay.orders import spliced
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def yardsticks(
     recording: Recording,
     texts: Iterable[str] | None = None,
     *,
+    draw: int | None = None,
     window: int = WINDOW,
     on_text: Callable[[str], None] | None = None,
 ) -> dict[str, Yardstick]:
@@ -81,6 +83,7 @@ def yardsticks(
     Args:
         recording: It holds the texts.
         texts: Names, as outcomes of a replay give them.
+        draw: Which draw of the agreement is meant, as `Pass.draw` numbers them; None is the one recorded.
         window: Tokens of a segment.
         on_text: Told the name of each text that is done, for a progress bar.
 
@@ -89,20 +92,25 @@ def yardsticks(
     """
     found: dict[str, Yardstick] = {}
     for name in dict.fromkeys(recording.texts.names() if texts is None else texts):
-        found[name] = yardstick(_text(recording, name), recording.header, window=window)
+        found[name] = yardstick(_text(recording, name, draw), recording.header, window=window)
         if on_text is not None:
             on_text(name)
     return found
 
 
-def _text(recording: Recording, name: str) -> Text:
+def _text(recording: Recording, name: str, draw: int | None) -> Text:
     names = recording.texts.names()
+
+    def known(one: str) -> Text:
+        text = recording.texts[one]
+        return text if draw is None else drawn(text, recording.header, seed=draw)
+
     if name in names:
-        return recording.texts[name]
+        return known(name)
     for place in (place for place, letter in enumerate(name) if letter == JOIN):
         first, second = name[:place], name[place + 1 :]
         if first in names and second in names:
-            return spliced(recording.texts[first], recording.texts[second])
+            return spliced(known(first), known(second))
     raise TraceError(
         f"the replay has a text {name!r} that the recording lacks; give the recording that was replayed"
     )

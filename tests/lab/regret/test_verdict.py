@@ -16,8 +16,9 @@ from paceline.core.testing.scripted import ChaoticPolicy
 from paceline.lab.oracle.static import PLAIN, Static
 from paceline.lab.regret.spread import Resamples, captured, over
 from paceline.lab.regret.table import groups, headroom_table
-from paceline.lab.regret.verdict import ALL, VARYING, judge
+from paceline.lab.regret.verdict import ALL, VARYING, judge, judge_pass
 from paceline.lab.regret.yardsticks import Yardstick, rivals, yardsticks
+from paceline.lab.replay.draws import drawn
 from paceline.lab.replay.kernel import Player
 from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.orders import Brief, ordered, visit
@@ -41,13 +42,17 @@ def replay(*outcomes, label="mine", order="recorded"):
     return Replay({}, [Pass(label, {"name": label}, order, "warm", 0, list(outcomes))], {})
 
 
+def judged(found, yards):
+    return [judge_pass(one, yards) for one in found.passes]
+
+
 def known(*measures):
     return {one.text: one for one in measures}
 
 
 def test_every_number_is_what_its_formula_says():
     yards = known(measure("x"), measure("y", plain=20.0, a=18.0, b=12.0, best=6.0, tokens=30, segmented=11.0))
-    found = judge(replay(outcome("x", 6.0), outcome("y", 12.0, tokens=30, rounds=10)), yards)[0].groups[ALL]
+    found = judged(replay(outcome("x", 6.0), outcome("y", 12.0, tokens=30, rounds=10)), yards)[0].groups[ALL]
 
     assert (found.texts, found.tokens, found.exact) == (2, 40, True)
     assert found.plain_s == pytest.approx(30 / 40)
@@ -68,7 +73,7 @@ def test_every_number_is_what_its_formula_says():
 def test_texts_that_vary_and_kinds_are_judged_apart():
     yards = known(measure("x"), measure("y", "prose"), measure("z", "prose", varies=False))
     outcomes = [outcome("x", 5.0), outcome("y", 6.0, "prose"), outcome("z", 7.0, "prose")]
-    verdict = judge(replay(*outcomes), yards)[0]
+    verdict = judged(replay(*outcomes), yards)[0]
     assert {name: one.texts for name, one in verdict.groups.items()} == {
         ALL: 3,
         VARYING: 2,
@@ -76,20 +81,20 @@ def test_texts_that_vary_and_kinds_are_judged_apart():
         "prose": 2,
     }
     assert verdict.curve == pytest.approx([1.0, 3.0, 6.0])
-    assert judge(replay(*outcomes, order="switching"), yards)[0].groups.keys() == {ALL, VARYING}
+    assert judged(replay(*outcomes, order="switching"), yards)[0].groups.keys() == {ALL, VARYING}
 
 
 def test_the_order_of_the_texts_changes_no_interval():
     yards = known(*(measure(str(number)) for number in range(8)))
     outcomes = [outcome(str(number), 5.0 + number % 3) for number in range(8)]
-    one, other = judge(replay(*outcomes), yards)[0], judge(replay(*reversed(outcomes)), yards)[0]
+    one, other = judged(replay(*outcomes), yards)[0], judged(replay(*reversed(outcomes)), yards)[0]
     assert one.groups == other.groups
     assert one.groups[ALL].speedup.low < one.groups[ALL].speedup.value < one.groups[ALL].speedup.high
 
 
 def test_where_nothing_can_be_saved_no_share_of_it_is_told():
     yards = known(measure("x", plain=4.0))
-    found = judge(replay(outcome("x", 6.0)), yards)[0].groups[ALL]
+    found = judged(replay(outcome("x", 6.0)), yards)[0].groups[ALL]
     assert found.captured is None
     assert found.captured_static is None
     assert found.speedup.value == pytest.approx(4 / 6)
@@ -97,7 +102,7 @@ def test_where_nothing_can_be_saved_no_share_of_it_is_told():
 
 def test_an_unknown_text_is_refused():
     with pytest.raises(TraceError, match="nothing is known of text 'y'"):
-        judge(replay(outcome("y", 1.0)), known(measure("x")))
+        judged(replay(outcome("y", 1.0)), known(measure("x")))
 
 
 def test_tuned_choices_never_come_from_the_text_itself():
@@ -137,7 +142,7 @@ def test_draws_on_which_there_is_nothing_to_save_are_left_out():
 @settings(deadline=None, max_examples=40)
 @given(lab_recordings(sampled=False, texts=4), st.integers(0, 1 << 16))
 def test_no_policy_captures_more_than_there_is(recording, seed):
-    header, yards = recording.header, yardsticks(recording)
+    header = recording.header
     passes = []
     for label, policy in {
         "plain": StaticConfig(gamma=0).build(),
@@ -146,7 +151,7 @@ def test_no_policy_captures_more_than_there_is(recording, seed):
         player = Player(header, policy)
         outcomes = [player.play(Laid(text, header.drafts)) for text in recording]
         passes.append(Pass(label, {"name": label}, "recorded", "warm", 0, outcomes))
-    plain, chaos = judge(Replay({}, passes, {}), yards)
+    plain, chaos = judge(Replay({}, passes, {}), recording)
     for found in chaos.groups.values():
         assert found.regret_s >= -1e-9
         assert found.captured is None or found.captured.value <= 1 + 1e-6
@@ -174,6 +179,24 @@ def test_spliced_texts_are_found_by_their_names(recording, seed):
         assert yards[text.name].tokens == len(text.tokens)
 
 
+@settings(deadline=None, max_examples=30)
+@given(lab_recordings(texts=3, sampled=True), st.integers(0, 99))
+def test_each_draw_is_held_against_its_own_optimum(recording, draw):
+    header = recording.header
+    passes = []
+    for number in (None, draw):
+        player = Player(header, StaticConfig(gamma=header.longest).build())
+        texts = [text if number is None else drawn(text, header, seed=number) for text in recording]
+        outcomes = [player.play(Laid(text, header.drafts)) for text in texts]
+        passes.append(Pass("static", {}, "recorded", "warm", 0, outcomes, number))
+    for found in judge(Replay({}, passes, {}), recording):
+        assert found.groups[ALL].regret_s >= -1e-9
+        own = yardsticks(recording, draw=found.draw)
+        total = sum(one.oracle_s for one in own.values())
+        plain = sum(one.plain_s for one in own.values())
+        assert found.groups[ALL].oracle.value == pytest.approx(plain / total)
+
+
 def test_a_text_of_another_recording_is_refused():
     @settings(max_examples=1)
     @given(lab_recordings())
@@ -193,7 +216,7 @@ def test_the_table_fits_a_terminal_and_ends_with_the_optimum():
         ).passes,
         *replay(*(outcome(str(n), 5.0) for n in range(8)), label="quick").passes,
     ]
-    verdicts = judge(Replay({}, passes, {}), yards)
+    verdicts = judged(Replay({}, passes, {}), yards)
     assert groups(verdicts) == [ALL, VARYING]
     out = StringIO()
     console = Console(file=out, width=80)
