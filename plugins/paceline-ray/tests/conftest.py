@@ -1,13 +1,25 @@
-"""A policy that counts, and a clock that is set by hand."""
+"""A policy that counts, a clock set by hand, an engine of toys, and a client that speaks ASGI without a network."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+from paceline import load_config
+from paceline_ray.engine import DecoderEngine
 from paceline_ray.messages import Subject
+from paceline_ray.openai.app import create_app
+
+RUN = {
+    "target": {"backend": "toy", "seed": 7},
+    "drafts": {"small": {"backend": "toy", "agreement": 0.8}},
+    "policy": {"name": "static", "gamma": 3},
+    "generation": {"max_new_tokens": 40},
+}
 
 
 class Counting:
@@ -25,13 +37,72 @@ class Counting:
         return {name: value for name, value in self.known.items() if value}
 
     def absorb(self, statistics):
-        for name, value in statistics.items():
-            self.learn(name, value)
+        raise AssertionError("nobody asks for this")
 
     def replace(self, statistics):
         if any(value < 0 for value in statistics.values()):
             raise ValueError("less than nothing")
         self.known = dict(statistics)
+
+    def state_dict(self):
+        return {"policy": "counting"}
+
+
+class Answered:
+    """What an application sent."""
+
+    def __init__(self, sent):
+        self.status = next((m["status"] for m in sent if m["type"] == "http.response.start"), None)
+        self.body = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def events(self):
+        lines = [line.removeprefix("data: ") for line in self.body.decode().split("\n\n") if line]
+        assert lines[-1] == "[DONE]"
+        return [json.loads(line) for line in lines[:-1]]
+
+
+class Client:
+    """Asks an application; may go away once so many pieces of a body have come."""
+
+    def __init__(self, app):
+        self._app = app
+
+    def __call__(self, method, path, body=None, *, leave_after=None):
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        return asyncio.run(asyncio.wait_for(self._ask(method, path, raw, leave_after), 20.0))
+
+    async def _ask(self, method, path, raw, leave_after):
+        sent, gone = [], asyncio.Event()
+        unread = [{"type": "http.request", "body": raw, "more_body": False}]
+        if leave_after == 0:
+            gone.set()
+
+        async def receive():
+            if unread:
+                return unread.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+            if (
+                leave_after is not None
+                and sum(m["type"] == "http.response.body" for m in sent) >= leave_after
+            ):
+                gone.set()
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+            "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+            "scheme": "http", "headers": [(b"host", b"here")], "client": ("here", 1), "server": ("here", 80),
+        }  # fmt: skip
+        await self._app(scope, receive, send)
+        return Answered(sent)
 
 
 @pytest.fixture
@@ -54,3 +125,32 @@ def clock():
 @pytest.fixture
 def lock():
     return threading.RLock()
+
+
+@pytest.fixture
+def run():
+    return json.loads(json.dumps(RUN))
+
+
+@pytest.fixture
+def engine(run):
+    config = load_config(run)
+    found = DecoderEngine(config.build(), "toys", sampling=config.generation.sampling())
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def plain(run):
+    """The decoder that the engine has, for itself."""
+    return load_config(run).build()
+
+
+@pytest.fixture
+def ask(engine):
+    return Client(create_app(engine))
+
+
+@pytest.fixture
+def client():
+    return Client

@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,9 @@ from paceline_ray.counts import gammas
 from paceline_ray.page import chances
 from paceline_ray.runs import replica_run
 from paceline_ray.serving import APP, application
+
+PATIENCE_S = 20.0
+"""How long a proper end may take: replicas finish what they decode, for five seconds at most."""
 
 app = typer.Typer(
     name="paceline-ray",
@@ -85,11 +88,7 @@ def serve(
                 typer.echo(f"what they learn: http://{host}:{port}/paceline")
             _until_interrupted()
         finally:
-            module.delete(APP)
-            if not alone:
-                actor.end_hub()
-            if address is None:
-                module.shutdown()
+            within(PATIENCE_S, lambda: _end(module, hub=not alone, own=address is None))
 
 
 @app.command()
@@ -172,6 +171,21 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def within(seconds: float, work: Callable[[], None]) -> None:
+    """Do something, but wait no longer: a cluster whose head was killed along with this command answers nobody."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
+def _end(serve: Any, *, hub: bool, own: bool) -> None:
+    serve.delete(APP)
+    if hub:
+        actor.end_hub()
+    if own:
+        serve.shutdown()
 
 
 def _until_interrupted() -> None:

@@ -15,12 +15,22 @@ import structlog
 from paceline import Policy, RunConfig, Shareable
 from paceline_ray.diary import Diary
 from paceline_ray.engine import DecoderEngine
+from paceline_ray.messages import Sums
 from paceline_ray.subjects import models_of, subject, this_place
 from paceline_ray.sync import Exchange, Sync
 
 log = structlog.get_logger()
 
-PLACE = frozenset({"hardware", "versions", "version", "tensor_parallel_size", "pipeline_parallel_size"})
+PLACE = frozenset(
+    {
+        "device",
+        "hardware",
+        "engine_version",
+        "paceline_vllm",
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+    }
+)
 """What an engine tells of itself that bears on times; all else it tells is about the models."""
 
 
@@ -64,11 +74,11 @@ class Replica:
     def close(self) -> None:
         """Let all requests go, report what was learnt, and close the decoder; takes some seconds at most."""
         if self.sync is not None:
-            self.sync.stop()
+            self.sync.close()
         self.engine.close()
 
 
-def join(policy: Policy, lock: AbstractContextManager[object], info: Mapping[str, Any]) -> None:
+def join(policy: Policy, lock: AbstractContextManager[object], info: Mapping[str, Any]) -> Sync | None:
     """Share what the policy of a foreign engine learns, from within the engine's process; returns at once.
 
     This is what `{"paceline": {"sync": "paceline_ray.replica:join"}}` in vLLM's `additional_config` names.
@@ -76,18 +86,23 @@ def join(policy: Policy, lock: AbstractContextManager[object], info: Mapping[str
     Args:
         policy: The engine's policy.
         lock: Held by the engine while it plans and observes.
-        info: Which models, hardware and versions.
+        info: Which models, hardware and versions; and `counts`, if there is something to call for what else to show.
+
+    Returns:
+        What the engine closes when it shuts down; None for a policy that cannot share.
     """
     from paceline_ray.actor import connect  # noqa: PLC0415 - the rest needs no Ray
 
     if not isinstance(policy, Shareable):
         log.warning("not_shared", policy=type(policy).__name__, reason="its knowledge cannot be shared")
-        return
-    models = {key: value for key, value in info.items() if key not in PLACE}
+        return None
+    counts: Callable[[], Sums] = info.get("counts", dict)
+    models = {key: value for key, value in info.items() if key not in PLACE | {"policy", "counts"}}
     place = {key: value for key, value in info.items() if key in PLACE} if policy.timed else None
     policy_name = str(policy.state_dict().get("policy", type(policy).__name__))
     name = f"{socket.gethostname()}-{os.getpid()}"
-    diary = Diary(name, uuid.uuid4().hex, policy, lock, subject(policy_name, models, place))
+    diary = Diary(name, uuid.uuid4().hex, policy, lock, subject(policy_name, models, place), counts=counts)
     sync = Sync(diary, connect)
     sync.start()
-    atexit.register(sync.stop, 2.0)
+    atexit.register(sync.close, 2.0)
+    return sync

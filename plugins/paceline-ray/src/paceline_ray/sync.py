@@ -83,7 +83,7 @@ class Sync(threading.Thread):
             self._away, self._wait_s = False, self._period_s
             return True
 
-    def stop(self, patience_s: float = 5.0) -> None:
+    def close(self, patience_s: float = 5.0) -> None:
         """End the thread after a last exchange; waits for it no longer than `patience_s`."""
         self._stopping.set()
         if self.is_alive():

@@ -78,7 +78,7 @@ class Api:
         """Go on with a text."""
         asked = await _read(request, CompletionAsked)
         self._check_model(asked.model)
-        prompt = self._engine.encode(asked.one_prompt)
+        prompt = self._engine.encode(asked.prompt)
         return await self._answer(request, asked, prompt, asked.max_tokens, chat=False)
 
     async def chat_completions(self, request: Request) -> Response:

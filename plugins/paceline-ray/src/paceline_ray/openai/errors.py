@@ -37,7 +37,7 @@ class ApiError(Exception):
 def refused(error: ValidationError) -> ApiError:
     """Return what tells a client which of its parameters are wrong."""
     problems = error.errors(include_url=False)
-    first = ".".join(str(part) for part in problems[0]["loc"]) or None
+    first = str(problems[0]["loc"][0]) if problems[0]["loc"] else None
     sentences = []
     for problem in problems:
         name = ".".join(str(part) for part in problem["loc"]) or "the request"

@@ -77,18 +77,21 @@ class Asked(BaseModel):
 class CompletionAsked(Asked):
     """The body of a request for a completion."""
 
-    prompt: str | list[int] | Annotated[list[str], Field(min_length=1, max_length=1)]
+    prompt: str | list[int]
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
     logprobs: None = None
     suffix: None = None
 
-    @property
-    def one_prompt(self) -> str | list[int]:
-        """The prompt, as text or as tokens."""
-        if isinstance(self.prompt, list) and self.prompt and isinstance(self.prompt[0], str):
-            return self.prompt[0]
-        return self.prompt  # type: ignore[return-value]  # a list of one text was dealt with
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _only_one(cls, value: object) -> object:
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str | list):
+            value = value[0]
+        tokens = isinstance(value, list) and all(type(token) is int for token in value)
+        if not isinstance(value, str) and not tokens:
+            raise ValueError("should be a text or a list of tokens; several prompts are several requests")
+        return value
 
 
 class TextPart(BaseModel):

@@ -1,0 +1,116 @@
+"""The hub and its files: what was acknowledged outlives a process, and nothing is dropped that still counts."""
+
+import json
+
+import pytest
+from structlog.testing import capture_logs
+
+from paceline_ray.diary import Diary
+from paceline_ray.hub import Hub
+from paceline_ray.messages import Account, Report, Subject
+from paceline_ray.store import Store
+
+
+@pytest.fixture
+def replica(counting, subject, clock, lock):
+    def make(name="a", epoch="1", **options):
+        policy = counting()
+        return policy, Diary(name, epoch, policy, lock, subject, now=clock.now, **options)
+
+    return make
+
+
+def exchange(hub, diary):
+    report = diary.report()
+    diary.take(report, hub.exchange(report))
+
+
+def test_each_replica_knows_what_all_have_learnt(replica, clock):
+    hub = Hub(now=clock.now)
+    (one, first), (other, second) = replica("a"), replica("b")
+    one.learn("x", 3.0)
+    other.learn("x", 4.0)
+    exchange(hub, first)
+    exchange(hub, second)
+    exchange(hub, first)
+    assert one.export() == other.export() == {"x": 7.0}
+
+
+def test_what_a_policy_knew_before_it_joined_is_not_its_own(replica, counting, subject, lock, clock):
+    policy = counting()
+    policy.learn("x", 5.0)
+    diary = Diary("a", "1", policy, lock, subject)
+    assert diary.report().totals == {}
+
+
+def test_a_hub_that_lost_everything_is_told_again_with_what_was_forgotten_meanwhile(replica, clock):
+    policy, diary = replica()
+    policy.learn("x", 8.0)
+    exchange(Hub(half_life_s=10.0, now=clock.now), diary)
+    clock.time += 10.0
+    policy.learn("x", 1.0)
+    another = Hub(half_life_s=10.0, now=clock.now)
+    exchange(another, diary)
+    assert policy.export()["x"] == pytest.approx(8.0 / 2 + 1.0)
+
+
+def test_a_replica_that_died_is_remembered_by_a_hub_that_died_after_it(replica, clock, tmp_path):
+    policy, diary = replica()
+    policy.learn("x", 8.0)
+    exchange(Hub(folder=tmp_path, now=clock.now), diary)
+    newcomer, its_diary = replica("b")
+    exchange(Hub(folder=tmp_path, now=clock.now), its_diary)
+    assert newcomer.export() == {"x": 8.0}
+
+
+def test_nothing_is_answered_that_could_not_be_written_down(replica, clock, tmp_path):
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    hub = Hub(folder=tmp_path / "file" / "hub", now=clock.now)
+    policy, diary = replica()
+    policy.learn("x")
+    report = diary.report()
+    with pytest.raises(OSError, match="file"):
+        hub.exchange(report)
+    assert hub.status()["subjects"] == []
+
+
+def test_a_damaged_file_is_left_out_with_a_warning(replica, clock, tmp_path):
+    policy, diary = replica()
+    policy.learn("x", 2.0)
+    exchange(Hub(folder=tmp_path, now=clock.now), diary)
+    (tmp_path / "0.json").write_text("{", encoding="utf-8")
+    document = json.loads(next(tmp_path.glob("*[!0].json")).read_bytes())
+    (tmp_path / "1.json").write_text(json.dumps(document | {"totals": {"x": "much"}}), encoding="utf-8")
+    with capture_logs() as logs:
+        status = Hub(folder=tmp_path, now=clock.now).status()
+    assert status["subjects"][0]["pool"] == {"x": 2.0}
+    assert [line["event"] for line in logs] == ["account_refused"] * 2
+
+
+def test_accounts_of_which_nothing_is_left_are_dropped_with_their_files(replica, clock, tmp_path):
+    hub = Hub(half_life_s=10.0, folder=tmp_path, now=clock.now)
+    policy, diary = replica("old")
+    policy.learn("x", 1e6)
+    exchange(hub, diary)
+    clock.time += 10.0 * 41
+    newcomer, its_diary = replica("new")
+    exchange(hub, its_diary)
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    exchange(hub, diary)  # and comes back: what was forgotten stays so
+    assert hub.status()["subjects"][0]["pool"].get("x", 0.0) < 1e-5
+
+
+def test_statistics_of_different_subjects_never_meet(clock):
+    hub = Hub(now=clock.now)
+    one, other = Subject("ucb-1", {"place": "this"}), Subject("ucb-2", {"place": "that"})
+    for place, found in ((one, 2.0), (other, 5.0)):
+        answer = hub.exchange(Report("r" + place.key, "1", 1, place, {"s": found}, {}))
+        assert answer.pool == {"s": found}
+
+
+def test_a_store_gives_back_what_it_was_given(tmp_path, subject):
+    account = Account(subject, 3, {"x": 1.5}, {"x": 0.1 + 0.2}, {"rounds": 4.0}, 17.25)
+    Store(tmp_path).write(("a", "1"), account)
+    assert Store(tmp_path).read() == {("a", "1"): account}
+    Store(tmp_path).drop(("a", "1"))
+    assert Store(tmp_path).read() == {}

@@ -1,0 +1,277 @@
+"""The HTTP interface as OpenAI's clients see it, in process and without Ray."""
+
+import threading
+
+import pytest
+from structlog.testing import capture_logs
+
+from paceline_ray.openai.app import create_app
+from paceline_ray.openai.writing import Writing
+
+PROMPT = "the rain in spain"
+
+
+def text_of(events):
+    return "".join(event["choices"][0]["text"] for event in events if event["choices"])
+
+
+def test_a_completion_is_the_text_of_the_decoder(ask, plain):
+    found = ask("POST", "/v1/completions", {"model": "toys", "prompt": PROMPT, "max_tokens": 30})
+    expected = plain.generate(PROMPT, max_new_tokens=30)
+    assert found.status == 200
+    assert found.json["choices"][0]["text"] == expected.text
+    assert found.json["choices"][0]["finish_reason"] == "length"
+    assert found.json["object"] == "text_completion"
+    tokens = len(plain.encode(PROMPT))
+    assert found.json["usage"] == {
+        "prompt_tokens": tokens,
+        "completion_tokens": 30,
+        "total_tokens": tokens + 30,
+    }
+    totals = expected.totals
+    told = {"rounds": totals.rounds, "drafted": totals.drafted, "accepted": totals.accepted}
+    assert found.json["speculation"] == told
+
+
+def test_a_stream_is_the_same_text_in_pieces(ask, plain):
+    asked = {"prompt": PROMPT, "max_tokens": 30, "stream": True, "stream_options": {"include_usage": True}}
+    events = ask("POST", "/v1/completions", asked).events
+    assert text_of(events) == plain.generate(PROMPT, max_new_tokens=30).text
+    assert len(events) > 4
+    assert [event["choices"][0]["finish_reason"] for event in events[-3:-1]] == [None, "length"]
+    assert events[-1]["choices"] == []
+    assert events[-1]["usage"]["completion_tokens"] == 30
+    assert len({event["id"] for event in events}) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_text_ends_before_a_stop_string(ask, plain, stream):
+    whole = plain.generate(PROMPT, max_new_tokens=30).text
+    stop = whole[11:14]
+    found = ask(
+        "POST", "/v1/completions", {"prompt": PROMPT, "max_tokens": 30, "stop": stop, "stream": stream}
+    )
+    text = text_of(found.events) if stream else found.json["choices"][0]["text"]
+    last = found.events[-1] if stream else found.json
+    assert text == whole[: whole.index(stop)]
+    assert last["choices"][0]["finish_reason"] == "stop"
+
+
+def test_tokens_are_a_prompt_too(ask, plain):
+    tokens = plain.encode(PROMPT)
+    same = [ask("POST", "/v1/completions", {"prompt": prompt}).json for prompt in (PROMPT, tokens, [PROMPT])]
+    assert len({one["choices"][0]["text"] for one in same}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "word", "param"),
+    [
+        ({"model": "gpt"}, 404, "there is no model 'gpt' here, only 'toys'", "model"),
+        ({"n": 2}, 400, "n: ", "n"),
+        ({"best_off": 2}, 400, "best_off: not a parameter that this server knows", "best_off"),
+        ({"prompt": ""}, 400, "empty", None),
+        ({"prompt": [1, 999]}, 400, "999", None),
+        ({"prompt": ["a", "b"]}, 400, "several prompts are several requests", "prompt"),
+        ({"max_tokens": 0}, 400, "max_tokens", "max_tokens"),
+        ({"temperature": 0.0, "top_p": 0.5}, 400, "top_p must be left out at temperature 0.0", None),
+        ({"presence_penalty": 0.5}, 400, "presence_penalty", "presence_penalty"),
+        ({"logprobs": 3}, 400, "logprobs", "logprobs"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_refused_in_openais_shape(ask, change, status, word, param):
+    found = ask("POST", "/v1/completions", {"prompt": PROMPT, **change})
+    assert found.status == status
+    error = found.json["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert word in error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+
+
+def test_neutral_parameters_of_clients_are_taken(ask):
+    extra = {
+        "n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "user": "me", "top_p": 1, "temperature": 0,
+        "logit_bias": {}, "echo": False, "stop": None, "seed": None,
+    }  # fmt: skip
+    assert ask("POST", "/v1/completions", {"prompt": PROMPT, **extra}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v1/completions", b"{", 400),
+        ("GET", "/v1/completions", None, 405),
+        ("GET", "/nowhere", None, 404),
+    ],
+)
+def test_every_error_has_the_same_shape(ask, method, path, body, status):
+    found = ask(method, path, body)
+    assert found.status == status
+    assert found.json["error"]["message"]
+
+
+def test_errors_of_a_stream_that_has_not_begun_have_a_status(ask):
+    found = ask("POST", "/v1/completions", {"prompt": PROMPT, "stream": True, "model": "gpt"})
+    assert found.status == 404
+
+
+def test_the_model_is_listed(ask):
+    assert [one["id"] for one in ask("GET", "/v1/models").json["data"]] == ["toys"]
+    assert ask("GET", "/v1/models/toys").json["object"] == "model"
+    assert ask("GET", "/v1/models/gpt").status == 404
+    assert ask("GET", "/health").status == 200
+
+
+def test_a_model_without_chat_template_says_so(ask):
+    found = ask("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}]})
+    assert found.status == 400
+    assert found.json["error"]["code"] == "no_chat_template"
+
+
+class Templated:
+    """A tokenizer with a chat template."""
+
+    chat_template = "there is one"
+
+    def __init__(self, codec):
+        self._codec = codec
+
+    def apply_chat_template(self, messages, *, add_generation_prompt, tokenize, return_dict):
+        assert add_generation_prompt
+        assert tokenize
+        assert not return_dict
+        if messages[0]["role"] == "tool":
+            raise ValueError("no tools")
+        return self._codec.encode(" ".join(one["content"] for one in messages))
+
+
+class TemplatedCodec:
+    def __init__(self, codec):
+        self.encode, self.decode = codec.encode, codec.decode
+        self.tokenizer = Templated(codec)
+
+
+@pytest.fixture
+def chat(engine, client):
+    engine.codec = TemplatedCodec(engine.codec)
+    return client(create_app(engine))
+
+
+def test_a_conversation_goes_through_the_chat_template(chat, plain):
+    parts = [{"type": "text", "text": "in spain"}]
+    messages = [{"role": "system", "content": "the rain"}, {"role": "user", "content": parts}]
+    found = chat("POST", "/v1/chat/completions", {"messages": messages, "max_completion_tokens": 20}).json
+    expected = plain.generate(PROMPT, max_new_tokens=20).text
+    assert found["object"] == "chat.completion"
+    assert found["choices"][0]["message"] == {"role": "assistant", "content": expected}
+    asked = {"messages": messages, "max_tokens": 20, "stream": True}
+    events = chat("POST", "/v1/chat/completions", asked).events
+    assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == expected
+    assert events[-1]["choices"][0]["delta"] == {}
+    assert events[-1]["choices"][0]["finish_reason"] == "length"
+
+
+def test_what_a_chat_template_refuses_is_the_clients_error(chat):
+    found = chat("POST", "/v1/chat/completions", {"messages": [{"role": "tool", "content": "x"}]})
+    assert found.status == 400
+    assert "no tools" in found.json["error"]["message"]
+
+
+class Watched:
+    """An engine that decodes for ever and tells when it is let go."""
+
+    model = "watched"
+
+    def __init__(self, engine):
+        self._engine = engine
+        self.codec, self.sampling = engine.codec, engine.sampling
+        self.encode, self.chat = engine.encode, engine.chat
+        self.let_go = threading.Event()
+
+    async def rounds(self, prompt, **options):
+        try:
+            while True:
+                async for done in self._engine.rounds(prompt, **options):
+                    yield done
+        finally:
+            self.let_go.set()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_ends_its_request(engine, client, stream):
+    watched = Watched(engine)
+    asked = {"prompt": PROMPT, "max_tokens": 5, "stream": stream}
+    client(create_app(watched))("POST", "/v1/completions", asked, leave_after=3 if stream else 0)
+    assert watched.let_go.wait(10.0)
+
+
+class Failing(Watched):
+    async def rounds(self, prompt, **options):
+        for _ in range(self.good):
+            async for done in self._engine.rounds(prompt, **options):
+                yield done
+                break
+        raise RuntimeError("a secret of the server")
+
+
+@pytest.mark.parametrize(("good", "stream"), [(0, False), (0, True), (1, False)])
+def test_failures_of_the_server_are_logged_and_told_without_detail(engine, client, good, stream):
+    failing = Failing(engine)
+    failing.good = good
+    with capture_logs() as logs:
+        found = client(create_app(failing))("POST", "/v1/completions", {"prompt": PROMPT, "stream": stream})
+    assert found.status == 500
+    assert found.json["error"]["type"] == "server_error"
+    assert b"secret" not in found.body
+    assert "a secret" in logs[0]["error"]
+
+
+def test_failures_amid_a_stream_are_told_in_it(engine, client):
+    failing = Failing(engine)
+    failing.good = 1
+    with capture_logs():
+        found = client(create_app(failing))("POST", "/v1/completions", {"prompt": PROMPT, "stream": True})
+    assert found.status == 200
+    assert found.events[-1]["error"]["type"] == "server_error"
+
+
+def test_drawn_texts_follow_from_the_seed_and_differ_without(ask):
+    def text(**options):
+        asked = {"prompt": PROMPT, "temperature": 1.0, "max_tokens": 30, **options}
+        return ask("POST", "/v1/completions", asked).json["choices"][0]["text"]
+
+    assert text(seed=5) == text(seed=5)
+    assert len({text() for _ in range(4)}) > 1
+
+
+class Letters:
+    def encode(self, text):
+        return [ord(letter) for letter in text]
+
+    def decode(self, tokens):
+        return "".join(map(chr, tokens))
+
+
+class Said:
+    drafted = accepted = 0
+
+    def __init__(self, text, ended=None):
+        self.tokens, self.emitted, self.ended = tuple(map(ord, text)), len(text), ended
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_a_stop_string_is_found_across_pieces_and_never_shown_in_part(size):
+    text = "one END0 two ENENDE three"
+    writing = Writing(Letters(), ["ENDE", "ENDX"], 1)
+    shown = [writing.add(Said(text[place : place + size])) for place in range(0, len(text), size)]
+    assert "".join(shown) + writing.finish() == "one END0 two EN"
+    assert writing.reason == "stop"
+
+
+def test_what_might_have_become_a_stop_string_is_shown_in_the_end():
+    writing = Writing(Letters(), ["ENDE"], 1)
+    assert writing.add(Said("the END", "length")) == "the "
+    assert writing.finish() == "END"
+    assert writing.reason == "length"
