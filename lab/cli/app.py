@@ -21,6 +21,7 @@ from paceline.lab.cli.log import configure
 from paceline.lab.cli.new_policy import new_policy
 from paceline.lab.cli.plugins import plugins
 from paceline.lab.cli.record import record
+from paceline.lab.cli.replay import replay
 from paceline.lab.cli.schema import schema
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, bench, record, plugins, schema, doctor, new_policy):
+for command in (generate, bench, record, replay, plugins, schema, doctor, new_policy):
     app.command()(command)
 
 

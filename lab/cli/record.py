@@ -108,7 +108,7 @@ def record(
         generation__seed=seed,
     )
     texts = choose(prompts_of.texts, limit=limit)
-    _require_lab()
+    require_lab()
     # Models and numbers are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.cli.recording import recorded, show, to_json  # noqa: PLC0415
@@ -181,7 +181,7 @@ def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequenc
     }
 
 
-def _require_lab() -> None:
+def require_lab() -> None:
     """Refuse without the libraries of the lab."""
     if find_spec("numpy") is None:
         raise PacelineError("recordings need numpy; pip install 'paceline[lab]'")

@@ -53,6 +53,7 @@ class Pass:
         policy: Its block, as JSON-able values.
         order, start, seed: See `Order`, `Start`; the seed of the policy and of the order.
         outcomes: In the order the texts were decoded.
+        draw: Which draw of the agreement it was, from 0; None is the one recorded.
     """
 
     label: str
@@ -61,6 +62,7 @@ class Pass:
     start: Start
     seed: int
     outcomes: Sequence[Outcome]
+    draw: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,10 @@ class Replay:
         recording: Path, sha256 and header of it, JSON-able.
         passes: One for each policy, order, start and seed.
         left_out: Policies that could not be tried, by label, with the reason.
+        complete: Whether every pass that was asked for is there.
     """
 
     recording: Mapping[str, Any]
     passes: Sequence[Pass]
     left_out: Mapping[str, str]
+    complete: bool = True

@@ -1,0 +1,172 @@
+"""What a replay has to do: its passes, as tasks, and what they are written to."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from paceline.core.errors import ConfigError
+from paceline.lab.bench.machine import versions
+from paceline.lab.replay.passes import Task, without
+from paceline.lab.replay.pool import run_all
+from paceline.lab.replay.store import Store, StoreWriter, key_of, read_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from paceline.lab.recording.model import Header
+    from paceline.lab.replay.choosing import Chosen
+    from paceline.lab.replay.passes import Done
+    from paceline.lab.replay.results import Order, Replay, Start
+
+ORDERS: tuple[Order, ...] = ("shuffled", "by-kind")
+STARTS: tuple[Start, ...] = ("warm", "cold")
+SEEDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How often, and in which orders, each policy is tried.
+
+    Attributes:
+        seeds: How many seeds, from 0: of the policies and of the orders.
+        draws: How many draws of the agreement; None takes the one that was recorded.
+    """
+
+    orders: Sequence[Order] = ORDERS
+    starts: Sequence[Start] = STARTS
+    seeds: int = SEEDS
+    draws: int | None = None
+
+    def ways(self) -> list[tuple[Order, Start]]:
+        """Return the orders with their starts.
+
+        Policies that start cold on each text do not feel the order of the texts, so that one order stands for all
+        that hold the same texts: the one recorded.
+        """
+        found: dict[tuple[Order, Start], None] = {}
+        for start in self.starts:
+            for order in self.orders:
+                found["recorded" if start == "cold" and order != "switching" else order, start] = None
+        return list(found)
+
+
+def tasks(chosen: Chosen, settings: Settings) -> list[Task]:
+    """Return the passes of a replay, those of one way and seed together."""
+    draws = [None] if settings.draws is None else range(settings.draws)
+    adaptive = [label for label in chosen.policies if label not in chosen.static]
+    groups: list[list[str]] = [list(chosen.static), *([label] for label in adaptive)]
+    return [
+        Task(
+            {label: chosen.policies[label] for label in group},
+            {label: chosen.static[label] for label in group if label in chosen.static},
+            order,
+            start,
+            seed,
+            draw,
+        )
+        for order, start in settings.ways()
+        for seed in range(settings.seeds)
+        for draw in draws
+        for group in groups
+        if group
+    ]
+
+
+def identity(path: Path, header: Header) -> dict[str, Any]:
+    """Return what tells a recording from others, as it stands in a replay of it."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "path": str(path),
+        "sha256": digest,
+        "header": {
+            "run": dict(header.run),
+            "longest": header.longest,
+            "mode": header.mode,
+            "made_up": header.made_up,
+            "drafts": list(header.drafts),
+        },
+        "versions": versions(),
+    }
+
+
+def known_passes(out: Path, recording: dict[str, Any], *, force: bool) -> Store:
+    """Return what an earlier replay has left in a file, for the same recording and the same paceline.
+
+    Raises:
+        ConfigError: The file holds a replay of something else.
+        TraceError: The file is damaged.
+    """
+    if force or not out.exists() or not out.stat().st_size:
+        return Store(recording)
+    store = read_store(out)
+    for key, what in (
+        ("sha256", "another recording"),
+        ("versions", "other versions of paceline or its libraries"),
+    ):
+        if store.recording.get(key) != recording[key]:
+            raise ConfigError(
+                f"{out} holds a replay of {what}; replace it with --force, or write to another file with --out"
+            )
+    return store
+
+
+def replay(
+    path: Path,
+    out: Path,
+    chosen: Chosen,
+    settings: Settings,
+    *,
+    header: Header,
+    jobs: int = 1,
+    force: bool = False,
+    on_start: Callable[[int, int], None] | None = None,
+    on_done: Callable[[Done], None] | None = None,
+) -> Replay:
+    """Play every pass that an earlier replay has not left in the file, and return all that were asked for.
+
+    Finished passes are in the file at once, so that whatever stops this costs the passes under way alone.
+
+    Args:
+        path: The recording.
+        out: The file; passes of the same recording that are in it are kept.
+        chosen: What is tried; policies that turn out not to be replayable are added to `left_out`.
+        settings: In which orders, and how often.
+        header: Of the recording.
+        jobs: Processes.
+        force: Whether to begin the file anew.
+        on_start: Told how many passes are known already, and how many are wanted.
+        on_done: Told of each task that ends.
+
+    Raises:
+        ConfigError: The file holds a replay of something else.
+        TraceError: The file is damaged, or a process was killed.
+    """
+    recording = identity(path, header)
+    store = known_passes(out, recording, force=force)
+    everything = tasks(chosen, settings)
+    wanted = [key for task in everything for key in task.wanted()]
+    # A label may stand for something else by now.
+    known = {key for key, one in store.passes.items() if one.policy == chosen.policies.get(key.label)}
+    left = [part for task in everything if (part := without(task, known)) is not None]
+    if on_start is not None:
+        on_start(len(wanted) - sum(len(task.policies) for task in left), len(wanted))
+    with StoreWriter(out, recording, size=store.size) as writer:
+        writer.asked(wanted, chosen.left_out)
+        with closing(run_all(path, left, jobs=jobs)) as running:
+            for done in running:
+                for one in done.passes:
+                    store.passes[key_of(one)] = one
+                    writer.add(one)
+                if done.failed is not None:
+                    chosen.left_out |= dict.fromkeys(done.task.policies, done.failed)
+                if on_done is not None:
+                    on_done(done)
+        writer.asked(wanted, chosen.left_out)
+        writer.end()
+    store.recording, store.left_out, store.complete = recording, chosen.left_out, True
+    return store.replay(wanted)
