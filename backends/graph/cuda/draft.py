@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paceline.backends.graph.cuda.board import read
 from paceline.backends.graph.cuda.draft_slot import DraftSlot
@@ -12,56 +12,57 @@ from paceline.backends.graph.cuda.signals import rule_numbers, tell
 from paceline.backends.graph.cuda.slot import Slots
 from paceline.backends.graph.cuda.taste import kind_of
 from paceline.backends.graph.cuda.tiers import next_up
+from paceline.backends.hf.draft import ModelDraft
 from paceline.core.proposals import TokenProposal
-from paceline.core.records import SIGNALS
 from paceline.core.sampling.settings import GREEDY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
+    from transformers import PreTrainedModel
 
-    from paceline.backends.graph.cuda.slot import Engine
-    from paceline.backends.hf.codec import HfCodec
+    from paceline.backends.graph.cuda.engine import BlockEngine
+    from paceline.backends.graph.cuda.taste import Kind
     from paceline.core.protocols import Proposal, Watch
-    from paceline.core.records import Signal
     from paceline.core.sampling.settings import Sampling
 
 
-class GraphedDraft:
-    """A causal language model that proposes its own continuation.
+class GraphedDraft(ModelDraft):
+    """A causal language model that proposes its own continuation, in one program a round.
 
     Args:
         engine: The model, on its device. It shares the runner of the target, if that is on the same device.
-        codec: Its tokenizer, if it should be compared with the target's.
+        tokenizer: Its tokenizer, if it should be compared with the target's.
         vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
-        identity: See `Identified`.
+        original: Returns the model as transformers knows it, for comparisons.
     """
+
+    engine: BlockEngine
 
     def __init__(
         self,
-        engine: Engine,
+        engine: BlockEngine,
+        tokenizer: Any = None,
         *,
-        codec: HfCodec | None = None,
         vocabulary: int | None = None,
-        identity: str | None = None,
+        original: Callable[[], PreTrainedModel],
     ) -> None:
-        self.engine = engine
-        self.codec = codec
-        self.vocabulary = min(engine.vocabulary, vocabulary or engine.vocabulary)
-        self.identity = identity if identity is not None else engine.name
-        self.slots: Slots[DraftSlot] = Slots(lambda: DraftSlot(engine, self.vocabulary))
+        super().__init__(engine, tokenizer, vocabulary=vocabulary, original=original)
+        self.slots: Slots[DraftSlot] = Slots(lambda: DraftSlot(engine, self.vocabulary), engine.runner)
 
-    @property
-    def signals(self) -> frozenset[Signal]:
-        """The signals its sessions can compute: all of them."""
-        return SIGNALS
+    def warm(self, *kinds: Kind) -> None:
+        """Build the programs of a seat now, for greedy decoding or the kinds of choice given."""
+        self.slots.warm(kinds or ("greedy",))
 
-    def open(self, prompt: Sequence[int]) -> GraphedDraftSession:
+    # The sessions are other ones, the contract is the same.
+    def open(self, prompt: Sequence[int]) -> GraphedDraftSession:  # type: ignore[override]
         """Start a request; nothing is read before the first `draft`."""
         return GraphedDraftSession(self, prompt, GREEDY)
 
-    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> GraphedDraftSession:
+    def open_sampled(  # type: ignore[override]
+        self, prompt: Sequence[int], sampling: Sampling
+    ) -> GraphedDraftSession:
         """Start a request whose tokens are drawn.
 
         Raises:

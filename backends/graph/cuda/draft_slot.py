@@ -16,7 +16,7 @@ from paceline.backends.graph.cuda.taste import shares
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paceline.backends.graph.cuda.slot import Engine
+    from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.taste import Kind
 
 
@@ -33,7 +33,7 @@ class DraftSlot(Slot):
         ticket: Counts the proposals, so that an old one is not taken for what lies on the board now.
     """
 
-    def __init__(self, engine: Engine, vocabulary: int) -> None:
+    def __init__(self, engine: BlockEngine, vocabulary: int) -> None:
         super().__init__(engine)
         self.vocabulary = vocabulary
         self.board = Board(self.numbers(Board.size(engine.largest)), engine.largest)
@@ -51,6 +51,15 @@ class DraftSlot(Slot):
         super().prepare(kind)
         if kind != "greedy" and self.chances is None:
             self.chances = self.probabilities(self.vocabulary)
+
+    def warm(self) -> None:
+        """Build every program that a request of the kind at hand may need."""
+        for span in self.spans:
+            self.reader(span)
+            for tier in self.engine.tiers[1:]:
+                for looks in (False, True):
+                    self.drafter(tier, span, looks=looks)
+            self.drafter(1, span, looks=True)  # for policies that are asked after each token
 
     def drafter(self, tier: int, span: int, *, looks: bool) -> Callable[[], None]:
         """Return the program that proposes up to `tier` tokens.

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import torch
 
-from paceline.backends.graph.cuda.cache import BLOCK, BlockCache
 from paceline.backends.graph.cuda.chance import Chance
-from paceline.backends.graph.cuda.forward import Network, forward
+from paceline.backends.graph.cuda.forward import forward
 from paceline.backends.graph.cuda.post import Post
 from paceline.backends.graph.cuda.taste import SETTINGS, Taste, kind_of, numbers_of
-from paceline.backends.graph.cuda.tiers import TIERS, next_up, spans
+from paceline.backends.graph.cuda.tiers import next_up, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
+    from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.runner import Runner
     from paceline.backends.graph.cuda.taste import Kind
     from paceline.core.sampling.settings import Sampling
@@ -29,38 +29,7 @@ CHUNK: Final = 256
 """Tokens of a prompt read at once, without a program; bounds the memory that a long one needs."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Engine:
-    """A model ready to work on a device, shared by all requests.
-
-    Attributes:
-        name: What messages call it.
-        network: Its weights.
-        capacity: The longest context.
-        runner: Of its device. Models that work together share one, so that tokens pass between them on the device.
-        tiers: Gammas that programs are built for, ascending from 0.
-        block: Tokens in a block of the cache.
-    """
-
-    name: str
-    network: Network
-    capacity: int
-    runner: Runner
-    tiers: tuple[int, ...] = TIERS
-    block: int = BLOCK
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of logits."""
-        return self.network.shape.vocabulary
-
-    @property
-    def largest(self) -> int:
-        """The largest gamma."""
-        return self.tiers[-1]
-
-
-class Slot:
+class Slot(ABC):
     """One seat on a model; a session has it to itself.
 
     Args:
@@ -71,10 +40,10 @@ class Slot:
         chance: What it draws from.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: BlockEngine) -> None:
         self.engine = engine
         weights = engine.network.weights
-        self.cache = BlockCache(engine.network.shape, engine.capacity, weights.embedding, block=engine.block)
+        self.cache = engine.blocks()
         self.spans = spans(self.cache.room, engine.block)
         self.chance = Chance(weights.device)
         self.taste = Taste("greedy", self.numbers(SETTINGS))
@@ -121,13 +90,15 @@ class Slot:
     def read(self, start: int, tokens: Sequence[int]) -> None:
         """Put keys and values of context into the cache, from position `start` on."""
         if len(tokens) > READ:
-            ids = torch.tensor(tokens, device=self.cache.layers[0].device)
-            places = torch.arange(start, start + len(tokens), device=ids.device)
-            forward(self.engine.network, self.cache, ids, places, self.span(start + len(tokens)))
+            self.engine.pass_through(self.cache, tokens, start)
             return
         run = self.reader(self.span(start + len(tokens)))
         self._page_post.send([start, len(tokens), *tokens, *[0] * (READ - len(tokens))])
         run()
+
+    @abstractmethod
+    def warm(self) -> None:
+        """Build every program that a request of the kind at hand may need."""
 
     def reader(self, span: int) -> Callable[[], None]:
         """Return the program that reads up to `READ` tokens."""
@@ -135,11 +106,7 @@ class Slot:
 
     def logits(self, start: int, tokens: Sequence[int], rows: int) -> torch.Tensor:
         """Put tokens into the cache without a program; return the logits after the last `rows`: (rows, vocabulary)."""
-        network, device = self.engine.network, self.cache.layers[0].device
-        ids = torch.tensor(tokens, device=device)
-        places = torch.arange(start, start + len(tokens), device=device)
-        stream = forward(network, self.cache, ids, places, self.span(start + len(tokens)))
-        return network.head(stream[-rows:])
+        return self.engine.network.head(self.engine.pass_through(self.cache, tokens, start)[-rows:])
 
     def _read(self, span: int) -> None:
         start, count, tokens = self._page[:1].long(), self._page[1:2].long(), self._page[2:].long()
@@ -154,8 +121,9 @@ Seat = TypeVar("Seat", bound=Slot)
 class Slots(Generic[Seat]):
     """The seats of a model in one role: taken by sessions, given back when they close, and kept with their programs."""
 
-    def __init__(self, make: Callable[[], Seat]) -> None:
+    def __init__(self, make: Callable[[], Seat], runner: Runner) -> None:
         self._make = make
+        self._runner = runner
         self._free: list[Seat] = []
         self._lock = Lock()
 
@@ -164,7 +132,19 @@ class Slots(Generic[Seat]):
         with self._lock:
             if self._free:
                 return self._free.pop()
-        return self._make()
+        with self._runner.work():
+            return self._make()
+
+    def warm(self, kinds: Sequence[Kind]) -> None:
+        """Build all programs of one seat, so that the next session finds them."""
+        seat = self.take()
+        try:
+            for kind in kinds:
+                with self._runner.work():
+                    seat.prepare(kind)
+                    seat.warm()
+        finally:
+            self.give(seat)
 
     def give(self, seat: Seat) -> None:
         """Take a seat back; whoever had it must not use it again."""

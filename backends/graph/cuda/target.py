@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paceline.backends.graph.cuda.proposal import BoardProposal
 from paceline.backends.graph.cuda.session import SeatSession
@@ -12,58 +12,48 @@ from paceline.backends.graph.cuda.target_slot import TargetSlot
 from paceline.backends.graph.cuda.taste import kind_of
 from paceline.backends.graph.cuda.tiers import next_up
 from paceline.backends.hf.rejection import claimed_by
+from paceline.backends.hf.target import ModelTarget
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenVerdict
 from paceline.core.records import Capabilities
 from paceline.core.sampling.settings import GREEDY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
+    from transformers import PreTrainedModel
 
-    from paceline.backends.graph.cuda.slot import Engine
-    from paceline.backends.hf.codec import HfCodec
+    from paceline.backends.graph.cuda.engine import BlockEngine
+    from paceline.backends.graph.cuda.taste import Kind
     from paceline.core.protocols import Proposal
     from paceline.core.sampling.settings import Sampling
 
 
-class GraphedTarget:
-    """A causal language model whose output is wanted, greedily or drawn.
+class GraphedTarget(ModelTarget):
+    """A causal language model whose output is wanted, greedily or drawn, in one program a round.
 
     Args:
         engine: The model, on its device.
-        codec: Its tokenizer; without one, prompts are tokens.
-        eos: The tokens that end a text.
-        identity: See `Identified`.
+        tokenizer: Its tokenizer; without one, prompts are tokens.
+        original: Returns the model as transformers knows it, for comparisons.
     """
 
+    engine: BlockEngine
+
     def __init__(
-        self,
-        engine: Engine,
-        *,
-        codec: HfCodec | None = None,
-        eos: frozenset[int] = frozenset(),
-        identity: str | None = None,
+        self, engine: BlockEngine, tokenizer: Any = None, *, original: Callable[[], PreTrainedModel]
     ) -> None:
-        self.engine = engine
-        self.codec = codec
-        self.eos = eos
-        self.identity = identity if identity is not None else engine.name
+        super().__init__(engine, tokenizer, original=original)
         self.capabilities = Capabilities(gammas=engine.tiers, sampling=True)
-        self.slots: Slots[TargetSlot] = Slots(lambda: TargetSlot(engine))
+        self.slots: Slots[TargetSlot] = Slots(lambda: TargetSlot(engine), engine.runner)
 
-    @property
-    def vocabulary(self) -> int:
-        """Number of tokens the model chooses from, padding included."""
-        return self.engine.vocabulary
+    def warm(self, *kinds: Kind) -> None:
+        """Build the programs of a seat now, for greedy decoding or the kinds of choice given."""
+        self.slots.warm(kinds or ("greedy",))
 
-    @property
-    def max_context(self) -> int:
-        """The longest prompt + output."""
-        return self.engine.capacity
-
-    def open(self, prompt: Sequence[int]) -> GraphedTargetSession:
+    # The sessions are other ones, the contract is the same.
+    def open(self, prompt: Sequence[int]) -> GraphedTargetSession:  # type: ignore[override]
         """Start a request by reading all of the prompt but its last token.
 
         Raises:
@@ -71,7 +61,9 @@ class GraphedTarget:
         """
         return GraphedTargetSession(self, prompt, GREEDY)
 
-    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> GraphedTargetSession:
+    def open_sampled(  # type: ignore[override]
+        self, prompt: Sequence[int], sampling: Sampling
+    ) -> GraphedTargetSession:
         """Start a request whose tokens are drawn; like `open` otherwise.
 
         Raises:

@@ -15,7 +15,7 @@ from paceline.backends.graph.cuda.taste import shares
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paceline.backends.graph.cuda.slot import Engine
+    from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.taste import Kind
 
 
@@ -30,7 +30,7 @@ class TargetSlot(Slot):
         result: Accepted tokens, the block's tokens, and the board: all that the host is told, in one piece.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: BlockEngine) -> None:
         super().__init__(engine)
         largest = engine.largest
         self.state = self.numbers(2)
@@ -47,6 +47,13 @@ class TargetSlot(Slot):
         super().prepare(kind)
         if kind != "greedy" and self.claimed is None:
             self.claimed = self.probabilities(self.engine.vocabulary)
+
+    def warm(self) -> None:
+        """Build every program that a request of the kind at hand may need."""
+        for span in self.spans:
+            self.reader(span)
+            for tier in self.engine.tiers:
+                self.verifier(tier, span)
 
     def verifier(self, tier: int, span: int) -> Callable[[], None]:
         """Return the program that verifies up to `tier` tokens in one block of `tier` + 1."""

@@ -1,0 +1,144 @@
+"""A model ready for programs, shared by all requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.graph.cuda.cache import BLOCK, BlockCache
+from paceline.backends.graph.cuda.forward import Network, forward
+from paceline.backends.graph.cuda.tiers import TIERS, check_tiers, next_up, spans
+from paceline.backends.graph.engine import context_of
+from paceline.backends.graph.shape import read_shape
+from paceline.backends.graph.weights import take_weights
+from paceline.backends.hf.engine import ends
+from paceline.backends.hf.identity import identity
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel
+
+    from paceline.backends.graph.cuda.runner import Runner
+
+
+class BlockEngine:
+    """One loaded model on one device.
+
+    It also offers what sessions of the hf backend ask of a model, without programs: for a draft whose text is
+    re-encoded, and for the perplexity of a prompt.
+
+    Args:
+        model: A model of transformers of one of the four families, on its device, in its dtype.
+        runner: Of that device. Models that work together share one, so that tokens pass between them on the device.
+        name: What messages call it; its own `name_or_path` if None.
+        max_context: The longest prompt + output; each session takes memory for all of it.
+        consume: Let go of the model's own matrices as they are joined; it cannot be used afterwards.
+        tiers: Gammas that programs are built for, ascending from 0.
+        block: Tokens in a block of the cache.
+
+    Raises:
+        BackendError: The model is not one of those, or the context is longer than its positions or its window.
+    """
+
+    backend = "graph"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        runner: Runner,
+        *,
+        name: str | None = None,
+        max_context: int | None = None,
+        consume: bool = False,
+        tiers: tuple[int, ...] = TIERS,
+        block: int = BLOCK,
+    ) -> None:
+        self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
+        config: Any = model.config
+        shape = read_shape(config, self.name)
+        self.capacity = context_of(shape, max_context, self.name)
+        self.tiers = check_tiers(tiers)
+        self.block = block
+        self.eos = ends(model, config)
+        self.runner = runner
+        weights = take_weights(model, shape, positions=self.capacity, name=self.name, consume=consume)
+        self.network = Network(shape, weights)
+        self.identity = f"{identity(self.name, model, weights.device)} graph programs"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.network.weights.device
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of logits, padding included."""
+        return self.network.shape.vocabulary
+
+    @property
+    def max_context(self) -> int:
+        """The longest prompt + output."""
+        return self.capacity
+
+    @property
+    def largest(self) -> int:
+        """The largest gamma."""
+        return self.tiers[-1]
+
+    def blocks(self) -> BlockCache:
+        """Return a cache without content."""
+        return BlockCache(self.network.shape, self.capacity, self.network.weights.embedding, block=self.block)
+
+    def new_cache(self) -> FilledCache:
+        """Return a cache that counts its tokens, for sessions of the hf backend."""
+        with self.runner.work():
+            return FilledCache(self.blocks())
+
+    def free(self, cache: FilledCache) -> None:
+        """Do nothing: its memory goes when it does."""
+
+    def feed(self, cache: FilledCache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
+        """Append tokens to the cache; return the logits after the last `rows` of them: (rows, vocabulary).
+
+        Raises:
+            BackendError: The cache has no room for them.
+        """
+        count = tokens.shape[1] if isinstance(tokens, torch.Tensor) else len(tokens)
+        if cache.filled + count > self.capacity:
+            raise BackendError(
+                f"graph: the cache of {self.name} has room for {self.capacity} tokens; {cache.filled} are there and "
+                f"{count} more do not fit. Set a larger `max_context`, or end the text earlier"
+            )
+        with self.runner.work():
+            stream = self.pass_through(cache.blocks, tokens, cache.filled)
+            cache.filled += count
+            return self.network.head(stream[-rows:])
+
+    def pass_through(
+        self, cache: BlockCache, tokens: Sequence[int] | torch.Tensor, start: int
+    ) -> torch.Tensor:
+        """Put tokens into a cache from position `start` on, without a program; return the stream after each."""
+        given = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([*tokens], device=self.device)
+        ids = given.flatten()
+        end = start + len(ids)
+        positions = torch.arange(start, end, device=self.device)
+        return forward(self.network, cache, ids, positions, next_up(spans(cache.room, self.block), end))
+
+
+class FilledCache:
+    """A cache and how many tokens it holds; going back is one subtraction."""
+
+    def __init__(self, blocks: BlockCache) -> None:
+        self.blocks = blocks
+        self.filled = 0
+
+    def get_seq_length(self) -> int:
+        """Return how many tokens are known."""
+        return self.filled
+
+    def crop(self, minus: int) -> None:
+        """Forget the last `-minus` tokens; 0 forgets nothing."""
+        self.filled += minus

@@ -1,0 +1,112 @@
+"""Makes targets and drafts of models on a GPU; the entry for whoever has loaded one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import structlog
+
+from paceline.backends.graph.cuda.draft import GraphedDraft
+from paceline.backends.graph.cuda.engine import BlockEngine
+from paceline.backends.graph.cuda.target import GraphedTarget
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from transformers import PreTrainedModel
+
+    from paceline.backends.graph.cuda.runner import Runner
+    from paceline.core.protocols import Target
+
+log = structlog.get_logger()
+
+
+class Options(TypedDict, total=False):
+    """See `BlockEngine`."""
+
+    name: str | None
+    max_context: int | None
+    consume: bool
+    tiers: tuple[int, ...]
+    block: int
+
+
+def open_target(
+    model: PreTrainedModel,
+    tokenizer: Any = None,
+    *,
+    original: Callable[[], PreTrainedModel],
+    warm: bool = True,
+    runner: Runner | None = None,
+    **options: Unpack[Options],
+) -> GraphedTarget:
+    """Return a target whose rounds are programs.
+
+    Args:
+        model: A model of transformers, on its device, in its dtype.
+        tokenizer: Its tokenizer; without one, prompts are tokens.
+        original: Returns the model as transformers knows it, for comparisons.
+        warm: Build the programs of greedy decoding now, not when each is first needed.
+        runner: Of the device; by default a new one.
+        options: See `BlockEngine`.
+
+    Raises:
+        BackendError: See `BlockEngine`.
+    """
+    engine = BlockEngine(model, runner or runner_for(model.device), **options)
+    made = GraphedTarget(engine, tokenizer, original=original)
+    if warm:
+        made.warm()
+        log.info("programs_built", model=engine.name, role="target", programs=engine.runner.builds)
+    return made
+
+
+def open_draft(
+    model: PreTrainedModel,
+    tokenizer: Any = None,
+    *,
+    target: Target,
+    original: Callable[[], PreTrainedModel],
+    warm: bool = True,
+    **options: Unpack[Options],
+) -> GraphedDraft:
+    """Return a draft whose rounds are programs, on the target's runner where that is of the same device.
+
+    Args:
+        model: A model of transformers, on its device, in its dtype.
+        tokenizer: Its tokenizer, if it should be compared with the target's.
+        target: Whose tokens are proposed.
+        original: Returns the model as transformers knows it, for comparisons.
+        warm: As for a target.
+        options: See `BlockEngine`; the tiers are the target's, if it has any.
+
+    Raises:
+        BackendError: See `BlockEngine`.
+    """
+    beside = isinstance(target, GraphedTarget) and target.engine.device == model.device
+    if isinstance(target, GraphedTarget):
+        options.setdefault("tiers", target.engine.tiers)
+    runner = target.engine.runner if beside else runner_for(model.device)  # type: ignore[attr-defined]
+    engine = BlockEngine(model, runner, **options)
+    made = GraphedDraft(engine, tokenizer, vocabulary=target.vocabulary, original=original)
+    if warm:
+        made.warm()
+        log.info("programs_built", model=engine.name, role="draft", programs=engine.runner.builds)
+    return made
+
+
+def runner_for(device: torch.device) -> Runner:
+    """Return what captures programs on a device.
+
+    Raises:
+        BackendError: It is not a GPU that torch can capture on.
+    """
+    from paceline.backends.graph.cuda.captured import Captured  # noqa: PLC0415 - of no use without a GPU
+
+    if device.type != "cuda":
+        raise BackendError(
+            f"graph: programs are captured on a CUDA device, found {device}; use device: cuda or cpu"
+        )
+    return Captured(device)
