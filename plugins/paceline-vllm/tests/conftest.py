@@ -56,6 +56,7 @@ class Output:
     finished_req_ids: set[str]
     num_spec_tokens_to_schedule: int
     num_invalid_spec_tokens: dict[str, int] | None = None
+    preempted_req_ids: set[str] | None = None
 
 
 class Scheduler:

@@ -13,11 +13,11 @@ import structlog
 import paceline
 import paceline.testing
 from paceline import BackendError
-from paceline_vllm.versions import PLACES, check_vllm
+from paceline_vllm.versions import FIELDS, PLACES, check_vllm
 
 ROOT = Path(__file__).resolve().parents[1]
 Whole = type("Whole", (), dict.fromkeys(PLACES, lambda self: None))
-Output = make_dataclass("Output", ["num_spec_tokens_to_schedule"])
+Output = make_dataclass("Output", FIELDS)
 
 
 @pytest.mark.parametrize("version", ["0.29.0", "0.32.0", "0.32.0+cpu"])
@@ -46,9 +46,10 @@ def test_a_scheduler_that_lost_a_method_is_refused_by_its_name(place):
         check_vllm("0.99.0", broken, Output)
 
 
-def test_an_output_that_takes_no_gamma_is_refused():
-    with pytest.raises(BackendError, match="num_spec_tokens_to_schedule"):
-        check_vllm("0.29.0", Whole, make_dataclass("Output", ["other"]))
+@pytest.mark.parametrize("field", FIELDS)
+def test_an_output_that_lost_a_field_is_refused_by_its_name(field):
+    with pytest.raises(BackendError, match=rf"lacks what a policy needs \({field}\)"):
+        check_vllm("0.29.0", Whole, make_dataclass("Output", [name for name in FIELDS if name != field]))
 
 
 def test_installing_the_package_asks_for_no_vllm_and_no_torch():

@@ -90,6 +90,7 @@ def _step(requests: dict[str, Any], drafted: int, *, accepted: int) -> tuple[Any
         total_num_scheduled_tokens=len(names) * (1 + drafted),
         scheduled_spec_decode_tokens={name: [5] * drafted for name in names} if drafted else {},
         finished_req_ids=set(),
+        preempted_req_ids=set(),
         num_invalid_spec_tokens=None,
         num_spec_tokens_to_schedule=MOST,
     )

@@ -40,8 +40,15 @@ class Roster:
         """
         scheduled, verifying = output.num_scheduled_tokens, output.scheduled_spec_decode_tokens
         total = output.total_num_scheduled_tokens
-        # A request that decodes is scheduled one token and its drafts, and no request less than that.
-        if scheduled.keys() == self._names and total == len(scheduled) + sum(map(len, verifying.values())):
+        # A request that decodes is scheduled one token and its drafts, and no request less than that; one that must
+        # read its tokens again, because it was preempted, could be scheduled as few.
+        if (
+            self._names
+            and scheduled.keys() == self._names
+            and not output.finished_req_ids
+            and not output.preempted_req_ids
+            and total == len(scheduled) + sum(map(len, verifying.values()))
+        ):
             self._streak += 1
             return Step(output, self._last, self._plan, self._streak, total, True, began)
         self._settle(output.finished_req_ids)

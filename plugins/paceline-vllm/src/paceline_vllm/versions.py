@@ -21,6 +21,17 @@ TESTED = ("0.29.0", "0.32.0")
 PLACES = ("_update_after_schedule", "update_from_output", "schedule", "shutdown")
 """Methods of vLLM's scheduler that are extended."""
 
+FIELDS = (
+    "num_spec_tokens_to_schedule",
+    "num_scheduled_tokens",
+    "total_num_scheduled_tokens",
+    "scheduled_spec_decode_tokens",
+    "num_invalid_spec_tokens",
+    "finished_req_ids",
+    "preempted_req_ids",
+)
+"""Fields of a step's output that are read; the first one is set."""
+
 log = structlog.get_logger()
 
 
@@ -37,8 +48,7 @@ def check_vllm(version: str, scheduler: type, output: type) -> None:
     """
     found = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     missing = [name for name in PLACES if not callable(getattr(scheduler, name, None))]
-    if "num_spec_tokens_to_schedule" not in getattr(output, "__dataclass_fields__", {}):
-        missing.append("num_spec_tokens_to_schedule")
+    missing += [name for name in FIELDS if name not in getattr(output, "__dataclass_fields__", {})]
     works = f"versions from {'.'.join(map(str, OLDEST))} on have it; {' and '.join(TESTED)} were tested"
     if missing:
         raise BackendError(f"this vLLM, {version}, lacks what a policy needs ({', '.join(missing)}): {works}")

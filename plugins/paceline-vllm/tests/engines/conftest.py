@@ -73,6 +73,12 @@ def process() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def end_process() -> Callable[..., None]:
+    """Return what ends a process with everything it started."""
+    return stop
+
+
+@pytest.fixture(scope="session")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Any]:
     """Return what runs one engine under several policies."""
 
