@@ -19,10 +19,12 @@ from paceline.lab.cli.generate import generate
 from paceline.lab.cli.interrupts import Terminated, terminations
 from paceline.lab.cli.log import configure
 from paceline.lab.cli.new_policy import new_policy
+from paceline.lab.cli.page import report
 from paceline.lab.cli.plugins import plugins
 from paceline.lab.cli.record import record
 from paceline.lab.cli.replay import replay
 from paceline.lab.cli.schema import schema
+from paceline.lab.cli.tune import tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, bench, record, replay, plugins, schema, doctor, new_policy):
+for command in (generate, bench, record, replay, report, tune, plugins, schema, doctor, new_policy):
     app.command()(command)
 
 

@@ -12,7 +12,7 @@ from paceline.lab.report.words import interval, times
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from paceline.lab.report.findings import Estimate
+    from paceline.lab.bench.stats import Ratio
     from paceline.lab.report.tuning import Choice
 
 WIDTH = 98
@@ -56,7 +56,7 @@ def paragraph(choice: Choice) -> str:
     )
 
 
-def _ratio(estimate: Estimate) -> str:
+def _ratio(estimate: Ratio) -> str:
     between = interval(estimate)
     return f"{times(estimate)} ({between})" if between else times(estimate)
 

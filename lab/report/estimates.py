@@ -1,69 +1,45 @@
-"""Ratios of times over texts, with a percentile bootstrap over the texts."""
+"""Ratios of times over texts, with intervals that keep the pairing of policies."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from paceline.lab.report.findings import Estimate
+from paceline.lab.regret.spread import Resamples, captured, over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-RESAMPLES = 2000
-FEWEST = 3
-LEVEL = 0.95
+    from paceline.lab.bench.stats import Ratio
 
 
 class Times:
     """Seconds of each text under each policy, on the same texts, resampled together.
 
-    Texts are drawn with replacement, and all policies keep their pairing, so that a ratio of two of them does not
-    carry the differences between texts (Efron and Tibshirani 1993, chapter 13). The middle 95 % is given.
+    Args:
+        seconds: By policy and text.
+        texts: Those that count; at least one.
+        seed: Of the resamples.
     """
 
     def __init__(
         self, seconds: Mapping[str, Mapping[str, float]], texts: Sequence[str], *, seed: int = 0
     ) -> None:
-        self.texts = tuple(texts)
-        self._of = {label: np.array([by[text] for text in self.texts]) for label, by in seconds.items()}
-        many = len(self.texts)
-        draws = np.random.default_rng(seed).multinomial(many, np.full(many, 1.0 / many), size=RESAMPLES)
-        self._draws = draws.astype(np.float64)
+        # In the order of their names, so that every order of the same texts gives the same draws.
+        self.texts = tuple(sorted(texts))
+        self._of = {label: [by[text] for text in self.texts] for label, by in seconds.items()}
+        self._draws = Resamples(len(self.texts), seed=seed)
 
     def total(self, label: str) -> float:
         """Return the seconds of all texts."""
-        return float(self._of[label].sum())
+        return math.fsum(self._of[label])
 
-    def each(self, label: str) -> NDArray[np.float64]:
-        """Return the seconds of each text."""
-        return self._of[label]
+    def speedup(self, label: str, base: str) -> Ratio:
+        """Return how many times faster `label` is than `base`: the ratio of total times."""
+        found = self._draws.of(over, self._of[base], self._of[label])
+        assert found is not None, "rounds take time"
+        return found
 
-    def speedup(self, label: str, over: str) -> Estimate:
-        """Return how many times faster `label` is: the ratio of total times."""
-        drawn = (self._draws @ self._of[over]) / (self._draws @ self._of[label])
-        return self._estimate(self.total(over) / self.total(label), drawn)
-
-    def captured(self, label: str, base: str, best: str) -> Estimate | None:
-        """Return the share of the way from the rate of `base` to that of `best`; None where there is no way to go.
-
-        (v - v_base) / (v_best - v_base) for rates v; below 0 where `label` is slower than `base`.
-        """
-        rates = {one: 1.0 / self.total(one) for one in (label, base, best)}
-        if rates[best] <= rates[base] * (1.0 + 1e-9):
-            return None
-        value = (rates[label] - rates[base]) / (rates[best] - rates[base])
-        drawn = {one: 1.0 / (self._draws @ self._of[one]) for one in (label, base, best)}
-        way = drawn[best] - drawn[base]
-        way = np.where(way > 0.0, way, np.nan)
-        shares = (drawn[label] - drawn[base]) / way
-        return self._estimate(value, shares[~np.isnan(shares)])
-
-    def _estimate(self, value: float, drawn: NDArray[np.float64]) -> Estimate:
-        if len(self.texts) < FEWEST or not len(drawn):
-            return Estimate(value)
-        low, high = np.quantile(drawn, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
-        return Estimate(value, float(low), float(high))
+    def captured(self, label: str, base: str, best: str) -> Ratio | None:
+        """Return the share of the time between `base` and `best` that is saved; None where there is none to save."""
+        return self._draws.of(captured, self._of[base], self._of[label], self._of[best])

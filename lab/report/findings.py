@@ -6,14 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with the middle of its bootstrap; `low` and `high` are None where texts are too few to tell."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
+from paceline.lab.bench.stats import Ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,9 @@ class Row:
         speedup: Over plain decoding.
         over_static: Over the best static gamma in hindsight; None for that one itself.
         varying: Speed-up on the texts that neither loop nor repeat themselves; None where there are none.
-        captured: Share of the way from the best static gamma to the oracle, on all texts; likewise `captured_varying`.
+        captured: Share of the time between plain decoding and the oracle that is saved, on all texts; None without an
+            oracle. `captured_varying` is that of the texts that vary.
+        captured_static: Likewise between the best static gamma and the oracle.
         acceptance: Accepted of drafted tokens; None where nothing was drafted.
         per_round: Tokens delivered a round: Spec-Bench's mean accepted tokens.
         gamma: Mean planned gamma.
@@ -52,11 +47,12 @@ class Row:
     label: str
     policy: Mapping[str, Any]
     fixed: bool
-    speedup: Estimate
-    over_static: Estimate | None
-    varying: Estimate | None
-    captured: Estimate | None
-    captured_varying: Estimate | None
+    speedup: Ratio
+    over_static: Ratio | None
+    varying: Ratio | None
+    captured: Ratio | None
+    captured_static: Ratio | None
+    captured_varying: Ratio | None
     acceptance: float | None
     per_round: float
     gamma: float
@@ -131,7 +127,7 @@ class Kind:
     kind: str
     texts: int
     tokens: int
-    speedups: Mapping[str, Estimate]
+    speedups: Mapping[str, Ratio]
     accepted_tokens: Mapping[str, float]
     spec_bench: Mapping[str, float]
     oracle: float | None
@@ -144,7 +140,7 @@ class Setting:
     order: str
     start: str
     seeds: Sequence[int]
-    speedups: Mapping[str, Estimate]
+    speedups: Mapping[str, Ratio]
     best_static: str | None
 
 

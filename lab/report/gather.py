@@ -14,8 +14,9 @@ from paceline.lab.report.findings import Curve, Findings, Kind, Row, Setting
 from paceline.lab.report.tally import fields
 
 if TYPE_CHECKING:
+    from paceline.lab.bench.stats import Ratio
     from paceline.lab.replay.results import Outcome, Replay
-    from paceline.lab.report.findings import Check, Estimate, Positions, Prices, Timeline
+    from paceline.lab.report.findings import Check, Positions, Prices, Timeline
     from paceline.lab.report.tally import Field, Player
 
 ORACLE = "oracle"
@@ -119,10 +120,12 @@ def _rows(main: Field, oracle: Mapping[str, float]) -> list[Row]:
     some = any(one.varies for one in main.plain.outcomes)
     varying = _times(main, oracle, lambda one: one.varies) if some else None
 
-    def captured(times: Times | None, label: str) -> Estimate | None:
-        if times is None or base is None or not oracle:
-            return None
-        return times.captured(label, base, ORACLE)
+    def captured(times: Times | None, label: str, start: str | None) -> Ratio | None:
+        return (
+            times.captured(label, start, ORACLE)
+            if times is not None and start is not None and oracle
+            else None
+        )
 
     def row(one: Player) -> Row:
         drafted = one.total("drafted")
@@ -133,8 +136,9 @@ def _rows(main: Field, oracle: Mapping[str, float]) -> list[Row]:
             speedup=everything.speedup(one.label, plain),
             over_static=None if base in {None, one.label} else everything.speedup(one.label, str(base)),
             varying=varying.speedup(one.label, plain) if varying is not None else None,
-            captured=captured(everything, one.label),
-            captured_varying=captured(varying, one.label),
+            captured=captured(everything, one.label, plain),
+            captured_static=captured(everything, one.label, base),
+            captured_varying=captured(varying, one.label, plain),
             acceptance=one.total("accepted") / drafted if drafted else None,
             per_round=one.total("tokens") / one.total("rounds"),
             gamma=one.gamma,

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.oracle.optimum import clairvoyant
-from paceline.lab.report.findings import Positions, Prices
+from paceline.lab.report.findings import Check, Positions, Prices
 from paceline.lab.report.gather import Known
 from paceline.lab.report.rounds import Rounds
+from paceline.lab.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from paceline.lab.oracle.optimum import Optimum
     from paceline.lab.recording.model import Recording
     from paceline.lab.recording.sheet import CostSheet
-    from paceline.lab.report.findings import Check
 
 
 def _nothing(_text: str) -> None:
@@ -29,7 +30,6 @@ def known(
     recording: Recording,
     *,
     source: Mapping[str, str],
-    checks: Sequence[Check] = (),
     on_text: Callable[[str], None] = _nothing,
 ) -> Known:
     """Work out what the recording can tell.
@@ -37,7 +37,6 @@ def known(
     Args:
         recording: That of the replay.
         source: Where the numbers come from, for the page.
-        checks: Replays held against measured runs.
         on_text: Called with the name of each text as its optimum is known.
     """
     header = recording.header
@@ -58,7 +57,10 @@ def known(
         oracle={name: one.seconds for name, one in optima.items()},
         timelines=Rounds(recording, optima),
         positions=[Positions(name, reached[name].tolist(), agreed[name].tolist()) for name in header.drafts],
-        checks=checks,
+        checks=[
+            Check(one.label, one.texts, one.predicted, one.measured)
+            for one in validate(recording, Catalogue.load()).predictions
+        ],
         prices=_prices(header.costs),
         machine=dict(_flat(header.run)),
         source=source,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from paceline.lab.bench.stats import RESAMPLES
 from paceline.lab.report.drawing import inline
-from paceline.lab.report.estimates import RESAMPLES
 from paceline.lab.report.palette import variables
 from paceline.lab.report.pictures.ranking import shown
-from paceline.lab.report.words import LARGEST_MISS, READ, interval, share, times, verdict, warnings
+from paceline.lab.report.words import READ, interval, share, times, verdict, warnings
+from paceline.lab.validation import LARGEST_MISS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

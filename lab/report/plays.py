@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paceline.core.plugins.catalogue import Catalogue
+from paceline.lab.replay.choosing import build
 from paceline.lab.replay.kernel import Player as Kernel
 from paceline.lab.replay.laid import Laid
-from paceline.lab.report.blocks import policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ def play_again(
     Raises:
         PacelineError: The policy cannot be built here, or needs what was not recorded.
     """
-    config, header = policy_of(policy, Catalogue.load()), recording.header
+    config, header = build(policy, Catalogue.load()), recording.header
     kernel = Kernel(header, config.build(seed), on_round=on_round)
     for number, text in enumerate(texts):
         if number and start == "cold":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from paceline.lab.report.words import LARGEST_MISS, interval, share, times, verdict, warnings
+from paceline.lab.report.words import interval, share, times, verdict, warnings
+from paceline.lab.validation import LARGEST_MISS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from paceline.lab.report.findings import Findings
 
 NAME_WIDTH = 28
+NOTE = (
+    "* best static gamma in hindsight; captured: share of the time between plain decoding and the oracle\n"
+    "  that is saved; beyond static: between * and the oracle"
+)
 
 
 def render(findings: Findings) -> Iterator[RenderableType]:
@@ -51,7 +56,14 @@ def _name(label: str) -> Text:
 def ranking(findings: Findings) -> Table:
     """Return the table with one row a policy."""
     oracle = findings.oracle is not None
-    headings = ["speed-up", "95%", *(["captured"] if oracle else []), "accepted", "tok/\nround", "gamma"]
+    headings = [
+        "speed-up",
+        "90%",
+        *(["captured", "beyond\nstatic"] if oracle else []),
+        "accepted",
+        "tok/\nround",
+        "gamma",
+    ]
     table = _table("policy", *headings)
     for row in findings.rows:
         best = row.label == findings.best
@@ -59,16 +71,14 @@ def ranking(findings: Findings) -> Table:
             _name(f"{row.label} *" if row.label == findings.best_static else row.label),
             times(row.speedup),
             interval(row.speedup) if row.label != findings.plain else "",
-            *([share(row.captured) if row.over_static is not None else ""] if oracle else []),
+            *([share(row.captured), share(row.captured_static)] if oracle else []),
             "" if row.acceptance is None else f"{row.acceptance:.0%}",
             f"{row.per_round:.2f}",
             f"{row.gamma:.1f}",
             style="bold" if best else None,
         )
     if findings.best_static is not None:
-        table.caption = Text(
-            "* best static gamma in hindsight; captured: of its way to the oracle", style="dim"
-        )
+        table.caption = Text(NOTE, style="dim")
         table.caption_justify = "left"
     return table
 

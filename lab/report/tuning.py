@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from paceline.core.errors import ConfigError
-from paceline.lab.report.estimates import FEWEST, Times
+from paceline.lab.regret.spread import FEWEST
+from paceline.lab.report.estimates import Times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from paceline.lab.bench.stats import Ratio
     from paceline.lab.replay.results import Outcome
-    from paceline.lab.report.findings import Estimate
     from paceline.lab.report.tally import Field
 
 DEFAULT = "auto"
@@ -55,10 +56,10 @@ class Choice:
     why: Why
     fastest: str
     simplest: str
-    gain: Estimate
-    speedup: Estimate
+    gain: Ratio
+    speedup: Ratio
     best_static: str | None
-    over_static: Estimate | None
+    over_static: Ratio | None
     tuning: int
     judging: int
     policies: int

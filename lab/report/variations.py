@@ -7,7 +7,7 @@ from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import PacelineError
-from paceline.lab.report.blocks import policy_of
+from paceline.lab.replay.choosing import build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def _changed(block: Block, catalogue: Catalogue) -> Iterator[tuple[str, Any, Blo
                 continue
             other = _with(block, path, wanted)
             try:
-                policy_of(other, catalogue)
+                build(other, catalogue)
             except PacelineError:
                 continue  # out of the option's range
             yield ".".join(path), wanted, other

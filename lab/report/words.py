@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from paceline.lab.validation import LARGEST_MISS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paceline.lab.report.findings import Estimate, Findings, Row
-
-LARGEST_MISS = 0.05
-"""A replay that misses a measured speed by more than this share is warned of."""
+    from paceline.lab.bench.stats import Ratio
+    from paceline.lab.report.findings import Findings, Row
 
 MINUS = "−"
 
 READ = {
     "ranking": (
         "A mark is how many times faster than plain decoding a policy is over all texts; the line through it "
-        "holds 95 % of what other draws of the same texts would give. Filled circles adapt, hollow squares "
+        "holds 90 % of what other draws of the same texts would give. Filled circles adapt, hollow squares "
         "plan the same gamma in every round, and the line on the right is what nobody can beat."
     ),
     "timeline": (
@@ -57,12 +57,12 @@ READ = {
 """By picture, two sentences."""
 
 
-def times(estimate: Estimate | None) -> str:
+def times(estimate: Ratio | None) -> str:
     """Write a ratio as `1.72×`, or nothing when it is unknown."""
     return "" if estimate is None else f"{estimate.value:.2f}×"
 
 
-def share(estimate: Estimate | None) -> str:
+def share(estimate: Ratio | None) -> str:
     """Write a share as `41 %`, or nothing when it is unknown."""
     return "" if estimate is None else f"{_whole(estimate.value)} %"
 
@@ -71,7 +71,7 @@ def _whole(value: float) -> str:
     return f"{100 * value:.0f}".replace("-0", "0").replace("-", MINUS)
 
 
-def interval(estimate: Estimate | None, *, percent: bool = False) -> str:
+def interval(estimate: Ratio | None, *, percent: bool = False) -> str:
     """Write an interval as `1.60–1.80` or `31 to 52`, or nothing when it is unknown."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
@@ -80,9 +80,9 @@ def interval(estimate: Estimate | None, *, percent: bool = False) -> str:
     return f"{estimate.low:.2f}–{estimate.high:.2f}"
 
 
-def _between(estimate: Estimate) -> str:
+def _between(estimate: Ratio) -> str:
     inside = interval(estimate)
-    return f" (95 % interval {inside})" if inside else ""
+    return f" (90 % interval {inside})" if inside else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def verdict(findings: Findings) -> list[str]:
     return [lead, *([" ".join(rest)] if rest else []), *_headroom(findings, adaptive)]
 
 
-def _alike(over: Estimate | None) -> bool:
+def _alike(over: Ratio | None) -> bool:
     return (
         over is not None and over.low is not None and over.high is not None and over.low <= 1.0 <= over.high
     )
@@ -131,8 +131,11 @@ def _headroom(findings: Findings, row: Row | None) -> list[str]:
         return []
     said = f"Someone who knew every outcome beforehand would reach {findings.oracle:.2f}×."
     if row is not None and row.captured is not None:
-        way = share(row.captured) if row.captured.value > 0.0 else "none"
-        said += f" {row.label} captures {way} of the way there from {findings.best_static}."
+        said += f" {row.label} saves {share(row.captured)} of the time between plain decoding and that"
+        if row.captured_static is not None and findings.best_static is not None:
+            way = share(row.captured_static) if row.captured_static.value > 0.0 else "none"
+            said += f", and {way} of the time between {findings.best_static} and that"
+        said += "."
     return [said]
 
 
