@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 def share(ratio: Ratio | None) -> str:
     """Write a share as `42%`, or nothing when it has no value."""
-    return "" if ratio is None else f"{100 * ratio.value:.0f}%"
+    return "" if ratio is None else f"{round(100 * ratio.value)}%"
 
 
 def shares(ratio: Ratio | None) -> str:
     """Write the spread of a share as `40-45`, or nothing when it is unknown."""
     if ratio is None or ratio.low is None or ratio.high is None:
         return ""
-    return f"{100 * ratio.low:.0f} to {100 * ratio.high:.0f}"
+    return f"{round(100 * ratio.low)} to {round(100 * ratio.high)}"
 
 
 def headroom_table(verdicts: Sequence[Verdict], group: str = ALL) -> Table:
@@ -70,7 +70,7 @@ def _cells(found: Group) -> tuple[str, ...]:
         share(found.captured),
         shares(found.captured),
         share(found.captured_static),
-        f"{1000 * found.regret_s / found.plain_s:.0f}",
+        f"{round(1000 * found.regret_s / found.plain_s)}",
         f"{found.accepted_tokens:.2f}",
     )
 
