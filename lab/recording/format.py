@@ -1,10 +1,10 @@
 """The lines of a recording: JSON objects, one a line, each with its kind.
 
     trace       the first line: version, form, what ran, and what holds for all texts
-    text        one text, with what every draft would have done to it
     timings     rounds that were really taken on a text, and how long they took; what cost sheets are made of
-    costs       a cost sheet; may come again, the last one counts
     measured    one text really decoded under one policy
+    costs       a cost sheet; may come again, the last one counts
+    text        one text, with what every draft would have done to it; what belongs to it comes before
     end         the last line, with how many texts there are
 
 Lines of other kinds, and keys that are not known, are passed over: newer writers may add some.

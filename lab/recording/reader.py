@@ -51,7 +51,9 @@ def read_recording(path: Path | str) -> Recording:
     missing = header.drafts.keys() - costs.drafts.keys()
     if missing:
         raise TraceError(f"{path}: the cost sheet says nothing about the draft {min(missing)!r}; {AGAIN}")
-    return Recording(header, tuple(found.measured), FileTexts(path, header, found.index), found.complete)
+    # Of a text that was cut off, what was measured is left over.
+    measured = tuple(one for one in found.measured if one.text in found.index)
+    return Recording(header, measured, FileTexts(path, header, found.index), found.complete)
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ class Kept:
         prompts: The hash of each text's prompt, by the text's name.
         timings: Of all its rounds.
         part: Of how many runs of the recorder it is made.
-        lines: As they stand in the file, after the first.
+        lines: As they stand in the file, after the first; those of texts that were cut off are left out.
     """
 
     prompts: dict[str, str] = field(default_factory=dict)
@@ -51,36 +51,36 @@ def finished(path: Path) -> bool:
         raise TraceError(f"{error}; {REMEDY}") from error
 
 
-def kept(path: Path, header: Header) -> Kept | None:
-    """Return what an interrupted recording of the same run holds; None where there is nothing to go on with.
+def kept(path: Path, header: Header) -> Kept:
+    """Return what an interrupted recording of the same run holds, if there is one.
 
     Raises:
         TraceError: The file is a recording of another run, or damaged.
     """
-    found: Kept | None = None
-    if not path.exists():
-        return None
+    found, waiting = Kept(), list[dict[str, Any]]()
     for number, _, values in _lines(path):
         if number == 1:
             _compare(path, values, header_to_json(header))
-            found = Kept()
             continue
-        assert found is not None
+        waiting.append(values)
         try:
-            found.lines.append(to_line(values))
-            _take(found, values)
+            if values["kind"] == "text":
+                for one in waiting:
+                    _take(found, one)
+                waiting.clear()
         except MALFORMED as error:
             raise TraceError(f"{path}:{number}: this line is damaged: {error!r}; {REMEDY}") from error
-    return found if found is not None and found.prompts else None
+    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Yield the lines of a file; none where it breaks off in its first one."""
-    if path.stat().st_size:
+    """Yield the lines of a file, if there is one with any."""
+    if path.exists() and path.stat().st_size:
         yield from parsed(path)
 
 
 def _take(found: Kept, values: Mapping[str, Any]) -> None:
+    found.lines.append(to_line(values))
     if values["kind"] == "text":
         found.prompts[values["name"]] = values["prompt_sha256"]
     elif values["kind"] == "timings":

@@ -31,6 +31,10 @@ class DraftTimes:
         if not self.look_s >= 0.0:
             raise ValueError(f"look_s cannot be below 0, found {self.look_s}")
 
+    def seconds(self, gamma: int, lag: int = 0) -> float:
+        """Return the seconds to draft `gamma` tokens after catching up on `lag`, where nobody looks."""
+        return _at(self.tokens, gamma, origin=True) + _at(self.catch_up, lag, origin=True)
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DraftTimes:
         """Return what `CostSheet.to_json` wrote for one draft."""
@@ -69,8 +73,7 @@ class CostSheet:
 
     def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
         """Return the seconds to draft `gamma` tokens after catching up on `lag`."""
-        times = self.drafts[draft]
-        return _at(times.tokens, gamma, origin=True) + _at(times.catch_up, lag, origin=True)
+        return self.drafts[draft].seconds(gamma, lag)
 
     def verify_s(self, length: int, context: int) -> float:
         """Return the seconds to verify a block of `length` tokens after `context` tokens."""

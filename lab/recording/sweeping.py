@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 SWEPT = 64
 """Texts that rounds are timed on, spread over all of them; enough for every time, and memory stays bounded."""
 
-SWEEPS = 24
+SWEEPS = 60
 """Times that texts are decoded for timing at least; where there are fewer texts, each serves more than once."""
 
 PATIENCE = 20
@@ -64,6 +65,8 @@ class Sweeper:
     def text(self, text: Text, prompt: Prompt) -> list[Timing]:
         """Time rounds on a text, if it is one of those chosen."""
         found: list[Timing] = []
+        # Garbage of the recording must not be collected on these rounds' time.
+        gc.collect()
         for _ in range(self._passes if text.name in self._chosen else 0):
             found += self._once(text, prompt)
         return found

@@ -6,6 +6,8 @@ the text under way only.
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from paceline.lab.recording.sweeping import Sweeper, spread_over
 from paceline.lab.recording.writer import RecordingWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from paceline.core.config.blocks import PolicyConfig
@@ -123,14 +125,14 @@ def take(
         drafts=recorder.info(prompts[0].tokens),
         costs=UNKNOWN,
     )
-    before = (None if replace else kept(path, header)) or Kept()
+    before = Kept() if replace else kept(path, header)
     _check_prompts(path, before, prompts)
     names = [one.name for one in prompts]
     sweeper = Sweeper(parts, settings.longest, names, look=settings.signals, timings=before.timings)
     measures, chosen = measuring(parts, settings.policies), spread_over(names, MEASURED)
     for decoder in (sweeper.decoder, *measures.decoders.values()):
         decode(decoder, prompts[0].tokens, min(wanted, WARM_UP_TOKENS))
-    with RecordingWriter(path, header, kept=before.lines) as writer:
+    with _settled(), RecordingWriter(path, header, kept=before.lines) as writer:
         for number, prompt in enumerate(prompts):
             if prompt.name in before.prompts:
                 continue
@@ -152,6 +154,17 @@ def take(
             )
         writer.end(costs=costs, extra=sweeper.checks.to_json())
     return Taken(len(prompts), len(before.prompts), costs, sweeper.checks, measures.left_out)
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Leave what is there already out of garbage collection, which is asked for before everything that is timed."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _check_prompts(path: Path, before: Kept, prompts: Sequence[Prompt]) -> None:

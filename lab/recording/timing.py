@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -121,8 +120,6 @@ def timed(
         text: What was recorded of the prompt.
         checks: Where rounds are compared with it; None where texts differ anyway, since tokens are drawn.
     """
-    # Garbage of the recording must not be collected on these rounds' time.
-    gc.collect()
     found: list[Timing] = []
     rounds = cast("Generator[Round]", decoder.rounds(prompt, max_new_tokens=wanted))
     try:

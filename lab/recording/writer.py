@@ -51,10 +51,14 @@ class RecordingWriter:
         measured: Sequence[Measured] = (),
         extra: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Write a text, and what else was found meanwhile; `extra` are further lines."""
-        found = [text_to_json(text, self._longest), *extra, *map(measured_to_json, measured)]
+        """Write a text, and before it what else was found meanwhile; `extra` are further lines.
+
+        The line of the text comes last: where it is there, so is everything that belongs to it.
+        """
+        found = [*extra, *map(measured_to_json, measured)]
         if costs is not None:
             found.append(costs_to_json(costs))
+        found.append(text_to_json(text, self._longest))
         self._file.append("".join(map(to_line, found)))
         self._texts += 1
 
