@@ -199,7 +199,15 @@ class SpeculativeDecoder:
         lesson = self._memory(self.policy) if self._memory is not None and self._lesson is None else None
         tally.opening(self._clock.now())
         request = self._open(tokens, limits, sampling)
-        recorder = self._trace.begin(tokens, limits.max_new_tokens) if self._trace is not None else None
+        recorder = None
+        if self._trace is not None:
+            recorder = self._trace.begin(
+                tokens,
+                limits.max_new_tokens,
+                drafts=self.drafts,
+                capabilities=request.capabilities,
+                perplexity=request.perplexity,
+            )
         try:
             tally.opened(self._clock.now())
             while request.ended is None:

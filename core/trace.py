@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from paceline.core.errors import TraceError
-from paceline.core.records import Ended, Plan, Round, StopRule, TokenSignals
+from paceline.core.records import Capabilities, Ended, Plan, Round, StopRule, TokenSignals
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Draft
 
 VERSION = 1
 """Raised when a reader of the old version would misread a new trace; new keys alone do not raise it."""
@@ -38,8 +41,19 @@ class TraceWriter:
         self._file: IO[str] | None = None
         self._requests = 0
 
-    def begin(self, prompt: Sequence[int], max_new_tokens: int) -> RequestRecorder:
-        """Start a request and return what records its rounds. The file is made at the first request."""
+    def begin(
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int,
+        *,
+        drafts: Mapping[str, Draft] | None = None,
+        capabilities: Capabilities | None = None,
+        perplexity: float | None = None,
+    ) -> RequestRecorder:
+        """Start a request and return what records its rounds. The file is made at the first request.
+
+        What the policy could see besides, `drafts`, `capabilities` and `perplexity`, lets a replay check its decisions.
+        """
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("w", encoding="utf-8")
@@ -54,6 +68,7 @@ class TraceWriter:
                 "prompt_sha256": prompt_sha256(prompt),
                 "max_new_tokens": max_new_tokens,
             }
+            | _seen(drafts, capabilities, perplexity)
         )
         return RequestRecorder(self, number)
 
@@ -127,22 +142,50 @@ def read_trace(path: Path | str) -> Trace:
         TraceError: The file is missing, no trace, of another version, or damaged before its last line.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from error
-    # Every whole line ends with a newline, so what stands after the last one was cut off.
-    complete = lines[:-1]
-    if not complete:
-        raise TraceError(f"{path}: the trace is empty; was the run stopped before its first request?")
-    run = _header(path, complete[0])
+    run: dict[str, Any] = {}
     requests: dict[int, TracedRequest] = {}
-    for number, line in enumerate(complete[1:], start=2):
+    for number, line in trace_lines(path):
+        if number == 1:
+            run = line.get("run", {})
+            continue
         try:
-            _take(json.loads(line), requests)
+            _take(line, requests)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TraceError(f"{path}:{number}: this line is damaged: {error!r}") from error
     return Trace(run, list(requests.values()))
+
+
+def trace_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the lines of a trace with their numbers from 1, one at a time, so that its length does not matter.
+
+    Raises:
+        TraceError: As `read_trace`, for what can be seen line by line.
+    """
+    path, whole = Path(path), 0
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                # Every whole line ends with a newline, so what stands after the last one was cut off.
+                if line.endswith("\n"):
+                    whole = number
+                    yield number, _header(path, line) if number == 1 else _parsed(path, number, line)
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror or error}") from error
+    if not whole:
+        raise TraceError(f"{path}: the trace is empty; was the run stopped before its first request?")
+
+
+def _seen(
+    drafts: Mapping[str, Draft] | None, capabilities: Capabilities | None, perplexity: float | None
+) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    if drafts is not None:
+        seen["drafts"] = {name: {"signals": sorted(draft.signals)} for name, draft in drafts.items()}
+    if capabilities is not None:
+        seen["capabilities"] = {**asdict(capabilities), "signals": sorted(capabilities.signals)}
+    if perplexity is not None:
+        seen["perplexity"] = perplexity
+    return seen
 
 
 def prompt_sha256(prompt: Sequence[int]) -> str:
@@ -198,8 +241,16 @@ def _header(path: Path, line: str) -> dict[str, Any]:
         )
     if version != VERSION:
         raise TraceError(f"{path}:1: trace version {version}; this paceline reads version {VERSION}")
-    run: dict[str, Any] = header.get("run", {})
-    return run
+    known: dict[str, Any] = header
+    return known
+
+
+def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise TraceError(f"{path}:{number}: this line is damaged: {error!r}") from error
+    return values
 
 
 def _take(line: dict[str, Any], requests: dict[int, TracedRequest]) -> None:
