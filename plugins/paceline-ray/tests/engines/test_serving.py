@@ -1,4 +1,4 @@
-"""Two replicas on Ray: what the hub knows is what they learnt, whoever is killed. The tests share a cluster, in order."""
+"""Two replicas on Ray: the hub knows what they learnt, whoever is killed. The tests share a cluster, in order."""
 
 import os
 import signal

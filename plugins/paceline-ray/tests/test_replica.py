@@ -1,0 +1,112 @@
+"""Replicas: engines whose policies share, ours and foreign ones."""
+
+import asyncio
+import sys
+import threading
+import types
+
+import pytest
+from structlog.testing import capture_logs
+
+from paceline_ray.hub import Hub
+from paceline_ray.replica import Replica, join
+from paceline_ray.runs import replica_run
+
+
+def decode(engine, prompt, tokens=40):
+    async def all_of_it():
+        options = {"max_new_tokens": tokens, "stop": (), "sampling": engine.sampling}
+        return [done async for done in engine.rounds(engine.encode(prompt), **options)]
+
+    return asyncio.run(all_of_it())
+
+
+@pytest.fixture
+def config(run, tmp_path):
+    return replica_run(
+        {**run, "policy": {"name": "survival", "max_gamma": 8}, "trace": str(tmp_path / "t.jsonl")}
+    )
+
+
+def test_two_replicas_know_together_what_each_decoded(config, tmp_path):
+    hub = Hub()
+    both = [
+        Replica(config, model="toys", name=name, connect=lambda: hub.exchange, period_s=5.0) for name in "ab"
+    ]
+    rounds = decode(both[0].engine, "the rain") + decode(both[1].engine, "in spain", 25)
+    for one in both:
+        one.close()
+    (known,) = hub.status()["subjects"]
+    accepted = sum(value for name, value in known["pool"].items() if name.endswith("/accepted"))
+    refused = sum(value for name, value in known["pool"].items() if name.endswith("/refused"))
+    assert accepted == sum(done.accepted for done in rounds) == known["counts"]["accepted"]
+    assert refused == sum(done.rejected for done in rounds)
+    assert known["counts"]["rounds"] == len(rounds)
+    assert [one["replica"] for one in known["replicas"]] == ["a", "b"]
+    assert {path.name for path in tmp_path.iterdir()} == {"t-a.jsonl", "t-b.jsonl"}
+
+
+def test_a_newcomer_plans_by_what_others_have_learnt(config):
+    hub = Hub()
+    old = Replica(config, model="toys", name="old", connect=lambda: hub.exchange)
+    decode(old.engine, "the rain")
+    old.close()
+    new = Replica(config, model="toys", name="new", connect=lambda: hub.exchange)
+    new.sync.exchange()
+    assert new.engine.decoder.policy.export() == old.engine.decoder.policy.export() != {}
+    new.close()
+
+
+def test_sharing_changes_no_text(config, plain):
+    hub = Hub()
+    replica = Replica(config, model="toys", name="a", connect=lambda: hub.exchange, period_s=0.5)
+    tokens = [token for done in decode(replica.engine, "the rain") for token in done.tokens]
+    replica.close()
+    assert tuple(tokens) == plain.generate("the rain").tokens
+
+
+def test_a_replica_may_keep_to_itself(config):
+    replica = Replica(config, model="toys", name="a")
+    assert replica.sync is None
+    assert decode(replica.engine, "the rain")
+    replica.close()
+
+
+INFO = {"target": "t", "hardware": "this", "engine": "vllm", "engine_version": "1", "policy": {"name": "c"}}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub behind `connect`, in the place of Ray."""
+    found = Hub()
+    module = types.ModuleType("paceline_ray.actor")
+    module.connect = lambda: found.exchange
+    monkeypatch.setitem(sys.modules, "paceline_ray.actor", module)
+    return found
+
+
+def test_a_foreign_engine_joins_by_a_call_and_leaves_by_another(hub, counting):
+    policy = counting()
+    joined = join(policy, threading.Lock(), {**INFO, "counts": lambda: {"gamma/2": 3.0}})
+    policy.learn("x", 2.0)
+    joined.close()
+    (known,) = hub.status()["subjects"]
+    assert known["pool"] == {"x": 2.0}
+    assert known["counts"] == {"gamma/2": 3.0}
+    assert known["about"] == {"policy": "counting", "target": "t", "engine": "vllm"}
+
+
+def test_times_are_kept_apart_by_hardware_and_version_and_acceptance_is_not(hub, counting):
+    for timed in (False, True):
+        for change in ({}, {"hardware": "that"}, {"engine_version": "2"}, {"tensor_parallel_size": 2}):
+            policy = counting()
+            policy.timed = timed
+            join(policy, threading.Lock(), {**INFO, **change}).close()
+    lives = sorted(len(one["replicas"]) for one in hub.status()["subjects"])
+    assert lives == [1, 1, 1, 1, 4]
+
+
+def test_a_foreign_policy_that_cannot_share_is_left_alone_and_the_log_says_so(hub):
+    with capture_logs() as logs:
+        assert join(object(), threading.Lock(), INFO) is None
+    assert [line["event"] for line in logs] == ["not_shared"]
