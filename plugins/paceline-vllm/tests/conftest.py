@@ -130,14 +130,14 @@ class HandClock:
         pass
 
 
-def vllm_config(block: Any, *, most=4, ranks=1, method="draft_model", speculative=True) -> Any:
+def vllm_config(block: Any, *, most=4, method="draft_model", speculative=True) -> Any:
     """Return what the plugin reads of vLLM's configuration."""
     return SimpleNamespace(
         additional_config=block if block is None or "paceline" in block else {"paceline": block},
         speculative_config=SimpleNamespace(method=method, num_speculative_tokens=most)
         if speculative
         else None,
-        parallel_config=SimpleNamespace(data_parallel_size=ranks, data_parallel_index=0),
+        parallel_config=SimpleNamespace(data_parallel_index=0),
         scheduler_config=SimpleNamespace(max_num_seqs=8),
         instance_id="test",
     )
@@ -206,16 +206,14 @@ class Engine:
 def engine(tmp_path) -> Callable[..., Engine]:
     made = []
 
-    def make(
-        policy: Any, *, most=4, chunk=1000, delay=1, ranks=1, table: Any = (0, 4), **options: Any
-    ) -> Engine:
+    def make(policy: Any, *, most=4, chunk=1000, delay=1, table: Any = (0, 4), **options: Any) -> Engine:
         """Return an engine under a policy: a block of a run file, or a policy to put in the place of one."""
         block: dict[str, Any] = {"status": str(tmp_path / "status.json"), **options}
         if "config" not in options:
             block["policy"] = "static" if hasattr(policy, "plan") else policy
         scheduler = Steered(most, chunk)
         clock = HandClock()
-        config = vllm_config(block, most=most, ranks=ranks)
+        config = vllm_config(block, most=most)
         setup = set_up(config, table=table, delay=delay, about={"target": "tiny"}, clock=clock)
         if hasattr(policy, "plan"):
             replace_policy(setup.adapter, policy)

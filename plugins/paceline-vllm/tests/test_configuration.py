@@ -83,11 +83,6 @@ def test_an_engine_that_drafts_nothing_is_refused(configured, tmp_path):
         start(configured({"policy": "static"}, speculative=False), tmp_path)
 
 
-def test_a_missing_table_of_batch_sizes_is_refused_with_the_one_to_add(configured, tmp_path):
-    with pytest.raises(ConfigError, match=r"per_batch_size` in --speculative-config; add \[\[1, 8, 4\]\]"):
-        start(configured({"policy": "static"}), tmp_path, table=None)
-
-
 def test_proposers_of_ones_own_are_refused_since_they_are_not_told_gamma(configured, tmp_path):
     with pytest.raises(CapabilityError, match="custom_class"):
         start(configured({"policy": "static"}, method="custom_class"), tmp_path)

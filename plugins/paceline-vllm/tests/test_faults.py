@@ -81,13 +81,15 @@ def test_a_policy_is_only_touched_under_the_lock(engine):
     assert not lock.locked()
 
 
-def test_with_data_parallelism_the_policy_only_observes(engine):
+def test_without_vllms_table_as_with_data_parallelism_the_policy_only_observes(engine):
     policy = ScriptedPolicy([1])
     with structlog.testing.capture_logs() as logs:
-        one = engine(policy, ranks=2, table=None)
+        one = engine(policy, table=None)
     one.add()
     one.serve()
-    assert [line["reason"] for line in logs if line["event"] == "policy_only_observes"]
+    (warning,) = (line for line in logs if line["event"] == "policy_only_observes")
+    assert "add [[1, 8, 4]] to --speculative-config" in warning["action"]
+    assert "data parallelism" in warning["action"]
     assert {output.num_spec_tokens_to_schedule for output in one.outputs} == {4}
     assert policy.starts == []
     assert {done.plan.gamma for done in policy.rounds} == {4}

@@ -124,20 +124,16 @@ def _most(vllm_config: Any) -> int:
 def _fixed(vllm_config: Any, table: object, most: int, draft: str) -> Plan | None:
     """Return None where vLLM takes gamma from us, and the plan it follows where it does not.
 
-    Without its table vLLM pads steps to the largest gamma; with data parallelism it drops the table, since ranks that
-    draft different numbers of tokens wait for each other for ever.
+    Without its table vLLM pads steps to the largest gamma. With data parallelism it drops the table, since ranks that
+    draft different numbers of tokens may wait for each other for ever; an engine cannot always tell why there is none.
     """
     if table is not None:
         return None
-    ranks = vllm_config.parallel_config.data_parallel_size
-    if ranks > 1:
-        log.warning(
-            "policy_only_observes",
-            reason=f"data_parallel_size is {ranks}, and ranks must draft alike",
-            action=f"gamma {most}; scale by replicas instead, each with its own engine",
-        )
-        return Plan(most, draft, reason="data-parallel")
-    raise ConfigError(
-        "vLLM takes another gamma for each step only with `num_speculative_tokens_per_batch_size` in "
-        f"--speculative-config; add [[1, {vllm_config.scheduler_config.max_num_seqs}, {most}]]"
+    seats = vllm_config.scheduler_config.max_num_seqs
+    log.warning(
+        "policy_only_observes",
+        reason="vLLM has no `num_speculative_tokens_per_batch_size`, and without it the same gamma in every step",
+        action=f"gamma {most}; add [[1, {seats}, {most}]] to --speculative-config. With data parallelism vLLM drops "
+        "it: scale by replicas instead, each with its own engine",
     )
+    return Plan(most, draft, reason="fixed")

@@ -17,28 +17,25 @@ from paceline_vllm.mixin import PolicyMixin
 from paceline_vllm.versions import check_vllm
 
 
-class PolicyScheduler(PolicyMixin, Scheduler):  # type: ignore[misc]
-    """vLLM's scheduler, with gamma chosen by a policy."""
+class _Asking(PolicyMixin):
+    """Sets up the policy once vLLM's scheduler has set up itself."""
 
     def __init__(self, vllm_config: Any, *args: Any, **options: Any) -> None:
         check_vllm(vllm.__version__, Scheduler, SchedulerOutput)
-        super().__init__(vllm_config, *args, **options)
-        table = self.dynamic_sd_lookup
+        super().__init__(vllm_config, *args, **options)  # type: ignore[call-arg]
+        table = self.dynamic_sd_lookup  # type: ignore[attr-defined]
         about = describe(vllm_config)
         self._paceline_begin(set_up(vllm_config, table=table, delay=self._paceline_delay, about=about))
 
 
-class PolicyAsyncScheduler(PolicyMixin, AsyncScheduler):  # type: ignore[misc]
+class PolicyScheduler(_Asking, Scheduler):  # type: ignore[misc]
+    """vLLM's scheduler, with gamma chosen by a policy."""
+
+
+class PolicyAsyncScheduler(_Asking, AsyncScheduler):  # type: ignore[misc]
     """The same for engines that schedule a step before the last one is over."""
 
     _paceline_delay = 2
-
-    def __init__(self, vllm_config: Any, *args: Any, **options: Any) -> None:
-        check_vllm(vllm.__version__, Scheduler, SchedulerOutput)
-        super().__init__(vllm_config, *args, **options)
-        table = self.dynamic_sd_lookup
-        about = describe(vllm_config)
-        self._paceline_begin(set_up(vllm_config, table=table, delay=self._paceline_delay, about=about))
 
 
 def describe(vllm_config: Any) -> dict[str, Any]:

@@ -121,6 +121,8 @@ def main(name, folder):
     served.shutdown()
     (traced,) = read_trace(trace).requests
     rounds = [done for done in traced.rounds if done.plan.reason != "prefill"]
+    idle = scheduler(kind, configuration({"policy": "static"}, table=False))._paceline_setup
+    idle.close()
     return {
         "asked": asked,
         "verified": verified,
@@ -130,8 +132,8 @@ def main(name, folder):
         "tokens": sum(done.emitted for done in traced.rounds),
         "wanted": WANTED,
         "left": left,
+        "without_table": idle.fixed.gamma,
         "refused": {
-            "table": refusal(kind, configuration({"policy": "static"}, table=False)),
             "draft": refusal(kind, configuration({"policy": "static"}, speculative=False)),
         },
     }

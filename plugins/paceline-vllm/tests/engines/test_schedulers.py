@@ -43,7 +43,7 @@ def test_what_a_cut_leaves_is_ended_by_the_length(driven):
     assert found["left"] == 0
 
 
-def test_a_table_that_is_missing_and_a_draft_that_is_missing_are_refused(driven):
+def test_without_a_table_the_policy_observes_and_without_a_draft_the_engine_is_refused(driven):
     _, found = driven
-    assert "num_speculative_tokens_per_batch_size" in found["refused"]["table"]
+    assert found["without_table"] == 4
     assert "--speculative-config" in found["refused"]["draft"]
