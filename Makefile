@@ -101,7 +101,7 @@ $(VENVS)/ray-%/.stamp: pyproject.toml plugins/paceline-ray/pyproject.toml
 	@echo "installing ray $* into $(@D) (once; 2 GB)"
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "ray[serve,data]==$*"
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[hf]" --editable "plugins/paceline-ray[test]"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[hf]" --editable "plugins/paceline-ray[test]"
 	@touch $@
 
 $(VENV)/.stamp-dev: $(NEEDS) $(addsuffix /pyproject.toml,$(PLUGINS)) | $(BIN)/python
