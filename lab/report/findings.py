@@ -177,7 +177,7 @@ class Findings:
 
     Attributes:
         rows: Fastest first.
-        plain, best_static, best: Labels of rows; best is the fastest of all. None where there is no such row.
+        plain, best_static, best: Labels of rows; best is the fastest of all. No static gamma may have been tried.
         oracle: Speed-up of the clairvoyant oracle over plain decoding; None without a recording.
         setting: The order and start that the ranking is about.
         texts, varying, tokens: How many texts, how many of them vary, and how many tokens they have.
@@ -190,7 +190,7 @@ class Findings:
     """
 
     rows: Sequence[Row]
-    plain: str | None
+    plain: str
     best_static: str | None
     best: str
     oracle: float | None
@@ -212,9 +212,9 @@ class Findings:
     made_up: bool = False
     sampled: bool = False
 
-    def row(self, label: str | None) -> Row | None:
-        """Return the row of a policy, if it has one."""
-        return next((row for row in self.rows if row.label == label), None)
+    def row(self, label: str) -> Row:
+        """Return the row of a policy."""
+        return next(row for row in self.rows if row.label == label)
 
     @property
     def worst_check(self) -> Check | None:

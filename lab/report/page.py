@@ -12,7 +12,7 @@ from markupsafe import Markup
 from paceline.lab.bench.stats import RESAMPLES
 from paceline.lab.report.drawing import inline
 from paceline.lab.report.palette import variables
-from paceline.lab.report.pictures.ranking import shown
+from paceline.lab.report.pictures.choice import shown
 from paceline.lab.report.words import READ, interval, share, times, verdict, warnings
 from paceline.lab.validation import LARGEST_MISS
 
@@ -32,6 +32,7 @@ def page(findings: Findings, pictures: Mapping[str, Drawing]) -> str:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     templates.filters.update(times=times, share=share, interval=interval, block=_block, percent=_percent)
+    chosen, prices = shown(findings), findings.prices
     style = (resources.files(PACKAGE) / "templates" / "style.css").read_text(encoding="utf-8")
     # The two files are ours and hold no data, so they may stand in the page as they are.
     return templates.get_template("page.html").render(
@@ -46,9 +47,13 @@ def page(findings: Findings, pictures: Mapping[str, Drawing]) -> str:
         dark=Markup(variables("dark")),  # noqa: S704
         largest_miss=LARGEST_MISS,
         apart=0 < findings.varying < findings.texts,
-        chosen=shown(findings),
+        chosen=chosen,
+        rest=[row for row in findings.rows if row not in chosen],
+        lengths=sorted(prices.verify.keys() | {length for one in prices.draft.values() for length in one})
+        if prices
+        else [],
         longest=max((len(one.reached) for one in findings.positions), default=0),
-        first_price=findings.prices.verify[min(findings.prices.verify)] if findings.prices else 1.0,
+        first_price=prices.verify[min(prices.verify)] if prices else 1.0,
         resamples=RESAMPLES,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from paceline.lab.report.pictures.choice import shown
 from paceline.lab.report.words import interval, share, times, verdict, warnings
 from paceline.lab.validation import LARGEST_MISS
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 NAME_WIDTH = 28
 NOTE = (
-    "* best static gamma in hindsight; captured: share of the time between plain decoding and the oracle\n"
-    "  that is saved; beyond static: between * and the oracle"
+    "* best static gamma in hindsight\n"
+    "captured: time saved, of that between plain decoding and the oracle\n"
+    "beyond static: of that between * and the oracle"
 )
 
 
@@ -65,7 +67,8 @@ def ranking(findings: Findings) -> Table:
         "gamma",
     ]
     table = _table("policy", *headings)
-    for row in findings.rows:
+    rows = shown(findings)
+    for row in rows:
         best = row.label == findings.best
         table.add_row(
             _name(f"{row.label} *" if row.label == findings.best_static else row.label),
@@ -78,7 +81,10 @@ def ranking(findings: Findings) -> Table:
             style="bold" if best else None,
         )
     if findings.best_static is not None:
-        table.caption = Text(NOTE, style="dim")
+        more = len(findings.rows) - len(rows)
+        table.caption = Text(
+            NOTE + (f"\n{more} static gammas more are in the page" if more else ""), style="dim"
+        )
         table.caption_justify = "left"
     return table
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paceline.lab.report.drawing import Drawing, canvas, finish, quiet
 from paceline.lab.report.palette import HUES, pen
-from paceline.lab.report.pictures.labels import shortened
+from paceline.lab.report.pictures.labels import legend, shortened
 
 if TYPE_CHECKING:
     from paceline.lab.report.findings import Findings
@@ -23,7 +23,6 @@ def kinds(findings: Findings) -> Drawing | None:
     adaptive = [row.label for row in findings.rows if not row.fixed][:NAMED]
     with canvas(0.95 + 0.34 * len(listed)) as figure:
         axes = figure.add_subplot()
-        legend = []
         for place, kind in enumerate(reversed(listed)):
             values = [kind.speedups[label].value for label in adaptive if label in kind.speedups]
             fixed = kind.speedups.get(findings.best_static or "")
@@ -46,19 +45,14 @@ def kinds(findings: Findings) -> Drawing | None:
                         color=_hue(number),
                         markersize=7 - number,
                     )
-        legend += [
-            (f"{'●◆▲'[number]} {shortened(label, 16)}", _hue(number)) for number, label in enumerate(adaptive)
+        entries = [
+            (f"{'●◆▲'[number]} {shortened(label)}", _hue(number)) for number, label in enumerate(adaptive)
         ]
-        legend.append(
-            (f"| {findings.best_static}, best static", pen("ink")) if findings.best_static else ("", "")
-        )
-        legend.append(("| oracle", pen("orange")) if listed[0].oracle is not None else ("", ""))
-        entries = [entry for entry in legend if entry[0]]
-        for number, (name, colour) in enumerate(entries):
-            axes.annotate(
-                name, (number / len(entries), 1), xytext=(0, 6), xycoords="axes fraction",
-                textcoords="offset points", color=colour, fontsize=10.5,
-            )  # fmt: skip
+        if findings.best_static is not None:
+            entries.append((f"┃ {shortened(findings.best_static)}", pen("ink")))
+        if listed[0].oracle is not None:
+            entries.append(("┃ oracle", pen("orange")))
+        legend(axes, entries)
         axes.set_yticks(
             range(len(listed)), [f"{shortened(kind.kind)} ({kind.texts})" for kind in reversed(listed)]
         )

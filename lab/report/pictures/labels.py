@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 MOST = 24
@@ -54,3 +57,16 @@ def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None
             shortened(name), (x, y), xytext=(1.04, place), textcoords=axes.get_yaxis_transform(),
             color=colour, va="center", fontsize=10, arrowprops=stroke | {"shrinkA": 0, "shrinkB": 2},
         )  # fmt: skip
+
+
+def legend(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
+    """Write names with their marks in a row above the axes, each in its colour and as wide as it is."""
+    names: list[Artist] = [
+        TextArea(name, textprops={"color": colour, "fontsize": 10.5}) for name, colour in entries
+    ]
+    row = HPacker(children=names, pad=0, sep=18)
+    box = AnchoredOffsetbox(
+        "lower left", child=row, frameon=False, pad=0, borderpad=0.4,
+        bbox_to_anchor=(0.0, 1.0), bbox_transform=axes.transAxes,
+    )  # fmt: skip
+    axes.add_artist(box)

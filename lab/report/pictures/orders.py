@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paceline.lab.report.drawing import Drawing, canvas, finish, quiet
 from paceline.lab.report.palette import HUES, pen
-from paceline.lab.report.pictures.labels import shortened
+from paceline.lab.report.pictures.labels import legend, shortened
 
 if TYPE_CHECKING:
     from paceline.lab.report.findings import Findings
@@ -45,11 +45,7 @@ def orders(findings: Findings) -> Drawing | None:
             (f"{_glyph(marks[one.order], one.start)} {one.order}, {one.start}", pen(hues[one.order]))
             for one in settings
         ]
-        for number, (name, colour) in enumerate(entries):
-            axes.annotate(
-                name, (number / len(entries), 1), xytext=(0, 6), xycoords="axes fraction",
-                textcoords="offset points", color=colour, fontsize=10.5,
-            )  # fmt: skip
+        legend(axes, entries)
         axes.set_yticks(range(len(labels)), [shortened(label) for label in reversed(labels)])
         axes.set_ylim(-0.6, len(labels) - 0.4)
         low, high = axes.get_xlim()

@@ -44,7 +44,7 @@ def regret(findings: Findings) -> Drawing | None:
             axes.plot(
                 best_static.tokens, best_static.lost, color=pen("ink"), linewidth=1.5, dashes=(4, 2), zorder=4
             )
-            ends.append((best_static.lost[-1], f"{best_static.label}, best static", "ink"))
+            ends.append((best_static.lost[-1], best_static.label, "ink"))
         axes.set_ylim(0, ceiling)
         last = curves[0].tokens[-1]
         axes.set_xlim(0, last)

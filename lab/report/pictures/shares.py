@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from paceline.lab.report.drawing import Drawing, canvas, finish, quiet
 from paceline.lab.report.palette import pen
-from paceline.lab.report.pictures.labels import shortened
-from paceline.lab.report.pictures.ranking import shown
+from paceline.lab.report.pictures.choice import shown
+from paceline.lab.report.pictures.labels import legend, shortened
 
 if TYPE_CHECKING:
     from paceline.lab.report.findings import Findings
@@ -23,41 +23,24 @@ PARTS = (
 def shares(findings: Findings) -> Drawing:
     """Draw one bar a policy, as long as its time a token, split into the parts of a round."""
     rows = shown(findings)
-    plain = findings.row(findings.plain)
-    unit = plain.shares.total if plain is not None else max(row.shares.total for row in rows)
+    unit = findings.row(findings.plain).shares.total
     parts = [part for part in PARTS if any(getattr(row.shares, part[0]) > 0.0 for row in rows)]
     with canvas(1.0 + 0.25 * len(rows)) as figure:
         axes = figure.add_subplot()
-        heads: list[tuple[float, str, str]] = []
         for place, row in enumerate(reversed(rows)):
             left = 0.0
-            for key, name, role in parts:
+            for key, _, role in parts:
                 length = getattr(row.shares, key) / unit
                 axes.barh(
-                    place,
-                    length,
-                    left=left,
-                    height=0.66,
-                    color=pen(role),
-                    edgecolor=pen("paper"),
-                    linewidth=0.7,
-                )
-                if place == len(rows) - 1:
-                    heads.append((left, name, role))
+                    place, length, left=left, height=0.66, color=pen(role), edgecolor=pen("paper"), linewidth=0.7
+                )  # fmt: skip
                 left += length
         axes.set_yticks(range(len(rows)), [shortened(row.label) for row in reversed(rows)])
         axes.set_ylim(-0.6, len(rows) - 0.4)
         quiet(axes, grid="x")
-        if plain is not None:
-            axes.axvline(1.0, color=pen("soft"), linewidth=0.8)
-        axes.set_xlabel(
-            "time a token, in plain steps" if plain is not None else "time a token, in that of the slowest"
-        )
-        for number, (_, name, role) in enumerate(heads):
-            axes.annotate(
-                f"■ {name}", (0, 1), xytext=(90 * number, 6), xycoords="axes fraction",
-                textcoords="offset points", color=pen(role), fontsize=10.5, fontfamily=["STIXGeneral", "DejaVu Sans"],
-            )  # fmt: skip
+        axes.axvline(1.0, color=pen("soft"), linewidth=0.8)
+        axes.set_xlabel("time a token, in plain steps")
+        legend(axes, [(f"■ {name}", pen(role)) for _, name, role in parts])
         first = rows[0].shares
         return finish(
             figure, "shares", "Where the time goes",
