@@ -1,6 +1,7 @@
 """The hub and its files: what was acknowledged outlives a process, and nothing is dropped that still counts."""
 
 import json
+import shutil
 
 import pytest
 from structlog.testing import capture_logs
@@ -114,3 +115,31 @@ def test_a_store_gives_back_what_it_was_given(tmp_path, subject):
     assert Store(tmp_path).read() == {("a", "1"): account}
     Store(tmp_path).drop(("a", "1"))
     assert Store(tmp_path).read() == {}
+
+
+def test_what_is_learnt_between_report_and_answer_stays_with_the_policy(replica, clock):
+    hub = Hub(now=clock.now)
+    policy, diary = replica()
+    policy.learn("x", 2.0)
+    report = diary.report()
+    policy.learn("x", 1.0)
+    diary.take(report, hub.exchange(report))
+    assert policy.export() == {"x": 3.0}
+    exchange(hub, diary)
+    assert hub.status()["subjects"][0]["pool"] == policy.export() == {"x": 3.0}
+
+
+def test_a_hub_that_comes_back_with_an_old_disk_is_told_what_it_had_acknowledged_since(
+    replica, clock, tmp_path
+):
+    policy, diary = replica()
+    old, new = tmp_path / "old", tmp_path / "new"
+    hub = Hub(half_life_s=10.0, folder=new, now=clock.now)
+    policy.learn("x", 4.0)
+    exchange(hub, diary)
+    shutil.copytree(new, old)
+    policy.learn("x", 4.0)
+    exchange(hub, diary)
+    clock.time += 10.0
+    exchange(Hub(half_life_s=10.0, folder=old, now=clock.now), diary)
+    assert policy.export()["x"] == pytest.approx(4.0)
