@@ -15,6 +15,7 @@ import typer
 from paceline.core.errors import ConfigError, PacelineError
 from paceline.lab.cli.bench import bench
 from paceline.lab.cli.doctor import doctor
+from paceline.lab.cli.export import export
 from paceline.lab.cli.generate import generate
 from paceline.lab.cli.interrupts import Terminated, terminations
 from paceline.lab.cli.log import configure
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, bench, record, replay, report, tune, plugins, schema, doctor, new_policy):
+for command in (generate, bench, record, replay, report, tune, export, plugins, schema, doctor, new_policy):
     app.command()(command)
 
 

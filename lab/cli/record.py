@@ -41,6 +41,7 @@ NOTHING = "none"
 
 
 def record(
+    context: typer.Context,
     *,
     config: ConfigOption = None,
     out: Annotated[
@@ -55,6 +56,14 @@ def record(
             help="Prompts: shipped, varied, repetitive, bad-pair, or a file.",
         ),
     ] = SHIPPED,
+    synthetic: Annotated[
+        str | None,
+        typer.Option(
+            "--synthetic",
+            metavar="CELL|all",
+            help="Made-up texts instead, without a model; see docs/workloads.md.",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many prompts.")] = None,
     max_new_tokens: MaxOption = None,
     longest: Annotated[
@@ -97,6 +106,21 @@ def record(
 
     An interrupted recording goes on where it stopped when the same command is given again.
     """
+    if synthetic is not None:
+        require_lab()
+        from paceline.lab.cli.made_up import record_cells  # noqa: PLC0415
+
+        record_cells(
+            context,
+            synthetic,
+            out,
+            texts=limit,
+            tokens=max_new_tokens,
+            longest=longest,
+            force=force,
+            as_json=as_json,
+        )
+        return
     given = [] if config is not None else [f"generation.max_new_tokens={TOKENS}"]
     prompts_of = load(workload)
     run = read_config(

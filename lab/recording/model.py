@@ -37,6 +37,8 @@ class Starts:
             token at this place is accepted, given the text. None where `agreed` is certain.
         signals: For each signal recorded, float32 (n, longest) (`token`: int32): row `start`, column k is about the
             k-th token that it would draft from there. Columns from `offered` on mean nothing.
+        known: int16 (n,). From serving traces, where not everything was tried: the largest gamma whose outcome is known
+            from each start, and hints are known where it is not -1. None: everything is known.
     """
 
     offered: NDArray[np.int16]
@@ -44,6 +46,7 @@ class Starts:
     hints: NDArray[np.int32] | None = None
     chance: NDArray[np.float32] | None = None
     signals: Mapping[Signal, NDArray[Any]] = field(default_factory=dict)
+    known: NDArray[np.int16] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,144 @@
+"""`paceline record` and `paceline export`, as a user runs them."""
+
+import json
+import signal
+import time
+
+import pytest
+from pyarrow import parquet
+
+from paceline.lab.recording.reader import read_recording
+from paceline.lab.recording.resuming import REMEDY
+
+PROMPTS = "".join(
+    json.dumps({"id": f"p{n}", "kind": "ab"[n % 2], "text": f"prompt number {n}"}) + "\n" for n in range(4)
+)
+QUICK = ("--longest", "4", "--measure", "static-2")
+
+
+@pytest.fixture
+def prompts(cli):
+    return cli.file("prompts.jsonl", PROMPTS)
+
+
+def test_a_recording_is_made_and_what_comes_next_is_said(cli, toy, prompts):
+    done = cli.call("record", "-c", toy, "-w", prompts, *QUICK, code=0)
+    path = cli.folder / "runs" / "recording.jsonl.zst"
+    recording = read_recording(path)
+    assert recording.complete
+    assert recording.texts.names() == ("p0", "p1", "p2", "p3")
+    assert recording.header.run["workload"] == str(prompts)
+    assert all(len(text.tokens) == 40 for text in recording)
+    assert all(text.prompt is None for text in recording)
+    assert [one.policy["gamma"] for one in recording.measured] == [2] * 4
+    assert "4 texts recorded in runs/recording.jsonl.zst" in done.stdout
+    assert "Next: paceline replay --policies all" in done.stdout
+    assert "draft good" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_finished_recording_is_not_replaced_without_being_told_to(cli, toy, prompts):
+    command = ("record", "-c", toy, "-w", prompts, "--limit", 1, "-n", 20, "-o", "r.jsonl", *QUICK)
+    cli.call(*command, code=0)
+    before = (cli.folder / "r.jsonl").read_bytes()
+    done = cli.call(*command, code=1)
+    assert (
+        done.stderr
+        == "paceline: r.jsonl: a finished recording is there; use --force to replace it, or -o for another file\n"
+    )
+    assert (cli.folder / "r.jsonl").read_bytes() == before
+    cli.call(*command, "--force", code=0)
+    assert (cli.folder / "r.jsonl").read_bytes() != before
+
+
+def test_the_json_document_says_what_was_recorded(cli, toy, prompts):
+    done = cli.call(
+        "record", "-c", toy, "-w", prompts, "--limit", 2, "-o", "r.jsonl", *QUICK, "--json", code=0
+    )
+    found = json.loads(done.stdout)
+    assert (found["kind"], found["path"], found["texts"], found["before"]) == ("recorded", "r.jsonl", 2, 0)
+    assert found["checks"]["checked"] > 0
+    assert found["checks"]["differed"] == 0
+    assert set(found["costs"]["drafts"]) == {"good"}
+
+
+def test_options_change_what_is_recorded(cli, toy, prompts):
+    options = (
+        "--limit",
+        1,
+        "-n",
+        12,
+        "--no-signals",
+        "--measure",
+        "none",
+        "--keep-prompts",
+        "--drafts",
+        "lookup,good",
+    )
+    cli.call("record", "-c", toy, "-w", prompts, "-o", "r.jsonl", "--longest", 3, *options, code=0)
+    recording = read_recording(cli.folder / "r.jsonl")
+    text = next(iter(recording))
+    assert (recording.header.longest, list(text.drafts), len(text.tokens)) == (3, ["lookup", "good"], 12)
+    assert len(text.prompt) == text.prompt_tokens
+    assert not any(starts.signals for starts in text.drafts.values())
+    assert recording.measured == ()
+
+
+def test_drawn_tokens_are_recorded_with_their_chances(cli, toy, prompts):
+    options = ("--limit", 1, "-n", 12, "--temperature", 1.0, "--seed", 5)
+    cli.call("record", "-c", toy, "-w", prompts, "-o", "r.jsonl", *options, *QUICK, code=0)
+    recording = read_recording(cli.folder / "r.jsonl")
+    assert recording.header.mode == "sampled"
+    assert recording.header.run["config"]["generation"]["seed"] == 5
+    assert next(iter(recording)).drafts["good"].chance is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-w", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("-w", "shiped"), "did you mean 'shipped'"),
+        (("--drafts", "nothing-like-it"), "nothing-like-it"),
+        (("--measure", "onlin"), "onlin"),
+        (("--set", "drafts={}"), "no draft"),
+    ],
+)
+def test_wrong_usage_is_told_before_a_model_is_loaded(cli, toy, options, message):
+    done = cli.call("record", "-c", toy, *options, code=2)
+    assert message in done.stderr
+    assert not (cli.folder / "runs").exists()
+
+
+def test_an_interrupted_recording_goes_on_with_the_same_command(cli, prompts):
+    slow = "target: {backend: toy, step_s: 0.004}\ndrafts: {good: {backend: toy}}\ngeneration: {max_new_tokens: 10}\n"
+    command = ("record", "-c", cli.file("slow.yaml", slow), "-w", prompts, "-o", "r.jsonl", *QUICK)
+    process = cli.start(*command)
+    path, patience = cli.folder / "r.jsonl", time.monotonic() + 50
+    while not (path.exists() and b'"kind":"text"' in path.read_bytes()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == "paceline: interrupted; the same command goes on from the last text in r.jsonl\n"
+    before = len(read_recording(path).texts.names())
+    assert 1 <= before < 4
+    done = cli.call(*command, code=0)
+    assert "4 texts recorded in r.jsonl" in done.stdout
+    assert f"{before} of them before" in done.stdout
+    assert read_recording(path).complete
+
+
+def test_a_recording_is_exported_beside_itself(cli, toy, prompts):
+    cli.call("record", "-c", toy, "-w", prompts, "--limit", 1, "-n", 12, "-o", "r.jsonl.zst", *QUICK, code=0)
+    done = cli.call("export", "r.jsonl.zst", code=0)
+    assert done.stdout == "12 rows written to r.parquet\n"
+    assert parquet.read_table(cli.folder / "r.parquet").num_rows == 12
+
+
+def test_what_is_no_recording_is_not_exported(cli, toy):
+    cli.call("generate", "a prompt", "-c", toy, "--set", "trace=t.jsonl", code=0)
+    done = cli.call("export", "t.jsonl", code=1)
+    assert "t.jsonl:1: this trace holds rounds as they were decided" in done.stderr
+    assert not (cli.folder / "t.parquet").exists()
