@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from paceline.core.abilities import Perplexed
+from paceline.core.abilities import Memoryless, Perplexed
 from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import BackendError
@@ -206,6 +206,11 @@ class SpeculativeDecoder:
                 limits.max_new_tokens,
                 drafts=self.drafts,
                 capabilities=request.capabilities,
+                memoryless=frozenset(
+                    name
+                    for name, session in request.drafts.items()
+                    if isinstance(session, Memoryless) and session.memoryless
+                ),
                 perplexity=request.perplexity,
             )
         try:

@@ -48,11 +48,13 @@ class TraceWriter:
         *,
         drafts: Mapping[str, Draft] | None = None,
         capabilities: Capabilities | None = None,
+        memoryless: frozenset[str] = frozenset(),
         perplexity: float | None = None,
     ) -> RequestRecorder:
         """Start a request and return what records its rounds. The file is made at the first request.
 
-        What the policy could see besides, `drafts`, `capabilities` and `perplexity`, lets a replay check its decisions.
+        What the policy could see besides, `drafts`, `capabilities` and `perplexity`, lets a replay check its decisions;
+        which drafts are `memoryless` (see `Memoryless`) lets it answer more questions.
         """
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,7 @@ class TraceWriter:
                 "prompt_sha256": prompt_sha256(prompt),
                 "max_new_tokens": max_new_tokens,
             }
-            | _seen(drafts, capabilities, perplexity)
+            | _seen(drafts, capabilities, memoryless, perplexity)
         )
         return RequestRecorder(self, number)
 
@@ -176,11 +178,17 @@ def trace_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _seen(
-    drafts: Mapping[str, Draft] | None, capabilities: Capabilities | None, perplexity: float | None
+    drafts: Mapping[str, Draft] | None,
+    capabilities: Capabilities | None,
+    memoryless: frozenset[str],
+    perplexity: float | None,
 ) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     if drafts is not None:
-        seen["drafts"] = {name: {"signals": sorted(draft.signals)} for name, draft in drafts.items()}
+        seen["drafts"] = {
+            name: {"signals": sorted(draft.signals), "memoryless": name in memoryless}
+            for name, draft in drafts.items()
+        }
     if capabilities is not None:
         seen["capabilities"] = {**asdict(capabilities), "signals": sorted(capabilities.signals)}
     if perplexity is not None:

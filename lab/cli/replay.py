@@ -65,12 +65,13 @@ def replay(
     # Numbers, plugins and tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.machine import cores  # noqa: PLC0415
-    from paceline.lab.cli import replaying  # noqa: PLC0415
+    from paceline.lab.cli import replaying, serving  # noqa: PLC0415
     from paceline.lab.policies import split  # noqa: PLC0415
     from paceline.lab.recording.reader import read_recording  # noqa: PLC0415
     from paceline.lab.replay.choosing import choose  # noqa: PLC0415
     from paceline.lab.replay.draws import check_drawn  # noqa: PLC0415
     from paceline.lab.replay.planning import Settings  # noqa: PLC0415
+    from paceline.lab.replay.serving import is_serving  # noqa: PLC0415
 
     if not recording.is_file():
         raise TraceError(
@@ -78,6 +79,8 @@ def replay(
         )
     catalogue = Catalogue.load()
     names = split(policies or "", ",")
+    if is_serving(recording):
+        raise typer.Exit(serving.checked(recording, catalogue, names, as_json=as_json))
     found = read_recording(recording)
     if draws is not None:
         check_drawn(found.header)

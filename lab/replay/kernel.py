@@ -85,13 +85,14 @@ class Player:
             laid.prompt.refuse()
         return outcome
 
-    def _play(self, laid: Laid) -> Outcome:  # noqa: PLR0915 - calls would take as long as what they do
+    def _play(self, laid: Laid) -> Outcome:  # noqa: C901, PLR0915 - calls would cost a third more
         text, prices, costs, on_round = laid.text, self._prices, self._costs, self._on_round
         guard, able, needs = self._guard, self._capabilities, self._policy.needs
         tokens, drafts = laid.tokens, laid.drafts
         end, prompt_tokens, wanted = len(tokens), laid.prompt_tokens, text.wanted
         hinting = [(name, one.hints) for name, one in drafts.items() if one.hints is not None]
         lags = {name: prompt_tokens - 1 if one.caches else 0 for name, one in drafts.items()}
+        partly = any(one.known is not None for one in drafts.values())
         perplexity = text.perplexity if self._policy.requires.perplexity else None
         output: list[int] = []
         reading = Reading(laid.prompt, output)
@@ -101,6 +102,8 @@ class Player:
             context = prompt_tokens + position
             budget = wanted - position - 1 if drafts else 0
             hints = {name: known[position] for name, known in hinting}
+            if partly and -1 in hints.values():
+                raise TraceError(f"the trace does not know what drafts hinted at {position}")
             start = RoundStart(
                 index,
                 position,
@@ -122,6 +125,8 @@ class Player:
             draft = None
             if name is not None:
                 draft, lag = drafts[name], lags[name]
+                if draft.known is not None and plan.gamma > draft.known[position]:
+                    draft.unanswered(plan.gamma, position)
                 drafted = min(plan.gamma, draft.offered[position])
                 if drafted and (plan.stop is not None or (plan.look and needs)):
                     signals = self._watch(plan, draft, position, drafted)
@@ -200,6 +205,9 @@ class Player:
     def _scores(self, plan: Plan, laid: Laid, position: int, after: int) -> dict[str, tuple[float, ...]]:
         """Return what the drafts that the plan names would have made of the tokens delivered."""
         asked = sorted((plan.score - {plan.draft}) & self._scoring)
+        for name in asked:
+            if laid.drafts[name].known is not None:
+                laid.drafts[name].unanswered(1, position)
         if asked and self._sampled:
             raise TraceError(
                 f"the policy asks {', '.join(asked)} for the chances of tokens that others proposed, which a recording "

@@ -55,7 +55,7 @@ class Unkept(Sequence[int]):
 class LaidDraft:
     """What one draft would have done to a text, from every start."""
 
-    __slots__ = ("_rows", "_signals", "agreed", "caches", "hints", "name", "offered", "short")
+    __slots__ = ("_rows", "_signals", "agreed", "caches", "hints", "known", "name", "offered", "short")
 
     def __init__(self, name: str, info: DraftInfo, starts: Starts) -> None:
         self.name = name
@@ -63,6 +63,7 @@ class LaidDraft:
         self.short = info.short
         self.offered: list[int] = starts.offered.tolist()
         self.agreed: list[int] = starts.agreed.tolist()
+        self.known: list[int] | None = None if starts.known is None else starts.known.tolist()
         self.hints: list[int] | None = None
         if info.hints and starts.hints is not None:
             self.hints = starts.hints.tolist()
@@ -81,6 +82,16 @@ class LaidDraft:
                 self._rows.clear()
             row = self._rows[wanted, start] = self._build(wanted, start)
         return row
+
+    def unanswered(self, gamma: int, place: int) -> NoReturn:
+        """Raise what asking for more than the trace knows raises.
+
+        Raises:
+            TraceError: Always.
+        """
+        raise TraceError(
+            f"the trace does not know what {gamma} tokens of {self.name!r} at {place} would have led to"
+        )
 
     def refuse(self, wanted: frozenset[Signal], place: int) -> NoReturn:
         """Raise what asking for signals raises that are not known.

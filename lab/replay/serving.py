@@ -7,6 +7,7 @@ this seed and this version of it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,7 @@ from paceline.core.errors import ContractError, TraceError
 from paceline.core.guard import PolicyGuard
 from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, RoundStart
-from paceline.core.trace import round_from_json, trace_lines
+from paceline.core.trace import SERVING, round_from_json, trace_lines
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.laid import Unkept
 
@@ -77,6 +78,16 @@ class _Request:
     capabilities: Capabilities
     prompt: Unkept
     output: list[int] = field(default_factory=list)
+
+
+def is_serving(path: Path) -> bool:
+    """Tell whether a file is a serving trace, by its first line; what is neither that nor a recording is neither."""
+    try:
+        with path.open("rb") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and first.get("kind") == "trace" and first.get("form", SERVING) == SERVING
 
 
 def check(path: Path, catalogue: Catalogue, *, instead: PolicyConfig | None = None) -> Checked:

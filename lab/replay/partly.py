@@ -1,0 +1,177 @@
+"""What a serving trace knows about other policies: a recording with gaps, and how far a policy comes in it.
+
+A round tells what its draft would have done from its start with any smaller gamma. For a draft whose tokens depend on
+the context alone it tells the same for the starts within its accepted tokens. What lies beyond a gamma that was planned
+is censored: it is never guessed. A policy that asks for it once leaves its text unanswered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from paceline.core.errors import TraceError
+from paceline.core.trace import read_trace
+from paceline.lab.recording.fitting import fit
+from paceline.lab.recording.memory import TextsInMemory
+from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
+from paceline.lab.recording.timing import Timing
+from paceline.lab.replay.costs import Prices
+from paceline.lab.replay.kernel import Player
+from paceline.lab.replay.laid import Laid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from paceline.core.config.blocks import PolicyConfig
+    from paceline.core.records import Round
+    from paceline.core.trace import TracedRequest
+
+WHOLE = "served"
+"""The kind of all texts of a trace."""
+
+
+@dataclass(slots=True)
+class Coverage:
+    """How far a policy, built anew for each text, comes in a trace.
+
+    Attributes:
+        texts, answered: How many there are, and in how many it asked for nothing that the trace does not know.
+        tokens, seconds: Of those that were answered, in virtual time; seconds rank policies only at full coverage.
+        first: What it asked for first that is not known.
+    """
+
+    texts: int = 0
+    answered: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    first: str | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """Tokens a second, where every text was answered."""
+        return self.tokens / self.seconds if self.texts == self.answered and self.seconds else None
+
+
+def partly_recorded(path: Path) -> Recording:
+    """Return what a serving trace knows as a recording; texts that were left unfinished are left out.
+
+    Raises:
+        TraceError: It is none, or a draft was never used, so that nothing is known of what it takes.
+    """
+    trace = read_trace(path)
+    requests = [one for one in trace.requests if one.ended is not None and one.rounds]
+    if not requests or any("drafts" not in one.info for one in requests):
+        raise TraceError(f"{path}: no request was finished, or they do not name their drafts; trace anew")
+    listed: Mapping[str, Mapping[str, Any]] = requests[0].info["drafts"]
+    if any(one.info["drafts"].keys() != listed.keys() for one in requests):
+        raise TraceError(f"{path}: requests had different drafts; trace them apart")
+    rounds = [done for one in requests for done in one.rounds]
+    infos = {name: _info(name, requests) for name in listed}
+    sheet = fit([_timing(done) for done in rounds], infos)
+    if sheet is None:
+        raise TraceError(
+            f"{path}: a draft was never used, so nothing is known of what it takes; trace without it"
+        )
+    header = Header(
+        run={**trace.run, "signals": False},
+        longest=max(1, *(done.plan.gamma for done in rounds)),
+        mode="greedy",
+        drafts=infos,
+        costs=sheet,
+    )
+    texts = [_text(number, one, header) for number, one in enumerate(requests)]
+    return Recording(header, (), TextsInMemory(texts))
+
+
+def coverage(recording: Recording, config: PolicyConfig, *, seed: int = 0) -> Coverage:
+    """Try a policy on every text of a trace, built anew for each.
+
+    Raises:
+        CapabilityError: It needs what traces do not hold.
+        ContractError: It broke the contract of a round.
+    """
+    found, prices = Coverage(), Prices(recording.header.costs)
+    for text in recording:
+        player = Player(recording.header, config.build(seed), prices=prices)
+        found.texts += 1
+        try:
+            outcome = player.play(Laid(text, recording.header.drafts))
+        except TraceError as error:
+            found.first = found.first or f"{text.name}: {error}"
+            continue
+        found.answered += 1
+        found.tokens += outcome.tokens
+        found.seconds += outcome.seconds
+    return found
+
+
+def _timing(done: Round) -> Timing:
+    rest_s = done.total_s - done.draft_s - done.verify_s - done.score_s
+    return Timing(
+        done.plan.draft,
+        done.drafted,
+        done.lag,
+        done.context,
+        bool(done.signals),
+        done.draft_s,
+        done.verify_s,
+        rest_s,
+    )
+
+
+def _info(name: str, requests: Sequence[TracedRequest]) -> DraftInfo:
+    """Return what the rounds show of a draft: whether it lags, also after all of its tokens were accepted."""
+    rounds = [one.rounds for one in requests]
+    caches = any(done.lags.get(name, 0) for some in rounds for done in some)
+    lags = [
+        after.lags.get(name, 0)
+        for some in rounds
+        for done, after in pairwise(some)
+        if done.plan.draft == name and done.drafted and done.accepted == done.drafted
+    ]
+    hints = any(name in done.hints for some in rounds for done in some)
+    short = max(lags, default=1) if caches else 0
+    return DraftInfo(caches=caches, short=short, signals=frozenset(), hints=hints, scores=True)
+
+
+def _text(number: int, request: TracedRequest, header: Header) -> Text:
+    info, tokens = request.info, tuple(token for done in request.rounds for token in done.tokens)
+    assert request.ended is not None
+    return Text(
+        name=f"request {number}",
+        kind=WHOLE,
+        prompt_sha256=info["prompt_sha256"],
+        prompt_tokens=info["prompt_tokens"],
+        prompt=None,
+        wanted=info["max_new_tokens"],
+        tokens=tokens,
+        ended=request.ended,
+        varies=True,
+        perplexity=info.get("perplexity"),
+        drafts={
+            name: _starts(name, request.rounds, len(tokens), bool(info["drafts"][name].get("memoryless")))
+            for name in header.drafts
+        },
+    )
+
+
+def _starts(name: str, rounds: Sequence[Round], count: int, memoryless: bool) -> Starts:
+    known, agreed = np.zeros(count, np.int16), np.zeros(count, np.int16)
+    hints = np.full(count, -1, np.int32)
+    for done in rounds:
+        hints[done.position] = done.hints.get(name, -1)
+        if done.plan.draft != name:
+            continue
+        # A cut round tells nothing beyond what it delivered.
+        accepted = min(done.accepted, done.emitted)
+        sure = accepted if done.ended is not None else done.drafted
+        for place in range(min(accepted, sure - 1) + 1 if memoryless else 1):
+            start = done.position + place
+            if start < count and sure - place > known[start]:
+                known[start], agreed[start] = sure - place, accepted - place
+    return Starts(offered=known, agreed=agreed, hints=hints, known=known)
