@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from paceline.core.records import Round, RoundStart, Signal, TokenSignals
 
-RESTS = (1, 2, 4, 8, 16)
-"""Rounds without drafting; a deck holds each once, which is about a third of its rounds' tokens."""
+RESTS = (1, 2, 4, 8)
+"""Rounds without drafting; a deck holds each once. A draft falls further behind while others are used."""
 
 LOOKS = 0.25
 """Share of rounds in which signals are looked at, to find out what that costs."""

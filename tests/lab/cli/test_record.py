@@ -8,7 +8,6 @@ import pytest
 from pyarrow import parquet
 
 from paceline.lab.recording.reader import read_recording
-from paceline.lab.recording.resuming import REMEDY
 
 PROMPTS = "".join(
     json.dumps({"id": f"p{n}", "kind": "ab"[n % 2], "text": f"prompt number {n}"}) + "\n" for n in range(4)

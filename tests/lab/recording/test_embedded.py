@@ -1,0 +1,79 @@
+"""A recording of the embedded pair: real rounds do what it says, and so do drafts that are asked everywhere."""
+
+import pytest
+
+from paceline.core.config.load import load_config
+from paceline.lab.bench.records import Prompt
+from paceline.lab.parts import load_parts
+from paceline.lab.prompts import embedded
+from paceline.lab.recording import sweeping
+from paceline.lab.recording.looking import Look, agreement
+from paceline.lab.recording.reader import read_recording
+from paceline.lab.recording.taking import Settings, take
+
+LONGEST = 4
+
+
+@pytest.fixture(scope="module")
+def parts(catalogue):
+    return load_parts(load_config({"generation": {"max_new_tokens": 20}}, catalogue=catalogue))
+
+
+@pytest.fixture(scope="module")
+def prompt(parts):
+    first = embedded()[0]
+    return Prompt(first.name, first.kind, tuple(parts.target.codec.encode(first.text)))
+
+
+@pytest.fixture(scope="module")
+def taken(parts, catalogue, prompt, tmp_path_factory):
+    path = tmp_path_factory.mktemp("embedded") / "r.jsonl.zst"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping, "SWEEPS", 8)
+        result = take(parts, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
+    return result, read_recording(path)
+
+
+def test_real_rounds_do_what_was_recorded(taken):
+    checks = taken[0].checks
+    assert checks.rounds > 30
+    assert checks.different == []
+
+
+def test_the_models_draft_is_known_for_one_with_a_cache(taken):
+    small, lookup = taken[1].header.drafts.values()
+    assert (small.caches, small.short, small.hints, small.scores) == (True, 1, False, True)
+    assert (lookup.caches, lookup.hints) == (False, True)
+
+
+def test_a_draft_led_along_the_text_does_what_it_does_when_asked_everywhere(taken, parts, prompt):
+    text = next(iter(taken[1]))
+    starts, draft = text.drafts["small"], parts.drafts["small"]
+    assert text.perplexity > 1.0
+    for start in range(len(text.tokens)):
+        session = draft.open([*prompt.tokens, *text.tokens[:start]])
+        proposal = session.draft(LONGEST, Look(draft.signals))
+        session.close()
+        assert starts.offered[start] == len(proposal) == LONGEST
+        assert starts.agreed[start] == agreement(proposal.tokens, text.tokens[start:])
+        assert starts.signals["token"][start].tolist() == list(proposal.tokens)
+        for name in draft.signals - {"token"}:
+            wanted = [one.value(name) for one in proposal.signals]
+            assert starts.signals[name][start].tolist() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_sampled_recording_has_the_chances_of_both_models(parts, prompt, catalogue, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeping, "SWEEPS", 4)
+    drawn = load_config({"generation": {"max_new_tokens": 12, "temperature": 1.0}}, catalogue=catalogue)
+    path = tmp_path / "r.jsonl"
+    sampled = type(parts)(drawn, parts.target, parts.drafts)
+    take(sampled, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
+    text = next(iter(read_recording(path)))
+    chance = text.drafts["small"].chance
+    sampling = drawn.generation.sampling()
+    context = list(prompt.tokens)
+    for place, token in enumerate(text.tokens):
+        own, wanted = (one.open_sampled(context, sampling) for one in (parts.drafts["small"], parts.target))
+        (q,), (p,) = own.score([token]), wanted.score([token])
+        assert chance[place] == pytest.approx(min(1.0, q / p), rel=1e-3)
+        context.append(token)
