@@ -1,0 +1,206 @@
+"""Whatever a policy does, programs of fixed shape write what transformers' own `generate` writes."""
+
+import threading
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from paceline.backends.hf.testing import VOCABULARY, noisy_copy
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.records import Capabilities, Plan, StopRule
+from paceline.core.testing import check_backend
+from paceline.core.testing.scripted import ScriptedPolicy
+
+from ...adversary import Adversary, prompts, scripts
+from .programs import CONTEXT, FAMILIES, made, model_of, pair, plainly
+
+torch.set_num_threads(1)
+
+LONGEST = 28
+
+
+@st.composite
+def requests(draw):
+    """A prompt, a length limit at any offset, and end tokens that often occur in the text itself."""
+    family = draw(st.sampled_from(FAMILIES))
+    prompt = draw(prompts)
+    limit = draw(st.integers(1, LONGEST))
+    whole = plainly(family, prompt, LONGEST)
+    eos = draw(st.frozensets(st.one_of(st.sampled_from(whole), st.integers(0, VOCABULARY - 1)), max_size=2))
+    return family, prompt, limit, eos
+
+
+@settings(deadline=None, max_examples=70, suppress_health_check=[HealthCheck.too_slow])
+@given(request=requests(), script=scripts, wants_signals=st.booleans())
+def test_an_adversarial_policy_changes_no_token(request, script, wants_signals):
+    family, prompt, limit, eos = request
+    target, drafts = pair(family)
+    policy = Adversary(script, wants_signals)
+
+    found = SpeculativeDecoder(target, drafts, policy, eos=eos).generate(prompt, max_new_tokens=limit)
+
+    assert plainly(family, prompt, limit, eos) == found.tokens
+    assert found.ended == ("eos" if found.tokens[-1] in eos else "length")
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(request=requests(), script=scripts, left_after=st.integers(0, 4))
+def test_requests_that_overlap_or_are_abandoned_do_not_disturb_each_other(request, script, left_after):
+    family, prompt, limit, eos = request
+    target, drafts = pair(family)
+    decoder = SpeculativeDecoder(target, drafts, Adversary(script), eos=eos)
+    abandoned = decoder.rounds(prompt, max_new_tokens=limit)
+    for _, _done in zip(range(left_after), abandoned, strict=False):
+        pass
+    meanwhile = decoder.generate(prompt, max_new_tokens=limit).tokens
+    abandoned.close()
+
+    assert plainly(family, prompt, limit, eos) == meanwhile
+    assert meanwhile == decoder.generate(prompt, max_new_tokens=limit).tokens
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(family=st.sampled_from(FAMILIES), prompt=prompts, script=scripts)
+def test_in_float32_tokens_differ_only_at_a_near_tie(family, prompt, script):
+    target, drafts = pair(family, torch.float32)
+    expected = plainly(family, prompt, LONGEST, dtype=torch.float32)
+    made_of = SpeculativeDecoder(target, drafts, Adversary(script), eos=frozenset())
+    found = made_of.generate(prompt, max_new_tokens=LONGEST).tokens
+
+    at = next((i for i, (a, b) in enumerate(zip(expected, found, strict=True)) if a != b), None)
+    if at is not None:
+        gap = target.gap([*prompt, *expected[:at]], expected[at], found[at])
+        assert gap <= 200 * torch.finfo(torch.float32).eps, f"{family}: token {at} differs at a gap of {gap}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_drafts_are_partly_right_so_that_these_tests_mean_something(family):
+    target, drafts = pair(family)
+    policy = Adversary([(4, "near", None, 9)])
+    totals = SpeculativeDecoder(target, drafts, policy, eos=frozenset()).generate(
+        [3, 1, 4], max_new_tokens=60
+    )
+    assert 0.05 < totals.totals.acceptance < 0.98
+
+
+def test_the_kit_finds_nothing():
+    target, drafts = pair("llama")
+    check_backend(lambda: target, lambda _: drafts["near"], logits=lambda session: session.logits().tolist())
+
+
+def test_the_kit_finds_nothing_where_draft_and_target_share_no_runner():
+    target, _ = pair("qwen3")
+    _, drafts = pair("llama")
+    # Another model on another runner: its proposals are read and handed over through the host.
+    check_backend(lambda: target, lambda _: drafts["near"], max_examples=8)
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 40, 79])
+def test_a_prompt_of_any_length_is_read_to_the_same_text(length):
+    prompt = tuple((7 + 13 * index * index) % VOCABULARY for index in range(length))
+    target, drafts = pair("qwen3")
+    script = Adversary([(6, "near", None, 9), (0, None, None, 1), (2, "near", None, 9)])
+    found = SpeculativeDecoder(target, drafts, script, eos=frozenset()).generate(prompt, max_new_tokens=30)
+    assert found.tokens == plainly("qwen3", prompt, min(30, CONTEXT - length))
+
+
+@pytest.mark.parametrize("idle", [1, 2, 3, 16, 17, 40])
+def test_a_draft_that_was_idle_catches_up_before_its_program_runs(idle):
+    target, drafts = pair("llama")
+    session, other = drafts["near"].open([3, 1, 4]), drafts["near"].open([3, 1, 4])
+    text = plainly("llama", (3, 1, 4), 60)
+    session.draft(2, None)
+    for token in text[:idle]:
+        session.advance([token])
+    other.advance(text[:idle])
+    assert session.lag == idle - 1
+    fresh = drafts["near"].open([3, 1, 4, *text[:idle]])
+    assert session.draft(5, None).tokens == fresh.draft(5, None).tokens == other.draft(5, None).tokens
+
+
+def test_attention_looks_no_further_than_it_must_and_finds_the_same(monkeypatch):
+    from paceline.backends.graph.cuda import tiers
+
+    monkeypatch.setattr(tiers, "SHORTEST", 16)
+    model = model_of("llama")
+    target, drafts = made(model, {"near": noisy_copy(model, noise=0.02)})
+    found = SpeculativeDecoder(target, drafts, ScriptedPolicy([5, 0, 16, 2]), eos=frozenset()).generate(
+        [3, 1, 4], max_new_tokens=70
+    )
+    assert found.tokens == plainly("llama", (3, 1, 4), 70)
+    seat = target.slots.take()
+    assert seat.spans == (16, 64, 96)
+    assert {key[2] for key in seat._programs if key[0] == "verify"} == {16, 64, 96}
+
+
+@pytest.mark.parametrize("gamma", range(1, 18))
+def test_a_plan_between_tiers_takes_the_next_one_up_and_no_token_more(gamma):
+    target, drafts = pair("llama")
+    session, verifying = drafts["near"].open([3, 1, 4]), target.open([3, 1, 4])
+    proposal = session.draft(gamma, None)
+    verdict = verifying.verify(proposal)
+    text = plainly("llama", (3, 1, 4), 20)
+    assert len(proposal) == min(gamma, 16)
+    assert verdict.tokens == text[: verdict.accepted + 1]
+    used = {key[1] for key in session.slot._programs if key[0] == "draft"}
+    assert min(tier for tier in (1, 2, 3, 4, 6, 8, 12, 16) if tier >= min(gamma, 16)) in used
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        StopRule("top1", below=0.5),
+        StopRule("prob", below=0.3),
+        StopRule("entropy", above=3.4),
+        StopRule("margin", below=0.2),
+        StopRule("margin", above=0.3),
+    ],
+    ids=str,
+)
+def test_a_rule_judged_on_the_device_stops_where_the_same_rule_on_the_host_does(rule):
+    class Watch:
+        signals = frozenset({rule.signal})
+        stop = rule
+        keep = None
+
+    class Asking(Watch):
+        stop = None
+
+        def keep(self, signals):
+            return not rule.stops(signals)
+
+    _, drafts = pair("llama")
+    lengths = set()
+    for start in range(12):
+        device, host = (drafts["far"].open([start, 1, 4]).draft(8, watch) for watch in (Watch(), Asking()))
+        assert device.tokens == host.tokens
+        values = [[signals.value(rule.signal) for signals in found.signals] for found in (device, host)]
+        assert values[0] == pytest.approx(values[1])
+        lengths.add(len(device))
+    assert len(lengths) > 1
+
+
+def test_two_decoders_in_two_threads_write_what_each_writes_alone():
+    target, drafts = pair("llama")
+    found = {}
+
+    def write(first):
+        policy = ScriptedPolicy([Plan(3, "near"), Plan(0), Plan(5, "far")])
+        decoder = SpeculativeDecoder(target, drafts, policy, eos=frozenset())
+        found[first] = [decoder.generate([first, 1, 4], max_new_tokens=40).tokens for _ in range(3)]
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in (3, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for first in (3, 9):
+        assert found[first] == [plainly("llama", (first, 1, 4), 40)] * 3
+
+
+def test_the_engine_declares_its_tiers():
+    model = model_of("llama")
+    target, _ = made(model, {}, any_gamma=False, tiers=(0, 1, 3))
+    assert target.capabilities == Capabilities(gammas=(0, 1, 3), sampling=True)

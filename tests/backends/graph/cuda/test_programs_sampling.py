@@ -1,0 +1,227 @@
+"""Programs that draw write texts as often as transformers' own `generate` does."""
+
+import functools
+import math
+
+import pytest
+import torch
+
+from paceline.backends.graph.cuda.chance import Chance
+from paceline.backends.graph.cuda.taste import Taste, kind_of, numbers_of
+from paceline.backends.hf import HfDraft, HfTarget
+from paceline.backends.hf.testing import noisy_copy, tiny_model
+from paceline.backends.lookup import PromptLookup
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.errors import BackendError
+from paceline.core.records import Plan, StopRule
+from paceline.core.sampling.processing import chances, process
+from paceline.core.sampling.settings import Sampling
+from paceline.core.testing.chance import outcomes
+from paceline.core.testing.scripted import ScriptedPolicy
+
+from .programs import made
+
+torch.set_num_threads(1)
+
+SIZE = 5
+PROMPT = (3, 1, 4)
+SHARP = Sampling(temperature=3.0, top_k=2)
+SETTINGS = [
+    Sampling(temperature=2.0),
+    Sampling(temperature=3.0, top_k=3),
+    Sampling(temperature=4.0, top_p=0.7),
+    Sampling(temperature=4.0, min_p=0.2),
+    Sampling(temperature=4.0, top_k=4, top_p=0.9, min_p=0.05),
+]
+
+
+class GreedyOnly:
+    """The draft without its ability to draw."""
+
+    def __init__(self, draft):
+        self.signals = draft.signals
+        self.open = draft.open
+
+
+@functools.cache
+def models():
+    model = tiny_model("llama", vocab_size=SIZE)
+    return model, noisy_copy(model, noise=0.15)
+
+
+def parts():
+    """Return a target, and drafts on the same device, on another, and of other kinds, with seats of their own."""
+    model, near = models()
+    target, drafts = made(model, {"drawing": near}, tiers=(0, 1, 2, 3))
+    _, apart = made(model, {"apart": near})
+    return target, {
+        **drafts,
+        "greedy": GreedyOnly(drafts["drawing"]),
+        "apart": apart["apart"],
+        "hf": HfDraft(near),
+        "lookup": PromptLookup(max_ngram=1),
+    }
+
+
+@functools.cache
+def alone(length, sampling):
+    """Return the distribution of the target's first tokens, by plain Python over the model's own logits."""
+    target, found = HfTarget(models()[0]), {(): 1.0}
+    for _ in range(length):
+        longer = {}
+        for text, probability in found.items():
+            context = [*PROMPT, *text]
+            logits = target.open(context).logits().tolist()
+            shares = chances(process(logits, sampling, context), sampling)
+            longer |= {(*text, token): probability * share for token, share in enumerate(shares) if share}
+        found = longer
+    return found
+
+
+def apart(one, other):
+    return max(abs(one.get(text, 0.0) - other.get(text, 0.0)) for text in one.keys() | other.keys())
+
+
+def decoded(plans, length, sampling, monkeypatch, draft="drawing"):
+    """Return the exact distribution of what the loop delivers, the programs deciding all but the dice."""
+    from paceline.backends.hf import sampler as hf_sampler
+
+    dice = None
+
+    def draw(self, weights):
+        return torch.tensor([dice.draw(row) for row in weights.tolist()])
+
+    def accept(self, wanted, claimed):
+        agreed = []
+        for own, stated in zip(wanted.flatten().tolist(), claimed.flatten().tolist(), strict=True):
+            # What comes after a refusal is not looked at, so it need not be thrown for. Beyond the proposal nothing is
+            # stated, and whatever falls there is masked.
+            agreed.append(all(agreed) and (not stated or dice.accept(min(1.0, own / stated))))
+        return torch.tensor(agreed)
+
+    monkeypatch.setattr(Chance, "draw", draw)
+    monkeypatch.setattr(Chance, "accept", accept)
+    monkeypatch.setattr(hf_sampler.Sampler, "draw", lambda self, weights: draw(self, weights)[:, None])
+    target, drafts = parts()
+
+    def run(thrown):
+        nonlocal dice
+        dice = thrown
+        policy = ScriptedPolicy(plans)
+        one = SpeculativeDecoder(target, {draft: drafts[draft]}, policy, sampling=sampling)
+        return one.generate(PROMPT, max_new_tokens=length).tokens
+
+    return outcomes(run)
+
+
+@pytest.mark.parametrize("draft", ["drawing", "greedy", "apart", "hf", "lookup"])
+@pytest.mark.parametrize("gammas", [(0,), (1, 1), (2, 1)], ids=str)
+def test_three_tokens_are_distributed_as_the_targets_own(draft, gammas, monkeypatch):
+    found = decoded([Plan(gamma) for gamma in gammas], 3, SHARP, monkeypatch, draft)
+    assert apart(found, alone(3, SHARP)) < 1e-6
+
+
+@pytest.mark.parametrize("sampling", SETTINGS, ids=repr)
+def test_every_setting_does_what_it_does_elsewhere_at_each_position(sampling, monkeypatch):
+    found = decoded([1], 2, sampling, monkeypatch)
+    assert apart(found, alone(2, sampling)) < 1e-6
+
+
+def test_a_rule_that_stops_on_the_device_changes_no_probability(monkeypatch):
+    found = decoded([Plan(2, stop=StopRule("prob", below=0.6))], 3, SHARP, monkeypatch)
+    assert apart(found, alone(3, SHARP)) < 1e-6
+
+
+def test_accepting_everything_would_be_found_out(monkeypatch):
+    from paceline.backends.graph.cuda import target_slot
+
+    real = target_slot._until_false
+    monkeypatch.setattr(target_slot, "_until_false", lambda agreed: real(torch.ones_like(agreed)))
+    found = decoded([Plan(1)], 2, SHARP, monkeypatch)
+    assert apart(found, alone(2, SHARP)) > 0.01
+
+
+@pytest.mark.parametrize("sampling", SETTINGS, ids=repr)
+def test_scores_are_those_of_plain_python(sampling):
+    logits = torch.randn(3, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 3
+    numbers = torch.tensor(numbers_of(sampling, 12), dtype=torch.float64)
+    found = torch.softmax(Taste(kind_of(sampling), numbers).scores(logits), dim=-1)
+    for row, shares in zip(logits.tolist(), found.tolist(), strict=True):
+        assert shares == pytest.approx(chances(process(row, sampling, ()), sampling), abs=1e-9)
+
+
+def test_what_the_programs_cannot_do_is_refused_before_anything_is_read():
+    target, drafts = parts()
+    for sampling in (Sampling(typical_p=0.5), Sampling(temperature=0.0, repetition_penalty=1.2)):
+        for one in (target, drafts["drawing"]):
+            with pytest.raises(BackendError, match=r"repetition_penalty and typical_p.*backend: hf"):
+                one.open_sampled(PROMPT, sampling)
+
+
+def chi_square(counts, wanted, total):
+    if not counts.keys() <= wanted.keys():
+        return math.inf  # a text that the target never writes
+    return sum((counts.get(text, 0) - total * share) ** 2 / (total * share) for text, share in wanted.items())
+
+
+@pytest.mark.parametrize("draft", ["drawing", "greedy"])
+def test_real_draws_are_distributed_as_the_targets(draft):
+    total = 300
+    sampling = Sampling(temperature=3.0, top_k=3, top_p=0.95)
+    wanted = alone(2, sampling)
+    target, drafts = parts()
+    one = SpeculativeDecoder(target, {"draft": drafts[draft]}, ScriptedPolicy([1]))
+    counts = {}
+    for seed in range(total):
+        drawn = Sampling(temperature=3.0, top_k=3, top_p=0.95, seed=seed)
+        tokens = one.generate(PROMPT, max_new_tokens=2, sampling=drawn).tokens
+        counts[tokens] = counts.get(tokens, 0) + 1
+    freedom = len(wanted) - 1
+    # Beyond this lies about one in a thousand: the normal approximation of Wilson and Hilferty (1931).
+    limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
+    assert chi_square(counts, wanted, total) < limit
+
+
+def test_draws_and_acceptances_fall_as_often_as_they_should():
+    chance, rows = Chance(torch.device("cpu")), 40_000
+    chance.seed(3)
+    counts = chance.draw(torch.tensor([0.5, 0.0, 0.3, 0.2]).expand(rows, 4)).bincount(minlength=4)
+    assert counts[1] == 0
+    assert (counts / rows).tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.01)
+    for wanted, claimed, share in ((0.3, 0.6, 0.5), (0.0, 0.5, 0.0), (0.5, 0.5, 1.0), (0.9, 0.2, 1.0)):
+        yes = chance.accept(torch.full((rows,), wanted), torch.full((rows,), claimed))
+        assert float(yes.double().mean()) == pytest.approx(share, abs=0.01 if 0 < share < 1 else 0)
+
+
+def test_the_same_seed_and_gammas_give_the_same_text_and_another_seed_another():
+    model = tiny_model("llama")
+    target, drafts = made(model, {"near": noisy_copy(model, noise=0.02)})
+
+    def text(seed):
+        sampling = Sampling(temperature=3.0, seed=seed)
+        one = SpeculativeDecoder(
+            target, drafts, ScriptedPolicy([3, 0, 5]), sampling=sampling, eos=frozenset()
+        )
+        return one.generate(PROMPT, max_new_tokens=40).tokens
+
+    assert text(1) == text(1) != text(2)
+
+
+def test_signals_and_scores_are_of_the_distribution_that_was_drawn_from():
+    class Watch:
+        signals = frozenset({"prob", "top1", "entropy", "margin", "token"})
+        stop = None
+        keep = None
+
+    _, drafts = parts()
+    session = drafts["drawing"].open_sampled(PROMPT, SHARP)
+    proposal = session.draft(3, Watch())
+    for place, (signals, token) in enumerate(zip(proposal.signals, proposal.tokens, strict=True)):
+        shares = proposal.chances[place]
+        assert (signals.position, signals.token) == (place, token)
+        assert signals.prob == pytest.approx(float(shares[token]))
+        assert signals.top1 == pytest.approx(float(shares.max()))
+        assert signals.entropy == pytest.approx(float(torch.special.entr(shares).sum()))
+        assert signals.margin == pytest.approx(float(shares.topk(2).values.diff().abs()))
+    again = drafts["drawing"].open_sampled(PROMPT, SHARP)
+    assert again.score(proposal.tokens) == pytest.approx([signals.prob for signals in proposal.signals])
