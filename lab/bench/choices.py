@@ -58,6 +58,8 @@ class Choice:
         reference: The target library's plain decoding, if it has one.
         policies: The full configuration of each mode that runs in our loop.
         left_out: Modes that nobody asked for by name and that do not fit, with the reason.
+        first_backend: The backend that the others are compared with, where several run the same models.
+        twins: For modes on the other backends, the same mode on the first.
     """
 
     modes: dict[str, Mode] = field(default_factory=dict)
@@ -65,6 +67,8 @@ class Choice:
     reference: str | None = None
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    first_backend: str | None = None
+    twins: dict[str, str] = field(default_factory=dict)
 
 
 def references(parts: Parts) -> dict[str, Generate]:

@@ -54,6 +54,8 @@ def document(
             None,
         ),
         "over_best_static": {mode: asdict(ratio) for mode, ratio in result.over_best_static.items()},
+        "first_backend": choice.first_backend,
+        "over_first_backend": {mode: asdict(ratio) for mode, ratio in result.over_twin.items()},
         "reference": result.reference,
         "compared": result.compared,
         "different": [asdict(one) for one in result.different],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from paceline.lab.bench import stats
@@ -11,7 +12,7 @@ from paceline.lab.bench.identity import mismatches
 from paceline.lab.bench.loops import Texture, textures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from paceline.lab.bench.records import Mismatch, Run
 
@@ -64,6 +65,7 @@ class Result:
         different: Every run whose output differs.
         textures: What the plain text of each prompt is like.
         only_varying: Whether all other figures are of the prompts whose plain text varies.
+        over_twin: Modes on further backends against the same modes on the first.
     """
 
     summaries: tuple[Summary, ...]
@@ -74,6 +76,7 @@ class Result:
     compared: bool = True
     textures: dict[str, Texture] = field(default_factory=dict)
     only_varying: bool = False
+    over_twin: dict[str, stats.Ratio] = field(default_factory=dict)
 
 
 def _over(top: float, bottom: float) -> float | None:
@@ -106,6 +109,7 @@ def summarise(
     compare: bool = True,
     only_varying: bool = False,
     seed: int = 0,
+    twins: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
     """Summarise runs in the order of `modes`; modes without a run are left out.
 
@@ -117,6 +121,7 @@ def summarise(
         compare: Whether all modes should have given the same tokens, as greedy decoding does.
         only_varying: Whether prompts are left out whose plain text goes round in circles.
         seed: For the bootstrap.
+        twins: For modes on further backends, the same mode on the first.
     """
     texts = textures(runs, BASE)
     varying = {prompt for prompt, text in texts.items() if text.varies}
@@ -157,6 +162,7 @@ def summarise(
         compare,
         texts,
         only_varying,
+        {mode: ratio for mode in found if (ratio := against(mode, twins.get(mode)))},
     )
 
 

@@ -99,6 +99,16 @@ def against_table(result: Result) -> Table | None:
     return table
 
 
+def backends_table(result: Result) -> Table | None:
+    """Return the modes on further backends against the same modes on the first, where there are such."""
+    if not result.over_twin:
+        return None
+    table = _table("backends compared", "over the\nfirst", "90%")
+    for mode, ratio in result.over_twin.items():
+        table.add_row(_name(mode), times(ratio), spread(ratio))
+    return table
+
+
 def kinds_table(result: Result) -> Table | None:
     """Return the speed-ups by what the texts are like and by kind of prompt, or None when all are alike."""
     kinds = list(dict.fromkeys(kind for one in result.summaries for kind in one.kinds))
@@ -147,7 +157,8 @@ _CIRCLES = "the others go round in circles, which flatters speculation"
 
 def render(result: Result) -> Iterator[RenderableType]:
     """Yield everything to print, in order."""
-    for table in (main_table(result), kinds_table(result), against_table(result)):
+    tables = (main_table(result), kinds_table(result), backends_table(result), against_table(result))
+    for table in tables:
         if table is not None:
             yield table
             yield ""

@@ -48,6 +48,12 @@ def bench(
             "--drafts", metavar="a,b,...", help="Only these drafts: the run's own, or small, lookup, ..."
         ),
     ] = None,
+    backends: Annotated[
+        str | None,
+        typer.Option(
+            "--backends", metavar="a,b,...", help="The same models on each of these, such as hf,graph."
+        ),
+    ] = None,
     changes: SetOption = None,
     prompts: Annotated[
         str,
@@ -106,10 +112,12 @@ def bench(
     )
     # The loop and the tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
+    from paceline.lab.bench.backends import side_by_side  # noqa: PLC0415
     from paceline.lab.bench.choices import choose  # noqa: PLC0415
     from paceline.lab.bench.document import document  # noqa: PLC0415
     from paceline.lab.bench.measure import Measurement  # noqa: PLC0415
-    from paceline.lab.bench.summary import summarise  # noqa: PLC0415
+    from paceline.lab.bench.modes import LoopMode  # noqa: PLC0415
+    from paceline.lab.bench.summary import BASE, summarise  # noqa: PLC0415
     from paceline.lab.cli.progress import measured, show  # noqa: PLC0415
     from paceline.lab.drafts import with_drafts  # noqa: PLC0415
     from paceline.lab.parts import load_parts  # noqa: PLC0415
@@ -118,9 +126,14 @@ def bench(
     catalogue = Catalogue.load()
     if drafts is not None:
         run = with_drafts(run, split(drafts, ","), catalogue)
-    parts = load_parts(run)
-    choice = choose(parts, catalogue, split(policies or "", ","))
-    decoder = parts.under(run.policy)  # only encodes; what policies learnt before is left alone
+    wanted = split(policies or "", ",")
+    if backends is None:
+        choice = choose(load_parts(run), catalogue, wanted)
+    else:
+        choice, run = side_by_side(run, split(backends, ","), catalogue, wanted)
+    base = choice.modes[BASE]
+    assert isinstance(base, LoopMode)
+    decoder = base.decoder  # for the prompts: it only encodes here
     settings: dict[str, Any] = {
         "prompts": prompts,
         "max_new_tokens": run.generation.max_new_tokens,
@@ -144,6 +157,7 @@ def bench(
         compare=run.generation.sampling().greedy,
         only_varying=only_varying,
         seed=run.generation.seed,
+        twins=choice.twins,
     )
     found = document(
         result,
