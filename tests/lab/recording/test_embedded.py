@@ -3,6 +3,9 @@
 import pytest
 
 from paceline.core.config.load import load_config
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.records import Plan
+from paceline.core.testing.scripted import ScriptedPolicy
 from paceline.lab.bench.records import Prompt
 from paceline.lab.parts import load_parts
 from paceline.lab.prompts import embedded
@@ -44,6 +47,21 @@ def test_the_models_draft_is_known_for_one_with_a_cache(taken):
     small, lookup = taken[1].header.drafts.values()
     assert (small.caches, small.short, small.hints, small.scores) == (True, 1, False, True)
     assert (lookup.caches, lookup.hints) == (False, True)
+
+
+def test_lags_follow_from_the_recording(taken, parts, prompt):
+    text, info = next(iter(taken[1])), taken[1].header.drafts["small"]
+    plans = [Plan(2, "small"), Plan(1, "small"), Plan(0), Plan(4, "small"), Plan(3, "lookup")]
+    decoder = SpeculativeDecoder(parts.target, parts.drafts, ScriptedPolicy(plans))
+    lag, seen = text.prompt_tokens - 1, set()
+    for done in decoder.rounds(prompt.tokens, max_new_tokens=20):
+        if done.plan.gamma and done.plan.draft == "small":
+            assert done.lag == lag
+            seen.add(lag)
+            lag = info.short if done.drafted == done.accepted else 0
+        else:
+            lag += done.emitted
+    assert {0, 1} < seen
 
 
 def test_a_draft_led_along_the_text_does_what_it_does_when_asked_everywhere(taken, parts, prompt):
