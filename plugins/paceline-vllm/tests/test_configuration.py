@@ -37,6 +37,18 @@ def test_a_run_file_gives_policy_seed_and_trace(configured, tmp_path):
     assert setup.trace.path == tmp_path / "rounds.jsonl"
 
 
+def test_a_policy_that_stands_here_is_built_with_its_seed(engine):
+    def gammas(seed):
+        one = engine("thompson", seed=seed)
+        one.agrees = lambda name, place: place % 3 != 0
+        one.add(max_tokens=60)
+        one.serve()
+        return [output.num_spec_tokens_to_schedule for output in one.outputs]
+
+    assert gammas(1) == gammas(1)
+    assert len({tuple(gammas(seed)) for seed in range(4)}) > 1
+
+
 def test_a_wrong_run_file_is_told_as_paceline_tells_it(configured, tmp_path):
     (tmp_path / "run.yaml").write_text("policy: {name: online, windwo: 3}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"run\.yaml:1: .*did you mean 'window'"):

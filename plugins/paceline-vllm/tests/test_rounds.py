@@ -63,6 +63,17 @@ def test_one_plan_serves_a_batch_and_every_request_has_its_round(engine):
     assert seen(policy) == [(2, 2, 2, 3), (2, 2, 0, 1)]
 
 
+def test_a_request_at_its_end_does_not_keep_the_others_from_drafting(engine):
+    policy = ScriptedPolicy([4])
+    one = engine(policy)
+    one.agrees = lambda name, place: False
+    one.add("ends", max_tokens=5)
+    one.add("goes-on", max_tokens=40)
+    for _ in range(4):
+        one.step()
+    assert [start.budget for start in policy.starts] == [4, 38, 37, 36]
+
+
 def test_only_requests_that_decode_are_counted(engine):
     policy = ScriptedPolicy([1])
     one = engine(policy, chunk=4)

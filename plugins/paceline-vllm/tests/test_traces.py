@@ -1,6 +1,8 @@
 """Rounds are written as paceline's own engine writes them, so that whatever reads traces reads these."""
 
-from paceline import read_trace
+import pytest
+
+from paceline import TraceError, read_trace
 from paceline.testing import ScriptedPolicy
 
 
@@ -58,7 +60,11 @@ def test_what_is_traced_does_not_change_what_the_policy_is_shown(engine, tmp_pat
     assert shown[0] == shown[1]
 
 
-def test_shutting_down_closes_the_engine_below_too(engine):
-    one = engine("static")
+def test_shutting_down_closes_the_trace_and_the_engine_below(engine, tmp_path):
+    one = engine("static", trace=str(tmp_path / "rounds.jsonl"))
+    one.add()
+    one.serve()
     one.scheduler.shutdown()
     assert one.scheduler.closed
+    with pytest.raises(TraceError, match="closed"):
+        one.scheduler._paceline_setup.trace.write({})
