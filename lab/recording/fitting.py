@@ -1,7 +1,9 @@
 """From measured rounds to a cost sheet.
 
 Rounds on a machine that does other things as well have a long tail of slow ones, so each time is the mean of the middle
-half of its measurements, which shrugs off a quarter of outliers on either side and needs fewer than a median does.
+half of its measurements, which shrugs off a quarter of outliers on either side and needs fewer than a median does. But
+a text takes its slow rounds as well: verifying, each draft and the loop are then scaled so that they add up to what all
+rounds together took. That needs many rounds to be sure of, and there are many for the whole.
 Verification never decreases with the length of a block, nor drafting with gamma, nor catching up with the lag: what was
 measured otherwise is pooled (isotonic regression by pooling adjacent violators, Ayer et al. 1955).
 """
@@ -9,6 +11,7 @@ measured otherwise is pooled (isotonic regression by pooling adjacent violators,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from statistics import fmean, median
 from typing import TYPE_CHECKING
@@ -23,6 +26,9 @@ NEAR = 4
 
 PAIRS = 500
 """Pairs of rounds that the slope in the context is the median of, for each length of block."""
+
+SLOWEST = 10.0
+"""A round counts as at most so many times what was expected: the machine was asleep, or somewhere else."""
 
 APART = 16
 """Tokens of context that such a pair must differ by, or noise is divided by next to nothing."""
@@ -42,13 +48,28 @@ def fit(timings: Sequence[Timing], drafts: Iterable[str]) -> CostSheet | None:
     context = round(median(one.context for one in timings))
     slope = _context_slope(timings)
     levels = _grouped((one.drafted + 1, one.verify_s - slope * (one.context - context)) for one in timings)
-    return CostSheet(
+    sheet = CostSheet(
         verify=_rising(levels),
         context=context,
         context_s=slope,
         drafts={name: one for name, one in fitted.items() if one is not None},
         overhead_s=centre(rests),
     )
+    took = [(one.verify_s, sheet.verify_s(one.drafted + 1, one.context)) for one in timings]
+    scale = _scale(took)
+    return replace(
+        sheet,
+        verify={length: scale * seconds for length, seconds in sheet.verify.items()},
+        context_s=scale * slope,
+        overhead_s=sheet.overhead_s * _scale([(rest, sheet.overhead_s) for rest in rests]),
+    )
+
+
+def _scale(pairs: Iterable[tuple[float, float]]) -> float:
+    """Return how many times what was expected was taken, over all rounds; pairs are seconds taken and expected."""
+    listed = list(pairs)
+    expected = sum(one for _, one in listed)
+    return sum(min(taken, SLOWEST * one) for taken, one in listed) / expected if expected else 1.0
 
 
 def centre(values: Sequence[float]) -> float:
@@ -76,7 +97,12 @@ def _draft(timings: Sequence[Timing]) -> DraftTimes | None:
         for one in timings
         if one.looked and one.drafted and one.lag <= max(1, least)
     ]
-    return DraftTimes(tokens, catch_up, max(0.0, centre(looks)) if looks else 0.0)
+    scale = _scale([(one.draft_s, known.seconds(one.drafted, one.lag)) for one in unseen])
+    return DraftTimes(
+        {count: scale * seconds for count, seconds in tokens.items()},
+        {lag: scale * seconds for lag, seconds in catch_up.items()},
+        scale * max(0.0, centre(looks)) if looks else 0.0,
+    )
 
 
 def _catch_up(excesses: Sequence[tuple[int, float]]) -> dict[int, float]:
