@@ -23,6 +23,7 @@ from paceline.lab.cli.new_policy import new_policy
 from paceline.lab.cli.page import report
 from paceline.lab.cli.plugins import plugins
 from paceline.lab.cli.record import record
+from paceline.lab.cli.regret import regret
 from paceline.lab.cli.replay import replay
 from paceline.lab.cli.schema import schema
 from paceline.lab.cli.tune import tune
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, bench, record, replay, report, tune, export, plugins, schema, doctor, new_policy):
+for command in (generate, bench, record, replay, regret, report, tune, export, plugins, schema, doctor, new_policy):
     app.command()(command)
 
 
