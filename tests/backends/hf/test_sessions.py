@@ -194,3 +194,25 @@ def test_a_model_in_training_mode_is_put_into_evaluation_mode():
     target = HfTarget(model)
     assert target.open(prompt).verify(None) == target.open(prompt).verify(None)
     assert not model.training
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("role", ["target", "draft"])
+def test_a_pass_that_fails_leaves_a_session_that_is_right_or_closed(role, place, monkeypatch):
+    target, draft = pair("llama")
+    session = (target if role == "target" else draft).open(prompt_of(7))
+    wanted = session.logits()
+    layer = session.stream.engine.model.model.layers[place]
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(layer.self_attn if place == 0 else layer, "forward", fail)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        session.verify(TokenProposal((1, 2))) if role == "target" else session.draft(3, None)
+    monkeypatch.undo()
+    if place == 0:
+        assert torch.equal(session.logits(), wanted)  # no layer had taken the tokens in
+    else:
+        with pytest.raises(BackendError, match="was closed"):
+            session.logits()
