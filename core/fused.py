@@ -113,17 +113,23 @@ class FusedCosts:
             self._assume(seconds, requests, verified, drafted)
         if self._steps <= COLD:
             return
-        row = (1.0, float(verified), 1.0 if verified > requests else 0.0, float(drafted))
-        expected = sum(x * one for x, one in zip(row, self._found, strict=True))
+        tokens, blocks, drafts = float(verified), 1.0 if verified > requests else 0.0, float(drafted)
+        base_s, token_s, block_s, draft_s = self._found
+        expected = base_s + token_s * tokens + block_s * blocks + draft_s * drafts
         off = seconds - expected
         bound = OUTLYING * max(self._usual, STEADY * expected)
         counted = expected + min(max(off, -bound), bound)
         self._usual += 0.1 * (min(abs(off), bound) - self._usual)
-        for i, x in enumerate(row):
-            products = self._products[i]
-            for j in range(4):
-                products[j] = FADING * products[j] + x * row[j]
-            self._moments[i] = FADING * self._moments[i] + x * counted
+        moments = self._moments
+        for i, x in enumerate((1.0, tokens, blocks, drafts)):
+            one, two, three, four = self._products[i]
+            self._products[i] = [
+                FADING * one + x,
+                FADING * two + x * tokens,
+                FADING * three + x * blocks,
+                FADING * four + x * drafts,
+            ]
+            moments[i] = FADING * moments[i] + x * counted
         self._fit(SWEEPS[self._steps > YOUNG])
 
     def _assume(self, seconds: float, requests: int, verified: int, drafted: int) -> None:
