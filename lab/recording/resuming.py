@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
-from paceline.lab.recording.format import MALFORMED, header_to_json, to_line
+from paceline.lab.recording.files import Appender, lines
+from paceline.lab.recording.format import MALFORMED, header_to_json
 from paceline.lab.recording.reader import parsed
 from paceline.lab.recording.timing import Timing
 
@@ -28,13 +30,13 @@ class Kept:
         prompts: The hash of each text's prompt, by the text's name.
         timings: Of all its rounds.
         part: Of how many runs of the recorder it is made.
-        lines: As they stand in the file, after the first; those of texts that were cut off are left out.
+        last: The number of the line that its last whole text ends with.
     """
 
     prompts: dict[str, str] = field(default_factory=dict)
     timings: list[Timing] = field(default_factory=list)
     part: int = 0
-    lines: list[str] = field(default_factory=list)
+    last: int = 0
 
 
 def finished(path: Path) -> bool:
@@ -68,9 +70,25 @@ def kept(path: Path, header: Header) -> Kept:
                 for one in waiting:
                     _take(found, one)
                 waiting.clear()
+                found.last = number
         except MALFORMED as error:
             raise TraceError(f"{path}:{number}: this line is damaged: {error!r}; {REMEDY}") from error
     return found
+
+
+def trim(path: Path, last: int) -> None:
+    """Cut a file after a line, so that more can be appended; what was cut off amid a line goes as well.
+
+    Raises:
+        TraceError: It cannot be written.
+    """
+    whole = Appender(path.with_name(f"part-{path.name}"))
+    try:
+        for _, _, line in islice(lines(path), last):
+            whole.append(line.decode())
+    finally:
+        whole.close()
+    whole.path.replace(path)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
@@ -80,7 +98,6 @@ def _lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 
 def _take(found: Kept, values: Mapping[str, Any]) -> None:
-    found.lines.append(to_line(values))
     if values["kind"] == "text":
         found.prompts[values["name"]] = values["prompt_sha256"]
     elif values["kind"] == "timings":

@@ -18,7 +18,7 @@ from paceline.lab.policies import plain_decoder
 from paceline.lab.recording.measuring import measuring
 from paceline.lab.recording.model import Header
 from paceline.lab.recording.recorder import Recorder
-from paceline.lab.recording.resuming import REMEDY, Kept, kept
+from paceline.lab.recording.resuming import REMEDY, Kept, kept, trim
 from paceline.lab.recording.sheet import CostSheet
 from paceline.lab.recording.sweeping import Sweeper, spread_over
 from paceline.lab.recording.writer import RecordingWriter
@@ -132,7 +132,9 @@ def take(
     measures, chosen = measuring(parts, settings.policies), spread_over(names, MEASURED)
     for decoder in (sweeper.decoder, *measures.decoders.values()):
         decode(decoder, prompts[0].tokens, min(wanted, WARM_UP_TOKENS))
-    with _settled(), RecordingWriter(path, header, kept=before.lines) as writer:
+    if before.prompts:
+        trim(path, before.last)
+    with _settled(), RecordingWriter(path, header, after=len(before.prompts)) as writer:
         for number, prompt in enumerate(prompts):
             if prompt.name in before.prompts:
                 continue

@@ -16,7 +16,7 @@ from paceline.lab.recording.format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from paceline.lab.recording.model import Header, Measured, Recording, Text
     from paceline.lab.recording.sheet import CostSheet
@@ -26,22 +26,20 @@ class RecordingWriter:
     """Writes one recording; what belongs to a text reaches the file together, once the text is finished.
 
     Args:
-        path: The file; compressed if it ends in `.zst`. An existing one is replaced.
+        path: The file; compressed if it ends in `.zst`.
         header: The first line; its cost sheet is not written, since `text` and `end` do that.
-        kept: Lines to begin with, after the first: those of an interrupted recording.
+        after: How many texts are there already, to go on after the last; 0 replaces whatever is there.
 
     Raises:
         TraceError: The file cannot be written.
     """
 
-    def __init__(self, path: Path | str, header: Header, *, kept: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path | str, header: Header, *, after: int = 0) -> None:
         self._longest = header.longest
-        self._texts = 0
-        self._file = Appender(Path(path))
-        self._file.append(to_line(header_to_json(header)))
-        for line in kept:
-            self._file.append(line)
-            self._texts += line.startswith('{"kind":"text"')
+        self._texts = after
+        self._file = Appender(Path(path), fresh=not after)
+        if not after:
+            self._file.append(to_line(header_to_json(header)))
 
     def text(
         self,
