@@ -65,7 +65,8 @@ def replay(
     # Numbers, plugins and tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.machine import cores  # noqa: PLC0415
-    from paceline.lab.cli import replaying, serving  # noqa: PLC0415
+    from paceline.lab.cli import replaying  # noqa: PLC0415
+    from paceline.lab.cli.serving import checked  # noqa: PLC0415
     from paceline.lab.policies import split  # noqa: PLC0415
     from paceline.lab.recording.reader import read_recording  # noqa: PLC0415
     from paceline.lab.replay.choosing import choose  # noqa: PLC0415
@@ -80,7 +81,7 @@ def replay(
     catalogue = Catalogue.load()
     names = split(policies or "", ",")
     if is_serving(recording):
-        raise typer.Exit(serving.checked(recording, catalogue, names, as_json=as_json))
+        raise typer.Exit(checked(recording, catalogue, names, as_json=as_json))
     found = read_recording(recording)
     if draws is not None:
         check_drawn(found.header)

@@ -57,7 +57,8 @@ def _others(
     left_out: dict[str, str] = {}
     for name, config in configs.items():
         try:
-            if config.build(0).needs:
+            policy = config.build(0)
+            if policy.needs or policy.requires.signals:
                 raise ConfigError(
                     "it looks at signals, which a trace holds only where the traced policy looked"
                 )

@@ -19,7 +19,7 @@ from paceline.lab.replay.laid import Unkept
 from paceline.lab.replay.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from paceline.core.protocols import Draft, Policy
     from paceline.core.records import TokenSignals
@@ -74,18 +74,19 @@ class Player:
             ContractError: The policy broke the contract of a round.
             TraceError: The policy asked for what was not recorded.
         """
+        unkept = Unkept(laid.text.name, laid.prompt_tokens)
         try:
-            outcome = self._play(laid)
+            outcome = self._play(laid, unkept if laid.prompt is None else laid.prompt)
         except ContractError as error:
             # What the recording cannot answer is not the policy's fault, though it came up inside of it.
             if isinstance(error.__cause__, TraceError):
                 raise error.__cause__ from None
             raise
-        if isinstance(laid.prompt, Unkept) and laid.prompt.read:
-            laid.prompt.refuse()
+        if unkept.read:
+            unkept.refuse()
         return outcome
 
-    def _play(self, laid: Laid) -> Outcome:  # noqa: C901, PLR0915 - calls would cost a third more
+    def _play(self, laid: Laid, prompt: Sequence[int]) -> Outcome:  # noqa: C901, PLR0915 - calls would cost a third more
         text, prices, costs, on_round = laid.text, self._prices, self._costs, self._on_round
         guard, able, needs = self._guard, self._capabilities, self._policy.needs
         tokens, drafts = laid.tokens, laid.drafts
@@ -95,7 +96,7 @@ class Player:
         partly = any(one.known is not None for one in drafts.values())
         perplexity = text.perplexity if self._policy.requires.perplexity else None
         output: list[int] = []
-        reading = Reading(laid.prompt, output)
+        reading = Reading(prompt, output)
         tally = Tally(text, self._longest)
         position = index = 0
         while position < end:

@@ -132,7 +132,5 @@ class Laid:
         self.text = text
         self.tokens = tuple(text.tokens)
         self.prompt_tokens = text.prompt_tokens
-        self.prompt: Sequence[int] = (
-            tuple(text.prompt) if text.prompt is not None else Unkept(text.name, text.prompt_tokens)
-        )
+        self.prompt = None if text.prompt is None else tuple(text.prompt)
         self.drafts = {name: LaidDraft(name, info, text.drafts[name]) for name, info in drafts.items()}

@@ -59,6 +59,12 @@ class Cli:
         return self.folder / name
 
 
+@pytest.fixture(scope="session")
+def cli_in():
+    """Return what makes a `Cli` for a folder, for what several tests share."""
+    return Cli
+
+
 @pytest.fixture
 def cli(tmp_path):
     return Cli(tmp_path)

@@ -1,0 +1,179 @@
+"""`paceline replay`, as a user runs it."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from paceline.lab.replay.store import read_replay
+
+PROMPTS = "".join(
+    json.dumps({"id": f"p{n}", "kind": "ab"[n % 2], "text": f"prompt number {n}"}) + "\n" for n in range(4)
+)
+RUN = """\
+target: {backend: toy, seed: 3}
+drafts: {good: {backend: toy, agreement: 0.9}}
+generation: {max_new_tokens: 40}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, cli_in):
+    """Return two recordings of the toy pair, of all prompts and of two."""
+    cli = cli_in(tmp_path_factory.mktemp("recorded"))
+    run, prompts = cli.file("run.yaml", RUN), cli.file("prompts.jsonl", PROMPTS)
+    command = ("record", "-c", run, "-w", prompts, "--longest", 4, "--measure", "none")
+    cli.call(*command, "-o", "all.jsonl.zst", code=0)
+    cli.call(*command, "-o", "two.jsonl.zst", "--limit", 2, code=0)
+    return cli.folder
+
+
+@pytest.fixture
+def recorded(cli, made):
+    """Return the path of a recording of the toy pair, where a recording belongs."""
+    path = cli.folder / "runs" / "recording.jsonl.zst"
+    path.parent.mkdir()
+    return shutil.copy(made / "all.jsonl.zst", path)
+
+
+@pytest.fixture
+def here(run_here, cli, monkeypatch, capsys):
+    """Run in this process, in the folder of the test; return the exit code and what was written."""
+    monkeypatch.chdir(cli.folder)
+
+    def run(*arguments):
+        code = run_here("replay", *arguments, "--jobs", 1)
+        return code, capsys.readouterr()
+
+    return run
+
+
+def test_without_options_every_policy_is_ranked_and_the_passes_are_kept(cli, here, recorded):
+    done = cli.call("replay", "--seeds", 1, "--jobs", 2, code=0)
+    for title in ("texts shuffled", "texts kind by kind", "texts as recorded"):
+        assert title in done.stdout
+    assert "survival" in done.stdout
+    assert "'cached-fsm' was left out: text" in done.stderr
+    assert "--keep-prompts" in done.stderr
+    found = read_replay(cli.folder / "runs" / "replay.jsonl")
+    assert found.complete
+    labels = {one.label for one in found.passes}
+    assert {"static-0", "static-4", "survival", "auto"} <= labels
+    assert "cached-fsm" not in labels
+    assert "cached-fsm" in found.left_out
+    ways = {(one.order, one.start) for one in found.passes}
+    assert ways == {("shuffled", "warm"), ("by-kind", "warm"), ("recorded", "cold")}
+    code, again = here("--seeds", 1)
+    assert code == 0
+    assert "passes were in" in again.err
+    assert again.out == done.stdout
+
+
+def test_one_process_finds_what_several_find(cli, here, recorded):
+    command = ("-p", "thompson,static-2,svip", "--seeds", 2, "-o")
+    cli.call("replay", *command, "several.jsonl", "-j", 2, code=0)
+    assert here(*command, "one.jsonl")[0] == 0
+    found = [read_replay(cli.folder / name) for name in ("several.jsonl", "one.jsonl")]
+    assert found[0] == found[1]
+
+
+def test_a_summary_for_programs(here, recorded):
+    code, done = here("-p", "static-3,online:window=5", "--order", "switching", "--json")
+    assert code == 0
+    found = json.loads(done.out)
+    ways = [(one["order"], one["start"]) for one in found["tables"]]
+    assert ways == [("switching", "warm"), ("switching", "cold")]
+    rows = {row["label"]: row for row in found["tables"][0]["rows"]}
+    assert rows.keys() == {"static-0", "static-3", "online:window=5"}
+    assert rows["static-0"]["over_plain"] == 1.0
+    assert found["passes"] == 2 * 3 * 3
+
+
+def test_the_policy_of_a_run_file_is_tried_as_config(here, recorded, toy):
+    code, done = here("-c", toy, "--set", "policy.name=aimd", "-p", "config", "--json")
+    assert code == 0
+    assert "config" in {row["label"] for row in json.loads(done.out)["tables"][0]["rows"]}
+    code, done = here("-p", "config")
+    assert code == 2
+    assert "name the file with --config" in done.err
+
+
+def test_what_was_asked_for_by_name_and_cannot_be_tried_fails_the_command(here, recorded):
+    code, done = here("-p", "static-9,online")
+    assert code == 1
+    assert "'static-9' was left out: it plans 9 tokens" in done.err
+    assert "record with --longest 9" in done.err
+    assert "online" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--order", "sorted"), "--order takes some of recorded, shuffled, by-kind, switching; found sorted"),
+        (("--start", "hot"), "--start takes some of warm, cold; found hot"),
+        (("-p", "nobody"), "nobody"),
+        (("-p", "aimd,aimd"), "each policy can be tried once"),
+        (("--draws", "3"), "leave out --draws"),
+        (("nothing.jsonl",), "make one with `paceline record`"),
+    ],
+)
+def test_wrong_options_are_told(here, recorded, arguments, message):
+    code, done = here(*arguments)
+    assert code in {1, 2}
+    assert message in done.err
+
+
+def test_another_recording_does_not_take_the_place_of_passes_silently(here, made, recorded):
+    command = ("-p", "aimd", "--seeds", 1)
+    assert here(*command)[0] == 0
+    shutil.copy(made / "two.jsonl.zst", recorded)
+    code, done = here(*command)
+    assert code == 2
+    assert "holds a replay of another recording; replace it with --force" in done.err
+    assert here(*command, "--force")[0] == 0
+
+
+def test_an_interrupted_replay_goes_on_from_the_last_pass(cli, here, recorded):
+    out = cli.folder / "runs" / "replay.jsonl"
+    running = cli.start("replay", "--seeds", 40, "--jobs", 2)
+    for _ in range(600):
+        if out.exists() and out.read_bytes().count(b'"kind":"pass"') > 3:
+            break
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "the same command goes on from the last pass" in told
+    partial = read_replay(out)
+    assert not partial.complete
+    assert partial.passes
+    with out.open("ab") as file:
+        file.write(b'{"kind":"pass","lab')
+    kept = out.read_bytes().count(b'"kind":"pass"') - 1
+    code, done = here("-p", "static-1", "--seeds", 1)
+    assert code == 0
+    assert "passes were in" in done.err
+    assert read_replay(out).complete
+    assert out.read_bytes().count(b'"kind":"pass"') >= kept
+
+
+def test_the_decisions_of_a_serving_trace_are_checked(here, run_here, toy, capsys):
+    assert (
+        run_here("generate", "-c", toy, "--set", "policy.name=static", "--trace", "trace.jsonl", "hello") == 0
+    )
+    capsys.readouterr()
+    code, done = here("trace.jsonl", "-p", "static-0,svip")
+    assert code == 0
+    assert "decisions of 1 requests were taken again" in done.out
+    assert "static-0: " in done.out
+    assert "'svip' was left out: it looks at signals" in done.err
+    found = json.loads(here("trace.jsonl", "--json")[1].out)
+    assert (found["requests"], found["differing"]) == (1, 0)
+    trace = Path("trace.jsonl")
+    trace.write_text(trace.read_text().replace('"gamma":4', '"gamma":2', 1))  # in the header
+    code, done = here("trace.jsonl")
+    assert code == 1
+    assert "decisions were taken otherwise; the first ones:" in done.out
