@@ -50,7 +50,8 @@ def tune(
     field = main_field(inputs.replay)
     if inputs.missing is not None and tries:
         sys.stderr.write(f"paceline: {inputs.missing}\n")
-    choice = choose(field, vary=_Variations(inputs, field) if inputs.recording else None, tries=tries)
+    vary = _Variations(inputs, field) if inputs.recording is not None else None
+    choice = choose(field, vary=vary, tries=tries, miss=_miss(inputs))
     origin = f"{replay.name} of the recording {inputs.sha256[:12]}"
     text = advice.run_file(choice, origin=origin, base=_models(inputs))
     write(out, text)
@@ -64,6 +65,14 @@ def tune(
         advice.paragraph(choice), markup=False
     )
     sys.stderr.write(f"paceline: the run file is {out}; try it with `paceline generate --config {out}`\n")
+
+
+def _miss(inputs: Inputs) -> float | None:
+    from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
+    from paceline.lab.validation import validate  # noqa: PLC0415
+
+    worst = validate(inputs.recording, Catalogue.load()).worst if inputs.recording is not None else None
+    return abs(worst.error) if worst is not None else None
 
 
 def _models(inputs: Inputs) -> Mapping[str, Any]:

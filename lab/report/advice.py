@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from paceline.lab.report.words import interval, times
+from paceline.lab.validation import LARGEST_MISS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,9 +33,11 @@ def paragraph(choice: Choice) -> str:
             "at little cost."
         )
     if choice.why == "noise":
+        small = choice.gain.low is not None and choice.gain.low > 1.0
+        doubt = "less than what the replay is off by" if small else "which may be chance"
         reason = (
             f"On the tuning texts {choice.fastest} is fastest, but on the judging texts it is {_ratio(choice.gain)} "
-            f"{choice.simplest}, which may be chance, so the simpler choice is better."
+            f"{choice.simplest}, {doubt}, so the simpler choice is better."
         )
     elif choice.fastest == choice.simplest:
         reason = "It is the fastest on the tuning texts, too."
@@ -50,9 +53,14 @@ def paragraph(choice: Choice) -> str:
         if choice.speedup.low is not None and choice.speedup.low <= 1.0
         else ""
     )
+    off = (
+        f" Replay and measurement differ by up to {choice.miss:.0%}; try it on your machine before you rely on it."
+        if choice.miss is not None and choice.miss > LARGEST_MISS
+        else ""
+    )
     return (
         f"Use {choice.label}. On texts it was not chosen on it is {_ratio(choice.speedup)} plain decoding{over}. "
-        f"{reason}{unsure} {split}"
+        f"{reason}{unsure} {split}{off}"
     )
 
 
@@ -63,7 +71,9 @@ def _ratio(estimate: Ratio) -> str:
 
 def run_file(choice: Choice, *, origin: str, base: Mapping[str, Any] | None = None) -> str:
     """Return the YAML of a run with the choice; `base` holds the other blocks of the run, such as its models."""
-    said = textwrap.wrap(f"Written by `paceline tune` from {origin}. {paragraph(choice)}", WIDTH)
+    said = textwrap.wrap(
+        f"Written by `paceline tune` from {origin}. {paragraph(choice)}", WIDTH, break_on_hyphens=False
+    )
     values = {**(base or {}), "policy": dict(choice.policy)}
     body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False)
     return "".join(f"# {line}\n" for line in said) + body

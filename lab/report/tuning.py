@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from paceline.core.errors import ConfigError
 from paceline.lab.regret.spread import FEWEST
 from paceline.lab.report.estimates import Times
+from paceline.lab.validation import LARGEST_MISS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +41,8 @@ class Choice:
 
     Attributes:
         label, policy: The choice.
-        why: "faster" than the simplest choice, on texts it was not chosen on; "noise" where the fastest one was not, so
-            that the simplest was taken; "plain" where nothing beats plain decoding.
+        why: "faster" than the simplest choice, on texts it was not chosen on; "noise" where the fastest one was not, or
+            by less than replays are off, so that the simplest was taken; "plain" where nothing beats plain decoding.
         fastest: The fastest on the tuning texts.
         simplest: What is used unless something is faster: the default policy, or else the best static gamma.
         gain: The fastest over the simplest, on the judging texts.
@@ -49,6 +50,7 @@ class Choice:
         best_static: The best static gamma of the tuning texts, if any; `over_static` is the choice over it.
         tuning, judging: How many texts each half has.
         policies, variations: How many were compared.
+        miss: By how much the replay misses what was measured, at most, as a share; None where nothing was measured.
     """
 
     label: str
@@ -64,6 +66,7 @@ class Choice:
     judging: int
     policies: int
     variations: int
+    miss: float | None = None
 
 
 def halves(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
@@ -80,8 +83,14 @@ def halves(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
     return parts
 
 
-def tune(field: Field, *, vary: Try | None = None, tries: int = 0) -> Choice:
+def tune(field: Field, *, vary: Try | None = None, tries: int = 0, miss: float | None = None) -> Choice:
     """Choose a policy among those replayed, and variations of the best of them.
+
+    Args:
+        field: The policies, and what each text took under them.
+        vary: Plays variations of policies.
+        tries: How many of them at most.
+        miss: By how much the replay misses what was measured. Beyond `LARGEST_MISS`, no smaller gain is believed.
 
     Raises:
         ConfigError: There are too few texts, or no plain decoding to compare with.
@@ -107,7 +116,8 @@ def tune(field: Field, *, vary: Try | None = None, tries: int = 0) -> Choice:
     default = next((label for label, one in field.players.items() if _is_default(one.policy, label)), None)
     simplest = default or best_static or plain
     gain = judge.speedup(fastest, simplest)
-    sure = fastest == simplest or (gain.low is not None and gain.low > 1.0)
+    least = 1.0 + miss if miss is not None and miss > LARGEST_MISS else 1.0
+    sure = fastest == simplest or (gain.low is not None and gain.low > 1.0 and gain.value > least)
     label, why = (fastest, FASTER) if sure else (simplest, NOISE)
     speedup = judge.speedup(label, plain)
     if plain in {fastest, label} or speedup.value <= 1.0:
@@ -128,6 +138,7 @@ def tune(field: Field, *, vary: Try | None = None, tries: int = 0) -> Choice:
         judging=len(judging),
         policies=len(field.players),
         variations=len(varied),
+        miss=miss,
     )
 
 

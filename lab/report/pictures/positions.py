@@ -57,6 +57,7 @@ def positions(findings: Findings) -> Drawing | None:
         lower.set_title("cases", color=pen("soft"))
         lower.set_xlabel("place in the proposal")
         lower.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+        lower.set_xlim(0.4, max(end[0] for end in ends) + 0.6)
         return finish(
             figure, "positions", "Acceptance by position", f"Lines of acceptance by place: {'; '.join(told)}."
         )

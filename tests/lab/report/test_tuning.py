@@ -75,6 +75,16 @@ def test_within_noise_the_default_is_kept(made):
     assert "may be chance" in paragraph(found)
 
 
+def test_a_gain_smaller_than_what_the_replay_is_off_by_is_not_believed(made):
+    one = with_auto(field(made, factors={"aimd": lambda _: 0.92}), "aimd", lambda _: 1.0 / 0.92)
+
+    assert tune(one, miss=0.04).label == "aimd"
+    found = tune(one, miss=0.2)
+    assert (found.label, found.why) == ("auto", "noise")
+    assert "less than what the replay is off by" in paragraph(found)
+    assert "differ by up to 20%" in paragraph(found)
+
+
 def test_where_nothing_beats_plain_decoding_it_is_chosen_and_said(made):
     slow = {label: lambda _: 3.0 for label in ("aimd", "gate", *(f"static-{g}" for g in range(1, 7)))}
     found = tune(field(made, factors=slow))
