@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import TraceError
 from paceline.core.trace import TraceWriter, read_trace
+from paceline.lab.recording.files import lines
 from paceline.lab.recording.format_starts import runs, starts_from_json, starts_to_json
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Recording, Starts, Text
@@ -120,6 +121,21 @@ def test_what_was_measured_is_read_again(tmp_path, name):
     )
     write_recording(tmp_path / name, recording_of(text_of(), measured=measured))
     assert read_recording(tmp_path / name).measured == measured
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_measured_on_a_text_that_was_cut_off_does_not_count(tmp_path, name):
+    with RecordingWriter(tmp_path / name, HEADER) as writer:
+        for one in "ab":
+            measured = [Measured({"name": "auto"}, one, 4, 2, 0.5)]
+            writer.text(text_of(one), costs=SHEET, measured=measured)
+    body = b"".join(line for _, _, line in lines(tmp_path / name))
+    path = tmp_path / "cut.jsonl"
+    path.write_bytes(body[:-9])
+    assert b'"measured"' in body.splitlines()[4]
+    found = read_recording(path)
+    assert found.texts.names() == ("a",)
+    assert [one.text for one in found.measured] == ["a"]
 
 
 def test_the_last_cost_sheet_counts(tmp_path):
