@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from paceline.backends.graph.cuda.opening import open_draft, open_target
 from paceline.backends.graph.engine import context_of
 from paceline.backends.graph.roles import GraphDraft, GraphTarget
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.hf import loading
+from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,23 +18,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from paceline.backends.graph.config import GraphConfig
+    from paceline.backends.graph.cuda.opening import Options
     from paceline.backends.graph.options import GraphOptions
+    from paceline.backends.hf.draft import ModelDraft
     from paceline.core.protocols import Draft, Target
 
 
-def load_target(config: GraphConfig) -> GraphTarget:
-    """Load a target.
+def load_target(config: GraphConfig) -> Target:
+    """Load a target; on a GPU, one whose rounds are captured.
 
     Raises:
         BackendError: It cannot be loaded or run; says why and what to do.
     """
     _check(config)
-    return GraphTarget(
-        loading.load_model(config),
-        loading.load_tokenizer(config),
-        original=_again(config),
-        **_options(config),
-    )
+    model, tokenizer, original = loading.load_model(config), loading.load_tokenizer(config), _again(config)
+    if model.device.type == "cuda":
+        return open_target(model, tokenizer, original=original, **_captured(config))
+    return GraphTarget(model, tokenizer, original=original, **_options(config))
 
 
 def load_draft(config: GraphConfig, target: Target) -> Draft:
@@ -42,13 +44,14 @@ def load_draft(config: GraphConfig, target: Target) -> Draft:
         BackendError: It cannot be loaded or run.
     """
     _check(config)
-    draft = GraphDraft(
-        loading.load_model(config),
-        loading.load_tokenizer(config),
-        vocabulary=target.vocabulary,
-        original=_again(config),
-        **_options(config),
-    )
+    model, tokenizer, original = loading.load_model(config), loading.load_tokenizer(config), _again(config)
+    draft: ModelDraft
+    if model.device.type == "cuda":
+        draft = open_draft(model, tokenizer, target=target, original=original, **_captured(config))
+    else:
+        draft = GraphDraft(
+            model, tokenizer, vocabulary=target.vocabulary, original=original, **_options(config)
+        )
     return loading.fitted(draft, target)
 
 
@@ -64,6 +67,15 @@ def _options(config: GraphConfig) -> GraphOptions:
         "deterministic": config.deterministic,
         "consume": True,
     }
+
+
+def _captured(config: GraphConfig) -> Options:
+    if config.deterministic:
+        raise BackendError(
+            "graph: `deterministic` is promised on the CPU only; on a GPU the kernels change with the length of a "
+            "block. Leave it out, or use `device: cpu`"
+        )
+    return {"name": config.model, "max_context": config.max_context, "consume": True}
 
 
 def _again(config: GraphConfig) -> Callable[[], PreTrainedModel]:
