@@ -22,7 +22,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/p
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-slow test-engines lint types contracts format pair bench bench-decisions cells record clean
+.PHONY: help demo test explore test-slow test-engines lint types contracts format pair bench bench-decisions cells record report-pictures clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -73,6 +73,9 @@ bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 
 bench-decisions: $(VENV)/.stamp-user ## Time the decisions of every policy.
 	@$(BIN)/paceline bench --decisions
+
+report-pictures: $(VENV)/.stamp-user ## Renew the pictures in docs/report.md from runs/replay.jsonl and its recording.
+	@$(BIN)/paceline report $(RUNS)/replay.jsonl --out $(RUNS)/report.html --pictures docs/pictures
 
 clean: ## Remove what make and the tools made; never runs/.
 	rm -rf $(VENV) build dist src/*.egg-info plugins/*/build plugins/*/dist plugins/*/src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
