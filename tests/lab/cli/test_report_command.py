@@ -19,8 +19,8 @@ def made(tmp_path_factory):
     whole = made_up(*cells("regimes-0.12"), texts=8, tokens=150, longest=6)
     write_recording(folder / "recording.jsonl", whole)
     subprocess.run(
-        [sys.executable, "-Im", "paceline.lab.cli", "replay", "recording.jsonl", "--policies", "static-2,static-4,auto,online",
-         "--order", "shuffled,by-kind", "--seeds", "1", "--jobs", "1"],
+        [sys.executable, "-Im", "paceline.lab.cli", "replay", "recording.jsonl",
+         "--policies", "static-2,static-4,auto,online", "--order", "shuffled,by-kind", "--seeds", "1", "--jobs", "1"],
         cwd=folder, check=True, capture_output=True, timeout=60,
     )  # fmt: skip
     return folder
