@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.errors import TraceError
+from paceline.core.errors import BackendError, TraceError
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
 from paceline.lab.policies import plain_decoder
@@ -106,7 +106,7 @@ def take(
 
     Raises:
         TraceError: The file is of another run, cannot be written, or real rounds did not do what was recorded.
-        BackendError: A draft cannot be recorded.
+        BackendError: A draft cannot be recorded, or a prompt does not fit the target.
     """
     sampling, wanted = parts.config.generation.sampling(), parts.config.generation.max_new_tokens
     recorder = Recorder(
@@ -117,6 +117,7 @@ def take(
         signals=settings.signals,
         keep_prompts=settings.keep_prompts,
     )
+    _check_room(parts, prompts)
     on_step(0, "warming up")
     header = Header(
         run=run,
@@ -167,6 +168,17 @@ def _settled() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _check_room(parts: Parts, prompts: Sequence[Prompt]) -> None:
+    """Refuse a prompt that leaves no room for a text, before hours went into those before it."""
+    longest = parts.target.max_context
+    for one in prompts:
+        if longest is not None and len(one.tokens) >= longest:
+            raise BackendError(
+                f"the prompt {one.name!r} has {len(one.tokens)} tokens and the target's context ends at {longest}; "
+                "shorten it, or leave it out"
+            )
 
 
 def _check_prompts(path: Path, before: Kept, prompts: Sequence[Prompt]) -> None:

@@ -7,7 +7,7 @@ from itertools import groupby
 import pytest
 
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.errors import TraceError
+from paceline.core.errors import BackendError, TraceError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan
 from paceline.core.testing.scripted import ScriptedPolicy
@@ -247,6 +247,28 @@ def test_a_policy_that_does_not_fit_is_left_out_with_its_reason(tmp_path, toy_pa
     result = take(lookup, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=settings, run=RUN)
     assert list(result.left_out) == ["svip"]
     assert len(read_recording(tmp_path / "r.jsonl").measured) == 1
+
+
+def test_a_prompt_that_leaves_no_room_is_named_before_anything_is_recorded(
+    tmp_path, toy_parts, catalogue, prompts, settings
+):
+    parts = toy_parts()
+    target = dataclasses.replace(parts.target, max_context=len(prompts[-1].tokens))
+    short = Parts(parts.config, target, parts.drafts)
+    with pytest.raises(
+        BackendError, match=r"the prompt 'p4' has 9 tokens and the target's context ends at 9"
+    ):
+        take(short, catalogue, prompts, tmp_path / "r.jsonl", settings=settings, run=RUN)
+    assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_a_context_that_ends_is_the_limit_of_a_text(tmp_path, toy_parts, catalogue, prompts):
+    parts = toy_parts()
+    target = dataclasses.replace(parts.target, max_context=12, eos_share=0.0)
+    short = Parts(parts.config, target, parts.drafts)
+    take(short, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(longest=3), run=RUN)
+    (text,) = read_recording(tmp_path / "r.jsonl")
+    assert (text.ended, text.wanted, len(text.tokens)) == ("length", 7, 7)
 
 
 def test_without_signals_and_measuring_the_rest_is_the_same(tmp_path, toy_parts, catalogue, prompts, taken):
