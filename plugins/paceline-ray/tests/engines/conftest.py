@@ -38,6 +38,15 @@ def processes(mark):
     return found
 
 
+def kill(numbers):
+    """Kill processes by their numbers; some may be gone."""
+    for number in numbers:
+        try:
+            os.kill(number, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
 def wait_for(condition, seconds, what):
     """Return what a condition returns once it is true."""
     until = time.monotonic() + seconds
@@ -85,11 +94,7 @@ class Command:
         until = time.monotonic() + 10.0
         while (left := processes(self.mark)) and time.monotonic() < until:
             time.sleep(0.2)
-        for number in left:
-            try:
-                os.kill(number, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill(left)
         if self.process.poll() is None:
             self.process.wait(10.0)
         return code, left
@@ -167,6 +172,14 @@ def command(tmp_path):
     yield start
     for one in started:
         one.end(30.0)
+
+
+@pytest.fixture
+def marked():
+    """An environment by which a process and all that it starts are found again, and killed in the end."""
+    mark = uuid.uuid4().hex
+    yield {**os.environ, "PACELINE_TEST": mark, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    kill(processes(mark))
 
 
 @pytest.fixture
