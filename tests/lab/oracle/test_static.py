@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.lab.oracle.optimum import clairvoyant
+from paceline.lab.oracle.optimum import clairvoyant, expectation
 from paceline.lab.oracle.static import PLAIN, Static, best, segmented_s, statics
+from paceline.lab.replay.expectation import expected
 from paceline.lab.replay.kernel import Player
 from paceline.lab.replay.laid import Laid
+from paceline.lab.replay.sweep import choices
 from paceline.lab.testing import lab_recordings
 from paceline.policies.fixed.static import StaticConfig
 
@@ -48,6 +50,17 @@ def test_no_static_choice_beats_the_optimum(recording):
     for text in recording:
         least = clairvoyant(text, recording.header).seconds
         assert all(each.sum() >= least * (1 - 1e-9) for each in statics(text, recording.header).values())
+
+
+@settings(deadline=None, max_examples=50)
+@given(lab_recordings(sampled=True, wanted=10))
+def test_no_static_choice_beats_the_optimum_in_expectation_on_average(recording):
+    for text in recording:
+        least = expectation(text, recording.header).seconds
+        means = [expected(recording.header, text, choice).seconds for choice in choices(recording.header)]
+        assert min(means) >= least * (1 - 1e-9)
+        if len(text.tokens) == 1:  # one round, so that some static choice is what is best there
+            assert min(means) == pytest.approx(least)
 
 
 @settings(deadline=None)
