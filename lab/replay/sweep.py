@@ -186,6 +186,10 @@ def _at_least(exactly: Ints) -> tuple[int, ...]:
 
 def _priced(price: Callable[..., float], *amounts: Ints) -> Floats:
     """Return the price of each row of whole numbers, asked for once where rows are alike."""
-    rows, place = np.unique(np.stack(amounts, axis=1), axis=0, return_inverse=True)
-    prices = np.array([price(*row) for row in rows.tolist()], np.float64)
-    return prices[place.reshape(-1)] if len(rows) else np.zeros(0)
+    if not len(amounts[0]):
+        return np.zeros(0)
+    sizes = tuple(int(one.max()) + 1 for one in amounts)
+    cells, place = np.unique(np.ravel_multi_index(amounts, sizes), return_inverse=True)
+    rows = zip(*(one.tolist() for one in np.unravel_index(cells, sizes)), strict=True)
+    prices: Floats = np.array([price(*row) for row in rows], np.float64)[place]
+    return prices

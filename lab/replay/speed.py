@@ -1,0 +1,78 @@
+"""How fast replays are: `python -m paceline.lab.replay.speed [POLICY ...]`, in rounds a second on one core.
+
+A made-up text is played at once from its beginning to its end, the best of three times. The sweep over all static
+gammas is given in rounds of all of them together.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from paceline.core.errors import PacelineError
+from paceline.core.plugins.catalogue import Catalogue
+from paceline.lab.policies import parse_policy
+from paceline.lab.replay.kernel import Player
+from paceline.lab.replay.laid import Laid
+from paceline.lab.replay.sweep import sweep
+from paceline.lab.synthetic import Cell
+from paceline.lab.workloads.synthetic import made_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from paceline.core.config.blocks import PolicyConfig
+    from paceline.lab.recording.model import Header
+
+TEXTS, TOKENS = 20, 1000
+TIMES = 3
+STATIC = ("static-0", "static-4")
+
+
+def main(names: list[str]) -> None:
+    """Print one line a policy: all that are installed by default."""
+    catalogue = Catalogue.load()
+    recording = made_up(Cell(0.12, "regimes"), texts=TEXTS, tokens=TOKENS)
+    header, texts = recording.header, list(recording)
+    rounds = sum(one.rounds for found in sweep(header, texts) for one in found)
+    _say("sweep of static", rounds, _seconds(lambda: [None for _ in sweep(header, texts)]))
+    laid = [Laid(text, header.drafts) for text in texts]
+    for name in names or [*STATIC, *sorted({*catalogue.policies} - {"static"})]:
+        config = parse_policy(name, catalogue)
+        try:
+            rounds, seconds = _played(header, laid, config)
+        except PacelineError as error:
+            sys.stdout.write(f"{name:<20} left out: {error}\n")
+            continue
+        _say(name, rounds, seconds)
+
+
+def _played(header: Header, laid: Sequence[Laid], config: PolicyConfig) -> tuple[int, float]:
+    """Return how many rounds a policy takes for some texts, and the seconds of the fastest try."""
+    rounds = 0
+
+    def play() -> None:
+        nonlocal rounds
+        player = Player(header, config.build(0))
+        rounds = sum(player.play(one).rounds for one in laid)
+
+    seconds = _seconds(play)
+    return rounds, seconds
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    best = float("inf")
+    for _ in range(TIMES):
+        began = perf_counter()
+        run()
+        best = min(best, perf_counter() - began)
+    return best
+
+
+def _say(name: str, rounds: int, seconds: float) -> None:
+    sys.stdout.write(f"{name:<20} {rounds / seconds:>10,.0f} rounds/s\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
