@@ -1,8 +1,8 @@
 """The promise of `deterministic`: the same bits, whatever blocks a text is read in.
 
-Floating-point sums depend on their order, and fast kernels choose it by the shape of their input. Three things keep it:
-matrices packed for many rows, whose kernels sum each row alike for any number of rows; sums over at most 1024 inputs,
-wider ones in parts; and one attention call for each token. None of that is documented, so it is tried on the model
+Floating-point sums depend on their order, and fast kernels choose it by the shape of their input. Two things keep it:
+matrices packed for many rows, whose kernels sum each row alike for any number of rows from two on, and are given four
+at least; and one attention call for each token. None of that is documented, so it is tried on the model
 itself before it is promised: every block length that will ever run, bit by bit.
 """
 

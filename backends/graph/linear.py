@@ -20,13 +20,12 @@ HINT: Final = 8
 """Rows that a matrix is packed for. From 8 on the layout is the same, whatever number of rows it is used with."""
 
 LEAST_ROWS: Final = 4
-"""The kernels take six rows at a time: 4 to 6 rows cost the same, and 1 to 3 cost up to a third more than 4."""
+"""The kernels take six rows at a time: 4 to 6 rows cost the same, and 1 to 3 cost up to a third more than 4. Besides,
+a single row of more than 1024 inputs is added up in another order than several rows, which must not be where the same
+bits are promised."""
 
 LEAST_BYTES: Final = 2**20
 """Smaller matrices stay in the cache of the core, where the call is dearer than the packing: measured even here."""
-
-WIDEST: Final = 1024
-"""Inputs of which one product adds up the same way for any number of rows; wider ones are summed in parts."""
 
 
 class Linear(Protocol):
@@ -89,34 +88,3 @@ class Packed:
     def times(self, rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
         """Return the map of each row, multiplied by `factors`."""
         return self._join(rows, factors, self._weight, self._bias, "mul")  # type: ignore[no-any-return]
-
-
-class Parted:
-    """A map whose inputs are split, so that each part is at most `WIDEST`; the parts are added in their order."""
-
-    rows = LEAST_ROWS
-
-    def __init__(self, matrix: Matrix) -> None:
-        inputs = matrix.weight.shape[1]
-        # Equal parts, in whole vectors of 64 bytes.
-        width = -(-inputs // -(-inputs // WIDEST) // 16) * 16
-        parts = [slice(start, start + width) for start in range(0, inputs, width)]
-        self._parts = [(part, Packed(matrix.inputs(part))) for part in parts]
-        self._bias = matrix.bias
-
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the map of each row."""
-        part, first = self._parts[0]
-        total = first(rows[:, part])
-        return self._others(rows, total if self._bias is None else total.add_(self._bias))
-
-    def add(self, rows: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-        """Return the map of each row, added to `base`."""
-        part, first = self._parts[0]
-        total = first.add(rows[:, part], base)
-        return self._others(rows, total if self._bias is None else total.add_(self._bias))
-
-    def _others(self, rows: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-        for part, one in self._parts[1:]:
-            total = one.add(rows[:, part], total)
-        return total

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.nn import functional as F
 
-from paceline.backends.graph.linear import LEAST_BYTES, WIDEST, Linear, Packed, Parted, Plain
+from paceline.backends.graph.linear import LEAST_BYTES, Linear, Packed, Plain
 from paceline.backends.graph.norm import normalise
 
 if TYPE_CHECKING:
@@ -121,12 +121,8 @@ def prepare(shape: Shape, weights: Weights, *, packed: bool, same_bits: bool) ->
 
 def _forms(*, packed: bool, same_bits: bool) -> Callable[[Matrix], Linear]:
     def form(matrix: Matrix) -> Linear:
-        weight = matrix.weight
-        if same_bits and weight.shape[1] > WIDEST:
-            return Parted(matrix)
-        if same_bits or (packed and weight.nbytes >= LEAST_BYTES):
-            return Packed(matrix)
-        return Plain(matrix)
+        pays = packed and matrix.weight.nbytes >= LEAST_BYTES
+        return Packed(matrix) if same_bits or pays else Plain(matrix)
 
     return form
 

@@ -38,10 +38,6 @@ class Matrix:
         """Return the map to some of the outputs."""
         return Matrix(self.weight[part], None if self.bias is None else self.bias[part])
 
-    def inputs(self, part: slice) -> Matrix:
-        """Return the map from some of the inputs, without the bias."""
-        return Matrix(self.weight[:, part])
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerWeights:

@@ -91,7 +91,7 @@ def test_what_a_family_may_have_besides_is_honoured(family, changes):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_wide_matrices_in_parts_give_the_same_logits(bias):
+def test_wide_packed_matrices_give_the_same_logits(bias):
     model = tiny_model("llama", dtype=torch.float32, intermediate_size=2100, mlp_bias=bias)
     with torch.no_grad():
         for name, weight in model.named_parameters():
