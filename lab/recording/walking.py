@@ -55,7 +55,7 @@ def walk(
         whole = agreed == len(drafted) < n - start
         if whole:
             step = max(agreed, 1)
-        elif reached and asked.signals:
+        elif reached and (asked.signals or start + reached == n - 1):
             step = reached
         else:
             places.after(start + reached, told[reached + 1 :])

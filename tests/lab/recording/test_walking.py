@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from paceline.backends.lookup import PromptLookup
@@ -121,6 +121,7 @@ class Limited:
 
 @settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=14, max_size=14), st.integers(0, 14), st.integers(1, 5))
+@example([False] * 12 + [True, False], 14, 2)
 def test_a_context_that_ends_is_recorded_from_every_start(agree, room, longest):
     tokens = list(range(14))
     starts = walk(Asked("d", Limited(tokens, room, agree), frozenset(), 20), tokens, longest)
