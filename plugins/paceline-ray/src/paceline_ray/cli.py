@@ -88,7 +88,7 @@ def serve(
                 typer.echo(f"what they learn: http://{host}:{port}/paceline")
             _until_interrupted()
         finally:
-            within(PATIENCE_S, lambda: _end(module, hub=not alone, own=address is None))
+            within(PATIENCE_S, lambda: _end(module, own=address is None))
 
 
 @app.command()
@@ -180,11 +180,10 @@ def within(seconds: float, work: Callable[[], None]) -> None:
     thread.join(seconds)
 
 
-def _end(serve: Any, *, hub: bool, own: bool) -> None:
+def _end(serve: Any, *, own: bool) -> None:
     serve.delete(APP)
-    if hub:
+    if own:  # in a cluster of others, they may be using the rest
         actor.end_hub()
-    if own:
         serve.shutdown()
 
 
