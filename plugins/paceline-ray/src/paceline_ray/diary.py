@@ -24,7 +24,7 @@ class Diary:
         replica: The replica's name.
         epoch: Another text for every process.
         policy: The policy that learns.
-        lock: Held by whoever plans and observes; here for some tens of microseconds at a time.
+        lock: Held by whoever plans and observes; here for less than a millisecond at a time.
         subject: What the policy's statistics are about.
         counts: What else is to be shown on the hub; called under the lock.
         now: Seconds.
