@@ -22,7 +22,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/p
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-slow test-engines lint types contracts format pair bench bench-decisions cells record report-pictures clean
+.PHONY: help demo test explore test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells record report-pictures clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -42,6 +42,9 @@ test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
 test-engines: $(ENGINES) $(REPLICAS) ## vLLM under policies, replicas on Ray (minutes; once, 4 GB a vLLM into runs/engines).
 	@for stamp in $(ENGINES); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-vllm/tests || exit 1; done
 	@for stamp in $(REPLICAS); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-ray/tests/engines || exit 1; done
+
+test-gpu: $(VENV)/.stamp-dev ## The tests that need a CUDA device.
+	@$(BIN)/python -Im pytest -m cuda $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff: rules and format.
 	@$(BIN)/ruff check --quiet --output-format concise .
@@ -73,6 +76,9 @@ bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 
 bench-decisions: $(VENV)/.stamp-user ## Time the decisions of every policy.
 	@$(BIN)/paceline bench --decisions
+
+bench-gpu: $(VENV)/.stamp-user ## Measure the graph backend on a CUDA device, within ten minutes.
+	$(BIN)/python -Im paceline.backends.graph.bench --out $(RUNS)/bench-gpu
 
 report-pictures: $(VENV)/.stamp-user ## Renew the pictures in docs/report.md from runs/replay.jsonl and its recording.
 	@$(BIN)/paceline report $(RUNS)/replay.jsonl --out $(RUNS)/report.html --pictures docs/pictures

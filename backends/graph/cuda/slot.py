@@ -72,6 +72,11 @@ class Slot(ABC):
         """Be ready for programs of this kind."""
         self.taste = Taste(kind, self.taste.numbers)
 
+    @property
+    def draws(self) -> bool:
+        """Whether programs of the kind at hand draw."""
+        return self.taste.kind != "greedy"
+
     def span(self, needed: int) -> int:
         """Return the span to look at where `needed` positions are in use."""
         return next_up(self.spans, needed)
@@ -82,7 +87,7 @@ class Slot(ABC):
         """Return a program, built when it is first asked for."""
         found = self._programs.get(key)
         if found is None:
-            generator = None if self.taste.kind == "greedy" else self.chance.generator
+            generator = self.chance.generator if self.draws else None
             found = self.engine.runner.build(make(), changes=changes, generator=generator)
             self._programs[key] = found
         return found

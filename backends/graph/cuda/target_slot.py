@@ -70,13 +70,18 @@ class TargetSlot(Slot):
         proposed = steps[:tier] < self.board.count
         if self.taste.kind == "greedy":
             wanted = scores.argmax(dim=-1)
-            accepted = _until_false((wanted[:tier] == guess) & proposed)
+            agreed = self.agreed(wanted[:tier], guess)
+            accepted = _until_false(agreed & proposed)
         else:
             wanted, accepted = self._draw(scores, guess, proposed)
         self.result[:1].copy_(accepted)
         self.result[1 : 2 + tier].copy_(wanted)
         self.state[:1].copy_(wanted.index_select(0, accepted))
         self.state[1:].add_(accepted + 1)
+
+    def agreed(self, wanted: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
+        """Tell for each proposed token whether it is the target's own choice."""
+        return wanted == guess
 
     def _draw(
         self, scores: torch.Tensor, guess: torch.Tensor, proposed: torch.Tensor

@@ -39,4 +39,5 @@ def spans(room: int, block: int) -> tuple[int, ...]:
     while size < room:
         found.append(-(-size // block) * block)
         size *= STEP
-    return (*(span for span in found if span < room), room)
+    # One that is more than half of all is left out: the programs would be worth less than their memory.
+    return (*(span for span in found if 2 * span <= room), room)

@@ -131,8 +131,8 @@ def test_attention_looks_no_further_than_it_must_and_finds_the_same(monkeypatch)
     )
     assert found.tokens == plainly("llama", (3, 1, 4), 70)
     seat = target.slots.take()
-    assert seat.spans == (16, 64, 96)
-    assert {key[2] for key in seat._programs if key[0] == "verify"} == {16, 64, 96}
+    assert seat.spans == (16, 96)
+    assert {key[2] for key in seat._programs if key[0] == "verify"} == {16, 96}
 
 
 @pytest.mark.parametrize("gamma", range(1, 18))

@@ -1,0 +1,1 @@
+"""Measures the graph backend on a GPU: `make bench-gpu`."""

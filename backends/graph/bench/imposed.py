@@ -1,0 +1,44 @@
+"""A target that accepts by lot: the work of every round is real, the text is not.
+
+Random weights make no draft that agrees with its target, so a stated share of the draft's tokens is accepted whatever
+they are. Only the bench makes such a target; what it writes is INVALID, and everything it reports says `imposed`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paceline.backends.graph.cuda.slot import Slots
+from paceline.backends.graph.cuda.target import GraphedTarget
+from paceline.backends.graph.cuda.target_slot import TargetSlot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from paceline.backends.graph.cuda.engine import BlockEngine
+
+
+class ImposedSlot(TargetSlot):
+    """A seat whose verification tosses a coin for each proposed token, on the device."""
+
+    draws = True
+
+    def __init__(self, engine: BlockEngine, rate: float) -> None:
+        super().__init__(engine)
+        self._rate = rate
+
+    def agreed(self, wanted: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
+        """Accept by lot, and put what is accepted in the place of the target's own choice."""
+        tossed = self.certain.new_empty(len(guess)).uniform_(generator=self.chance.generator) < self._rate
+        wanted.copy_(guess.where(tossed, wanted))
+        return tossed
+
+
+class ImposedTarget(GraphedTarget):
+    """A target whose output is INVALID: of the draft's tokens it accepts each with probability `rate`."""
+
+    def __init__(self, engine: BlockEngine, rate: float, *, original: Callable[[], Any]) -> None:
+        super().__init__(engine, original=original)
+        self.slots = Slots(lambda: ImposedSlot(engine, rate), engine.runner)
