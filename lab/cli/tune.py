@@ -42,7 +42,7 @@ def tune(
     that is chosen.
     """
     from paceline.lab.report import advice  # noqa: PLC0415 - numpy
-    from paceline.lab.report.gather import main_field  # noqa: PLC0415
+    from paceline.lab.report.gather import main_field, redrawn  # noqa: PLC0415
     from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415
     from paceline.lab.report.tuning import tune as choose  # noqa: PLC0415
 
@@ -50,7 +50,9 @@ def tune(
     field = main_field(inputs.replay)
     if inputs.missing is not None and tries:
         sys.stderr.write(f"paceline: {inputs.missing}\n")
-    vary = _Variations(inputs, field) if inputs.recording is not None else None
+    # Variations are played on the recording's own draw, and compare with nothing else.
+    own = inputs.recording is not None and not redrawn(inputs.replay)
+    vary = _Variations(inputs, field) if own else None
     choice = choose(field, vary=vary, tries=tries, miss=_miss(inputs))
     origin = f"{replay.name} of the recording {inputs.sha256[:12]}"
     text = advice.run_file(choice, origin=origin, base=_models(inputs))

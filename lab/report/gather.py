@@ -60,6 +60,11 @@ def main_field(replay: Replay) -> Field:
     return min(listed, key=lambda one: (RANKED_BY.index(one.order), one.start != "warm"))
 
 
+def redrawn(replay: Replay) -> bool:
+    """Tell whether what is accepted was drawn anew, so that passes are not of the recording's own draw."""
+    return any(one.draw is not None for one in replay.passes)
+
+
 def gather(replay: Replay, known: Known | None = None) -> Findings:
     """Work out everything that a report shows.
 
@@ -74,8 +79,9 @@ def gather(replay: Replay, known: Known | None = None) -> Findings:
         )
     main = min(listed, key=lambda one: (RANKED_BY.index(one.order), one.start != "warm"))
     plain, best_static = main.plain, main.best_static()
-    # Spliced texts have no optimum of their own.
-    oracle = known.oracle if main.plain.seconds.keys() <= known.oracle.keys() else {}
+    # Spliced texts, and agreement drawn anew, have other optima than the texts of the recording.
+    own = main.plain.seconds.keys() <= known.oracle.keys() and not redrawn(replay)
+    oracle = known.oracle if own else {}
     rows = _rows(main, oracle)
     follow = next((row.label for row in rows if not row.fixed), rows[0].label)
     timelines = known.timelines(main, follow, oracle) if known.timelines and oracle else ()

@@ -1,5 +1,7 @@
 """From a replay to findings: sums, ratios, intervals."""
 
+from dataclasses import replace
+
 import pytest
 
 from paceline.core.errors import ConfigError
@@ -104,3 +106,13 @@ def test_a_replay_without_plain_decoding_is_refused_with_the_remedy(made):
 def test_an_empty_replay_is_refused():
     with pytest.raises(ConfigError, match="no pass"):
         gather(Replay({}, [], {}), Known())
+
+
+def test_passes_over_other_draws_are_not_held_against_the_optimum_of_the_recorded_one(made):
+    one = made()
+    drawn = replace(one.replay, passes=[replace(each, draw=0) for each in one.replay.passes])
+    found = gather(drawn, one.known)
+
+    assert found.oracle is None
+    assert not found.curves
+    assert all(row.captured is None for row in found.rows)
