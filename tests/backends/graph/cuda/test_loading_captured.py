@@ -19,10 +19,12 @@ def opened(monkeypatch):
     monkeypatch.setattr(loading.loading, "load_model", lambda config: model)
     monkeypatch.setattr(loading.loading, "load_tokenizer", lambda config: "tokenizer")
     monkeypatch.setattr(loading.loading, "fitted", lambda draft, target: draft)
-    for name in ("open_target", "open_draft"):
-        monkeypatch.setattr(
-            loading, name, lambda *args, name=name, **options: calls.append((name, args, options)) or name
-        )
+
+    def opening(which):
+        return lambda *args, **options: calls.append((which, args, options)) or which
+
+    for which in ("open_target", "open_draft"):
+        monkeypatch.setattr(loading, which, opening(which))
     return model, calls
 
 
@@ -31,10 +33,10 @@ def test_target_and_draft_are_opened_as_programs_with_what_the_block_says(opened
     config = GraphConfig(model="some/model", max_context=100)
     assert loading.load_target(config) == "open_target"
     assert loading.load_draft(config, "target") == "open_draft"
-    for name, args, options in calls:
+    for which, args, options in calls:
         assert args == (model, "tokenizer")
         assert (options["name"], options["max_context"], options["consume"]) == ("some/model", 100, True)
-        assert options.get("target") == ("target" if name == "open_draft" else None)
+        assert options.get("target") == ("target" if which == "open_draft" else None)
 
 
 def test_the_same_bits_are_not_promised_on_a_gpu(opened):
