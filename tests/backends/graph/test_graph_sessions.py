@@ -90,7 +90,8 @@ def test_a_deterministic_target_is_where_a_fresh_prefill_is_to_the_last_bit(dtyp
 @pytest.mark.parametrize(
     ("dtype", "tolerance", "options"),
     [
-        (torch.float64, 1e-10, {}),
+        # The norms round to float32 on their way, as in transformers: once in some 10^4 texts two roundings part.
+        (torch.float64, 1e-5, {}),
         (torch.float32, 1e-3, {}),
         (torch.float32, 0.0, {"deterministic": True}),
         (torch.bfloat16, 0.0, {"deterministic": True}),
