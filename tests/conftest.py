@@ -16,7 +16,6 @@ from paceline.core.testing.chance import outcomes
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.scripted import ScriptedPolicy
 
-
 # The same examples in every run, so that a change is judged by what it changed; `make explore` looks for new ones.
 settings.load_profile("ci")
 

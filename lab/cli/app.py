@@ -42,7 +42,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (generate, bench, record, replay, regret, report, tune, export, plugins, schema, doctor, new_policy):
+for command in (
+    generate,
+    bench,
+    record,
+    replay,
+    regret,
+    report,
+    tune,
+    export,
+    plugins,
+    schema,
+    doctor,
+    new_policy,
+):
     app.command()(command)
 
 
