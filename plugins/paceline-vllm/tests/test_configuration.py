@@ -143,6 +143,8 @@ def test_what_shares_is_called_once_with_policy_lock_and_what_it_was_learnt_on(
     assert policy is setup.adapter.policy
     assert lock is setup.adapter.lock
     assert (info["target"], info["policy"]["name"], info["draft_name"]) == ("tiny", "survival", "vllm")
+    setup.adapter.gammas.update([2, 2, 0])
+    assert info["counts"]() == {"gamma/0": 1.0, "gamma/2": 2.0}
     assert setup.shared.closed
 
 

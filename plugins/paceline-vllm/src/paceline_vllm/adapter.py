@@ -183,6 +183,11 @@ class Adapter:
             self._fail(error)
             log.error("paceline_fault", exc_info=error)
 
+    def chosen(self) -> dict[str, float]:
+        """Return how often each gamma was chosen so far, as "gamma/3"; may be called by another thread."""
+        # The copy is one operation of the interpreter, so that a step under way cannot change what is gone through.
+        return {f"gamma/{gamma}": float(count) for gamma, count in sorted(dict(self.gammas).items())}
+
     def counters(self) -> dict[str, Any]:
         """Return what was decided so far, for the metrics."""
         return {

@@ -96,7 +96,8 @@ def set_up(
     writer = StatusWriter(options.status or status_file(vllm_config), adapter.counters)
     trace = TraceWriter(path, _header(info, engine)) if path is not None else None
     log.info("policy_at_work", policy=run.policy.name, gammas=f"0..{most}", action_delay=delay)
-    return Setup(adapter, trace, fixed, sharer(policy, lock, info) if sharer else None, writer)
+    shared = sharer(policy, lock, {**info, "counts": adapter.chosen}) if sharer else None
+    return Setup(adapter, trace, fixed, shared, writer)
 
 
 def _header(info: Mapping[str, Any], engine: Capabilities) -> dict[str, Any]:
