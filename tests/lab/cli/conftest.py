@@ -1,6 +1,7 @@
 """The command line, run as a user runs it, on the toy pair."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,8 @@ class Cli:
             text=True,
             cwd=self.folder,
             env=self.environment(),
+            # Whoever runs the tests in the background of a shell ignores interrupts, and that would be inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
         )
 
     @staticmethod
