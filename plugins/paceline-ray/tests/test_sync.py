@@ -110,11 +110,14 @@ def test_closing_reports_the_last_and_takes_no_longer_than_it_may(diary, policy)
     policy.learn("x", 2.0)
     sync.close()
     assert hub.status()["subjects"][0]["pool"] == {"x": 2.0}
-    stuck = Sync(diary, lambda: lambda _report: time.sleep(3.0))
+    free = threading.Event()
+    stuck = Sync(diary, lambda: lambda _report: free.wait(30.0))
     stuck.start()
     began = time.monotonic()
     stuck.close(0.1)
     assert time.monotonic() - began < 2.0
+    free.set()
+    stuck.join(30.0)  # or it would speak up when the tests are over
 
 
 @pytest.mark.parametrize("period", [0.1, 6.0])
