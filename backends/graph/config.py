@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from paceline.backends.hf.config import ModelConfig, importing
+from paceline.backends.hf.config import ModelConfig
 from paceline.core.config.blocks import Role
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from paceline.core.protocols import Draft, Target
 
 
 class GraphConfig(ModelConfig):
@@ -23,6 +18,7 @@ class GraphConfig(ModelConfig):
     """
 
     roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
+    loading = "paceline.backends.graph.loading"
 
     backend: Literal["graph"] = "graph"
     threads: int | None = Field(
@@ -39,23 +35,3 @@ class GraphConfig(ModelConfig):
         default=False,
         description="Promise the same bits whatever is drafted; float32 and bfloat16 on the CPU, tried at the start.",
     )
-
-    def build_target(self) -> Target:
-        """Load the model and its tokenizer.
-
-        Raises:
-            BackendError: A library is missing, or the model cannot be loaded or run.
-        """
-        return _loading().load_target(self)  # type: ignore[no-any-return]
-
-    def build_draft(self, target: Target) -> Draft:
-        """Load the model as a draft for `target`; where their tokenizers differ, its text is re-encoded.
-
-        Raises:
-            BackendError: As for the target.
-        """
-        return _loading().load_draft(self, target)  # type: ignore[no-any-return]
-
-
-def _loading() -> ModuleType:
-    return importing("paceline.backends.graph.loading", "graph")

@@ -35,10 +35,41 @@ class ModelConfig(BackendConfig):
     trust_remote_code: bool = Field(default=False, description="Run Python code from the model's repository.")
     local_files_only: bool = Field(default=False, description="Never use the network.")
 
+    loading: ClassVar[str]
+    """The module that loads the models: its `load_target` and `load_draft` take the block."""
+
     @classmethod
     def missing(cls) -> tuple[str, ...]:
         """Return which libraries are absent or too old."""
         return missing_libraries()
+
+    def build_target(self) -> Target:
+        """Load the model and its tokenizer.
+
+        Raises:
+            BackendError: A library is missing, or the model cannot be loaded or used.
+        """
+        return self._loading().load_target(self)  # type: ignore[no-any-return]
+
+    def build_draft(self, target: Target) -> Draft:
+        """Load the model as a draft for `target`; where their tokenizers differ, its text is re-encoded.
+
+        Raises:
+            BackendError: As for the target.
+        """
+        return self._loading().load_draft(self, target)  # type: ignore[no-any-return]
+
+    def _loading(self) -> ModuleType:
+        """Import what needs torch, which must stay unloaded until a model is built."""
+        try:
+            return import_module(self.loading)
+        except ModuleNotFoundError as problem:
+            if (problem.name or "").partition(".")[0] == "paceline":
+                raise
+            raise BackendError(
+                f"the {self.backend} backend needs the Python package {problem.name!r}, which is not installed; "
+                "run: pip install 'paceline[hf]'"
+            ) from problem
 
 
 class HfConfig(ModelConfig):
@@ -50,43 +81,7 @@ class HfConfig(ModelConfig):
     """
 
     roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
+    loading = "paceline.backends.hf.loading"
 
     backend: Literal["hf"] = "hf"
     attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")
-
-    def build_target(self) -> Target:
-        """Load the model and its tokenizer.
-
-        Raises:
-            BackendError: A library is missing, or the model cannot be loaded or used.
-        """
-        return _loading().load_target(self)  # type: ignore[no-any-return]
-
-    def build_draft(self, target: Target) -> Draft:
-        """Load the model as a draft for `target`; where their tokenizers differ, its text is re-encoded.
-
-        Raises:
-            BackendError: As for the target.
-        """
-        return _loading().load_draft(self, target)  # type: ignore[no-any-return]
-
-
-def _loading() -> ModuleType:
-    return importing("paceline.backends.hf.loading", "hf")
-
-
-def importing(module: str, backend: str) -> ModuleType:
-    """Import what needs torch, which must stay unloaded until a model is built.
-
-    Raises:
-        BackendError: A library is not installed.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as problem:
-        if (problem.name or "").partition(".")[0] == "paceline":
-            raise
-        raise BackendError(
-            f"the {backend} backend needs the Python package {problem.name!r}, which is not installed; "
-            "run: pip install 'paceline[hf]'"
-        ) from problem

@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from paceline.lab.bench.table import render
+from paceline.lab.cli.bars import progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,22 +21,9 @@ WIDTH = 100
 
 
 def measured(measurement: Measurement) -> tuple[list[Run], bool]:
-    """Measure to the end or until interrupted; return the runs of the finished blocks, and whether it was.
-
-    The bar moves between timed runs only: drawing it from a thread of its own would be on somebody's time.
-    """
-    console = Console(stderr=True)
+    """Measure to the end or until interrupted; return the runs of the finished blocks, and whether it was."""
     runs: list[Run] = []
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-        auto_refresh=False,
-    )
+    bar = progress(still=True)
     total = measurement.repeats * len(measurement.prompts)
     with bar:
         task = bar.add_task("warming up", total=total)

@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from paceline.lab.cli.bars import progress
 from paceline.lab.recording.taking import take
 
 if TYPE_CHECKING:
@@ -40,21 +40,8 @@ def recorded(
     run: Mapping[str, Any],
     replace: bool,
 ) -> Taken:
-    """Record with a bar on stderr, if that is a terminal.
-
-    The bar moves between pieces of work only: drawing it from a thread of its own would be on somebody's time.
-    """
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-        auto_refresh=False,
-    )
+    """Record with a bar on stderr, if that is a terminal."""
+    bar = progress(still=True)
     with bar:
         task = bar.add_task("", total=len(prompts))
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
+from paceline.lab.cli.bars import progress
 from paceline.lab.regret.yardsticks import yardsticks
 from paceline.lab.replay.planning import replay
 from paceline.lab.replay.summary import summarise
@@ -45,16 +45,7 @@ def replayed(
     path: Path, out: Path, chosen: Chosen, settings: Settings, *, header: Header, jobs: int, force: bool
 ) -> Replay:
     """Replay with a bar on stderr, if that is a terminal."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
+    bar = progress(still=False)
     with bar:
         task = bar.add_task("replaying", total=None)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,18 +158,13 @@ class Recording:
         return iter(self.texts)
 
 
-class TextSource:
-    """Where the texts of a recording come from: a file, or memory.
+class TextSource(Protocol):
+    """Where the texts of a recording come from, a file or memory; it can be gone through as often as wanted."""
 
-    Implementations are re-iterable and can give one text by name.
-    """
+    def __iter__(self) -> Iterator[Text]: ...
 
-    def __iter__(self) -> Iterator[Text]:
-        raise NotImplementedError
-
-    def __getitem__(self, name: str) -> Text:
-        raise NotImplementedError
+    def __getitem__(self, name: str) -> Text: ...
 
     def names(self) -> Sequence[str]:
         """Return the names in the order of the recording."""
-        raise NotImplementedError
+        ...

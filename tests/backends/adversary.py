@@ -6,6 +6,7 @@ from typing import ClassVar
 from hypothesis import strategies as st
 
 from paceline.backends.hf.testing import VOCABULARY
+from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan, Requirements, StopRule
 
 NAMES = ("near", "far", "lookup")
@@ -51,3 +52,40 @@ turns = st.tuples(
 )
 scripts = st.lists(turns, min_size=1, max_size=8)
 prompts = st.lists(st.integers(1, VOCABULARY - 1), min_size=1, max_size=14).map(tuple)
+
+LONGEST = 28
+
+
+@st.composite
+def requests(draw, families, plainly):
+    """A family, a prompt, a length limit at any offset, and end tokens that often occur in the text itself."""
+    family = draw(st.sampled_from(sorted(families)))
+    prompt = draw(prompts)
+    limit = draw(st.integers(1, LONGEST))
+    whole = plainly(family, prompt, LONGEST, frozenset())
+    eos = draw(st.frozensets(st.one_of(st.sampled_from(whole), st.integers(0, VOCABULARY - 1)), max_size=2))
+    return family, prompt, limit, eos
+
+
+def check_tokens(target, drafts, policy, request, plainly):
+    """Decode under a policy, and demand what `plainly` writes."""
+    family, prompt, limit, eos = request
+
+    found = SpeculativeDecoder(target, drafts, policy, eos=eos).generate(prompt, max_new_tokens=limit)
+
+    assert plainly(family, prompt, limit, eos) == found.tokens
+    assert found.ended == ("eos" if found.tokens[-1] in eos else "length")
+
+
+def check_abandoned(target, drafts, policy, request, plainly, left_after):
+    """Leave a request after some rounds, and demand that those that begin before and after it ends are untouched."""
+    family, prompt, limit, eos = request
+    decoder = SpeculativeDecoder(target, drafts, policy, eos=eos)
+    abandoned = decoder.rounds(prompt, max_new_tokens=limit)
+    for _, _done in zip(range(left_after), abandoned, strict=False):
+        pass
+    meanwhile = decoder.generate(prompt, max_new_tokens=limit).tokens
+    abandoned.close()
+
+    assert plainly(family, prompt, limit, eos) == meanwhile
+    assert meanwhile == decoder.generate(prompt, max_new_tokens=limit).tokens

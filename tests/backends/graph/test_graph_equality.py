@@ -6,56 +6,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paceline.backends.graph import products
-from paceline.backends.hf.testing import VOCABULARY
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.sampling.settings import Sampling
 
-from ..adversary import Adversary, prompts, scripts
+from ..adversary import LONGEST, Adversary, check_abandoned, check_tokens, prompts, requests, scripts
 from .pairs import FAMILIES, pair, plainly
 
 torch.set_num_threads(1)
 
-LONGEST = 28
-
-
-@st.composite
-def requests(draw):
-    """A prompt, a length limit at any offset, and end tokens that often occur in the text itself."""
-    family = draw(st.sampled_from(FAMILIES))
-    prompt = draw(prompts)
-    limit = draw(st.integers(1, LONGEST))
-    whole = plainly(family, prompt, LONGEST)
-    eos = draw(st.frozensets(st.one_of(st.sampled_from(whole), st.integers(0, VOCABULARY - 1)), max_size=2))
-    return family, prompt, limit, eos
-
 
 @settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
-@given(request=requests(), script=scripts, wants_signals=st.booleans())
+@given(request=requests(FAMILIES, plainly), script=scripts, wants_signals=st.booleans())
 def test_an_adversarial_policy_changes_no_token(request, script, wants_signals):
-    family, prompt, limit, eos = request
-    target, drafts = pair(family)
-    policy = Adversary(script, wants_signals)
-
-    found = SpeculativeDecoder(target, drafts, policy, eos=eos).generate(prompt, max_new_tokens=limit)
-
-    assert plainly(family, prompt, limit, eos) == found.tokens
-    assert found.ended == ("eos" if found.tokens[-1] in eos else "length")
+    target, drafts = pair(request[0])
+    check_tokens(target, drafts, Adversary(script, wants_signals), request, plainly)
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-@given(request=requests(), script=scripts, left_after=st.integers(0, 4))
+@given(request=requests(FAMILIES, plainly), script=scripts, left_after=st.integers(0, 4))
 def test_a_request_abandoned_half_way_leaves_the_next_one_untouched(request, script, left_after):
-    family, prompt, limit, eos = request
-    target, drafts = pair(family)
-    decoder = SpeculativeDecoder(target, drafts, Adversary(script), eos=eos)
-    abandoned = decoder.rounds(prompt, max_new_tokens=limit)
-    for _, _done in zip(range(left_after), abandoned, strict=False):
-        pass
-    meanwhile = decoder.generate(prompt, max_new_tokens=limit).tokens
-    abandoned.close()
-
-    assert plainly(family, prompt, limit, eos) == meanwhile
-    assert meanwhile == decoder.generate(prompt, max_new_tokens=limit).tokens
+    target, drafts = pair(request[0])
+    check_abandoned(target, drafts, Adversary(script), request, plainly, left_after)
 
 
 @pytest.mark.parametrize("packed", [False, True])
