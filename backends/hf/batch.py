@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.generation.utils import GenerateDecoderOnlyOutput
 
+from paceline.backends.hf.host import decoder_output
 from paceline.backends.hf.record import Record
 from paceline.backends.hf.row import Row, RowDraft, RowTarget
 from paceline.core.costs import LiveCosts
@@ -124,11 +124,11 @@ class Batch:
         sequences = torch.cat([input_ids, new], dim=1)
         if not self._config.return_dict_in_generate:
             return sequences
-        return GenerateDecoderOnlyOutput(
+        return decoder_output(
             sequences=sequences,
             scores=self._stacked("scores", longest),
             logits=self._stacked("logits", longest),
-            past_key_values=self._request.cache,
+            cache=self._request.cache,
         )
 
     def _stacked(self, kind: str, longest: int) -> tuple[torch.Tensor, ...] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.caches import new_cache, require_rollback
+from paceline.backends.hf.host import cache_argument
 from paceline.backends.hf.identity import identity
 from paceline.core.errors import BackendError
 
@@ -44,12 +45,14 @@ class Engine:
                 f"hf: {self.name} ({type(model).__name__}) is an encoder-decoder model; only decoder-only models "
                 "are supported. Use a causal language model such as Llama, Qwen or GPT-2."
             )
-        if "past_key_values" not in parameters or model.get_output_embeddings() is None:
+        cache_name = cache_argument(model.forward)
+        if cache_name is None or model.get_output_embeddings() is None:
             raise BackendError(
                 f"hf: {self.name} ({type(model).__name__}) has no language-model head over a key-value cache, so its "
                 "last tokens cannot be taken back after a rejection. Recurrent models (Mamba, RWKV) are not "
                 "supported; use a causal language model with attention layers."
             )
+        self._cache_name = cache_name
         self._keeps_logits = "logits_to_keep" in parameters
         # Dropout would make the output depend on how it is computed.
         model.eval()
@@ -108,9 +111,8 @@ class Engine:
         """
         ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([tokens], device=self.device)
         keep = {"logits_to_keep": rows} if self._keeps_logits else {}
-        logits = self.model(
-            input_ids=ids, past_key_values=cache, use_cache=True, return_dict=True, **keep
-        ).logits
+        past = {self._cache_name: cache}
+        logits = self.model(input_ids=ids, **past, use_cache=True, return_dict=True, **keep).logits
         return logits[0, -rows:]  # type: ignore[no-any-return]
 
 

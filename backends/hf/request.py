@@ -9,12 +9,13 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer, StaticCache
 
 from paceline.backends.hf.caches import windows_record_many_passes
+from paceline.backends.hf.host import CACHE
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HONOURED = frozenset({"attention_mask", "position_ids", "past_key_values"})
+_HONOURED = frozenset({"attention_mask", "position_ids", CACHE})
 _MEANINGLESS = frozenset({"logits_to_keep", "use_cache", "cache_position"})
 """Say how a forward pass is to be made, which the loop knows better; they change no token."""
 
@@ -79,7 +80,7 @@ def read_request(
         raise _partial()
     _check_positions(input_ids, padding, inputs.get("position_ids"))
     texts = tuple(map(tuple, input_ids.tolist()))
-    cache = _cache(inputs.get("past_key_values"), texts, padding)
+    cache = _cache(inputs.get(CACHE), texts, padding)
     return GenerateRequest(texts, padding, cache, bool(config.do_sample))
 
 
@@ -90,7 +91,7 @@ def _refusal(found: str, remedy: str) -> BackendError:
 def _partial() -> BackendError:
     return _refusal(
         "attention_mask or position_ids do not have the shape of input_ids, as if these were only a part of the text",
-        "give the whole text as input_ids, also with past_key_values",
+        f"give the whole text as input_ids, also with {CACHE}",
     )
 
 
@@ -133,19 +134,19 @@ def _cache(cache: Any, texts: tuple[tuple[int, ...], ...], padding: tuple[int, .
     if usable and len(texts) == 1 and not padding[0]:
         if filled >= len(texts[0]):
             raise _refusal(
-                f"past_key_values hold {filled} tokens, and input_ids only {len(texts[0])}",
+                f"{CACHE} holds {filled} tokens, and input_ids only {len(texts[0])}",
                 "give a text that goes on after what is cached",
             )
         cache.activate_past_recording()
         return cache
     if filled:
         raise _refusal(
-            f"past_key_values ({type(cache).__name__}) hold {filled} tokens already, which works for a DynamicCache "
-            "and a single row without padding only",
-            "leave them out: the text is then read anew",
+            f"{CACHE} ({type(cache).__name__}) holds {filled} tokens already, which works for a DynamicCache and a "
+            "single row without padding only",
+            "leave it out: the text is then read anew",
         )
     if not isinstance(cache, DynamicCache | StaticCache):
-        raise _refusal(f"past_key_values are a {type(cache).__name__}", "give a DynamicCache, or none")
+        raise _refusal(f"{CACHE} is a {type(cache).__name__}", "give a DynamicCache, or none")
     return None
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, LlamaForCausalLM
 
+from paceline.backends.hf.host import CACHE
+
 from .corpus import blocks
 from .muon import Pair
 from .store import State
@@ -50,7 +52,7 @@ def continuations(
     greedy = temperatures == 0
     divisor = torch.where(greedy, torch.ones_like(temperatures), temperatures)[:, None]
     for _ in range(new):
-        logits = target(input_ids=fed, past_key_values=cache, use_cache=True).logits
+        logits = target(input_ids=fed, **{CACHE: cache}, use_cache=True).logits
         kept.append(logits.bfloat16())
         drawn = torch.multinomial((logits[:, -1] / divisor).softmax(-1), 1, generator=generator)
         fed = torch.where(greedy[:, None], logits[:, -1].argmax(-1, keepdim=True), drawn)

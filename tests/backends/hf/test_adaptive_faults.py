@@ -13,6 +13,7 @@ from transformers import (
 from transformers.generation.stopping_criteria import StoppingCriteria, StopStringCriteria
 
 import paceline.hf
+from paceline.backends.hf.host import CACHE
 from paceline.backends.hf.testing import VOCABULARY, noisy_copy, tiny_model
 from paceline.core.errors import BackendError, ConfigError
 
@@ -97,7 +98,7 @@ def test_a_batch_with_padding_is_decoded_row_by_row_each_to_its_own_end():
 def test_a_request_for_a_static_cache_is_answered_with_the_same_tokens():
     assert fast(cache_implementation="static").tolist() == plain().tolist()
     static = StaticCache(config=MODEL.config, max_cache_len=64)
-    assert fast(past_key_values=static).tolist() == plain().tolist()
+    assert fast(**{CACHE: static}).tolist() == plain().tolist()
     assert int(static.get_seq_length()) == 0
 
 
@@ -107,16 +108,16 @@ def test_a_dynamic_cache_is_gone_on_with_and_left_as_generate_would_leave_it(rea
         made = DynamicCache()
         if read:
             with torch.no_grad():
-                MODEL(IDS[:, :read], past_key_values=made)
+                MODEL(IDS[:, :read], **{CACHE: made})
         return made
 
     ours, theirs = cache(), cache()
-    found = fast(past_key_values=ours)
-    assert found.tolist() == plain(past_key_values=theirs).tolist()
+    found = fast(**{CACHE: ours})
+    assert found.tolist() == plain(**{CACHE: theirs}).tolist()
     assert ours.get_seq_length() == theirs.get_seq_length() == found.shape[1] - 1
     # A second turn reads only what is new.
     longer = torch.cat([found, torch.tensor([[8, 9]])], dim=1)
-    assert fast(longer, past_key_values=ours).tolist() == plain(longer).tolist()
+    assert fast(longer, **{CACHE: ours}).tolist() == plain(longer).tolist()
 
 
 def test_a_filled_cache_is_used_and_not_read_anew():
@@ -127,9 +128,9 @@ def test_a_filled_cache_is_used_and_not_read_anew():
     cache = DynamicCache()
     loop = adaptive(DRAFT)
     try:
-        first = fast(loop=loop, past_key_values=cache)
+        first = fast(loop=loop, **{CACHE: cache})
         lengths.clear()
-        fast(torch.cat([first, torch.tensor([[8]])], dim=1), loop, past_key_values=cache)
+        fast(torch.cat([first, torch.tensor([[8]])], dim=1), loop, **{CACHE: cache})
     finally:
         hook.remove()
     assert max(lengths) <= 1 + 1 + 8
@@ -244,9 +245,9 @@ def test_what_cannot_be_honoured_is_refused_before_the_first_token():
 def test_a_cache_that_cannot_be_used_is_refused():
     cache = DynamicCache()
     with torch.no_grad():
-        MODEL(IDS.repeat(2, 1), past_key_values=cache)
+        MODEL(IDS.repeat(2, 1), **{CACHE: cache})
     longer = torch.tensor([[3, 1, 4, 1, 5, 9], [3, 1, 4, 1, 5, 8]])
-    refused("leave them out", longer, past_key_values=cache, attention_mask=torch.ones_like(longer))
+    refused("leave it out", longer, **{CACHE: cache}, attention_mask=torch.ones_like(longer))
 
 
 def test_a_model_in_training_is_refused():
