@@ -26,7 +26,8 @@ def isolated(code: str) -> str:
 
 def tracked_text() -> list[tuple[Path, str]]:
     """Return every text file of the project with its content."""
-    skipped = {"__pycache__", "weights", "build", "dist", "runs"}
+    # A work tree beside the first has a file .git, which says where the first is.
+    skipped = {".git", "__pycache__", "weights", "build", "dist", "runs"}
     found = []
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
