@@ -7,12 +7,13 @@ on with gamma 0: a policy can cost speed, never tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from paceline.core.errors import CapabilityError, ContractError
+from paceline.core.finish import name_draft
 from paceline.core.records import Plan, Requirements, RoundStart, Signal, StopRule, TokenSignals
 
 if TYPE_CHECKING:
@@ -173,8 +174,9 @@ class PolicyGuard:
             able = (1,) if allowed is None else allowed
             if not start.capabilities.zero_gamma and any(0 < g <= start.budget for g in able):
                 raise self._breach("this engine cannot plan gamma 0")
-            return plan if plan.draft is None else replace(plan, draft=None)
-        name = plan.draft if plan.draft is not None else next(iter(self._drafts), None)
+            return name_draft(plan, self._drafts)
+        plan = name_draft(plan, self._drafts)
+        name = plan.draft
         if name is None or name not in self._drafts:
             known = ", ".join(map(repr, self._drafts)) or "none at all"
             raise self._breach(f"there is no draft {name!r}; the drafts are {known}")
@@ -182,4 +184,4 @@ class PolicyGuard:
             not isinstance(plan.stop, StopRule) or plan.stop.signal not in self._drafts[name].signals
         ):
             raise self._breach(f"draft {name!r} cannot evaluate the stop rule {plan.stop!r}")
-        return plan if plan.draft is not None else replace(plan, draft=name)
+        return plan

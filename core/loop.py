@@ -17,14 +17,16 @@ from paceline.core.answers import check_hint, check_proposal, check_scores
 from paceline.core.clock import DraftWork, ScoreWork, VerifyWork
 from paceline.core.deferred import ready_at, waits
 from paceline.core.errors import BackendError, ContractError
+from paceline.core.finish import finish_round
 from paceline.core.guard import PolicyGuard, blame
 from paceline.core.limits import Limits
 from paceline.core.reading import Reading
-from paceline.core.records import Capabilities, Ended, Plan, Round, RoundStart
+from paceline.core.records import Capabilities, Ended, Plan, RoundStart
 
 if TYPE_CHECKING:
     from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Clock, DraftSession, Proposal, TargetSession, Verdict
+    from paceline.core.records import Round
 
 log = structlog.get_logger()
 
@@ -64,26 +66,19 @@ class Request:
         emitted, self.ended = self.limits.cut(self.output, verdict.tokens)
         scores, score_s = self._score(plan, emitted)
         self._advance(emitted)
-        done = Round(
-            index=start.index,
-            position=start.position,
-            context=start.context,
-            plan=plan,
-            lag=start.lags.get(plan.draft, 0) if plan.draft is not None else 0,
+        done = finish_round(
+            start,
+            plan,
             drafted=len(proposal) if proposal is not None else 0,
             accepted=verdict.accepted,
-            emitted=len(emitted),
+            tokens=tuple(emitted),
             ended=self.ended,
             draft_s=drafted - planned,
             verify_s=verified - drafted,
             total_s=self.clock.now() - began,
-            tokens=tuple(emitted),
             signals=tuple(proposal.signals) if proposal is not None else (),
-            hint=start.hints.get(plan.draft) if plan.draft is not None else None,
             scores=scores,
             score_s=score_s,
-            lags=start.lags,
-            hints=start.hints,
         )
         self.index += 1
         self.costs.observe(done)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.clock import ScoreWork
-from paceline.core.records import Capabilities, Ended, Plan, Round, RoundStart, TokenSignals
+from paceline.core.finish import finish_round, name_draft
+from paceline.core.reading import Reading
+from paceline.core.records import Capabilities, Ended, Plan, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Costs, Policy
-    from paceline.core.records import Signal
+    from paceline.core.records import Round, Signal
 
 ENGINE = Capabilities()
 RIGHT = TokenSignals(0, top1=0.9, prob=0.9, entropy=0.3, margin=0.8, token=0)
@@ -34,7 +35,7 @@ def play(
     Bit i of a draft tells whether the draft, given the target's tokens before position i, proposes the target's
     token there; one plain sequence stands for a single draft called "draft". The text has as many tokens as the
     shortest sequence, and ends by its length. Times are those of `costs`, lags those of drafts with a cache. `hints`
-    gives the hint of a draft at each position, where it gives any.
+    gives the hint of a draft at each position, where it gives any. Every token of the prompt and of the text is 0.
 
     `signals` gives the signals of the token that a draft proposes at each position, their own `position` not counted;
     without them a draft is sure of itself exactly where it is right. `paceline.core.testing.texts` makes texts whose
@@ -55,6 +56,8 @@ def play(
     hinted = tuple((hints or {}).items())
     lags = dict.fromkeys(drafts, prompt - 1)
     rounds: list[Round] = []
+    output: list[int] = []
+    reading = Reading((0,) * prompt, output)
     position = 0
     while position < wanted:
         start = RoundStart(
@@ -65,9 +68,10 @@ def play(
             dict(lags),
             costs,
             engine,
-            hints={name: known[position] for name, known in hinted},
+            reading,
+            {name: known[position] for name, known in hinted},
         )
-        plan = named(policy.plan(start), start)
+        plan = name_draft(policy.plan(start), start.lags)
         agreed = drafts[plan.draft][position : position + plan.gamma] if plan.draft is not None else ()
         drafted = len(agreed)
         seen: tuple[TokenSignals, ...] = ()
@@ -95,6 +99,7 @@ def play(
             scores=scores,
             signals=seen[:drafted],
         )
+        output.extend(done.tokens)
         policy.observe(done)
         rounds.append(done)
         for name in lags:
@@ -104,12 +109,6 @@ def play(
                 lags[name] = 0 if name in scores else lags[name] + emitted
         position += emitted
     return rounds
-
-
-def named(plan: Plan, start: RoundStart) -> Plan:
-    """Return a plan with the draft's name filled in when it drafts, and without one when it does not."""
-    draft = None if plan.gamma == 0 else plan.draft or next(iter(start.lags))
-    return plan if plan.draft == draft else replace(plan, draft=draft)
 
 
 def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) -> int:
@@ -171,24 +170,19 @@ def settle(
     if scores:
         scored = tuple(name for name in scores if name in start.lags)
         score_s = ScoreWork(scored, {name: start.lags[name] + emitted for name in scored}).price(costs)
-    return Round(
-        start.index,
-        start.position,
-        start.context,
+    return finish_round(
+        start,
         plan,
-        lag,
-        drafted,
-        accepted,
-        emitted,
-        ended,
-        draft_s,
-        verify_s,
-        draft_s + verify_s + score_s,
-        (0,) * emitted,
-        signals,
-        start.hints.get(draft) if draft is not None else None,
-        scores or {},
-        score_s,
+        drafted=drafted,
+        accepted=accepted,
+        tokens=(0,) * emitted,
+        ended=ended,
+        draft_s=draft_s,
+        verify_s=verify_s,
+        total_s=draft_s + verify_s + score_s,
+        signals=signals,
+        scores=scores,
+        score_s=score_s,
     )
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from paceline.core.errors import ConfigError
+from paceline.core.finish import name_draft
 from paceline.core.records import Capabilities, Ended, Plan, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
-from paceline.core.testing.playing import ENGINE, named, propose, settle, watched
+from paceline.core.testing.playing import ENGINE, propose, settle, watched
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
@@ -187,7 +188,7 @@ def _start(
 
 def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step, *, first: str) -> Round | None:
     """Draft, verify and return the finished round, or None when it was left while its tokens were drafted."""
-    full = named(plan, start) if start.lags else plan
+    full = name_draft(plan, start.lags)
     top1, entropy, margin = step.top1, 3.0 * (1.0 - step.top1), step.top1 / 2
     offered = min(full.gamma, step.accepted if step.abandoned else step.found)
     signals = [

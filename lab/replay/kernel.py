@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from paceline.core.errors import ContractError, TraceError
+from paceline.core.finish import finish_round
 from paceline.core.guard import PolicyGuard, check_fit
 from paceline.core.reading import Reading
-from paceline.core.records import Capabilities, Plan, Round, RoundStart
+from paceline.core.records import Capabilities, Plan, RoundStart
 from paceline.lab.replay.costs import LateCosts, Prices
 from paceline.lab.replay.laid import Unkept
 from paceline.lab.replay.tally import Tally
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from paceline.core.protocols import Draft, Policy
-    from paceline.core.records import TokenSignals
+    from paceline.core.records import Round, TokenSignals
     from paceline.lab.recording.model import Header
     from paceline.lab.replay.laid import Laid, LaidDraft
     from paceline.lab.replay.results import Outcome
@@ -152,26 +153,19 @@ class Player:
             self._now = now
             fresh = tokens[position:after]
             output.extend(fresh)
-            done = Round(
-                index,
-                position,
-                context,
+            done = finish_round(
+                start,
                 plan,
-                lag,
                 drafted,
                 accepted,
-                emitted,
+                fresh,
                 text.ended if after == end else None,
                 drafted_at - began,
                 verified_at - drafted_at,
                 now - began,
-                fresh,
                 signals,
-                hints.get(name) if name is not None else None,
                 scores,
                 score_s,
-                lags,
-                hints,
             )
             costs.take(name, drafted, lag, context, done.draft_s, done.verify_s)
             tally.add(done)

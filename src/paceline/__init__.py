@@ -36,6 +36,7 @@ from paceline.core.errors import (
     PluginError,
     TraceError,
 )
+from paceline.core.finish import finish_round
 from paceline.core.fused import FusedCosts, StepCosts
 from paceline.core.generation import Generation, Totals
 from paceline.core.guard import PolicyGuard, check_fit
@@ -150,6 +151,7 @@ __all__ = [
     "Work",
     "check_fit",
     "cpu_model",
+    "finish_round",
     "hookimpl",
     "json_schema",
     "judge",

@@ -193,3 +193,15 @@ def test_null_shows_every_round(engine):
     one.step()
     one.step()
     assert len(policy.rounds) == 20
+
+
+def test_rounds_tell_the_lags_and_hints_that_the_policy_was_shown(engine):
+    policy = ScriptedPolicy([2])
+    one = engine(policy)
+    one.add()
+    one.step()
+    one.step()
+    assert [(done.lags, done.hints) for done in policy.rounds] == [
+        (start.lags, start.hints) for start in policy.starts[:1]
+    ]
+    assert list(policy.rounds[0].lags) == ["vllm"]

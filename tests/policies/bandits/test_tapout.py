@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from paceline.core.config import load_config
 from paceline.core.errors import CapabilityError
+from paceline.core.finish import name_draft
 from paceline.core.guard import check_fit
 from paceline.core.records import Capabilities, Plan, Requirements, TokenSignals
 from paceline.core.testing import FixedCosts, check_policy, play
-from paceline.core.testing.playing import named, settle
+from paceline.core.testing.playing import settle
 from paceline.core.testing.texts import calibrated
 from paceline.policies.bandits.tapout import TapOutConfig
 from paceline.policies.bandits.ucb import UcbConfig
@@ -52,7 +53,7 @@ def with_listener(**options):
 
 def take(policy, start, accepted=1, **more):
     """Take one round in which the target accepts at most so many tokens."""
-    plan = named(policy.plan(start), start)
+    plan = name_draft(policy.plan(start), start.lags)
     policy.observe(settle(start, plan, drafted=plan.gamma, accepted=min(accepted, plan.gamma), **more))
     return plan
 
@@ -154,7 +155,7 @@ def test_only_the_arm_that_planned_is_asked_to_keep(start):
     policy.plan(start())
     assert policy.keep(TokenSignals(0, top1=0.5))
     assert other.asked == listener.asked == []
-    plan = named(policy.plan(start()), start())  # the round before was abandoned
+    plan = name_draft(policy.plan(start()), start().lags)  # the round before was abandoned
     policy.observe(settle(start(), plan, drafted=2, accepted=2))
     policy.plan(start())
     assert not policy.keep(TokenSignals(0, top1=0.5))

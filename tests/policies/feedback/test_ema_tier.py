@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paceline.core.finish import name_draft
 from paceline.core.records import Capabilities, Plan, RoundStart
 from paceline.core.testing import FixedCosts, check_policy, play
-from paceline.core.testing.playing import named, settle
+from paceline.core.testing.playing import settle
 from paceline.policies.feedback.ema_tier import EmaTierConfig
 
 LADDER = [{"batch": 1, "tiers": [0, 1, 3, 7]}]
@@ -23,7 +24,7 @@ def begin(budget=100, batch=1, *, draft_s=1.0, lags=("draft",), **able):
 def step(policy, accepted, start=None):
     """Plan a round, let the target accept so many of its tokens, and return gamma."""
     start = start or begin()
-    plan = named(policy.plan(start), start)
+    plan = name_draft(policy.plan(start), start.lags)
     policy.observe(settle(start, plan, drafted=plan.gamma, accepted=min(accepted, plan.gamma)))
     return plan.gamma
 

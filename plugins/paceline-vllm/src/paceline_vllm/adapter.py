@@ -107,16 +107,7 @@ class Adapter:
         budget = request.max_tokens - position - 1
         if budget < self._most:
             budget = max(one.request.max_tokens - one.request.num_output_tokens - 1 for one in turns)
-        start = RoundStart(
-            oldest.rounds + step.streak,
-            position,
-            request.num_tokens,
-            budget,
-            self._lags,
-            self.costs.of(len(turns)),
-            self._engine,
-            batch=len(turns),
-        )
+        start = self._start(step, oldest.rounds + step.streak, position, request.num_tokens, budget)
         try:
             with self.lock:
                 plan = self._guard.plan(start)
@@ -143,7 +134,11 @@ class Adapter:
         self._ended = now
         if step.decodes:
             self.costs.observe(seconds, requests=len(step.turns), verified=step.verified, drafted=step.gamma)
-        rounds = [(turn, done) for turn in turns if (done := finished(turn, seconds)) is not None]
+        rounds = [
+            (turn, done)
+            for turn in turns
+            if (done := finished(turn, self._start_of(step, turn), seconds)) is not None
+        ]
         if self.traced:
             for turn, done in rounds:
                 write(turn.served, done)
@@ -151,6 +146,24 @@ class Adapter:
             rounds = [(turn, done) for turn, done in rounds if id(turn.served) in shown]
         if not self.failed:
             self._show([done for _, done in rounds])
+
+    def _start(self, step: Step, index: int, position: int, context: int, budget: int) -> RoundStart:
+        requests = len(step.turns)
+        return RoundStart(
+            index,
+            position,
+            context,
+            budget,
+            self._lags,
+            self.costs.of(requests),
+            self._engine,
+            batch=requests,
+        )
+
+    def _start_of(self, step: Step, turn: Turn) -> RoundStart:
+        """Return what the policy would have been shown before a turn, had it been asked for this request alone."""
+        budget = turn.served.request.max_tokens - turn.position - 1
+        return self._start(step, turn.number, turn.position, turn.context, budget)
 
     def _shown(self, step: Step) -> list[int]:
         limit, plans = self._limit, step.plans

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from paceline import Ended, Plan, Round
+from paceline import Ended, Plan, Round, RoundStart, finish_round
 
 PREFILL = Plan(0, reason="prefill")
 """The plan of a request's first token, which comes with its prompt: nothing could be decided before."""
@@ -102,22 +102,21 @@ def take(step: Step, places: list[int], result: Any) -> list[Turn]:
     return turns
 
 
-def finished(turn: Turn, seconds: float) -> Round | None:
+def finished(turn: Turn, start: RoundStart, seconds: float) -> Round | None:
     """Return the round of a turn that is over, or None when it delivered nothing.
+
+    `start` is what the request's policy was shown, or would have been.
 
     Its time is the step's: every request of a batch waits for all of it. What was requested, `plan.gamma`, may be more
     than what was drafted, where the draft found less: that is no rejection.
     """
-    served, plan, number, position, context, drafted, accepted = turn
-    request = served.request
+    request, position = turn.served.request, turn.position
     emitted = request.num_output_tokens - position
     if emitted <= 0:
         return None
     tokens = tuple(request.output_token_ids[position : position + emitted])
     ended = end_of(request) if request.is_finished() else None
-    return Round(
-        number, position, context, plan, 0, drafted, accepted, emitted, ended, 0.0, seconds, seconds, tokens
-    )
+    return finish_round(start, turn.plan, turn.drafted, turn.accepted, tokens, ended, 0.0, seconds, seconds)
 
 
 def end_of(request: Any) -> Ended | None:
