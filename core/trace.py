@@ -12,10 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from paceline.core.errors import TraceError
-from paceline.core.records import Capabilities, Ended, Plan, Round, StopRule, TokenSignals
+from paceline.core.inputs import MIB, input_lines, open_input, shown
+from paceline.core.json_text import parse_json
+from paceline.core.outputs import GrowingFile
+from paceline.core.records import Capabilities, Ended, Round
+from paceline.core.round_json import round_from_json, round_to_json
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft
@@ -25,6 +29,9 @@ VERSION = 1
 
 SERVING = "serving"
 """What a trace holds where its first line does not say `form`: rounds as they were decided."""
+
+LINE = 16 * MIB
+"""The longest line that is read: a round has some kilobytes."""
 
 
 class TraceWriter:
@@ -38,7 +45,7 @@ class TraceWriter:
     def __init__(self, path: Path | str, header: Mapping[str, Any] | None = None) -> None:
         self.path = Path(path)
         self._header = dict(header or {})
-        self._file: IO[str] | None = None
+        self._file: GrowingFile | None = None
         self._requests = 0
 
     def begin(
@@ -55,10 +62,13 @@ class TraceWriter:
 
         What the policy could see besides, `drafts`, `capabilities` and `perplexity`, lets a replay check its decisions;
         which drafts are `memoryless` (see `Memoryless`) lets it answer more questions.
+
+        Raises:
+            TraceError: The file cannot be written, or is there and no trace.
         """
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("w", encoding="utf-8")
+            check_replaceable(self.path)
+            self._file = GrowingFile(self.path, TraceError)
             self.write({"kind": "trace", "version": VERSION, "run": self._header})
         number = self._requests
         self._requests += 1
@@ -75,14 +85,25 @@ class TraceWriter:
         return RequestRecorder(self, number)
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Write one line and flush it."""
+        """Write one line; it is in the file when this returns.
+
+        Raises:
+            TraceError: The file cannot be written, or the line is not JSON-able.
+        """
         if self._file is None:
             raise TraceError(f"{self.path}: the trace is closed")
-        self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n")
-        self._file.flush()
+        try:
+            text = json.dumps(line, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise TraceError(f"{shown(self.path)}: a line of the trace is not JSON-able: {error}") from error
+        self._file.append(text.encode() + b"\n")
 
     def close(self) -> None:
-        """Close the file; harmless when nothing was written or it is closed already."""
+        """Close the file; harmless when nothing was written or it is closed already.
+
+        Raises:
+            TraceError: What was written did not reach the disk.
+        """
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -164,15 +185,12 @@ def trace_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
         TraceError: As `read_trace`, for what can be seen line by line.
     """
     path, whole = Path(path), 0
-    try:
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                # Every whole line ends with a newline, so what stands after the last one was cut off.
-                if line.endswith("\n"):
-                    whole = number
-                    yield number, _header(path, line) if number == 1 else _parsed(path, number, line)
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from error
+    with open_input(path, TraceError) as file:
+        for number, line in input_lines(file, path, TraceError, most=LINE):
+            # Every whole line ends with a newline, so what stands after the last one was cut off.
+            if line.endswith(b"\n"):
+                whole = number
+                yield number, _header(path, line) if number == 1 else _parsed(path, number, line)
     if not whole:
         raise TraceError(f"{path}: the trace is empty; was the run stopped before its first request?")
 
@@ -201,42 +219,30 @@ def prompt_sha256(prompt: Sequence[int]) -> str:
     return hashlib.sha256(json.dumps(list(prompt)).encode()).hexdigest()
 
 
-def round_to_json(done: Round) -> dict[str, Any]:
-    """Return a round as JSON-able values; what is empty is left out."""
-    values = asdict(done)
-    values["plan"] = {key: value for key, value in values["plan"].items() if value is not None}
-    values["plan"]["score"] = sorted(done.plan.score)
-    if not done.plan.score:
-        del values["plan"]["score"]
-    if done.plan.look:
-        del values["plan"]["look"]
-    if done.hint is None:
-        del values["hint"]
-    for key in ("signals", "lags", "hints"):
-        if not values[key]:
-            del values[key]
-    if not done.scores:
-        del values["scores"], values["score_s"]
-    return values
+def check_replaceable(path: Path) -> None:
+    """Refuse to write a trace over a file that holds something else.
 
-
-def round_from_json(values: Mapping[str, Any]) -> Round:
-    """Return the round that `round_to_json` made these values from; unknown keys are ignored."""
-    known = {key: values[key] for key in Round.__dataclass_fields__ if key in values}
-    plan = dict(known["plan"])
-    if plan.get("stop") is not None:
-        plan["stop"] = StopRule(**plan["stop"])
-    plan["score"] = frozenset(plan.get("score", ()))
-    known["plan"] = Plan(**{key: plan[key] for key in Plan.__dataclass_fields__ if key in plan})
-    known["tokens"] = tuple(known["tokens"])
-    known["scores"] = {name: tuple(one) for name, one in known.get("scores", {}).items()}
-    known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
-    return Round(**known)
-
-
-def _header(path: Path, line: str) -> dict[str, Any]:
+    Raises:
+        TraceError: There is such a file.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with open_input(path, TraceError) as file:
+        first = file.readline(LINE)
     try:
-        header = json.loads(line)
+        found = parse_json(first)
+        ours = found["kind"] == "trace" and found.get("form", SERVING) == SERVING
+    except (ValueError, KeyError, TypeError, AttributeError):
+        ours = False
+    if not ours:
+        raise TraceError(
+            f"{shown(path)}: holds something that is no trace, and would be lost; give another path or remove it"
+        )
+
+
+def _header(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        header = parse_json(line)
         version = header["version"] if header["kind"] == "trace" else None
     except (ValueError, KeyError, TypeError):
         version = None
@@ -253,9 +259,9 @@ def _header(path: Path, line: str) -> dict[str, Any]:
     return known
 
 
-def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(line)
+        values: dict[str, Any] = parse_json(line)
     except ValueError as error:
         raise TraceError(f"{path}:{number}: this line is damaged: {error!r}") from error
     return values

@@ -23,7 +23,7 @@ class Strict(BaseModel):
     Defaults are validated like values, so a default may be the bare name of a policy.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from paceline.core.config import errors
+from paceline.core.config.bounds import check_values
+from paceline.core.config.outputs import check_outputs
 from paceline.core.config.overrides import apply_overrides, assignment
 from paceline.core.config.resolve import CONTEXT
 from paceline.core.config.run import RunConfig, with_defaults
@@ -39,13 +41,17 @@ def load_config(
         raise ConfigError(f"a run is a path, a mapping or None; found {type(given).__name__}")
     changes = overrides or {}
     data = apply_overrides(given, changes, fill=with_defaults)
+    locate = _locator(document, changes)
     context = {CONTEXT: Catalogue.load() if catalogue is None else catalogue}
     try:
-        return RunConfig.model_validate(data, context=context)
+        check_values(data, locate)
+        config = RunConfig.model_validate(data, context=context)
     except ValidationError as error:
-        raise errors.explain(error, data, _locator(document, changes)) from None
+        raise errors.explain(error, data, locate) from None
     except RecursionError:
         raise ConfigError("the run is nested too deeply, or holds itself") from None
+    check_outputs(config, locate, inputs=[] if document is None else [document.name])
+    return config
 
 
 def _locator(document: Document | None, overrides: Mapping[str, object]) -> errors.Locate:

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
+from paceline.core.config.bounds import DEEPEST, TOO_DEEP
 from paceline.core.config.errors import show
+from paceline.core.config.yaml import parse_yaml
 from paceline.core.errors import ConfigError
+
+PLACE = re.compile("[0-9]{1,6}")
+"""A part of a key that leads into a list."""
+
+SHOWN = 120
+"""Letters of an override that messages repeat."""
 
 
 def parse_override(text: str) -> tuple[str, object]:
     """Split `key=value`; the value is read as YAML, so `64` is a number and `{name: static}` a mapping.
 
     Raises:
-        ConfigError: There is no `=`, no key, or the value is not YAML.
+        ConfigError: There is no `=`, no key, or the value is not YAML that a run file may hold.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"override {text!r}: should be key=value, such as generation.max_new_tokens=64")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):
+        return key.strip(), parse_yaml(value, "value")
+    except ConfigError as error:
         raise ConfigError(
-            f"override {text!r}: the value is not YAML; quote it twice, such as key='\"a: b\"'"
+            f"override {_short(text)!r}: the value is not YAML that can be used; quote it twice, such as "
+            f"key='\"a: b\"' ({error})"
         ) from None
 
 
 def assignment(key: str, value: object) -> str:
     """Return an override as it is written on a command line."""
-    return f"{key}={value if isinstance(value, str) else show(value)}"
+    return _short(f"{key}={value if isinstance(value, str) else show(value)}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def apply_overrides(
@@ -48,6 +60,9 @@ def apply_overrides(
         ConfigError: A key leads through something that is neither a mapping nor a list.
     """
     result: dict[str, Any] = dict(data)
+    for key in overrides:
+        if key.count(".") > DEEPEST:
+            raise ConfigError(f"override {assignment(key, overrides[key])}: {TOO_DEEP}")
     for key in sorted(overrides, key=lambda key: key.count(".")):
         first, *rest = key.split(".")
         if not rest:
@@ -73,7 +88,7 @@ def _replaced(key: str, path: list[str], node: object, value: object, *, word: s
         node = {word: node}
     if isinstance(node, Mapping):
         return {**node, part: _replaced(key, rest, node.get(part), value, word=word)}
-    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+    if isinstance(node, list) and PLACE.fullmatch(part) and int(part) < len(node):
         below = _replaced(key, rest, node[int(part)], value, word=word)
         return [*node[: int(part)], below, *node[int(part) + 1 :]]
     raise ConfigError(

@@ -9,11 +9,24 @@ from typing import Any
 
 import yaml
 
+from paceline.core.config.bounds import TOO_DEEP
 from paceline.core.errors import ConfigError
+from paceline.core.inputs import KIB, read_text, shown
 
 _BOOLEAN = "tag:yaml.org,2002:bool"
 _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
+_PLAIN = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("null", "bool", "int", "float", "timestamp", "str", "seq", "map", "merge")
+)
+"""What needs no `!` to be understood."""
+
+MOST = 256 * KIB
+"""Bytes of a run file: a long one has some kilobytes."""
+
+VALUES = 20_000
+"""Values of a file with every alias written out; a few lines of aliases of aliases may stand for billions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +67,41 @@ def read_yaml(path: Path) -> Document:
     Raises:
         ConfigError: The file cannot be read, or is not what is described here; names file and line.
     """
-    name = str(path)
-    text = _read(path, name)
+    text = read_text(
+        path, ConfigError, most=MOST, missing="give the path of a run file, or none for the defaults"
+    )
+    name = shown(path)
+    root, data = _parsed(text, name)
+    if root is None or root.tag == _NULL:
+        return Document(name, {}, root)
+    if not isinstance(root, yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+        line = root.start_mark.line + 1
+        raise ConfigError(f"{name}:{line}: found {kind}; a run file is a mapping such as `policy: online`")
+    return Document(name, data, root)
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return the value that a text stands for; `name` is what messages call it.
+
+    Raises:
+        ConfigError: It is no YAML, or holds what is refused in files as well; names the line.
+    """
+    return _parsed(text, name)[1]
+
+
+def _parsed(text: str, name: str) -> tuple[yaml.Node | None, Any]:
+    """Return the composed tree of a text, checked, and what it stands for."""
     try:
         loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        data = _construct(name, loader, root)
+        try:
+            root = loader.get_single_node()
+        except (ValueError, OverflowError):
+            # The scanner turns escapes and version numbers into what they stand for without a look.
+            raise ConfigError(
+                f"{name}:{loader.line + 1}: not YAML: an escape or a number here stands for nothing; write it out"
+            ) from None
+        return root, None if root is None else _construct(name, loader, root)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_reword(name, error)) from None
     except yaml.reader.ReaderError as error:
@@ -68,37 +110,37 @@ def read_yaml(path: Path) -> Document:
             f"{name}:{line}: found the control character #x{error.character:02x}; remove it"
         ) from None
     except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply; a run needs a few levels") from None
-    return Document(name, data, root)
+        raise ConfigError(f"{name}: {TOO_DEEP}") from None
 
 
-def _construct(name: str, loader: yaml.SafeLoader, root: yaml.Node | None) -> dict[str, Any]:
-    """Return the data of a composed tree that has been checked."""
-    if root is None or root.tag == _NULL:
-        return {}
-    if not isinstance(root, yaml.MappingNode):
-        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
-        line = root.start_mark.line + 1
-        raise ConfigError(f"{name}:{line}: found {kind}; a run file is a mapping such as `policy: online`")
+def _construct(name: str, loader: yaml.SafeLoader, root: yaml.Node) -> Any:
+    """Return the data of a composed tree once it has been checked."""
     problems: list[str] = []
     _check(name, root, [], set(), problems)
+    # Only a tree that does not lead back into itself can be counted.
+    if not problems and (count := _count(root, {})) > VALUES:
+        problems.append(
+            f"{name}: stands for {_about(count)} values, aliases written out; at most {VALUES} are read"
+        )
     if problems:
         raise ConfigError("\n".join(problems))
-    data: dict[str, Any] = loader.construct_document(root)
-    return data
+    return loader.construct_document(root)
 
 
-def _read(path: Path, name: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{name}: no such file; give the path of a run file, or none for the defaults"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name}: not UTF-8 (byte {error.start}); save it in that encoding") from None
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot be read: {error.strerror or error}") from None
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a tree stands for with every alias written out; each node is looked at once."""
+    if id(node) not in known:
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_count(child, known) for child in children)
+    return known[id(node)]
+
+
+def _about(count: int) -> str:
+    return str(count) if count < 10**9 else "billions of"
 
 
 def _check(name: str, node: yaml.Node, above: list[yaml.Node], seen: set[int], problems: list[str]) -> None:
@@ -109,12 +151,23 @@ def _check(name: str, node: yaml.Node, above: list[yaml.Node], seen: set[int], p
     if id(node) in seen:
         return
     seen.add(id(node))
+    if node.tag not in _PLAIN:
+        problems.append(
+            f"{name}:{line}: found the tag {node.tag!r}; YAML is read safely here, so write plain values without "
+            "`!` tags"
+        )
+        return
     if isinstance(node, yaml.ScalarNode):
         try:
             yaml.SafeLoader("").construct_object(node)
         except ValueError as error:
             problems.append(
-                f"{name}:{line}: {node.value} looks like a number or date but is none: {error}; quote it"
+                f"{name}:{line}: {node.value:.60} looks like a number or date but is none: {error}; quote it"
+            )
+        # Where a tag was written that does not fit the text, what the library raises depends on the tag.
+        except (LookupError, AttributeError, TypeError, OverflowError):
+            problems.append(
+                f"{name}:{line}: found {node.value!r:.60}, which does not fit its tag; leave the `!!` tag out"
             )
         return
     if isinstance(node, yaml.MappingNode):

@@ -12,11 +12,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from filelock import FileLock
 
+from paceline.core.errors import PacelineError
+from paceline.core.inputs import MIB, file_errors, read_input, size
+from paceline.core.json_text import parse_json
+from paceline.core.outputs import check_output, write_text
 from paceline.core.state.entry import Entry, read_entry
 
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ VERSION = 1
 """Raised when a reader of the old version would misread a new file; new keys alone do not raise it."""
 
 KIND = "paceline-state"
+MOST = 32 * MIB
+"""Bytes of a state file: a policy keeps some kilobytes for each pair of models."""
+
 PATIENCE_S = 10.0
 """How long to wait for another process that writes; writing takes milliseconds."""
 
@@ -47,7 +54,7 @@ class StateFile:
         """Return what is known about something; None, after a warning, where what stands there cannot be used."""
         try:
             return _entry(self._document(), subject)
-        except (OSError, ValueError) as error:
+        except (PacelineError, ValueError) as error:
             self.warn_refused(subject, error)
             return None
 
@@ -69,9 +76,11 @@ class StateFile:
             The new entry.
 
         Raises:
-            OSError: The file cannot be written, or (as TimeoutError) another process does not let go of it.
-            ValueError: The new entry is not JSON-able.
+            PacelineError: The file cannot be written.
+            OSError: Its lock cannot be written, or (as TimeoutError) another process does not let go of it.
+            ValueError: The new entry is not JSON-able, or too much.
         """
+        check_output(self.path, PacelineError)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self.path}.lock", timeout=PATIENCE_S):
             try:
@@ -84,9 +93,11 @@ class StateFile:
             entry = change(None if spoilt else now)
             document["entries"][subject.key] = entry.to_json(subject.about)
             text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+            if len(text) > MOST:
+                raise ValueError(f"the file would have more than {size(MOST)}")
             if spoilt:
                 shutil.copyfile(self.path, self.aside())
-            self._replace(text)
+            write_text(self.path, text)
         return entry
 
     def aside(self) -> Path:
@@ -120,19 +131,14 @@ class StateFile:
         """Return what stands in the file; what an empty one holds if there is none.
 
         Raises:
-            OSError: It cannot be read.
+            PacelineError: It cannot be read.
             ValueError: It is no state file of this version.
         """
-        try:
-            text = self.path.read_bytes()
-        except FileNotFoundError:
+        with file_errors(self.path, PacelineError, "cannot be read"):
+            there = self.path.exists()
+        if not there:
             return {"kind": KIND, "version": VERSION, "entries": {}}
-        try:
-            found = json.loads(text, parse_constant=_no_constant)
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
-        except ValueError as error:
-            raise ValueError(f"it is not JSON: {error}") from None
+        found = parse_json(read_input(self.path, PacelineError, most=MOST))
         if not isinstance(found, dict) or found.get("kind") != KIND:
             raise ValueError(f'it is no state file: "kind" is not {KIND!r}')
         version = found.get("version")
@@ -149,22 +155,7 @@ class StateFile:
         except ValueError:
             return {"kind": KIND, "version": VERSION, "entries": {}}
 
-    def _replace(self, text: str) -> None:
-        # One name is enough under the lock, and what a killed process left there is simply written over.
-        new = self.path.with_name(f".{self.path.name}.new")
-        with new.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if self.path.exists():
-            shutil.copymode(self.path, new)
-        os.replace(new, self.path)  # noqa: PTH105 - the one step that readers see
-
 
 def _entry(document: dict[str, Any], subject: Subject) -> Entry | None:
     found = document["entries"].get(subject.key)
     return None if found is None else read_entry(found, subject.about)
-
-
-def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no number")

@@ -17,7 +17,8 @@ from paceline.core.errors import ContractError, TraceError
 from paceline.core.guard import PolicyGuard
 from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, RoundStart
-from paceline.core.trace import SERVING, round_from_json, trace_lines
+from paceline.core.round_json import round_from_json
+from paceline.core.trace import SERVING, trace_lines
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.laid import Unkept
 

@@ -1,6 +1,7 @@
 """Traces."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import TraceError
 from paceline.core.records import Plan, Round, StopRule, TokenSignals
-from paceline.core.trace import TraceWriter, read_trace, round_from_json, round_to_json
+from paceline.core.round_json import round_from_json, round_to_json
+from paceline.core.trace import TraceWriter, read_trace
 
 seconds = st.floats(0, 1e3)
 rounds = st.builds(
@@ -138,7 +140,7 @@ def test_a_file_that_is_no_trace_of_this_version_is_refused(tmp_path, text, mess
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
-    with pytest.raises(TraceError, match=r"none\.jsonl: No such file"):
+    with pytest.raises(TraceError, match=r"none\.jsonl: no such file"):
         read_trace(tmp_path / "none.jsonl")
 
 
@@ -154,3 +156,61 @@ def test_no_file_is_made_before_the_first_request(tmp_path):
         pass
 
     assert not (tmp_path / "run.jsonl").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/full")])
+def test_what_is_no_regular_file_is_refused_and_stays(tmp_path, make):
+    make(tmp_path / "run.jsonl")
+    before = (tmp_path / "run.jsonl").lstat()
+
+    with pytest.raises(TraceError, match=r"run\.jsonl: is a "):
+        write(tmp_path / "run.jsonl", [ROUND])
+
+    assert os.path.samestat(before, (tmp_path / "run.jsonl").lstat())
+
+
+def test_a_path_with_nul_is_refused(tmp_path):
+    with pytest.raises(TraceError, match="no path holds the character NUL"):
+        write(tmp_path / "a\0b", [ROUND])
+
+
+@pytest.mark.parametrize("text", ["policy: online\n", '{"kind":"trace","form":"recording"}\n', "[]\n"])
+def test_a_file_that_holds_something_else_is_not_replaced(tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text)
+
+    with pytest.raises(TraceError, match="holds something that is no trace, and would be lost"):
+        write(tmp_path / "run.yaml", [ROUND])
+
+    assert (tmp_path / "run.yaml").read_text() == text
+
+
+def test_an_older_trace_is_replaced(tmp_path):
+    for count in (3, 1):
+        write(tmp_path / "run.jsonl", [ROUND] * count)
+
+        assert count == len(read_trace(tmp_path / "run.jsonl").requests[0].rounds)
+
+
+def test_a_full_disk_is_an_error_of_ours_and_leaves_whole_lines(tmp_path, monkeypatch):
+    os_write, left = os.write, [3]
+
+    def some(file, data):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return os_write(file, data[:-5] if left[0] == 0 else data)
+
+    monkeypatch.setattr(os, "write", some)
+    with pytest.raises(
+        TraceError, match=r"run\.jsonl: cannot be written: No space left on device; make room"
+    ):
+        write(tmp_path / "run.jsonl", [ROUND, ROUND])
+
+    assert (tmp_path / "run.jsonl").read_bytes().endswith(b"\n")
+    assert read_trace(tmp_path / "run.jsonl").requests[0].rounds == []
+
+
+@pytest.mark.parametrize("reason", [{1, 2}, float("nan"), b"bytes"])
+def test_a_round_that_is_not_json_able_is_an_error_of_ours(tmp_path, reason):
+    with pytest.raises(TraceError, match="not JSON-able"):
+        write(tmp_path / "run.jsonl", [replace(ROUND, plan=Plan(1, "d", reason=reason))])

@@ -16,9 +16,7 @@ text = st.text(
 policies = st.recursive(
     st.sampled_from(["static", "online", "select"])
     | st.fixed_dictionaries({"name": st.just("static")}, optional={"gamma": st.integers(0, 99)})
-    | st.fixed_dictionaries(
-        {"name": st.just("timed"), "deadline": st.floats(allow_nan=False, allow_infinity=False)}
-    )
+    | st.fixed_dictionaries({"name": st.just("timed"), "deadline": st.floats(-1e30, 1e30)})
     | st.fixed_dictionaries(
         {"name": st.just("online")},
         optional={
@@ -65,7 +63,7 @@ runs = st.fixed_dictionaries(
                 "max_new_tokens": st.integers(1, 10**9),
                 "temperature": st.just(0.0) | st.floats(0.001, 1e9),
                 "repetition_penalty": st.floats(0.5, 2.0),
-                "seed": st.integers(),
+                "seed": st.integers(1 - 2**63, 2**63 - 1),
                 "stop": st.lists(text.filter(bool), max_size=2),
             },
         ),

@@ -18,6 +18,16 @@ NOT_FOR_A_SCHEMA = (
     "alias",  # JSON has none
     "key-is",  # JSON's keys are all text
     "draft-name-is-a-number",
+    "merge-keys-without-end",  # more than a memory holds
+    "escape-beyond-unicode",  # no YAML, which its library notices by chance
+    "trace-",  # what stands on a disk
+    "state-",
+    "path-holds-nul",  # bounds that hold for every value
+    "text-holds-half-a-character",
+    "number-is-nan",
+    "number-is-infinite",
+    "number-beyond-bounds",
+    "number-with-too-many-digits",
 )
 
 
@@ -25,12 +35,13 @@ def wrong_data() -> list[Any]:
     """Return the data of each wrong file that is YAML and whose fault a schema can see."""
     found = []
     for file in sorted((HERE / "wrong").glob("*.yaml")):
+        if file.stem.startswith(NOT_FOR_A_SCHEMA):
+            continue
         try:
             data = yaml.safe_load(file.read_text())
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):
             continue
-        if not file.stem.startswith(NOT_FOR_A_SCHEMA):
-            found.append(pytest.param(data, id=file.stem))
+        found.append(pytest.param(data, id=file.stem))
     return found
 
 

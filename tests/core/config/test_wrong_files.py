@@ -48,7 +48,7 @@ def test_a_folder_is_not_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("run.yaml").mkdir()
-    assert message(Path("run.yaml"), catalogue) == "run.yaml: cannot be read: Is a directory"
+    assert message(Path("run.yaml"), catalogue) == "run.yaml: is a folder; name a file"
 
 
 def test_a_file_in_another_encoding_is_refused(
@@ -56,13 +56,15 @@ def test_a_file_in_another_encoding_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("run.yaml").write_bytes("trace: café".encode("latin-1"))
-    assert message(Path("run.yaml"), catalogue) == "run.yaml: not UTF-8 (byte 10); save it in that encoding"
+    assert message(Path("run.yaml"), catalogue) == "run.yaml:1: not UTF-8 (byte 10); save it in that encoding"
 
 
 def test_a_file_nested_beyond_reason_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("policy: " + "[" * 5000 + "]" * 5000)
-    assert message(file, catalogue) == f"{file}: nested too deeply; a run needs a few levels"
+    assert (
+        message(file, catalogue) == f"{file}: nested too deeply, or holds itself; a run has at most 64 levels"
+    )
 
 
 def test_a_policy_nested_in_itself_in_python_is_refused(catalogue: Catalogue) -> None:

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import paceline
-from paceline.core.errors import ContractError
+from paceline.core.errors import ConfigError, ContractError
 from paceline.core.testing import ScriptedPolicy
 
 
@@ -178,11 +178,35 @@ def test_the_file_is_relative_to_where_the_program_runs(kept, tmp_path, monkeypa
 
 
 def test_a_file_that_cannot_be_written_costs_a_warning_and_no_text(kept):
-    kept.path.mkdir(parents=True)
     with capture_logs() as logs, kept.load() as decoder:
+        kept.path.mkdir(parents=True)
         assert len(decoder.generate("the rain").tokens) == 60
-    assert [log["event"] for log in logs] == ["state_refused", "state_not_saved"]
+    assert [log["event"] for log in logs] == ["state_not_saved"]
     assert all(log["file"] == os.path.realpath(kept.path) for log in logs)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_refused_at_once_and_stays(kept, make):
+    kept.path.parent.mkdir()
+    make(kept.path)
+    before = kept.path.stat()
+    with pytest.raises(ConfigError, match=r"state: .*state\.json: is a "):
+        kept.load()
+    assert os.path.samestat(before, kept.path.stat())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_takes_the_place_of_a_file_meanwhile_is_left_there(kept, make):
+    kept.learn()
+    decoder = kept.load()
+    decoder.generate("in spain")
+    kept.path.unlink()
+    make(kept.path)
+    before = kept.path.stat()
+    with capture_logs() as logs:
+        decoder.close()
+    assert [log["event"] for log in logs] == ["state_not_saved"]
+    assert os.path.samestat(before, kept.path.stat())
 
 
 def test_a_policy_whose_state_is_no_json_is_blamed_before_the_first_token(kept):

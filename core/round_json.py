@@ -1,0 +1,42 @@
+"""Finished rounds as JSON-able values, as they stand in traces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from paceline.core.records import Plan, Round, StopRule, TokenSignals
+
+
+def round_to_json(done: Round) -> dict[str, Any]:
+    """Return a round as JSON-able values; what is empty is left out."""
+    values = asdict(done)
+    values["plan"] = {key: value for key, value in values["plan"].items() if value is not None}
+    values["plan"]["score"] = sorted(done.plan.score)
+    if not done.plan.score:
+        del values["plan"]["score"]
+    if done.plan.look:
+        del values["plan"]["look"]
+    if done.hint is None:
+        del values["hint"]
+    for key in ("signals", "lags", "hints"):
+        if not values[key]:
+            del values[key]
+    if not done.scores:
+        del values["scores"], values["score_s"]
+    return values
+
+
+def round_from_json(values: Mapping[str, Any]) -> Round:
+    """Return the round that `round_to_json` made these values from; unknown keys are ignored."""
+    known = {key: values[key] for key in Round.__dataclass_fields__ if key in values}
+    plan = dict(known["plan"])
+    if plan.get("stop") is not None:
+        plan["stop"] = StopRule(**plan["stop"])
+    plan["score"] = frozenset(plan.get("score", ()))
+    known["plan"] = Plan(**{key: plan[key] for key in Plan.__dataclass_fields__ if key in plan})
+    known["tokens"] = tuple(known["tokens"])
+    known["scores"] = {name: tuple(one) for name, one in known.get("scores", {}).items()}
+    known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
+    return Round(**known)
