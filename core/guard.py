@@ -47,8 +47,8 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
         sentence
         for wrong, sentence in (
             (
-                needs.any_gamma and capabilities.gammas is not None,
-                f"it plans any gamma, the engine only {capabilities.gammas}",
+                needs.any_gamma and not _without_gaps(capabilities.gammas),
+                f"it plans any gamma, the engine only {capabilities.gammas}; let it choose from start.gammas(limit)",
             ),
             (
                 needs.zero_gamma and not capabilities.zero_gamma,
@@ -73,6 +73,11 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
     problems += _unheard(needs, capabilities, drafts)
     if problems:
         raise CapabilityError(f"policy {blame(policy)} does not fit this engine: {'; '.join(problems)}")
+
+
+def _without_gaps(gammas: tuple[int, ...] | None) -> bool:
+    """Tell whether an engine runs every gamma up to its largest."""
+    return gammas is None or {*range(1, max(gammas, default=0) + 1)} <= {*gammas}
 
 
 def _unheard(needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> list[str]:
@@ -169,7 +174,9 @@ class PolicyGuard:
             raise self._breach(f"score must be a frozenset of drafts, found {plan.score!r}")
         allowed = start.capabilities.gammas
         if allowed is not None and gamma not in allowed and gamma > 0:
-            raise self._breach(f"this engine runs gamma {', '.join(map(str, allowed))}, found {gamma}")
+            raise self._breach(
+                f"this engine runs gamma {', '.join(map(str, allowed))}, found {gamma}; choose from start.gammas(limit)"
+            )
         if gamma == 0:
             able = (1,) if allowed is None else allowed
             if not start.capabilities.zero_gamma and any(0 < g <= start.budget for g in able):

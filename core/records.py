@@ -54,7 +54,8 @@ class Requirements:
     """What a policy cannot do without; checked against `Capabilities` before the first token.
 
     Attributes:
-        any_gamma: The policy plans gammas that are not known beforehand.
+        any_gamma: The policy plans every gamma up to the engine's largest; an engine that leaves some out is refused. A
+            policy that chooses among `RoundStart.gammas` does not need this.
         zero_gamma: The policy plans rounds without drafting.
         draft_switch: How often the policy must be able to choose another draft: every round, every request, or never
             ("none"). A policy that makes do with what the engine allows, and chooses within that, needs "none".
@@ -181,6 +182,25 @@ class RoundStart:
     hints: Mapping[str, int] = field(default_factory=dict)
     batch: int = 1
     perplexity: float | None = None
+
+    def gammas(self, limit: int) -> Sequence[int]:
+        """Return the gammas that this round leaves open up to `limit`, ascending and never empty.
+
+        `Plan(start.gammas(8)[-1])` is at most 8, and lawful on every engine. All lie in 0..min(limit, budget). An
+        engine's fixed set is respected, and 0 is left out where the engine always drafts. Where every gamma of such an
+        engine is above `limit`, its smallest remains; where every one is above the budget the answer is (0,), for the
+        budget outranks the engine's set. Without a draft it is 0 alone.
+        """
+        top = min(limit, self.budget) if self.lags else 0
+        able = self.capabilities
+        if able.gammas is None:
+            return range(0 if able.zero_gamma or top < 1 else 1, max(top, 0) + 1)
+        fitting = [gamma for gamma in able.gammas if 0 < gamma <= top]
+        if able.zero_gamma:
+            return [0, *fitting]
+        if not fitting and self.lags:
+            fitting = [gamma for gamma in able.gammas if 0 < gamma <= self.budget][:1]
+        return fitting or (0,)
 
 
 @dataclass(frozen=True, slots=True)

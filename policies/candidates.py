@@ -1,4 +1,4 @@
-"""What a round leaves open to choose from: the gammas the engine and the budget allow, and the draft."""
+"""What policies choose from: among the gammas that a round leaves open, and the draft."""
 
 from __future__ import annotations
 
@@ -11,25 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.core.records import RoundStart
-
-
-def candidates(start: RoundStart, max_gamma: int) -> Sequence[int]:
-    """Return the gammas that may be planned, ascending and never empty.
-
-    All lie in 0..min(max_gamma, budget). An engine's fixed set is respected, and 0 is left out where the engine
-    always drafts. Where every gamma of such an engine is above `max_gamma`, its smallest remains; where every one
-    is above the budget the answer is (0,), for the budget outranks the engine's set.
-    """
-    top = min(max_gamma, start.budget) if start.lags else 0
-    able = start.capabilities
-    if able.gammas is None:
-        return range(0 if able.zero_gamma or top < 1 else 1, max(top, 0) + 1)
-    fitting = [gamma for gamma in able.gammas if 0 < gamma <= top]
-    if able.zero_gamma:
-        return [0, *fitting]
-    if not fitting and start.lags:
-        fitting = [gamma for gamma in able.gammas if 0 < gamma <= start.budget][:1]
-    return fitting or (0,)
 
 
 def drafting(gammas: Sequence[int]) -> Sequence[int]:

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import at_most, candidates, chosen_draft
+from paceline.policies.candidates import at_most, chosen_draft
 from paceline.policies.state import check_count, check_header
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Steered(Blind, ABC):
     def plan(self, start: RoundStart) -> Plan:
         """Plan the gamma that is held, or the next smaller one that can be run; never 0 where drafting is possible."""
         draft = chosen_draft(start, self._options.draft)
-        gammas = candidates(start, self._options.max_gamma)
+        gammas = start.gammas(self._options.max_gamma)
         if draft is None or gammas[-1] == 0:
             return Plan(0)
         if start.capabilities.gammas is not None:

@@ -66,7 +66,8 @@ def stays_lawful(make: Make, drafts: Sequence[str], engine: Capabilities, exampl
             )
         able = engine.gammas
         demand(
-            able is None or gamma == 0 or gamma in able, f"gamma {gamma} is not one of the engine's {able}"
+            able is None or gamma == 0 or gamma in able,
+            f"gamma {gamma} is not one of the engine's {able}; choose from start.gammas(limit)",
         )
         fits = start.budget > 0 if able is None else any(0 < g <= start.budget for g in able)
         demand(

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.errors import ConfigError
 from paceline.core.records import Plan
-from paceline.policies.candidates import at_most, candidates, chosen_draft
+from paceline.policies.candidates import at_most, chosen_draft
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,12 +51,12 @@ def open_arms(start: RoundStart, gammas: Sequence[int]) -> list[int]:
             f"the policy's option `gammas` is {', '.join(map(str, gammas))}, but this engine drafts "
             f"{', '.join(map(str, able))} tokens a round; list some of those"
         )
-    left = candidates(start, gammas[-1])
+    left = start.gammas(gammas[-1])
     return [arm for arm, gamma in enumerate(gammas) if gamma in left]
 
 
 def plan_arm(start: RoundStart, options: GammaArmsConfig, arm: int | None, reason: str | None = None) -> Plan:
     """Return the plan of an arm; without one, that of the largest gamma the round allows below all arms."""
     smallest, largest = options.gammas[0], options.gammas[-1]
-    gamma = at_most(candidates(start, largest), smallest) if arm is None else options.gammas[arm]
+    gamma = at_most(start.gammas(largest), smallest) if arm is None else options.gammas[arm]
     return Plan(gamma, chosen_draft(start, options.draft) if gamma else None, reason=reason)

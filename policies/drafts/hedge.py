@@ -34,7 +34,7 @@ from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.policies.asking import Asking
 from paceline.policies.best_gamma import best_gamma
-from paceline.policies.candidates import candidates, drafting
+from paceline.policies.candidates import drafting
 from paceline.policies.catch_up import catch_up_share_s
 from paceline.policies.drafts.selector import Selector, choosable, proposing
 from paceline.policies.drafts.survival import Survival, read_survival
@@ -183,7 +183,7 @@ class HedgePolicy(Selector):
     def _judge(self, start: RoundStart) -> None:
         """Hold a trial among the drafts that were scored since the last one, if there are two of them."""
         awake = [draft for draft in start.lags if draft in self._heard]
-        gammas = drafting(candidates(start, self._config.max_gamma))
+        gammas = drafting(start.gammas(self._config.max_gamma))
         if len(awake) < 2 or not gammas or gammas[-1] == 0:
             return
         for draft in awake:

@@ -43,7 +43,7 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.policies.best_gamma import best_gamma
-from paceline.policies.candidates import candidates, drafting
+from paceline.policies.candidates import drafting
 from paceline.policies.drafts.prompts import Prompts
 from paceline.policies.drafts.selector import Selector, choosable
 from paceline.policies.state import check_count, check_header, check_list
@@ -183,7 +183,7 @@ class LinearSelectPolicy(Selector):
         """Learn from the request before, and choose the draft of this one; return why, if it is not the best one."""
         self._finish()
         drafts = choosable(start, None)
-        gammas = candidates(start, self._config.max_gamma)
+        gammas = start.gammas(self._config.max_gamma)
         if not drafts or gammas[-1] == 0:
             return None
         features = self._known.read(start)
@@ -209,7 +209,7 @@ class LinearSelectPolicy(Selector):
 
     def _token_s(self, start: RoundStart, draft: str, features: list[float]) -> float:
         """Return 1 / R at the best gamma of a draft, with its share of the price of catching up."""
-        gammas = drafting(candidates(start, self._config.max_gamma))
+        gammas = drafting(start.gammas(self._config.max_gamma))
         return best_gamma(start, draft, gammas, repeat(self.accuracy(draft, features)), math.inf)[1]
 
     def _finish(self) -> None:

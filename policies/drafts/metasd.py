@@ -29,7 +29,6 @@ from pydantic import Field, FiniteFloat
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
-from paceline.policies.candidates import candidates
 from paceline.policies.drafts.selector import Selector, choosable, proposing
 from paceline.policies.state import check_count, check_header, check_list
 
@@ -84,7 +83,7 @@ class MetaSDPolicy(Selector):
         """Choose the draft of the highest bound; its length policy plans the round."""
         drafts = proposing(start, choosable(start, self._draft))
         self._draft = self._best(drafts)
-        self._open = candidates(start, start.budget)[-1] > 0
+        self._open = start.gammas(start.budget)[-1] > 0
         if self._draft is None:
             self._lengths.rest()
             return Plan(0)

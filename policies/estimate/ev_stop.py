@@ -24,7 +24,6 @@ from pydantic import Field
 
 from paceline.core.records import Plan, Requirements
 from paceline.policies.calibration import Calibration
-from paceline.policies.candidates import candidates
 from paceline.policies.estimate.listening import Listening
 from paceline.policies.estimate.options import SurvivalOptions
 from paceline.policies.estimate.survival import SurvivalPolicy
@@ -79,7 +78,7 @@ class EvStopPolicy:
         gamma, draft, reason, asked = self.survival.choose(start)
         look = draft is None or self._listening is None or self._listening.pays(start, draft)
         if look and draft in self._calibrations:
-            gamma = candidates(start, self._max_gamma)[-1]
+            gamma = start.gammas(self._max_gamma)[-1]
         plan = Plan(gamma, draft, reason=reason, score=asked, look=look)
         self._start, self._plan, self._chances = start, plan, []
         self._stands, self._drafted = 1.0, 0

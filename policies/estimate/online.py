@@ -28,7 +28,7 @@ from pydantic import Field, FiniteFloat
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import at_most, candidates, chosen_draft, drafting
+from paceline.policies.candidates import at_most, chosen_draft, drafting
 from paceline.policies.catch_up import catch_up_share_s
 from paceline.policies.round_times import round_times
 from paceline.policies.state import check_count, check_header, check_list
@@ -92,7 +92,7 @@ class OnlinePolicy(Blind):
         """Choose the gamma of most tokens per second; now and then try one token where that is 0."""
         options = self._config
         draft = chosen_draft(start, options.draft)
-        gammas = candidates(start, options.max_gamma)
+        gammas = start.gammas(options.max_gamma)
         if draft is None or gammas[-1] == 0:
             return Plan(0)
         accuracy = self.accuracy()

@@ -28,7 +28,7 @@ from paceline.policies.acceptance import BUCKETS, Acceptance
 from paceline.policies.asking import Asking
 from paceline.policies.best_gamma import best_gamma
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import candidates, chosen_draft, drafting
+from paceline.policies.candidates import chosen_draft, drafting
 from paceline.policies.estimate.options import SurvivalOptions
 from paceline.policies.hazards import export_hazards, read_export
 from paceline.policies.state import check_count, check_header, check_list, read_random, save_random
@@ -84,7 +84,7 @@ class SurvivalPolicy(Blind):
     def choose(self, start: RoundStart) -> tuple[int, str | None, str | None, frozenset[str]]:
         """Return what a plan is made of: gamma, draft, reason, and who is to score."""
         self._hints = start.hints
-        gammas = candidates(start, self._config.max_gamma)
+        gammas = start.gammas(self._config.max_gamma)
         if gammas[-1] == 0:
             return 0, None, None, frozenset()
         gamma, draft, reason = 0, None, None

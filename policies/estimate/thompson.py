@@ -28,7 +28,7 @@ from paceline.core.records import Plan, Requirements
 from paceline.policies.best_gamma import best_gamma
 from paceline.policies.beta import draw_beta
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import candidates, chosen_draft, drafting
+from paceline.policies.candidates import chosen_draft, drafting
 from paceline.policies.hazards import Hazards, export_hazards, read_export, read_hazards
 from paceline.policies.state import check_header, read_random, save_random
 
@@ -77,7 +77,7 @@ class ThompsonPolicy(Blind):
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft and gamma of most tokens per second under one draw from the posterior."""
-        gammas = candidates(start, self._config.max_gamma)
+        gammas = start.gammas(self._config.max_gamma)
         if gammas[-1] == 0:
             return Plan(0)
         best = Plan(0)

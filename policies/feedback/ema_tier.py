@@ -43,7 +43,7 @@ from pydantic import AfterValidator, Field, FiniteFloat
 from paceline.core.config.blocks import PolicyConfig, Strict
 from paceline.core.records import Plan, Requirements
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import at_most, candidates, chosen_draft
+from paceline.policies.candidates import at_most, chosen_draft
 from paceline.policies.state import check_count, check_header, check_list
 from paceline.policies.windows import Windows
 
@@ -153,7 +153,7 @@ class EmaTierPolicy(Blind):
         standing.tier = at_most(tiers, standing.tier)
         if standing.left == 0:
             self._move(standing, tiers, start, draft)
-        gamma = at_most(candidates(start, standing.tier), standing.tier)
+        gamma = start.gammas(standing.tier)[-1]
         return Plan(gamma, draft if gamma else None)
 
     def observe(self, done: Round) -> None:

@@ -24,7 +24,7 @@ from pydantic import AfterValidator, Field
 from paceline.core.config.blocks import PolicyConfig, Strict
 from paceline.core.records import Plan, Requirements
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import at_most, candidates, chosen_draft
+from paceline.policies.candidates import chosen_draft
 from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class SchedulePolicy(Blind):
         """Look up gamma; nothing is carried over from round to round."""
         contexts, gammas = self._rows[max(bisect_right(self._batches, start.batch) - 1, 0)]
         wanted = gammas[max(bisect_right(contexts, start.context) - 1, 0)]
-        gamma = at_most(candidates(start, wanted), wanted)
+        gamma = start.gammas(wanted)[-1]
         return Plan(gamma, chosen_draft(start, self._draft) if gamma else None)
 
     def observe(self, done: Round) -> None:

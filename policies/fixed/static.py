@@ -9,7 +9,7 @@ from pydantic import Field
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import at_most, candidates, chosen_draft
+from paceline.policies.candidates import chosen_draft
 from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class StaticPolicy(Blind):
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the same gamma as always."""
-        gamma = at_most(candidates(start, self._gamma), self._gamma)
+        gamma = start.gammas(self._gamma)[-1]
         return Plan(gamma, chosen_draft(start, self._draft) if gamma else None)
 
     def observe(self, done: Round) -> None:

@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from paceline.core.records import Plan, Requirements
-from paceline.policies.candidates import candidates
 from paceline.policies.signals.ngrams import Ngrams
 from paceline.policies.steered import Steered, SteeredConfig
 
@@ -68,7 +67,7 @@ class CachedFsmPolicy(Steered):
         """Plan what the cache may lead to; `keep` ends the round earlier."""
         plan = super().plan(start)
         self._tail = self._ngrams.read(start.tokens, new=start.index == 0)
-        return replace(plan, gamma=candidates(start, self._options.max_gamma)[-1]) if plan.gamma else plan
+        return replace(plan, gamma=start.gammas(self._options.max_gamma)[-1]) if plan.gamma else plan
 
     def keep(self, signals: TokenSignals) -> bool:
         """Go on within gamma, and beyond it while the text repeats itself."""

@@ -15,7 +15,7 @@ from pydantic import Field
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import candidates, chosen_draft
+from paceline.policies.candidates import chosen_draft
 
 if TYPE_CHECKING:
     from paceline.core.records import RoundStart, StopRule
@@ -43,5 +43,5 @@ class Stopping(Blind):
     def plan(self, start: RoundStart) -> Plan:
         """Draft until the rule says stop."""
         draft = chosen_draft(start, self._draft)
-        gamma = candidates(start, self._max_gamma)[-1]
+        gamma = start.gammas(self._max_gamma)[-1]
         return Plan(gamma, draft, self.rule) if gamma else Plan(0)

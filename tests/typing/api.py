@@ -33,11 +33,11 @@ class Coin:
     """A policy with plain attributes where the protocol has properties."""
 
     needs: frozenset[Signal] = frozenset({"top1"})
-    requires = Requirements(any_gamma=True)
+    requires = Requirements()
 
     def plan(self, start: RoundStart) -> Plan:
         name = next(iter(start.lags), None)
-        return Plan(min(4, start.budget), name, stop=StopRule("entropy", above=2.5))
+        return Plan(start.gammas(4)[-1], name, stop=StopRule("entropy", above=2.5))
 
     def keep(self, signals: TokenSignals) -> bool:
         return signals.value("top1") > 0.5

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from paceline.core.errors import ConfigError
+from paceline.lab.recording.writer import write_recording
 from paceline.lab.scaffold.package import LONGEST, Package, write
+from paceline.lab.workloads.synthetic import cells, made_up
 
+FAKE_VLLM = Path(__file__).parents[3] / "plugins" / "paceline-vllm" / "tests"
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
 
 
@@ -78,6 +81,46 @@ def test_once_installed_it_is_listed_without_a_fault_and_decodes(site, tmp_path)
     done = json.loads(run("-m", "paceline.lab.cli", *asked, cwd=tmp_path, site=site))
     assert done["policy"] == "see-saw"
     assert done["accepted"] > 0
+
+
+def test_it_is_replayed_reported_and_tuned(site, tmp_path):
+    write_recording(
+        tmp_path / "recording.jsonl", made_up(*cells("regimes-0.12"), texts=6, tokens=100, longest=6)
+    )
+    command = ("-m", "paceline.lab.cli")
+    asked = ("replay", "recording.jsonl", "--policies", "static-2,see-saw", "--seeds", "1", "--jobs", "1")
+    run(*command, *asked, cwd=tmp_path, site=site)
+    rows = json.loads(run(*command, "report", "--json", cwd=tmp_path, site=site))["rows"]
+    assert {row["label"] for row in rows} == {"static-0", "static-2", "see-saw"}
+    assert next(row for row in rows if row["label"] == "see-saw")["speedup"]["value"] > 1.0
+    tuned = json.loads(run(*command, "tune", "--tries", "2", "--json", cwd=tmp_path, site=site))
+    assert tuned["variations"] > 0  # no other policy has options that are varied
+
+
+VLLM = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import conftest as fake
+from paceline_vllm.engine import set_up
+
+config, clock = fake.vllm_config({"policy": "see-saw", "status": "status.json"}), fake.HandClock()
+setup = set_up(config, table=(0, 4), delay=1, about={}, clock=clock)
+scheduler = fake.Steered(4)
+scheduler._paceline_begin(setup)
+one = fake.Engine(scheduler, clock)
+for name in "ab":
+    one.add(name, max_tokens=60)
+one.serve()
+setup.close()
+print(json.dumps(setup.adapter.counters()))
+"""
+
+
+def test_it_steers_the_adapter_of_vllm(site, tmp_path):
+    shown = run("-W", "ignore", "-c", VLLM, FAKE_VLLM, cwd=tmp_path, site=site)
+    found = json.loads(shown.splitlines()[-1])
+    assert found["failed"] is False
+    assert found["gammas"].get("4", 0) > 3
 
 
 @pytest.mark.parametrize("name", ["a", "see-saw", "a" * LONGEST, "-".join("abcdefghijkl")])

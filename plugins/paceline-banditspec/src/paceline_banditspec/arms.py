@@ -94,11 +94,11 @@ class GammaArms:
         """Offer the gammas that the engine runs and the text has room for."""
         if not start.lags:
             return {}
-        draft = self._named(start)
+        draft, open_now = self._named(start), start.gammas(self.length)
         return {
             arm: Plan(gamma, draft if gamma else None)
             for arm, gamma in self._gammas.items()
-            if gamma <= start.budget and _runs(start.capabilities, gamma)
+            if gamma in open_now
         }
 
     def rest(self, start: RoundStart) -> Plan:
@@ -147,8 +147,4 @@ def _nearest(able: Capabilities, length: int) -> int:
 
 def _fitting(start: RoundStart, length: int) -> int:
     """Return the gamma nearest to `length` that the engine runs and the budget allows; 0 where there is none."""
-    able = start.capabilities
-    if able.gammas is None:
-        return min(length, start.budget)
-    fitting = [gamma for gamma in able.gammas if 0 < gamma <= start.budget]
-    return max((gamma for gamma in fitting if gamma <= length), default=min(fitting, default=0))
+    return start.gammas(length)[-1] or next((gamma for gamma in start.gammas(start.budget) if gamma), 0)
