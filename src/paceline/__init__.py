@@ -45,6 +45,7 @@ from paceline.core.load import load
 from paceline.core.machine import cpu_model
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl as hookimpl
+from paceline.core.private import private_folder
 from paceline.core.proposals import DrawnProposal, TokenProposal, TokenVerdict, judge
 from paceline.core.protocols import (
     Clock,
@@ -76,6 +77,7 @@ from paceline.core.records import (
 from paceline.core.sampling.dice import Dice, SeededDice
 from paceline.core.sampling.rejection import judge_drawn
 from paceline.core.sampling.settings import Sampling
+from paceline.core.serving import check_port, foreign_request
 from paceline.core.text import TextStream
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
@@ -150,14 +152,17 @@ __all__ = [
     "Watch",
     "Work",
     "check_fit",
+    "check_port",
     "cpu_model",
     "finish_round",
+    "foreign_request",
     "hookimpl",
     "json_schema",
     "judge",
     "judge_drawn",
     "load",
     "load_config",
+    "private_folder",
     "read_trace",
 ]
 

@@ -53,6 +53,8 @@ class Answered:
 
     def __init__(self, sent):
         self.status = next((m["status"] for m in sent if m["type"] == "http.response.start"), None)
+        start = next((m for m in sent if m["type"] == "http.response.start"), {"headers": []})
+        self.headers = {name.decode().lower(): value.decode() for name, value in start["headers"]}
         self.body = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
 
     @property
@@ -72,11 +74,11 @@ class Client:
     def __init__(self, app):
         self._app = app
 
-    def __call__(self, method, path, body=None, *, leave_after=None):
-        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        return asyncio.run(asyncio.wait_for(self._ask(method, path, raw, leave_after), 20.0))
+    def __call__(self, method, path, body=None, **options):
+        return asyncio.run(asyncio.wait_for(self.ask(method, path, body, **options), 20.0))
 
-    async def _ask(self, method, path, raw, leave_after):
+    async def ask(self, method, path, body=None, *, leave_after=None, headers=()):
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         sent, gone = [], asyncio.Event()
         unread = [{"type": "http.request", "body": raw, "more_body": False}]
         if leave_after == 0:
@@ -96,10 +98,14 @@ class Client:
             ):
                 gone.set()
 
+        given = {"host": "localhost", "content-type": "application/json", **dict(headers)}
+        if raw:
+            given.setdefault("content-length", str(len(raw)))
+        named = [(name.encode(), value.encode()) for name, value in given.items() if value is not None]
         scope = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
             "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
-            "scheme": "http", "headers": [(b"host", b"here")], "client": ("here", 1), "server": ("here", 80),
+            "scheme": "http", "headers": named, "client": ("here", 1), "server": ("here", 80),
         }  # fmt: skip
         await self._app(scope, receive, send)
         return Answered(sent)

@@ -48,5 +48,5 @@ def test_what_does_not_go_together_is_refused(drafting, options, message):
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray_a_message_names_the_command():
-    with pytest.raises(BackendError, match=r"pip install 'ray\[llm\]' paceline-vllm"):
+    with pytest.raises(BackendError, match=r"pip install 'ray\[llm\]', and paceline-vllm from its folder"):
         llm_config("tiny", "somewhere", DRAFTING)

@@ -67,15 +67,19 @@ def test_tokens_are_a_prompt_too(ask, plain):
     ("change", "status", "word", "param"),
     [
         ({"model": "gpt"}, 404, "there is no model 'gpt' here, only 'toys'", "model"),
-        ({"n": 2}, 400, "n: ", "n"),
-        ({"best_off": 2}, 400, "best_off: not a parameter that this server knows", "best_off"),
+        ({"n": 2}, 400, "n above 1 is not supported by this server; ask once for each text", "n"),
+        ({"best_off": 2}, 400, "best_off is not a parameter of this server", "best_off"),
         ({"prompt": ""}, 400, "empty", None),
         ({"prompt": [1, 999]}, 400, "999", None),
         ({"prompt": ["a", "b"]}, 400, "several prompts are several requests", "prompt"),
         ({"max_tokens": 0}, 400, "max_tokens", "max_tokens"),
-        ({"temperature": 0.0, "top_p": 0.5}, 400, "top_p must be left out at temperature 0.0", None),
-        ({"presence_penalty": 0.5}, 400, "presence_penalty", "presence_penalty"),
-        ({"logprobs": 3}, 400, "logprobs", "logprobs"),
+        ({"presence_penalty": 0.5}, 400, "presence_penalty is not supported", "presence_penalty"),
+        ({"logprobs": 3}, 400, "logprobs is not supported", "logprobs"),
+        ({"temperature": "hot"}, 400, "temperature is a number from 0 to 100", "temperature"),
+        ({"temperature": 1e-6}, 400, "temperature must be", None),
+        ({"stop": ["x"] * 5}, 400, "stop is a text or up to 4", "stop"),
+        ({"seed": 2**70}, 400, "seed is a whole number of 64 bits", "seed"),
+        ({"max_tokens": 10**12}, 400, "max_tokens is a whole number from 1 to 1048576", "max_tokens"),
     ],
     ids=str,
 )
@@ -89,10 +93,16 @@ def test_what_cannot_be_done_is_refused_in_openais_shape(ask, change, status, wo
     assert error["param"] == param
 
 
+@pytest.mark.parametrize("change", [{"top_p": 0.5}, {"top_k": 3}, {"min_p": 0.2}], ids=str)
+def test_what_does_nothing_at_temperature_0_is_taken(ask, plain, change):
+    found = ask("POST", "/v1/completions", {"prompt": PROMPT, "temperature": 0.0, "max_tokens": 20, **change})
+    assert found.json["choices"][0]["text"] == plain.generate(PROMPT, max_new_tokens=20).text
+
+
 def test_neutral_parameters_of_clients_are_taken(ask):
     extra = {
         "n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "user": "me", "top_p": 1, "temperature": 0,
-        "logit_bias": {}, "echo": False, "stop": None, "seed": None,
+        "logit_bias": {}, "echo": False, "stop": None, "seed": None, "top_k": 7, "min_p": 0.1,
     }  # fmt: skip
     assert ask("POST", "/v1/completions", {"prompt": PROMPT, **extra}).status == 200
 

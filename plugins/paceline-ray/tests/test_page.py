@@ -92,3 +92,10 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(arguments, code, message, mo
     shown = capsys.readouterr().err
     assert message in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("name", ["<script>x</script>", "<span class=bar><script>x</script>"])
+def test_nothing_that_a_replica_is_called_becomes_part_of_the_page(name):
+    hub = Hub()
+    hub.exchange(Report(name, "1", 1, Subject(name, {name: name}), {name: 1.0, f"{name}/accepted": 1.0}, {}))
+    assert "<script>" not in render(hub.status())

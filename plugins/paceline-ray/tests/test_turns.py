@@ -105,6 +105,33 @@ def test_stopping_lets_all_go_and_takes_on_no_more(counts, plain):
         turns.submit(endless, heard.append)
 
 
+def test_only_so_many_begin_and_those_who_leave_the_line_leave_it(counts, plain):
+    turns = Turns(threading.Lock(), counts, at_once=2)
+    begun, go = [], threading.Event()
+
+    def endless(name):
+        begun.append(name)
+        while not go.is_set():
+            yield from plain.rounds("the rain", max_new_tokens=2)
+
+    over = []
+    turns.start()
+    for name in "abc":
+        turns.submit(
+            lambda name=name: endless(name), lambda done, name=name: over.append(name) if done is None else 0
+        )
+    wait_for(lambda: len(begun) == 2)
+    for _ in range(50):
+        turns.submit(lambda: endless("gone"), lambda done: None).cancel()
+    time.sleep(0.05)
+    assert begun == ["a", "b"]
+    assert len(turns._waiting) <= 2
+    go.set()
+    wait_for(lambda: sorted(over) == ["a", "b", "c"])
+    assert "gone" not in begun
+    turns.stop()
+
+
 def test_the_counts_are_those_of_the_rounds(turns, plain, counts):
     heard = []
     turns.submit(lambda: plain.rounds("the rain"), heard.append)

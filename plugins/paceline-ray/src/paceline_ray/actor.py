@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from paceline import private_folder
 from paceline_ray import needs
 from paceline_ray.hub import Hub
 from paceline_ray.messages import Answer, Report
 from paceline_ray.sync import Exchange
+
+log = structlog.get_logger()
 
 NAME, NAMESPACE = "paceline-hub", "paceline"
 PATIENCE_S = 5.0
@@ -20,8 +24,8 @@ PATIENCE_S = 5.0
 class HubActor(Hub):
     """The hub in a process of its own.
 
-    Without a folder it keeps its accounts in the temporary folder of its machine for as long as the Ray node lives, so
-    that a hub that was killed comes back as it was.
+    Without a folder it keeps its accounts in the user's cache on its machine for as long as the Ray node lives, so that
+    a hub that was killed comes back as it was.
     """
 
     def __init__(self, half_life_s: float | None, folder: str | None) -> None:
@@ -35,7 +39,7 @@ class HubActor(Hub):
         return os.getpid()
 
     def clear(self) -> None:
-        """Remove the temporary folder; called before the hub is ended for good."""
+        """Remove its own folder; called before the hub is ended for good."""
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
 
@@ -83,6 +87,14 @@ def connect() -> Exchange:
     return exchange
 
 
-def _own_folder() -> str:
+def _own_folder() -> str | None:
     node = needs.ray().get_runtime_context().get_node_id()
-    return str(Path(tempfile.gettempdir()) / f"paceline-hub-{node[:24]}")
+    try:
+        return str(private_folder(f"hub-{node[:24]}"))
+    except OSError as error:
+        log.warning(
+            "hub_keeps_nothing",
+            reason=str(error),
+            action="killed, it is told again by the replicas that live",
+        )
+        return None

@@ -1,19 +1,18 @@
-"""A file of prompts in, a file of texts out: generation on `ray.data`, by actors that share what they learn."""
+"""Generation on `ray.data`: prompts in, texts out, by actors that share what they learn."""
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from paceline import ConfigError, PacelineError, load_config
+from paceline import PacelineError, load_config
 from paceline_ray import actor, needs
 from paceline_ray.openai.writing import Writing
 from paceline_ray.replica import Replica
+from paceline_ray.rows import PROMPT
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     from paceline import Round, RunConfig
 
 AT_ONCE = 8
-"""Rows that an actor is given at a time."""
-
-PROMPT = "prompt"
+"""The most rows that an actor is given at a time."""
+MOST_BLOCKS = 512
 
 
 class Generate:
@@ -55,7 +53,7 @@ class Generate:
         pieces: list[str] = []
         problem = ""
         try:
-            with closing(cast("Generator[Round]", engine.decoder.rounds(prompt))) as rounds:
+            with closing(cast("Generator[Round]", engine.decoder.rounds(engine.encode(prompt)))) as rounds:
                 engine.counts.begin()
                 while True:
                     with engine.lock:
@@ -67,6 +65,8 @@ class Generate:
             pieces.append(writing.finish())
         except PacelineError as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001 - one row's trouble is not that of the others
+            problem = f"{type(error).__name__}: {error}"
         return {
             "text": "".join(pieces),
             "ended": writing.ended or "",
@@ -76,46 +76,18 @@ class Generate:
         }
 
 
-def read_prompts(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file of JSON objects, one a line, each with a `prompt`.
-
-    Raises:
-        ConfigError: A line is something else; the message names it.
-    """
-    rows = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ConfigError(f"{path}:{number}: not JSON: {error}") from None
-        if not isinstance(row, dict) or not isinstance(row.get(PROMPT), str):
-            raise ConfigError(f'{path}:{number}: expected an object such as {{"prompt": "Once upon a time"}}')
-        rows.append(row)
-    if not rows:
-        raise ConfigError(
-            f'{path}: no prompts; give one object a line, such as {{"prompt": "Once upon a time"}}'
-        )
-    return rows
-
-
 def generate_rows(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Sequence[tuple[int, str]],
     config: RunConfig,
     *,
     replicas: int,
     sharing: bool,
     period_s: float = 1.0,
-) -> list[dict[str, Any]]:
-    """Return the rows with their texts, in the order they came in.
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the places of prompts with what `Generate` adds to them, as they are done.
 
     Args:
-        rows: Each with a `prompt`; whatever else they hold is handed through.
+        rows: Places and prompts.
         config: The run, as `replica_run` gives it.
         replicas: How many actors decode.
         sharing: As for `Generate`.
@@ -124,31 +96,20 @@ def generate_rows(
     needs.ray()
     import ray.data  # noqa: PLC0415
 
-    given = [dict(row) for row in rows]
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    items = [{"place": place, PROMPT: row[PROMPT]} for place, row in enumerate(given)]
-    written = ray.data.from_items(
-        items, override_num_blocks=max(replicas, len(items) // AT_ONCE)
-    ).map_batches(
+    items = [{"place": place, PROMPT: prompt} for place, prompt in rows]
+    # What a block holds comes back together: few rows, but not so few that a large file is nothing but blocks.
+    size = min(max(len(items) // MOST_BLOCKS, 1), AT_ONCE)
+    blocks = max(len(items) // size, 1)
+    answers = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
         Generate,
         fn_constructor_args=(config.model_dump(mode="json"),),
         fn_constructor_kwargs={"sharing": sharing, "period_s": period_s},
-        batch_size=AT_ONCE,
+        batch_size=size,
         compute=ray.data.ActorPoolStrategy(size=replicas),
         num_cpus=1,
     )
-    for found in written.iter_rows():
-        row = given[found.pop("place")]
-        row.update(found)
-        if not row["error"]:
-            del row["error"]
-    return given
-
-
-def write_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Write one JSON object a line; the file is there as a whole, or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    new.replace(path)
+    for answer in answers.iter_rows():
+        answer.pop(PROMPT)
+        yield answer.pop("place"), answer

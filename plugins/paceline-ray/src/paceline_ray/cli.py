@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import secrets
 import sys
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from paceline import BackendError, ConfigError, PacelineError
+from paceline import BackendError, ConfigError, PacelineError, RunConfig, check_port
 from paceline_ray import actor, needs
-from paceline_ray.batch import generate_rows, read_prompts, write_rows
+from paceline_ray.batch import generate_rows
 from paceline_ray.counts import gammas
+from paceline_ray.openai.door import Door
 from paceline_ray.page import chances
+from paceline_ray.rows import Journal, read_prompts
+from paceline_ray.running import (
+    PATIENCE_S,
+    Stopped,
+    check_ours,
+    drained,
+    missing_parts,
+    signalled,
+    start,
+    stoppable,
+    within,
+)
 from paceline_ray.runs import replica_run
 from paceline_ray.serving import APP, application
 
-PATIENCE_S = 20.0
-"""How long a proper end may take: replicas finish what they decode, for five seconds at most."""
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 app = typer.Typer(
     name="paceline-ray",
@@ -67,6 +78,23 @@ def serve(
     model: Annotated[str, typer.Option(help="The name clients know the model by.")] = "paceline",
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key", envvar="PACELINE_API_KEY", help="What clients must send as their key."),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", help="A name that clients may call the server by, such as a proxy's."),
+    ] = None,
+    queue: Annotated[
+        int, typer.Option("--queue", min=0, max=10_000, help="Requests that may wait at each replica.")
+    ] = 64,
+    max_body: Annotated[
+        int, typer.Option("--max-body", min=1024, max=2**30, help="Bytes of the longest request.")
+    ] = 2**20,
+    grace: Annotated[
+        float, typer.Option("--grace", min=0.0, max=3600.0, help="Seconds for what is under way at the end.")
+    ] = 30.0,
     half_life: HalfLife = 300.0,
     period: Period = 1.0,
     keep: Keep = None,
@@ -74,19 +102,32 @@ def serve(
     address: Address = None,
 ) -> None:
     """Serve a run over HTTP, as OpenAI does, until interrupted."""
-    run = replica_run(config, sharing=not alone)
+    run = _ready(config, sharing=not alone, own=address is None)
+    if address is None:
+        check_port(host, port)
+    door = Door(api_key, (host, *(allowed_host or ())), queue, max_body, server=secrets.token_hex(8))
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with cluster(address, cpus=replicas):
         module = needs.serve()
-        module.start(http_options={"host": host, "port": port})
-        if not alone:
-            actor.start_hub(half_life_s=half_life or None, folder=keep)
         try:
-            built = application(run, model=model, replicas=replicas, sharing=not alone, period_s=period)
-            module.run(built, name=APP, route_prefix="/")
-            typer.echo(f"serving {model!r} by {replicas} replica(s) on http://{host}:{port}/v1")
+            module.start(http_options={"host": host, "port": port})
             if not alone:
-                typer.echo(f"what they learn: http://{host}:{port}/paceline")
-            _until_interrupted()
+                actor.start_hub(half_life_s=half_life or None, folder=keep)
+            start(
+                application(
+                    run, model=model, replicas=replicas, sharing=not alone, period_s=period, door=door
+                )
+            )
+            check_ours(url, door.server)
+            with signalled() as over:
+                typer.echo(f"serving {model!r} by {replicas} replica(s) on {url}/v1")
+                if not alone:
+                    typer.echo(f"what they learn: {url}/paceline")
+                if api_key is None and host not in LOOPBACK:
+                    typer.echo("without --api-key, everybody who reaches this address may use it", err=True)
+                over.wait()
+            typer.echo(f"ending: requests under way have {grace:g} s; new ones are sent away", err=True)
+            within(PATIENCE_S + grace, lambda: _drain(grace))
         finally:
             within(PATIENCE_S, lambda: _end(module, own=address is None))
 
@@ -104,23 +145,34 @@ def batch(
     alone: Alone = False,
     address: Address = None,
 ) -> None:
-    """Decode a file of prompts."""
+    """Decode a file of prompts. What was interrupted goes on when the same command is given again."""
     rows = read_prompts(prompts)
-    run = replica_run(config, sharing=not alone)
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out}: there is no folder {out.parent}")
-    with cluster(address, cpus=replicas):
-        if not alone:
-            actor.start_hub(half_life_s=half_life or None, folder=keep)
-        try:
-            done = generate_rows(rows, run, replicas=replicas, sharing=not alone, period_s=period)
-        finally:
-            if not alone and address is None:
-                actor.end_hub()
-        write_rows(done, out)
-    failed = [row["error"] for row in done if "error" in row]
+    run = _ready(config, sharing=not alone, own=address is None)
+    with Journal(out, rows, run) as journal:
+        if len(journal):
+            typer.echo(f"{len(journal)} of {len(rows)} texts are in {journal.path}; going on", err=True)
+        if left := journal.left():
+            try:
+                with cluster(address, cpus=replicas):
+                    if not alone:
+                        actor.start_hub(half_life_s=half_life or None, folder=keep)
+                    try:
+                        for place, answer in generate_rows(
+                            left, run, replicas=replicas, sharing=not alone, period_s=period
+                        ):
+                            journal.add(place, answer)
+                    finally:
+                        if not alone and address is None:
+                            actor.end_hub()
+            except BaseException:
+                typer.echo(
+                    f"{len(journal)} of {len(rows)} texts are in {journal.path}; the same command goes on from there",
+                    err=True,
+                )
+                raise
+        failed = journal.finish()
     typer.echo(
-        f"{len(done)} texts in {out}" + (f", {len(failed)} of them failed: {failed[0]}" if failed else "")
+        f"{len(rows)} texts in {out}" + (f", {len(failed)} of them failed: {failed[0]}" if failed else "")
     )
     if failed:
         raise typer.Exit(1)
@@ -130,10 +182,13 @@ def batch(
 def status(
     *,
     url: Annotated[str, typer.Option(help="Where `serve` listens.")] = "http://127.0.0.1:8000",
+    api_key: Annotated[
+        str | None, typer.Option("--api-key", envvar="PACELINE_API_KEY", help="The key of the server.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show the shared posterior and the gammas chosen."""
-    found = _fetch(f"{url.rstrip('/')}/paceline.json")
+    found = _fetch(f"{url.rstrip('/')}/paceline.json", api_key)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -150,12 +205,14 @@ def status(
 
 
 def main() -> None:
-    """Run the command line and leave the process with its exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line and leave with its exit code: 0 done, 1 failed, 2 wrong usage, 130 and 143 stopped."""
     try:
         app(prog_name="paceline-ray")
     except PacelineError as error:
         sys.stderr.write(f"paceline-ray: {error}\n")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except Stopped as stop:
+        sys.exit(stop.code)
 
 
 @contextmanager
@@ -166,18 +223,23 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[None]:
     if address is None:
         # One is for whatever Ray runs besides. The number is a ration, not a count of cores.
         options |= {"num_cpus": max(cpus + 1, os.cpu_count() or 1), "include_dashboard": False}
-    ray.init(address=address or "local", **options)
+    stoppable()
     try:
+        ray.init(address=address or "local", **options)
+        stoppable()
         yield
     finally:
         ray.shutdown()
 
 
-def within(seconds: float, work: Callable[[], None]) -> None:
-    """Do something, but wait no longer: a cluster whose head was killed along with this command answers nobody."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
+def _ready(config: Path | None, *, sharing: bool, own: bool) -> RunConfig:
+    """Return the run, once all is seen that can be seen before a cluster starts or a model is loaded."""
+    run = replica_run(config, sharing=sharing)
+    needs.serve()
+    missing = missing_parts(run) if own else []  # the machines of other clusters may have what this one lacks
+    if missing:
+        raise BackendError("; ".join(missing))
+    return run
 
 
 def _end(serve: Any, *, own: bool) -> None:
@@ -187,21 +249,23 @@ def _end(serve: Any, *, own: bool) -> None:
         serve.shutdown()
 
 
-def _until_interrupted() -> None:
-    over = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: over.set())
-    over.wait()
+def _drain(grace_s: float) -> None:
+    if not drained(grace_s):
+        typer.echo(f"after {grace_s:g} s some requests are still under way; they are cut", err=True)
 
 
-def _fetch(url: str) -> dict[str, Any]:
+def _fetch(url: str, key: str | None) -> dict[str, Any]:
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--url is an address such as http://127.0.0.1:8000, found {url!r}")
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     try:
-        with urllib.request.urlopen(url, timeout=10.0) as answer:  # noqa: S310 - http, see above
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http, see above
+        with urllib.request.urlopen(request, timeout=10.0) as answer:  # noqa: S310 - http, see above
             found: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
-        raise BackendError(f"{url} answers {error.code}: {error.read().decode(errors='replace')}") from None
+        raise BackendError(
+            f"{url} answers {error.code}: {error.read(10_000).decode(errors='replace')}"
+        ) from None
     except OSError as error:
         raise BackendError(f"nobody answers at {url} ({error}); start `paceline-ray serve`") from None
     return found

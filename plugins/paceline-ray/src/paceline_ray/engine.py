@@ -11,6 +11,9 @@ from paceline import BackendError, Codec, Round, Sampling, SpeculativeDecoder
 from paceline_ray.counts import Counts
 from paceline_ray.turns import Turns
 
+LONGEST_TOKEN = 32
+"""Characters that the tokens of a prompt have on average at most; a longer text is refused without being encoded."""
+
 Messages = Sequence[dict[str, str]]
 """A conversation: mappings with "role" and "content"."""
 
@@ -80,8 +83,10 @@ class DecoderEngine:
         Raises:
             BackendError: It is empty, too long, or holds tokens that the target does not have.
         """
-        tokens = self.decoder.encode(prompt)
         longest = self.decoder.target.max_context
+        if longest is not None and isinstance(prompt, str):
+            self._check_length(len(prompt), longest)
+        tokens = self.decoder.encode(prompt)
         if longest is not None and len(tokens) >= longest:
             raise BackendError(
                 f"the prompt has {len(tokens)} tokens and the target's context ends at {longest}; shorten the prompt"
@@ -93,6 +98,9 @@ class DecoderEngine:
         tokenizer: Any = getattr(self.codec, "tokenizer", None)
         if not getattr(tokenizer, "chat_template", None):
             return None
+        longest = self.decoder.target.max_context
+        if longest is not None:
+            self._check_length(sum(len(message["content"]) for message in messages), longest)
         try:
             tokens = tokenizer.apply_chat_template(
                 list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
@@ -102,6 +110,14 @@ class DecoderEngine:
         ) as error:  # templates raise what they like, on roles that they do not know for example
             raise BackendError(f"the chat template refuses these messages: {error}") from error
         return self.encode(list(tokens))
+
+    @staticmethod
+    def _check_length(characters: int, longest: int) -> None:
+        if characters > LONGEST_TOKEN * longest:
+            raise BackendError(
+                f"the prompt has {characters} characters and the target's context ends at {longest} tokens; "
+                "shorten the prompt"
+            )
 
     async def rounds(
         self, prompt: Sequence[int], *, max_new_tokens: int | None, stop: Sequence[str], sampling: Sampling

@@ -6,6 +6,8 @@ from typing import Any
 
 from paceline import BackendError
 
+REMEDY = "pip install 'ray[serve,data]>=2.60'"
+
 
 def ray() -> Any:
     """Return the module `ray`.
@@ -16,7 +18,7 @@ def ray() -> Any:
     try:
         import ray as found  # noqa: PLC0415 - most of this package works without
     except ImportError as error:
-        raise BackendError(f"Ray is missing ({error}); pip install 'paceline-ray[ray]'") from error
+        raise BackendError(f"Ray is missing ({error}); {REMEDY}") from error
     return found
 
 
@@ -30,5 +32,5 @@ def serve() -> Any:
     try:
         from ray import serve as found  # noqa: PLC0415
     except ImportError as error:
-        raise BackendError(f"Ray Serve is missing ({error}); pip install 'paceline-ray[ray]'") from error
+        raise BackendError(f"Ray Serve is missing ({error}); {REMEDY}") from error
     return found

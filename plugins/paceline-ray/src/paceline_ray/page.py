@@ -19,6 +19,12 @@ dt{font-weight:600}dd{margin:0 0 .3rem;overflow-wrap:anywhere}h2{margin-top:2rem
 WIDEST = 16.0  # rem
 
 
+class Html(str):
+    """Text of this module's own that stands in a page as it is; all other text is escaped."""
+
+    __slots__ = ()
+
+
 def chances(pool: Mapping[str, float]) -> dict[str, tuple[float, float]]:
     """Return the sums of names that end in accepted and refused, side by side: by place, in the order of positions."""
     found: dict[str, list[float]] = {}
@@ -94,15 +100,14 @@ def _replicas(one: Mapping[str, Any]) -> str:
     return _table("Replicas", ("replica", "heard ago", "reports", *names), rows)
 
 
-def _bar(value: float, most: float) -> str:
+def _bar(value: float, most: float) -> Html:
     width = WIDEST * value / most if most else 0.0
-    return f"<span class=bar style='width:{width:.2f}rem'></span>"
+    return Html(f"<span class=bar style='width:{width:.2f}rem'></span>")
 
 
 def _table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = "".join(
-        "<tr>"
-        + "".join(f"<td>{cell if cell.startswith('<span class=bar') else escape(cell)}" for cell in row)
+        "<tr>" + "".join(f"<td>{cell if isinstance(cell, Html) else escape(cell)}" for cell in row)
         for row in rows
     )
     heads = "".join(f"<th>{escape(name)}" for name in head)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, JSONResponse
@@ -11,9 +12,11 @@ from starlette.responses import HTMLResponse, JSONResponse
 from paceline import load_config
 from paceline_ray import actor, needs
 from paceline_ray.openai.app import create_app
+from paceline_ray.openai.door import Door
 from paceline_ray.openai.errors import ApiError
 from paceline_ray.page import render
 from paceline_ray.replica import Replica
+from paceline_ray.turns import AT_ONCE
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from paceline import RunConfig
 
 APP = "paceline"
-AT_ONCE = 16
-"""Requests that a replica decodes by turns; more wait in line."""
+SPARE = 16
+"""Requests besides those that the door counts, such as for the list of models; they never wait for texts."""
 
 
 class Server:
@@ -33,17 +36,27 @@ class Server:
     Args:
         run: The run, as JSON-able values.
         model: The name clients know the model by.
+        door: What is let in, as the fields of `Door`.
         sharing: Whether it shares what it learns.
         period_s: Seconds between two reports.
     """
 
-    def __init__(self, run: Mapping[str, Any], model: str, *, sharing: bool, period_s: float) -> None:
+    def __init__(
+        self, run: Mapping[str, Any], model: str, door: Mapping[str, Any], *, sharing: bool, period_s: float
+    ) -> None:
         name = str(needs.serve().get_replica_context().replica_id.unique_id)
         connect = actor.connect if sharing else None
         self._replica = Replica(load_config(run), model=model, name=name, connect=connect, period_s=period_s)
+        self._door = Door(**door)
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        return create_app(self._replica.engine, pages={"/paceline": _page, "/paceline.json": _document})
+        pages = {"/paceline": _page, "/paceline.json": _document}
+        return create_app(self._replica.engine, door=self._door, pages=pages)
+
+    async def finish(self) -> int:
+        """Send new requests away from now on, and return how many are still under way."""
+        self._door.closing = True
+        return self._door.underway
 
     def __del__(self) -> None:
         """Report and close; Ray Serve calls this once the last request is done."""
@@ -51,17 +64,30 @@ class Server:
             self._replica.close()
 
 
-def application(config: RunConfig, *, model: str, replicas: int, sharing: bool, period_s: float) -> Any:
+def application(
+    config: RunConfig,
+    *,
+    model: str,
+    replicas: int,
+    sharing: bool,
+    period_s: float,
+    door: Door | None = None,
+) -> Any:
     """Return the Ray Serve application for a run; give it to `serve.run`."""
     serve = needs.serve()
+    door = Door() if door is None else door
     deployment = serve.deployment(
         name="replica",
         num_replicas=replicas,
-        max_ongoing_requests=AT_ONCE,
+        max_ongoing_requests=AT_ONCE + door.queue + SPARE,
+        max_queued_requests=AT_ONCE + door.queue,
+        max_constructor_retry_count=1,
         graceful_shutdown_timeout_s=5.0,
         ray_actor_options={"num_cpus": 1},
     )(serve.ingress()(Server))
-    return deployment.bind(config.model_dump(mode="json"), model, sharing=sharing, period_s=period_s)
+    return deployment.bind(
+        config.model_dump(mode="json"), model, asdict(door), sharing=sharing, period_s=period_s
+    )
 
 
 async def _status() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """One decoder, many requests: a thread lets each have a round in its turn.
 
 A decoder, its cost model and its policy belong to one thread, and a policy remembers its plan until it has seen what
-came of it. So rounds never overlap; requests do, round by round, and a long one does not hold up a short one.
+came of it. So rounds never overlap; requests do, round by round, and a long one does not hold up a short one. Each
+that has begun holds caches, so only so many have; the others wait in line.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from contextlib import AbstractContextManager
 
 from paceline import Round
 from paceline_ray.counts import Counts
+
+AT_ONCE = 16
+"""Requests that have begun at a time: each holds caches of target and drafts."""
 
 Deliver = Callable[[Round | BaseException | None], None]
 """Told of each round, at last of None or of what went wrong; called in the thread, must not wait."""
@@ -29,6 +33,11 @@ class Turn:
     def cancel(self) -> None:
         """Let the request go; from any thread, at any time. It is closed before its next round would begin."""
         self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was let go."""
+        return self._cancelled.is_set()
 
     def play(self, counts: Counts) -> bool:
         """Decode one round, or end; return whether there is more to come. In the thread, under the lock."""
@@ -62,12 +71,16 @@ class Turns(threading.Thread):
     Args:
         lock: Held while a round is decoded; whoever else touches the policy holds it too.
         counts: Counts the rounds, under the lock.
+        at_once: How many requests have begun at a time.
     """
 
-    def __init__(self, lock: AbstractContextManager[object], counts: Counts) -> None:
+    def __init__(
+        self, lock: AbstractContextManager[object], counts: Counts, *, at_once: int = AT_ONCE
+    ) -> None:
         super().__init__(name="paceline-ray-turns", daemon=True)
-        self._lock, self._counts = lock, counts
+        self._lock, self._counts, self._at_once = lock, counts, at_once
         self._waiting: deque[Turn] = deque()
+        self._begun: deque[Turn] = deque()
         self._news = threading.Condition()
         self._stopping = False
 
@@ -81,6 +94,8 @@ class Turns(threading.Thread):
         with self._news:
             if self._stopping:
                 raise RuntimeError("this replica is shutting down")
+            # Those who went away while they waited leave the line, which must not grow with them.
+            self._waiting = deque(one for one in self._waiting if not one.cancelled)
             self._waiting.append(turn)
             self._news.notify()
         return turn
@@ -99,13 +114,16 @@ class Turns(threading.Thread):
             with self._lock:
                 more = turn.play(self._counts)
             if more:
-                with self._news:
-                    self._waiting.append(turn)
-        for left in self._waiting:
+                self._begun.append(turn)
+        for left in (*self._begun, *self._waiting):
             left.cancel()
             left.play(self._counts)
 
     def _next(self) -> Turn | None:
         with self._news:
-            self._news.wait_for(lambda: self._waiting or self._stopping)
-            return None if self._stopping else self._waiting.popleft()
+            self._news.wait_for(lambda: self._begun or self._waiting or self._stopping)
+            if self._stopping:
+                return None
+            while self._waiting and len(self._begun) < self._at_once:
+                self._begun.append(self._waiting.popleft())
+        return self._begun.popleft()

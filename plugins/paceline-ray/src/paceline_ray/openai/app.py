@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import wraps
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
-from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from paceline import BackendError, CapabilityError, Round
 from paceline_ray.engine import Engine
 from paceline_ray.openai.bodies import DONE, Body, event
-from paceline_ray.openai.errors import ApiError, refused
+from paceline_ray.openai.door import Door, Guarded
+from paceline_ray.openai.errors import ApiError
+from paceline_ray.openai.reading import asked_for, body_of
 from paceline_ray.openai.requests import Asked, ChatAsked, CompletionAsked
 from paceline_ray.openai.writing import Writing
 
@@ -30,19 +34,24 @@ log = structlog.get_logger()
 
 Handler = Callable[["Request"], Awaitable[Response]]
 Some = TypeVar("Some", bound=Asked)
+Tokens = TypeVar("Tokens", bound=list[int] | None)
 
 GONE = 499
 """The status, seen by nobody, of an answer to a client that is gone."""
 
 
-def create_app(engine: Engine, *, pages: Mapping[str, Handler] | None = None) -> Starlette:
+def create_app(
+    engine: Engine, *, door: Door | None = None, pages: Mapping[str, Handler] | None = None
+) -> Starlette:
     """Return an application that serves an engine.
 
     Args:
         engine: What decodes.
+        door: What is let in; without one, whatever `Door` lets in by itself.
         pages: Further pages, by path.
     """
-    api = Api(engine)
+    door = Door() if door is None else door
+    api = Api(engine, door)
     handlers = {
         ("GET", "/health"): api.health,
         ("GET", "/v1/models"): api.models,
@@ -52,18 +61,27 @@ def create_app(engine: Engine, *, pages: Mapping[str, Handler] | None = None) ->
         **{("GET", path): handler for path, handler in (pages or {}).items()},
     }
     routes = [Route(path, _told(handler), methods=[method]) for (method, path), handler in handlers.items()]
-    return Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guarded, door)],
+        exception_handlers={404: _unknown, 405: _unknown},
+    )
 
 
 class Api:
     """The handlers."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, door: Door) -> None:
+        self._engine, self._door = engine, door
+        # Long prompts take seconds to encode. One thread for all, since tokenizers are not made for several, and so
+        # that decoding keeps the other cores.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="paceline-ray-reader")
 
     async def health(self, request: Request) -> Response:
-        """Tell that the replica is up."""
-        return JSONResponse({"status": "ok"})
+        """Tell that the replica is up, and whose it is."""
+        return JSONResponse(
+            {"status": "closing" if self._door.closing else "ok", "server": self._door.server}
+        )
 
     async def models(self, request: Request) -> Response:
         """List the one model there is."""
@@ -76,16 +94,14 @@ class Api:
 
     async def completions(self, request: Request) -> Response:
         """Go on with a text."""
-        asked = await _read(request, CompletionAsked)
-        self._check_model(asked.model)
-        prompt = self._engine.encode(asked.prompt)
+        asked = await self._read(request, CompletionAsked)
+        prompt = await self._encoded(lambda: self._engine.encode(asked.prompt))
         return await self._answer(request, asked, prompt, asked.max_tokens, chat=False)
 
     async def chat_completions(self, request: Request) -> Response:
         """Say the next thing in a conversation."""
-        asked = await _read(request, ChatAsked)
-        self._check_model(asked.model)
-        prompt = self._engine.chat([message.plain() for message in asked.messages])
+        asked = await self._read(request, ChatAsked)
+        prompt = await self._encoded(lambda: self._engine.chat([one.plain() for one in asked.messages]))
         if prompt is None:
             raise ApiError(
                 f"{self._engine.model} has no chat template; use /v1/completions, or a model whose tokenizer has one",
@@ -122,13 +138,31 @@ class Api:
         pieces.append(writing.finish())
         return JSONResponse(body.whole("".join(pieces), writing))
 
+    async def _read(self, request: Request, kind: type[Some]) -> Some:
+        body = await body_of(request, self._door)
+        asked = await asyncio.get_running_loop().run_in_executor(self._reader, asked_for, body, kind)
+        self._check_model(asked.model)
+        return asked
+
+    async def _encoded(self, work: Callable[[], Tokens]) -> Tokens:
+        """Return the tokens that a prompt has by `work`, whose errors may quote it."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+        except BackendError:
+            raise
+        except Exception as error:  # noqa: BLE001 - tokenizers raise what they like
+            log.error("prompt_not_encoded", error=type(error).__name__, at=_places(error))  # noqa: TRY400
+            raise ApiError(
+                "the server cannot encode this prompt; its log says where", status=500, code="internal_error"
+            ) from None
+
     def _model(self) -> dict[str, Any]:
         return {"id": self._engine.model, "object": "model", "created": 0, "owned_by": "paceline"}
 
     def _check_model(self, name: str | None) -> None:
         if name is not None and name != self._engine.model:
             raise ApiError(
-                f"there is no model {name!r} here, only {self._engine.model!r}",
+                f"there is no model {name[:100]!r} here, only {self._engine.model!r}",
                 status=404,
                 param="model",
                 code="model_not_found",
@@ -163,15 +197,12 @@ def _generator(rounds: AsyncIterator[Round]) -> AsyncGenerator[Round, None]:
     return rounds  # type: ignore[return-value]  # engines yield
 
 
-async def _read(request: Request, kind: type[Some]) -> Some:
-    try:
-        found = json.loads(await request.body())
-    except ValueError as error:
-        raise ApiError(f"the body is not JSON: {error}", code="invalid_json") from None
-    try:
-        return kind.model_validate(found)
-    except ValidationError as error:
-        raise refused(error) from None
+def _places(error: Exception) -> list[str]:
+    """Return where an error passed, without its words."""
+    return [
+        f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}"
+        for frame, line in walk_tb(error.__traceback__)
+    ]
 
 
 def _explained(error: Exception) -> ApiError:

@@ -1,10 +1,10 @@
-"""Errors in the shape that OpenAI's clients read."""
+"""Errors in the shape that OpenAI's clients read, in words that a client can act on."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.responses import JSONResponse
 
 
@@ -16,13 +16,21 @@ class ApiError(Exception):
         status: The HTTP status.
         param: The parameter at fault.
         code: A word for programs.
+        retry_s: Seconds after which it may go better.
     """
 
     def __init__(
-        self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        retry_s: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.status, self.param, self.code = message, status, param, code
+        self.retry_s = retry_s
 
     def body(self) -> dict[str, Any]:
         """Return what is sent."""
@@ -31,16 +39,26 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         """Return the response that says so."""
-        return JSONResponse(self.body(), status_code=self.status)
+        headers = {} if self.retry_s is None else {"Retry-After": str(self.retry_s)}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return JSONResponse(self.body(), status_code=self.status, headers=headers)
 
 
-def refused(error: ValidationError) -> ApiError:
-    """Return what tells a client which of its parameters are wrong."""
-    problems = error.errors(include_url=False)
-    first = str(problems[0]["loc"][0]) if problems[0]["loc"] else None
+def refused(error: ValidationError, kind: type[BaseModel]) -> ApiError:
+    """Return what tells a client which of its parameters are wrong.
+
+    The words are the descriptions of the fields of `kind`, each of which goes on where its name begins a sentence.
+    """
+    names = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
     sentences = []
-    for problem in problems:
-        name = ".".join(str(part) for part in problem["loc"]) or "the request"
-        known = problem["type"] != "extra_forbidden"
-        sentences.append(f"{name}: {problem['msg'] if known else 'not a parameter that this server knows'}")
-    return ApiError("; ".join(sentences), param=first, code="invalid_parameter")
+    for name in names:
+        field = kind.model_fields.get(name)
+        said = "is not a parameter of this server" if field is None else field.description
+        sentences.append(f"{name[:100]} {said}")
+    first = next(iter(names), None)
+    return ApiError(
+        "; ".join(sentences) or "the body is a JSON object of parameters",
+        param=first and first[:100],
+        code="invalid_parameter",
+    )

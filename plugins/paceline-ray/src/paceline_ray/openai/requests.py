@@ -9,8 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from paceline import Sampling
 
-Stops = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=4)]
+MOST_TOKENS = 2**20
+HOTTEST = 100.0
+LONGEST_NAME = 256
+"""Characters of a stop string, a role or a name."""
+MOST_MESSAGES = 4096
+
+UNSUPPORTED = "is not supported by this server; leave it out"
+
+Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]], Field(max_length=4)]
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Nothing = Annotated[float, Field(ge=0.0, le=0.0)]
+MOST = f"is a whole number from 1 to {MOST_TOKENS}"
 
 
 class StreamOptions(BaseModel):
@@ -19,34 +29,50 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     include_usage: bool = False
+    include_obfuscation: Literal[False] | None = None
 
 
 class Asked(BaseModel):
-    """What both kinds of requests have in common."""
+    """What both kinds of requests have in common.
+
+    The description of a field is what a client is told whose value is refused, after the name of the field.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
-    top_p: float | None = Field(default=None, gt=0.0, le=1.0)
-    top_k: int | None = Field(default=None, ge=1)
-    min_p: float | None = Field(default=None, ge=0.0, le=1.0)
-    repetition_penalty: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
-    seed: int | None = None
-    stop: Stops = []
-    stream: bool = False
-    stream_options: StreamOptions | None = None
+    model: str | None = Field(default=None, description="is the name of the model, a text")
+    max_tokens: Tokens | None = Field(default=None, description=MOST)
+    temperature: float | None = Field(
+        default=None, ge=0.0, le=HOTTEST, description=f"is a number from 0 to {HOTTEST:g}"
+    )
+    top_p: float | None = Field(default=None, gt=0.0, le=1.0, description="is a number above 0, at most 1")
+    top_k: int | None = Field(default=None, ge=1, le=MOST_TOKENS, description="is a whole number, at least 1")
+    min_p: float | None = Field(default=None, ge=0.0, le=1.0, description="is a number from 0 to 1")
+    repetition_penalty: float | None = Field(
+        default=None, ge=0.01, le=HOTTEST, description=f"is a number from 0.01 to {HOTTEST:g}"
+    )
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="is a whole number of 64 bits")
+    stop: Stops = Field(
+        default=[], description=f"is a text or up to 4 of them, each of 1 to {LONGEST_NAME} characters"
+    )
+    stream: bool = Field(default=False, description="is true or false")
+    stream_options: StreamOptions | None = Field(
+        default=None, description='may be {"include_usage": true} and nothing else'
+    )
     # What does not change the text is taken and let go.
-    user: str | None = None
-    metadata: dict[str, Any] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
+    user: str | None = Field(default=None, description="is a text")
+    metadata: dict[str, Any] | None = Field(default=None, description="is an object")
+    store: bool | None = Field(default=None, description="is true or false")
+    service_tier: str | None = Field(default=None, description="is a text")
     # What would change it is taken only where it asks for nothing.
-    n: Literal[1] | None = None
-    presence_penalty: Nothing | None = None
-    frequency_penalty: Nothing | None = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    n: Literal[1] | None = Field(
+        default=None, description="above 1 is not supported by this server; ask once for each text"
+    )
+    presence_penalty: Nothing | None = Field(default=None, description=f"{UNSUPPORTED}, or give 0")
+    frequency_penalty: Nothing | None = Field(default=None, description=f"{UNSUPPORTED}, or give 0")
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = Field(
+        default=None, description=UNSUPPORTED
+    )
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -61,9 +87,8 @@ class Asked(BaseModel):
         """
         warm = usual.temperature if self.temperature is None else self.temperature
         keys = ("top_k", "top_p", "min_p")
-        asked = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
-        if warm == 0.0 and asked.get("top_p") == 1.0:
-            del asked["top_p"]  # which many clients send along, and which is neutral
+        # Clients send these along at temperature 0, where the likeliest token stays the likeliest.
+        asked = {key: getattr(self, key) for key in keys if warm and getattr(self, key) is not None}
         kept = {key: getattr(usual, key) for key in (*keys, "typical_p")} if warm and not usual.greedy else {}
         penalty = self.repetition_penalty
         return Sampling(
@@ -77,11 +102,13 @@ class Asked(BaseModel):
 class CompletionAsked(Asked):
     """The body of a request for a completion."""
 
-    prompt: str | list[int]
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
-    logprobs: None = None
-    suffix: None = None
+    prompt: str | list[int] = Field(
+        description="is a text or a list of tokens; several prompts are several requests"
+    )
+    echo: Literal[False] | None = Field(default=None, description=UNSUPPORTED)
+    best_of: Literal[1] | None = Field(default=None, description=f"above 1 {UNSUPPORTED}")
+    logprobs: None = Field(default=None, description=UNSUPPORTED)
+    suffix: None = Field(default=None, description=UNSUPPORTED)
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -90,7 +117,7 @@ class CompletionAsked(Asked):
             value = value[0]
         tokens = isinstance(value, list) and all(type(token) is int for token in value)
         if not isinstance(value, str) and not tokens:
-            raise ValueError("should be a text or a list of tokens; several prompts are several requests")
+            raise ValueError("neither a text nor tokens")
         return value
 
 
@@ -108,9 +135,9 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    role: str
+    role: str = Field(max_length=LONGEST_NAME)
     content: str | list[TextPart]
-    name: str | None = None
+    name: str | None = Field(default=None, max_length=LONGEST_NAME)
 
     def plain(self) -> dict[str, str]:
         """Return role and text, as chat templates read them."""
@@ -122,10 +149,15 @@ class Message(BaseModel):
 class ChatAsked(Asked):
     """The body of a request for a chat completion."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    logprobs: Literal[False] | None = None
-    top_logprobs: None = None
-    tools: Annotated[list[Any], Field(max_length=0)] | None = None
-    tool_choice: Literal["none"] | None = None
-    response_format: dict[Literal["type"], Literal["text"]] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES)] = Field(
+        description="is a list of messages, each with a role and a text as its content; this server reads no pictures, "
+        "sounds or calls of tools"
+    )
+    max_completion_tokens: Tokens | None = Field(default=None, description=MOST)
+    logprobs: Literal[False] | None = Field(default=None, description=UNSUPPORTED)
+    top_logprobs: None = Field(default=None, description=UNSUPPORTED)
+    tools: Annotated[list[Any], Field(max_length=0)] | None = Field(default=None, description=UNSUPPORTED)
+    tool_choice: Literal["none"] | None = Field(default=None, description=UNSUPPORTED)
+    response_format: dict[Literal["type"], Literal["text"]] | None = Field(
+        default=None, description='other than {"type": "text"} is not supported by this server; leave it out'
+    )

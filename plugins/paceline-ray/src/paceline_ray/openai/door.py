@@ -1,0 +1,113 @@
+"""The door of the HTTP interface: who may come in, how many at once, and when it closes."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from paceline import foreign_request
+from paceline_ray.openai.errors import ApiError
+from paceline_ray.turns import AT_ONCE
+
+OPEN = frozenset({"/health"})
+"""What may be asked without a key."""
+
+
+@dataclass(slots=True)
+class Door:
+    """What is let in.
+
+    Attributes:
+        key: What clients must send as a bearer token; None lets everybody in who reaches the port.
+        hosts: Names of the server besides its addresses; see `paceline.foreign_request`.
+        queue: Requests that may wait besides the `AT_ONCE` that are decoded; the next one is sent away.
+        body_bytes: The longest body.
+        closing: Whether new requests are sent away because the server is about to end.
+        underway: Requests that are being answered.
+        retry_s: When those who were sent away may try again.
+        server: What `/health` says, so that whoever started the server knows it again.
+    """
+
+    key: str | None = None
+    hosts: Collection[str] = ()
+    queue: int = 64
+    body_bytes: int = 2**20
+    closing: bool = False
+    underway: int = 0
+    retry_s: int = 2
+    server: str = ""
+
+    def check(self, method: str, path: str, headers: Headers) -> None:
+        """Look at a request before anything of its body is read.
+
+        Raises:
+            ApiError: It may not come in.
+        """
+        reason = foreign_request(method, headers, self.hosts)
+        if reason is not None:
+            raise ApiError(reason, status=403, code="foreign_request")
+        if path not in OPEN and not self._known(headers.get("authorization", "")):
+            raise ApiError(
+                "this server asks for its key: Authorization: Bearer KEY", status=401, code="invalid_api_key"
+            )
+        if method != "POST":
+            return
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise ApiError("send JSON, with Content-Type: application/json", status=415, code="not_json")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.body_bytes:
+            raise self.too_long()
+        if self.closing:
+            raise ApiError(
+                "this server is shutting down", status=503, code="shutting_down", retry_s=self.retry_s
+            )
+        if self.underway >= AT_ONCE + self.queue:
+            raise ApiError(
+                f"{self.underway} requests are under way here; try again",
+                status=429,
+                code="too_many_requests",
+                retry_s=self.retry_s,
+            )
+
+    def too_long(self) -> ApiError:
+        """Return what is said of a body that is too long."""
+        return ApiError(
+            f"this server reads bodies of up to {self.body_bytes} bytes", status=413, code="body_too_long"
+        )
+
+    def _known(self, authorization: str) -> bool:
+        if self.key is None:
+            return True
+        kind, _, key = authorization.partition(" ")
+        return kind.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self.key.encode())
+
+
+class Guarded:
+    """An application behind a door, which counts the requests that make it work."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app, self._door = app, door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        door, method = self._door, scope["method"]
+        try:
+            door.check(method, scope["path"], Headers(scope=scope))
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        if method != "POST":
+            await self._app(scope, receive, send)
+            return
+        door.underway += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            door.underway -= 1

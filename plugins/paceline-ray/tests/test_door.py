@@ -1,0 +1,203 @@
+"""What the HTTP interface lets in, and what it does with what clients control."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from paceline_ray.openai.app import create_app
+from paceline_ray.openai.door import Door
+from paceline_ray.openai.errors import ApiError
+from paceline_ray.openai.reading import DEEPEST, asked_for
+from paceline_ray.openai.requests import ChatAsked, CompletionAsked
+from paceline_ray.turns import AT_ONCE
+
+ASKED = {"prompt": "the rain in spain", "max_tokens": 4}
+PATH = "/v1/completions"
+
+
+@pytest.fixture
+def serve(engine, client):
+    return lambda door=None, **options: client(create_app(engine, door=door or Door(**options)))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"content-type": "text/plain"}, 415, "not_json"),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415, "not_json"),
+        ({"content-type": None}, 415, "not_json"),
+        ({"origin": "https://evil.example"}, 403, "foreign_request"),
+        ({"host": "evil.example"}, 403, "foreign_request"),
+        ({"content-type": "application/json; charset=utf-8"}, 200, None),
+        ({"host": "chat.example"}, 200, None),
+    ],
+    ids=str,
+)
+def test_no_page_of_a_stranger_gets_a_text(serve, headers, status, code):
+    found = serve(hosts=["chat.example"])("POST", PATH, ASKED, headers=headers)
+    assert found.status == status
+    assert found.json.get("error", {}).get("code") == code
+
+
+def test_a_key_is_asked_for_everywhere_but_for_health(serve):
+    ask = serve(key="secret")
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic secret"}):
+        assert ask("POST", PATH, ASKED, headers=headers).status == 401
+    assert ask("GET", "/v1/models").status == 401
+    assert ask("GET", "/health").status == 200
+    assert ask("POST", PATH, ASKED, headers={"authorization": "bearer secret"}).status == 200
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_too_long_is_413(serve, declared):
+    ask = serve(body_bytes=100)
+    headers = {} if declared else {"content-length": None}
+    found = ask("POST", PATH, {"prompt": "x" * 200}, headers=headers)
+    assert (found.status, found.json["error"]["code"]) == (413, "body_too_long")
+
+
+def test_those_who_find_the_queue_full_may_try_again(engine, serve):
+    door = Door(queue=2)
+    ask = serve(door)
+    door.underway = AT_ONCE + 1
+    assert ask("POST", PATH, ASKED).status == 200
+    door.underway = AT_ONCE + 2
+    found = ask("POST", PATH, ASKED)
+    assert (found.status, found.headers["retry-after"]) == (429, "2")
+    assert ask("GET", "/v1/models").status == 200
+    assert door.underway == AT_ONCE + 2
+
+
+def test_a_door_that_closes_lets_nothing_new_in(serve):
+    door = Door(closing=True, server="mine")
+    ask = serve(door)
+    found = ask("POST", PATH, ASKED)
+    assert (found.status, found.headers["retry-after"]) == (503, "2")
+    assert ask("GET", "/health").json == {"status": "closing", "server": "mine"}
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/chat/completions"])
+def test_what_is_no_text_or_too_deep_is_400_and_in_no_log(serve, path):
+    ask = serve()
+    bodies = [
+        b'{"prompt": "a secret \\ud800"}',
+        b'{"messages": [{"role": "user", "content": "a secret \\udfff"}]}',
+        b'{"prompt": "a secret", "stop": "\\ud800"}',
+        b'{"prompt": "a secret", "metadata": ' + b"[" * 40 + b"]" * 40 + b"}",
+        b'{"prompt": "a secret", "metadata": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"prompt": "a secret", "temperature": NaN}',
+        b'{"prompt": "a secret \xff"}',
+        b'{"prompt": "a secret", "max_tokens": ' + b"9" * 5000 + b"}",
+        b'["a secret"]',
+        b'"a secret"',
+    ]
+    with capture_logs() as logs:
+        for body in bodies:
+            found = ask("POST", path, body)
+            assert found.status == 400, body[:60]
+            assert "secret" not in found.json["error"]["message"]
+    assert logs == []
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_any_values_are_taken_or_refused_in_sentences(data):
+    import json
+
+    kind = data.draw(st.sampled_from([CompletionAsked, ChatAsked]))
+    names = st.sampled_from(sorted(kind.model_fields)) | st.text(max_size=4)
+    body = json.dumps(data.draw(st.dictionaries(names, json_values, max_size=4))).encode()
+    told = ""
+    try:
+        asked_for(body, kind)
+    except ApiError as error:
+        told = error.message
+    assert "pydantic" not in told
+    assert "Input should" not in told
+
+
+@pytest.mark.parametrize("kind", [CompletionAsked, ChatAsked])
+def test_every_parameter_says_what_it_may_be(kind):
+    assert [name for name, field in kind.model_fields.items() if not field.description] == []
+
+
+def test_as_deep_as_allowed_is_allowed():
+    deep = b"[" * (DEEPEST - 2) + b"]" * (DEEPEST - 2)
+    asked_for(b'{"prompt": "x", "metadata": {"a": %b}}' % deep[1:-1], CompletionAsked)
+
+
+class Slow:
+    """An engine that takes its time over a prompt."""
+
+    def __init__(self, engine):
+        self._engine, self.model, self.codec, self.sampling = (
+            engine,
+            engine.model,
+            engine.codec,
+            engine.sampling,
+        )
+        self.go = threading.Event()
+        self.rounds = engine.rounds
+
+    def encode(self, prompt):
+        assert self.go.wait(10.0)
+        return self._engine.encode(prompt)
+
+
+def test_a_prompt_that_takes_long_to_encode_holds_up_nobody(engine, client):
+    slow = Slow(engine)
+    ask = client(create_app(slow))
+
+    async def both():
+        text = asyncio.create_task(ask.ask("POST", PATH, ASKED))
+        began = time.monotonic()
+        models = await ask.ask("GET", "/v1/models")
+        waited = time.monotonic() - began
+        assert not text.done()
+        slow.go.set()
+        return models.status, waited, (await text).status
+
+    models, waited, text = asyncio.run(asyncio.wait_for(both(), 20.0))
+    assert (models, text) == (200, 200)
+    assert waited < 5.0
+
+
+class Broken(Slow):
+    def encode(self, prompt):
+        raise TypeError(f"cannot encode {prompt!r}")
+
+
+def test_a_tokenizer_that_fails_says_where_and_not_on_what(engine, client):
+    with capture_logs() as logs:
+        found = client(create_app(Broken(engine)))("POST", PATH, ASKED)
+    assert found.status == 500
+    assert "rain" not in found.body.decode()
+    assert logs[0]["error"] == "TypeError"
+    assert "encode" in logs[0]["at"][-1]
+    assert "rain" not in str(logs)
+
+
+def test_a_text_that_cannot_fit_is_not_encoded(run):
+    from paceline import BackendError, load_config
+    from paceline_ray.engine import DecoderEngine
+
+    config = load_config(run)
+    decoder = config.build()
+    object.__setattr__(decoder.target, "max_context", 10)  # a frozen one
+    decoder.encode = None  # not called
+    found = DecoderEngine(decoder, "toys", sampling=config.generation.sampling())
+    with pytest.raises(BackendError, match=r"the prompt has 321 characters .* 10 tokens; shorten"):
+        found.encode("x" * 321)
+    found.close()

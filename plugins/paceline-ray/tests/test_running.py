@@ -1,0 +1,151 @@
+"""What an operator is told: the cause and not its wrapping, whose port it is, what this machine lacks."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import types
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from paceline import BackendError, load_config
+from paceline_ray import running
+from paceline_ray.cli import main
+
+TRACEBACK = """The deployment failed to start 1 times in a row. This may be due to a problem with its constructor.
+Error:
+ray::ServeReplica:paceline:replica.initialize_and_get_metadata() (pid=1, ip=127.0.0.1)
+  File "replica.py", line 1, in initialize
+RuntimeError: Traceback (most recent call last):
+  File "engine.py", line 2, in build
+    import torch
+ModuleNotFoundError: No module named 'torch'
+"""
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([TRACEBACK, "Failed to update the deployments ['replica']."], "ModuleNotFoundError: No module named 'torch'"),
+        (["", "Failed to update the deployments"], "Failed to update the deployments"),
+        (["paceline.core.errors.BackendError: no such folder; name one"],
+         "paceline.core.errors.BackendError: no such folder; name one"),
+        (["", ""], "Ray says no more"),
+    ],
+)  # fmt: skip
+def test_the_cause_is_what_was_raised(messages, said):
+    assert running.cause(messages) == said
+
+
+@pytest.fixture
+def ray_serve(monkeypatch):
+    """Ray Serve as far as starting and ending go."""
+    found = types.SimpleNamespace()
+    monkeypatch.setattr(running.needs, "serve", lambda: found)
+    return found
+
+
+def test_a_replica_that_does_not_start_says_why_in_one_line(ray_serve):
+    def fails(*_, **__):
+        raise RuntimeError("Failed to update the deployments ['replica'].")
+
+    ray_serve.run = fails
+    deployment = types.SimpleNamespace(message=TRACEBACK)
+    ray_serve.status = lambda: types.SimpleNamespace(
+        applications={"paceline": types.SimpleNamespace(deployments={"replica": deployment})}
+    )
+    with pytest.raises(BackendError, match=r"do not start: ModuleNotFoundError: No module named 'torch'$"):
+        running.start(None)
+
+
+@pytest.mark.parametrize(("counts", "seconds", "done"), [([3, 1, 0], 10.0, True), ([2] * 9, 0.0, False)])
+def test_replicas_finish_what_is_under_way_within_the_grace(ray_serve, counts, seconds, done):
+    left = iter(counts)
+
+    class Handle:
+        def broadcast(self, name):
+            assert name == "finish"
+            return types.SimpleNamespace(results=lambda timeout_s: [0, next(left)])
+
+    ray_serve.get_app_handle = lambda name: Handle()
+    assert running.drained(seconds) is done
+
+
+@pytest.fixture
+def answering():
+    """A server whose /health says one after the other of some names."""
+    names = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"server": names.pop(0) if len(names) > 1 else names[0]}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", names
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_port_that_is_shared_with_another_server_is_noticed(answering):
+    url, names = answering
+    names[:] = ["mine"]
+    running.check_ours(url, "mine")
+    names[:] = ["mine", "mine", "other"]
+    with pytest.raises(BackendError, match="another server answers"):
+        running.check_ours(url, "mine")
+    with pytest.raises(BackendError, match="nobody answers"):
+        running.check_ours("http://127.0.0.1:9", "mine")
+
+
+def test_what_a_backend_lacks_is_said_before_anything_starts(run, monkeypatch, capsys, tmp_path, ray_serve):
+    config = load_config({**run, "policy": "survival"})
+    assert running.missing_parts(config) == []
+    monkeypatch.setattr(
+        type(config.target), "missing", classmethod(lambda cls: ("torch is missing; pip install torch",))
+    )
+    assert running.missing_parts(config) == ["torch is missing; pip install torch"]
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps({**run, "policy": "survival"}), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["paceline-ray", "serve", "--config", str(path)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "paceline-ray: torch is missing; pip install torch"
+
+
+@pytest.fixture
+def signals():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_the_first_signal_asks_for_an_end_and_the_second_makes_it(signals):
+    with running.signalled() as over:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert over.wait(5.0)
+        with pytest.raises(running.Stopped) as stop:
+            signal.raise_signal(signal.SIGTERM)
+    assert stop.value.code == 143
+
+
+def test_a_command_that_is_stopped_before_it_serves_says_so_by_its_code(monkeypatch, signals):
+    def stopped(**_):
+        raise running.Stopped(signal.SIGINT)
+
+    monkeypatch.setattr("paceline_ray.cli.app", stopped)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130
