@@ -14,6 +14,7 @@ from paceline.backends.graph.products import prepare
 from paceline.backends.graph.shape import Shape, read_shape
 from paceline.backends.graph.weights import take_weights
 from paceline.backends.hf.engine import ends
+from paceline.backends.hf.finite import require_finite
 from paceline.backends.hf.identity import identity
 from paceline.core.errors import BackendError
 
@@ -43,7 +44,7 @@ class GraphEngine:
 
     Raises:
         BackendError: The model is not one of those, the context is longer than its positions or its window, or the
-            promise cannot be kept.
+            promise cannot be kept, or its logits are no numbers.
     """
 
     backend = "graph"
@@ -80,6 +81,9 @@ class GraphEngine:
             self.shape, self.weights, self.products, capacity=capacity, by_row=deterministic
         )
         self._pool = CachePool(self.shape, capacity, self.weights.embedding)
+        cache = self.new_cache()
+        require_finite(self.feed(cache, [0, 0]), self)
+        self.free(cache)
         if deterministic:
             require_same_bits(self)
 

@@ -33,8 +33,8 @@ def load_target(config: GraphConfig) -> Target:
     _check(config)
     model, tokenizer, original = loading.load_model(config), loading.load_tokenizer(config), _again(config)
     if model.device.type == "cuda":
-        return open_target(model, tokenizer, original=original, **_captured(config))
-    return GraphTarget(model, tokenizer, original=original, **_options(config))
+        return loading.usable(open_target(model, tokenizer, original=original, **_captured(config)))
+    return loading.usable(GraphTarget(model, tokenizer, original=original, **_options(config)))
 
 
 def load_draft(config: GraphConfig, target: Target) -> Draft:
@@ -52,7 +52,7 @@ def load_draft(config: GraphConfig, target: Target) -> Draft:
         draft = GraphDraft(
             model, tokenizer, vocabulary=target.vocabulary, original=original, **_options(config)
         )
-    return loading.fitted(draft, target)
+    return loading.fitted(loading.usable(draft), target)
 
 
 def _check(config: GraphConfig) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from paceline.backends.hf.explaining import explained
 from paceline.backends.hf.libraries import missing_libraries
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
@@ -49,7 +50,9 @@ class ModelConfig(BackendConfig):
         Raises:
             BackendError: A library is missing, or the model cannot be loaded or used.
         """
-        return self._loading().load_target(self)  # type: ignore[no-any-return]
+        loading = self._loading()
+        with explained(self):
+            return loading.load_target(self)  # type: ignore[no-any-return]
 
     def build_draft(self, target: Target) -> Draft:
         """Load the model as a draft for `target`; where their tokenizers differ, its text is re-encoded.
@@ -57,7 +60,9 @@ class ModelConfig(BackendConfig):
         Raises:
             BackendError: As for the target.
         """
-        return self._loading().load_draft(self, target)  # type: ignore[no-any-return]
+        loading = self._loading()
+        with explained(self):
+            return loading.load_draft(self, target)  # type: ignore[no-any-return]
 
     def _loading(self) -> ModuleType:
         """Import what needs torch, which must stay unloaded until a model is built."""

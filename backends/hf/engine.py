@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.caches import new_cache, require_rollback
+from paceline.backends.hf.finite import require_finite
 from paceline.backends.hf.host import cache_argument
 from paceline.backends.hf.identity import identity
 from paceline.core.errors import BackendError
@@ -63,7 +64,7 @@ class Engine:
     def _count_tokens(self) -> int:
         """Return the number of logits, which is the true vocabulary, padding included."""
         try:
-            return int(self.feed(self.new_cache(), [0]).shape[-1])
+            logits = self.feed(self.new_cache(), [0])
         except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as problem:
             if isinstance(problem, torch.OutOfMemoryError):
                 raise
@@ -71,6 +72,8 @@ class Engine:
                 f"hf: {self.name} ({type(self.model).__name__}) cannot read a single token on {self.device} as "
                 f"{self.model.dtype}: {problem}. Try another dtype, device or attention implementation."
             ) from problem
+        require_finite(logits, self)
+        return int(logits.shape[-1])
 
     @property
     def identity(self) -> str:
@@ -117,9 +120,16 @@ class Engine:
 
 
 def ends(model: Any, config: Any) -> frozenset[int]:
-    """Return the tokens that end a text: those of the model's generation configuration, else of its own."""
+    """Return the tokens that end a text: those of the model's generation configuration, else of its own.
+
+    Raises:
+        TypeError: What is said there are no tokens.
+    """
     for source in (getattr(model, "generation_config", None), config):
         found = getattr(source, "eos_token_id", None)
         if found is not None:
-            return frozenset([found] if isinstance(found, int) else map(int, found))
+            tokens = [found] if isinstance(found, int) else list(found)
+            if not all(isinstance(token, int) for token in tokens):
+                raise TypeError(f"eos_token_id is {found!r}, and should be a token or a list of tokens")
+            return frozenset(tokens)
     return frozenset()

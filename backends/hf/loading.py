@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
+from paceline.backends.hf.checkpoint import stored_tensors
+from paceline.backends.hf.completeness import described, require_complete
 from paceline.backends.hf.draft import HfDraft, ModelDraft
-from paceline.backends.hf.target import HfTarget
+from paceline.backends.hf.explaining import damaged_file, explained, first_line
+from paceline.backends.hf.target import HfTarget, ModelTarget
 from paceline.backends.hf.translated import TranslatedDraft
 from paceline.backends.hf.vocabulary import difference
 from paceline.core.errors import BackendError
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_Made = TypeVar("_Made", bound=ModelTarget | ModelDraft)
+
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -35,7 +41,7 @@ def load_target(config: HfConfig) -> HfTarget:
     Raises:
         BackendError: It cannot be loaded or used; says why and what to do.
     """
-    return HfTarget(_with_attention(config), load_tokenizer(config), name=config.model)
+    return usable(HfTarget(_with_attention(config), load_tokenizer(config), name=config.model))
 
 
 def load_draft(config: HfConfig, target: Target) -> Draft:
@@ -47,9 +53,20 @@ def load_draft(config: HfConfig, target: Target) -> Draft:
         BackendError: It cannot be loaded or used.
     """
     model = _with_attention(config)
-    return fitted(
-        HfDraft(model, load_tokenizer(config), vocabulary=target.vocabulary, name=config.model), target
-    )
+    draft = HfDraft(model, load_tokenizer(config), vocabulary=target.vocabulary, name=config.model)
+    return fitted(usable(draft), target)
+
+
+def usable(made: _Made) -> _Made:
+    """Return a target or draft after everything that a run asks of it, besides its passes, was asked once.
+
+    Raises:
+        Exception: Of any class; its files are damaged.
+    """
+    _ = made.identity, made.engine.eos, made.engine.max_context
+    if made.codec is not None:
+        made.codec.decode(made.codec.encode("a"))
+    return made
 
 
 def fitted(draft: ModelDraft, target: Target) -> Draft:
@@ -64,32 +81,48 @@ def fitted(draft: ModelDraft, target: Target) -> Draft:
 
 
 def load_model(config: ModelConfig, **options: Any) -> Any:
-    """Load the weights (safetensors only) onto their device.
+    """Load the weights (safetensors only) onto their device; all of them, and nothing else, must be there.
 
     Args:
         config: Which, and in which form.
         options: For transformers, besides what `config` says.
 
     Raises:
-        BackendError: No such model, device or weights file; not a causal language model.
+        BackendError: No such model, device or weights file; not a causal language model; weights that do not fit it.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = _device(config)
-    with _explained(config), _quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            config.model, dtype=config.dtype, use_safetensors=True, **_source(config), **options
+    device = device_of(config)
+    settings = load_config(config)
+    with explained(config), _quiet():
+        described(config, settings, stored_tensors(config, settings))
+        # A commit instead of a branch also keeps transformers from weights that somebody else has converted.
+        revision = getattr(settings, "_commit_hash", None)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            config.model,
+            dtype=config.dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **_source(config) | ({"revision": revision} if revision else {}),
+            **options,
         )
-    return model.to(device)
+        require_complete(config, info)
+        return model.to(device)
 
 
 def load_config(config: ModelConfig) -> Any:
     """Load what a model says of itself, without its weights.
 
     Raises:
-        BackendError: There is no such model.
+        BackendError: There is no such model, or what it says cannot be read.
     """
-    with _explained(config), _quiet():
+    folder = Path(config.model).expanduser()
+    # Where its generation_config.json is damaged, transformers makes do with config.json: other tokens end a text.
+    damage = damaged_file(folder, ("config.json", "generation_config.json")) if folder.is_dir() else None
+    if damage is not None:
+        raise BackendError(f"{config.backend}: cannot load {config.model!r}. {damage}.")
+    with explained(config), _quiet():
         return AutoConfig.from_pretrained(config.model, **_source(config))
 
 
@@ -100,20 +133,20 @@ def load_tokenizer(config: ModelConfig) -> Any:
         BackendError: There is a tokenizer, but it cannot be loaded.
     """
     place = config.tokenizer or config.model
+    folder = Path(place).expanduser()
     try:
-        with _quiet():
+        with explained(config), _quiet():
             return AutoTokenizer.from_pretrained(place, **_source(config))
-    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as problem:
-        folder = Path(place)
+    except BackendError as problem:
         if (
             config.tokenizer is None
             and folder.is_dir()
             and not any((folder / x).exists() for x in _TOKENIZER_FILES)
         ):
             return None
+        why = (damaged_file(folder) if folder.is_dir() else None) or first_line(problem.__cause__ or problem)
         raise BackendError(
-            f"{config.backend}: cannot load the tokenizer of {place!r}: {_first_line(problem)}. Name another one with "
-            "`tokenizer:`"
+            f"{config.backend}: cannot load the tokenizer of {place!r}: {why}. Name another one with `tokenizer:`"
         ) from problem
 
 
@@ -130,67 +163,39 @@ def _with_attention(config: HfConfig) -> Any:
     return load_model(config, **options)
 
 
-def _device(config: ModelConfig) -> torch.device:
+def device_of(config: ModelConfig) -> torch.device:
+    """Return the device that a block means.
+
+    Raises:
+        BackendError: torch cannot use it.
+    """
     name = config.device
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as problem:
+    except Exception as problem:
         raise BackendError(
-            f"{config.backend}: torch cannot use the device {name!r}: {_first_line(problem)}. Use auto, cpu, cuda or "
+            f"{config.backend}: torch cannot use the device {name!r}: {first_line(problem)}. Use auto, cpu, cuda or "
             "cuda:0"
         ) from problem
 
 
-def _remedy(config: ModelConfig, problem: Exception) -> str:
-    """Say in one or two sentences what was found and what to do."""
-    found = _first_line(problem)
-    folder = Path(config.model).expanduser()
-    unsafe = "has no .safetensors weights, and pickled weights are never loaded"
-    if "Unrecognized configuration class" in found:
-        remedy = "It is another kind of model (encoder-decoder, or encoder); use a decoder-only text model"
-    elif folder.is_dir() and not (folder / "config.json").exists():
-        remedy = "The folder has no config.json; name a folder written by `save_pretrained`"
-    elif folder.is_dir() and not any(folder.glob("*.safetensors")):
-        remedy = f"The folder {unsafe}; save it again with safetensors"
-    elif config.model.startswith((".", "/", "~")) and not folder.is_dir():
-        remedy = "There is no such folder; name an existing one, or a model of the Hugging Face hub"
-    elif isinstance(problem, OSError) and "safetensors" in found:
-        remedy = f"It {unsafe}; name a revision that has them"
-    elif isinstance(problem, OSError) and not folder.is_dir():
-        remedy = (
-            f"No such folder, and no such model from the hub ({found}); check name, network and access rights"
-        )
-    else:
-        remedy = found
-    return remedy + "."
-
-
-@contextmanager
-def _explained(config: ModelConfig) -> Iterator[None]:
-    """Turn what transformers says into what was found and what to do."""
-    try:
-        yield
-    except (OSError, ValueError, ImportError, KeyError) as problem:
-        why = _remedy(config, problem)
-        raise BackendError(
-            f"{config.backend}: cannot load {config.model!r} as a causal language model. {why}"
-        ) from problem
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip() or type(problem).__name__).splitlines()[0].rstrip(".")
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Show no progress bars where nobody watches them."""
-    if sys.stderr.isatty() or not hf_logging.is_progress_bar_enabled():
-        yield
-        return
-    hf_logging.disable_progress_bar()
+    """Show no progress bars where nobody watches them, and no tables of tensors that an error of ours tells of."""
+    bars = not sys.stderr.isatty() and hf_logging.is_progress_bar_enabled()
+    if bars:
+        hf_logging.disable_progress_bar()
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(_no_report)
     try:
         yield
     finally:
-        hf_logging.enable_progress_bar()
+        logger.removeFilter(_no_report)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _no_report(record: logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in record.getMessage()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from paceline.backends.hf.draft import HfDraftSession
+from paceline.backends.hf.finite import require_finite
 from paceline.backends.hf.rejection import DeviceProposal, claimed_by, judge_drawn
 from paceline.backends.hf.target import HfTargetSession
 
@@ -34,10 +35,15 @@ class SampledHfTarget(HfTargetSession):
         self._sampler = sampler
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
-        """Accept or refuse drawn tokens and draw one more, in one forward pass and one copy from the device."""
+        """Accept or refuse drawn tokens and draw one more, in one forward pass.
+
+        Raises:
+            BackendError: The model's logits are no numbers.
+        """
         width = self.stream.engine.vocabulary
         guess = readable(proposal, width)
         logits = self.stream.attempt(guess)
+        require_finite(logits, self.stream.engine)
         scores = self._sampler.process(logits, [self._sampler.tokens(guess)], width)
         wanted = self._sampler.chances(scores)
         claimed = claimed_by(proposal, wanted)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.engine import Engine
+from paceline.backends.hf.finite import NONE, likeliest, not_finite
 from paceline.backends.hf.stream import CHUNK, Stream
 from paceline.core.errors import BackendError
 from paceline.core.proposals import judge
@@ -171,13 +172,20 @@ class HfTargetSession:
         stream.catch_up(1)
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
-        """Compare a proposal with the target's own choices, in one forward pass and one copy from the device."""
+        """Compare a proposal with the target's own choices, in one forward pass and one copy from the device.
+
+        Raises:
+            BackendError: The model's logits are no numbers.
+        """
         guess = () if proposal is None else tuple(proposal.tokens)
         # What is no token cannot be fed; it is never the target's choice either, so another in its place will do.
-        limit = self.stream.engine.vocabulary
+        engine = self.stream.engine
+        limit = engine.vocabulary
         logits = self.stream.attempt([token if 0 <= token < limit else 0 for token in guess])
-        # In float32 like `generate`, also for float64 models, so that ties are broken alike.
-        return judge(guess, logits.float().argmax(dim=-1).tolist())
+        verdict = judge(guess, likeliest(logits).tolist())
+        if NONE in verdict.tokens:
+            raise not_finite(engine.backend, engine.name, f"{logits.dtype} on {engine.device}")
+        return verdict
 
     def logits(self) -> torch.Tensor:
         """Return the logits of the next token, shape (vocabulary,); for tests and tools."""

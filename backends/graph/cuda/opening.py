@@ -9,6 +9,7 @@ import structlog
 from paceline.backends.graph.cuda.draft import GraphedDraft
 from paceline.backends.graph.cuda.engine import BlockEngine
 from paceline.backends.graph.cuda.target import GraphedTarget
+from paceline.backends.hf.finite import require_finite
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def open_target(
     Raises:
         BackendError: See `BlockEngine`.
     """
-    engine = BlockEngine(model, runner or runner_for(model.device), **options)
+    engine = _engine(model, runner or runner_for(model.device), options)
     made = GraphedTarget(engine, tokenizer, original=original)
     if warm:
         made.warm()
@@ -89,12 +90,19 @@ def open_draft(
     if isinstance(target, GraphedTarget):
         options.setdefault("tiers", target.engine.tiers)
     runner = target.engine.runner if beside else runner_for(model.device)  # type: ignore[attr-defined]
-    engine = BlockEngine(model, runner, **options)
+    engine = _engine(model, runner, options)
     made = GraphedDraft(engine, tokenizer, vocabulary=target.vocabulary, original=original)
     if warm:
         made.warm()
         log.info("programs_built", model=engine.name, role="draft", programs=engine.runner.builds)
     return made
+
+
+def _engine(model: PreTrainedModel, runner: Runner, options: Options) -> BlockEngine:
+    """Return an engine whose logits are numbers."""
+    engine = BlockEngine(model, runner, **options)
+    require_finite(engine.feed(engine.new_cache(), [0, 0]), engine)
+    return engine
 
 
 def runner_for(device: torch.device) -> Runner:

@@ -11,6 +11,7 @@ from paceline.backends.graph.cuda.slot import Slots
 from paceline.backends.graph.cuda.target_slot import TargetSlot
 from paceline.backends.graph.cuda.taste import kind_of
 from paceline.backends.graph.cuda.tiers import next_up
+from paceline.backends.hf.finite import NONE, not_finite
 from paceline.backends.hf.rejection import claimed_by
 from paceline.backends.hf.target import ModelTarget
 from paceline.core.errors import BackendError
@@ -106,7 +107,8 @@ class GraphedTargetSession(SeatSession[TargetSlot]):
         """Compare a proposal with the target's own choices, in one program and one copy from the device.
 
         Raises:
-            BackendError: The cache has no room for the block, or no program is built for one so long.
+            BackendError: The cache has no room for the block, no program is built for one so long, or the model's
+                logits are no numbers.
         """
         slot = self.slot
         with slot.engine.runner.work():
@@ -124,6 +126,8 @@ class GraphedTargetSession(SeatSession[TargetSlot]):
             proposal.settle(numbers[2 + slot.engine.largest :])
         accepted = int(numbers[0])
         tokens = tuple(map(int, numbers[1 : 2 + accepted]))
+        if NONE in tokens:
+            raise not_finite("graph", slot.engine.name, f"on {slot.engine.device}")
         self.ledger.attempt(tokens[:accepted])
         self._there = tokens[-1], self.ledger.context + accepted + 1
         return TokenVerdict(accepted, tokens)

@@ -11,6 +11,7 @@ from paceline.backends.graph.cuda.forward import forward
 from paceline.backends.graph.cuda.post import Post
 from paceline.backends.graph.cuda.slot import Slot
 from paceline.backends.graph.cuda.taste import shares
+from paceline.backends.hf.finite import NONE, likeliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,17 +67,19 @@ class TargetSlot(Slot):
         steps = torch.arange(tier + 1, device=guess.device)
         positions = (context - 1 + steps).clamp(max=cache.scratch)
         tokens = torch.cat([self.state[:1].long(), guess])
-        scores = self.taste.scores(network.head(forward(network, cache, tokens, positions, span)))
+        logits = network.head(forward(network, cache, tokens, positions, span))
         proposed = steps[:tier] < self.board.count
         if self.taste.kind == "greedy":
-            wanted = scores.argmax(dim=-1)
+            wanted = likeliest(logits)
             agreed = self.agreed(wanted[:tier], guess)
             accepted = _until_false(agreed & proposed)
         else:
-            wanted, accepted = self._draw(scores, guess, proposed)
+            wanted, accepted = self._draw(self.taste.scores(logits), guess, proposed)
+            wanted = wanted.masked_fill(likeliest(logits) == NONE, NONE)
         self.result[:1].copy_(accepted)
         self.result[1 : 2 + tier].copy_(wanted)
-        self.state[:1].copy_(wanted.index_select(0, accepted))
+        # What is no token must not be fed, be it in the runs before a capture.
+        self.state[:1].copy_(wanted.index_select(0, accepted).clamp(min=0))
         self.state[1:].add_(accepted + 1)
 
     def agreed(self, wanted: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:

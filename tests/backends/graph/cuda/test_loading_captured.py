@@ -18,6 +18,7 @@ def opened(monkeypatch):
     monkeypatch.setattr(loading, "_check", lambda config: None)
     monkeypatch.setattr(loading.loading, "load_model", lambda config: model)
     monkeypatch.setattr(loading.loading, "load_tokenizer", lambda config: "tokenizer")
+    monkeypatch.setattr(loading.loading, "usable", lambda made: made)
     monkeypatch.setattr(loading.loading, "fitted", lambda draft, target: draft)
 
     def opening(which):
