@@ -7,37 +7,96 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paceline.core.blame import blame, shown
 from paceline.core.errors import ContractError
-from paceline.core.guard import blame
+from paceline.core.records import SIGNALS, TokenSignals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.core.protocols import DraftSession, Proposal
+    from paceline.core.protocols import Draft, DraftSession, Proposal
+
+_INFINITE = float("inf")
+
+LARGEST = 2**31
+"""Lags and hints stay below; no text is that long, and beyond it prices could overflow."""
 
 
-def check_proposal(name: str, session: DraftSession, proposal: Proposal, gamma: int, vocabulary: int) -> None:
-    """Refuse a proposal that is too long or holds what is no token of the target's."""
-    if len(proposal) > gamma:
-        raise _breach(name, session, f"it was asked for {gamma} tokens and proposed {len(proposal)}")
-    for token in proposal.tokens:
+def check_draft(name: str, draft: Draft) -> None:
+    """Refuse a draft that lacks what it must have, before it is opened."""
+    signals: object = getattr(draft, "signals", None)
+    if not isinstance(signals, frozenset) or not signals <= SIGNALS:
+        raise _breach(
+            name,
+            draft,
+            f"signals must be a frozenset of {', '.join(sorted(SIGNALS))}, or empty; found {shown(signals)}",
+        )
+    if not callable(getattr(draft, "open", None)):
+        raise _breach(name, draft, "it has no open()")
+
+
+def check_draft_session(name: str, draft: Draft, session: object) -> None:
+    """Refuse a session that lacks what the loop will ask for."""
+    if missing := [
+        method for method in ("draft", "advance", "close") if not callable(getattr(session, method, None))
+    ]:
+        raise _breach(name, draft, f"open() returned {shown(session)}, which has no {missing[0]}()")
+
+
+def check_proposal(name: str, session: DraftSession, proposal: Proposal, gamma: int, vocabulary: int) -> int:
+    """Return how many tokens are proposed; refuse too many, and what is no token of the target's."""
+    tokens = tuple(proposal.tokens)
+    if not len(tokens) == len(proposal) <= gamma:
+        raise _breach(
+            name, session, f"it was asked for {gamma} tokens and proposed {max(len(tokens), len(proposal))}"
+        )
+    for token in tokens:
         if not isinstance(token, int) or not 0 <= token < vocabulary:
             raise _breach(
-                name, session, f"it proposed {token!r}, which is no token of the target's {vocabulary}"
+                name, session, f"it proposed {shown(token)}, which is no token of the target's {vocabulary}"
             )
+    return len(tokens)
+
+
+def read_signals(name: str, session: DraftSession, proposal: Proposal) -> tuple[TokenSignals, ...]:
+    """Return the signals of a proposal; refuse what is no record of finite numbers."""
+    signals = tuple(proposal.signals)
+    for about in signals:
+        check_signals(name, session, about)
+    return signals
+
+
+def check_signals(name: str, session: DraftSession, about: object) -> None:
+    """Refuse signals that are no finite numbers."""
+    if not isinstance(about, TokenSignals):
+        raise _breach(name, session, f"signals are TokenSignals, found {shown(about)}")
+    for value in (about.top1, about.prob, about.entropy, about.margin):
+        # Compared, not asked by isfinite(), which takes numbers that JSON does not.
+        if value is not None and not (isinstance(value, float | int) and -_INFINITE < value < _INFINITE):
+            raise _breach(name, session, f"signals are finite numbers, found {shown(about)}")
+    if not (about.token is None or isinstance(about.token, int)):
+        raise _breach(name, session, f"the signal `token` is a token, found {shown(about)}")
+
+
+def check_lag(name: str, session: DraftSession, lag: object) -> None:
+    """Refuse a lag that is no count of tokens."""
+    if not isinstance(lag, int) or not 0 <= lag < LARGEST:
+        raise _breach(name, session, f"a lag is a whole number of at least 0, found {shown(lag)}")
 
 
 def check_hint(name: str, session: DraftSession, hint: object) -> None:
     """Refuse a hint that is no whole number of at least 0."""
-    if not isinstance(hint, int) or hint < 0:
-        raise _breach(name, session, f"a hint is a whole number of at least 0, found {hint!r}")
+    if not isinstance(hint, int) or not 0 <= hint < LARGEST:
+        raise _breach(name, session, f"a hint is a whole number of at least 0, found {shown(hint)}")
 
 
 def check_scores(name: str, session: DraftSession, scores: Sequence[float], tokens: int) -> None:
     """Refuse scores that are not one chance for each token."""
     if len(scores) != tokens or not all(0.0 <= score <= 1.0 for score in scores):
-        raise _breach(name, session, f"{tokens} tokens need as many scores from 0 to 1, found {scores!r}")
+        raise _breach(
+            name, session, f"{tokens} tokens need as many scores from 0 to 1, found {shown(scores)}"
+        )
 
 
-def _breach(name: str, session: DraftSession, message: str) -> ContractError:
-    return ContractError(f"draft {name!r}, {blame(session)}", message)
+def _breach(name: str, culprit: object, message: str) -> ContractError:
+    return ContractError(f"draft {name!r}, {blame(culprit)}", message)

@@ -7,21 +7,28 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from paceline.core.abilities import Memoryless, Perplexed
+from paceline.core.blame import blame
 from paceline.core.clock import WallClock
+from paceline.core.codecs import GuardedCodec
 from paceline.core.costs import LiveCosts
-from paceline.core.errors import BackendError
+from paceline.core.drafts import Drafts, sound_drafts
+from paceline.core.errors import BackendError, PacelineError
 from paceline.core.generation import Generation, Tally
-from paceline.core.guard import PolicyGuard, blame, check_fit
+from paceline.core.guard import PolicyGuard, check_fit
 from paceline.core.limits import Limits
 from paceline.core.loop import Request
-from paceline.core.sampling.opening import check_sampling, open_draft, open_target
+from paceline.core.members import requires_of
+from paceline.core.occupied import Occupation
+from paceline.core.policy_source import PolicySource
+from paceline.core.sampling.opening import check_sampling
 from paceline.core.sampling.settings import GREEDY, Sampling
 from paceline.core.stopping import Stop, criteria
+from paceline.core.targets import TargetGuard, check_target, perplexity
 from paceline.core.text import TextStream
+from paceline.core.tracing import Tracing
 
 if TYPE_CHECKING:
-    from paceline.core.protocols import Clock, Codec, Draft, DraftSession, Policy, Target
+    from paceline.core.protocols import Clock, Codec, Draft, Policy, Target
     from paceline.core.records import Round
     from paceline.core.state.lesson import Lesson
     from paceline.core.trace import TraceWriter
@@ -46,8 +53,12 @@ class SpeculativeDecoder:
         memory: Called with each policy before its first round: teaches it what is known, and returns what saves what
             it learns; saved when the decoder is closed, a policy made for one request when that ends.
         turn: Entered around each round, for decoders that share a policy.
+        interleaved: Whether several requests may be under way, of which the caller takes one round at a time. Without
+            it a request that begins within another one is an error.
 
     Raises:
+        ContractError: Target, a draft or the policy lacks what it must have; drafts and policies that do are left out
+            under "fallback".
         CapabilityError: The policy does not fit the target or its drafts, or the target cannot sample.
     """
 
@@ -67,30 +78,34 @@ class SpeculativeDecoder:
         stop: Stop = (),
         memory: Callable[[Policy], Lesson] | None = None,
         turn: AbstractContextManager[object] | None = None,
+        interleaved: bool = False,
     ) -> None:
+        check_target(target)
         self.target = target
-        self.drafts = dict(drafts)
-        self._fresh_policy = policy if not hasattr(policy, "plan") else None
-        self._policy = policy() if callable(policy) and self._fresh_policy else policy
+        self._fallback = on_policy_error == "fallback"
+        self.drafts = sound_drafts(drafts, fallback=self._fallback)
         self.costs = costs if costs is not None else LiveCosts()
         self._clock = clock if clock is not None else WallClock()
-        self._trace = trace
-        self._fallback = on_policy_error == "fallback"
+        self._tracing = Tracing(trace, fallback=self._fallback)
         self._eos = target.eos if eos is None else eos
         self._max_new_tokens = max_new_tokens
         self._sampling = sampling
         self._stop = stop
-        criteria(stop, target.codec)  # refuses now what would be refused at the first prompt
-        check_fit(self.policy, target.capabilities, self.drafts)
         self._turn = turn if turn is not None else nullcontext()
-        self._memory = memory
+        self._occupation = Occupation(interleaved=interleaved)
+        criteria(stop, target.codec)  # refuses now what would be refused at the first prompt
         check_sampling(target, sampling)
-        self._lesson = memory(self.policy) if memory is not None and self._fresh_policy is None else None
+        self._policies = PolicySource(
+            policy,
+            fits=lambda policy: check_fit(policy, target.capabilities, self.drafts),
+            memory=memory,
+            fallback=self._fallback,
+        )
 
     @property
     def policy(self) -> Policy:
         """The policy at work: the one given, or the one made for the latest request."""
-        return self._policy  # type: ignore[return-value]
+        return self._policies.policy
 
     def rounds(
         self,
@@ -142,19 +157,27 @@ class SpeculativeDecoder:
         sampling: Sampling | None = None,
         on_round: Callable[[Round], None] | None = None,
     ) -> Generation:
-        """Decode to the end and return tokens, text and totals; `on_round` is shown each round as it ends."""
+        """Decode to the end and return tokens, text and totals; `on_round` is shown each round as it ends.
+
+        Raises:
+            PacelineError: As `rounds`; `delivered` of the error holds the tokens of the rounds before it.
+        """
         tokens = self.encode(prompt)
         tally = Tally()
         limits = self._limits(tokens, max_new_tokens, stop)
         output: list[int] = []
-        for done in self._rounds(tokens, limits, tally, self._drawing(sampling)):
-            output.extend(done.tokens)
-            if on_round is not None:
-                on_round(done)
-        codec = self.target.codec
+        try:
+            for done in self._rounds(tokens, limits, tally, self._drawing(sampling)):
+                output.extend(done.tokens)
+                if on_round is not None:
+                    on_round(done)
+            text = None if self.target.codec is None else self._codec().decode(output)
+        except PacelineError as error:
+            error.delivered = tuple(output)
+            raise
         assert tally.ended is not None
         return Generation(
-            text=None if codec is None else codec.decode(output),
+            text=text,
             tokens=tuple(output),
             prompt_tokens=len(tokens),
             ended=tally.ended,
@@ -167,11 +190,11 @@ class SpeculativeDecoder:
 
         Requests under way are closed by closing their iterators.
         """
-        if self._lesson is not None:
+        try:
             with self._turn:
-                self._lesson.save()
-        if self._trace is not None:
-            self._trace.close()
+                self._policies.save()
+        finally:
+            self._tracing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -194,66 +217,44 @@ class SpeculativeDecoder:
         return tokens
 
     def _rounds(self, tokens: list[int], limits: Limits, tally: Tally, sampling: Sampling) -> Iterator[Round]:
-        if self._fresh_policy is not None:
-            self._policy = self._fresh_policy()
-        lesson = self._memory(self.policy) if self._memory is not None and self._lesson is None else None
-        tally.opening(self._clock.now())
-        request = self._open(tokens, limits, sampling)
-        recorder = None
-        if self._trace is not None:
-            recorder = self._trace.begin(
-                tokens,
-                limits.max_new_tokens,
-                drafts=self.drafts,
-                capabilities=request.capabilities,
-                memoryless=frozenset(
-                    name
-                    for name, session in request.drafts.items()
-                    if isinstance(session, Memoryless) and session.memoryless
-                ),
-                perplexity=request.perplexity,
-            )
-        try:
-            tally.opened(self._clock.now())
-            while request.ended is None:
-                began = self._clock.now()
-                with self._turn:
-                    done = request.round()
-                if recorder is not None:
-                    recorder.round(done)
-                tally.add(done, self._clock.now() - began)
-                yield done
-        finally:
-            request.close()
-            if recorder is not None:
-                recorder.end(request.ended)
-            if lesson is not None:
-                lesson.save()
+        with self._occupation.request(), self._policies.request() as policy:
+            tally.opening(self._clock.now())
+            request = self._open(policy, tokens, limits, sampling)
+            with request, self._tracing.request(request, self.drafts) as trace:
+                tally.opened(self._clock.now())
+                while request.ended is None:
+                    began = self._clock.now()
+                    with self._occupation, self._turn:
+                        done = request.round()
+                    trace.round(done)
+                    tally.add(done, self._clock.now() - began)
+                    yield done
 
-    def _open(self, tokens: list[int], limits: Limits, sampling: Sampling) -> Request:
-        opened: dict[str, DraftSession] = {}
-        target = open_target(self.target, tokens, sampling)
-        try:
-            for name, draft in self.drafts.items():
-                opened[name] = open_draft(name, draft, tokens, sampling)
-        except BaseException:
-            for session in (target, *opened.values()):
-                session.close()
-            raise
-        return Request(
+    def _open(self, policy: Policy, tokens: list[int], limits: Limits, sampling: Sampling) -> Request:
+        vocabulary = self.target.vocabulary
+        drafts = Drafts(self._clock, vocabulary, fallback=self._fallback)
+        target = TargetGuard(self.target, tokens, sampling, vocabulary=vocabulary, fallback=self._fallback)
+        request = Request(
             prompt=tuple(tokens),
-            vocabulary=self.target.vocabulary,
             capabilities=self.target.capabilities,
             target=target,
-            drafts=opened,
-            policy=PolicyGuard(self.policy, self.drafts, fallback=self._fallback),
+            drafts=drafts,
+            policy=PolicyGuard(policy, self.drafts, fallback=self._fallback),
             costs=self.costs,
             clock=self._clock,
             limits=limits,
             fallback=self._fallback,
             output=[],
-            perplexity=self._perplexity(tokens),
         )
+        try:
+            for name, draft in self.drafts.items():
+                drafts.open(name, draft, tokens, sampling)
+            if requires_of(policy).perplexity:
+                request.perplexity = perplexity(self.target, tokens, fallback=self._fallback)
+        except BaseException as error:
+            request.__exit__(type(error), error, None)
+            raise
+        return request
 
     def _drawing(self, sampling: Sampling | None) -> Sampling:
         if sampling is None:
@@ -261,13 +262,9 @@ class SpeculativeDecoder:
         check_sampling(self.target, sampling)
         return sampling
 
-    def _perplexity(self, tokens: list[int]) -> float | None:
-        if self.policy.requires.perplexity and isinstance(self.target, Perplexed):
-            return self.target.perplexity(tokens)
-        return None
-
     def _limits(self, prompt: list[int], max_new_tokens: int | None, stop: Stop | None) -> Limits:
-        ends = criteria(self._stop if stop is None else stop, self.target.codec)
+        codec = None if self.target.codec is None else self._codec()
+        ends = criteria(self._stop if stop is None else stop, codec)
         return Limits(self._room(len(prompt), max_new_tokens), self._eos, ends)
 
     def _room(self, prompt_tokens: int, max_new_tokens: int | None) -> int:
@@ -288,7 +285,7 @@ class SpeculativeDecoder:
             raise BackendError(
                 "this target has no tokenizer: give the prompt as tokens and use rounds() or generate()"
             )
-        return self.target.codec
+        return GuardedCodec(self.target.codec)
 
 
 def _pieces(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:

@@ -13,7 +13,13 @@ from __future__ import annotations
 
 
 class PacelineError(Exception):
-    """The base of every error that paceline raises on purpose."""
+    """The base of every error that paceline raises on purpose.
+
+    Attributes:
+        delivered: What there was of a text when the error ended it: its tokens. They are the target's own.
+    """
+
+    delivered: tuple[int, ...] = ()
 
 
 class ConfigError(PacelineError, ValueError):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import isfinite
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from paceline.core.blame import INTERRUPTS, blame, shown
 from paceline.core.errors import CapabilityError, ContractError
 from paceline.core.finish import name_draft
+from paceline.core.members import NOTHING, breach, check_members, has, needs_of, requires_of
 from paceline.core.records import Plan, Requirements, RoundStart, Signal, StopRule, TokenSignals
 
 if TYPE_CHECKING:
@@ -22,7 +25,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 PLAIN = Plan(gamma=0, reason="fallback")
+
+LONGEST_REASON = 100
+"""Characters of `Plan.reason`, which is a word for a live line and a trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +42,45 @@ class PlannedWatch:
     keep: Callable[[TokenSignals], bool] | None
 
 
+class PlainDecoding:
+    """The policy that stands in, under `fallback`, for one that could not be made."""
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Plan no drafting."""
+        return PLAIN
+
+    def observe(self, done: Round) -> None:
+        """Learn nothing."""
+
+
+def admit(make: Callable[[], Policy], *, fallback: bool) -> Policy:
+    """Return the policy that `make` gives, looked over; under `fallback` plain decoding in the place of a broken one.
+
+    Raises:
+        ContractError: It could not be made, or lacks a member; names its class.
+    """
+    culprit: object = make
+    try:
+        culprit = policy = make()
+        check_members(policy)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+        problem = error if isinstance(error, ContractError) else breach(culprit, f"making it: {shown(error)}")
+        if not fallback:
+            raise problem from (None if problem is error else error)
+        log.warning("policy_failed", policy=blame(culprit), error=str(problem), action="plain decoding")
+        return PlainDecoding()  # type: ignore[return-value]  # what it lacks has a default
+    return policy
+
+
 def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> None:
     """Refuse a policy that this engine cannot serve.
 
     Raises:
         CapabilityError: Lists everything that does not fit.
     """
-    needs: Requirements = policy.requires
+    needs: Requirements = requires_of(policy)
     detail = {"none": 0, "fused": 1, "split": 2}
     often = {"none": 0, "request": 1, "round": 2}
     problems = [
@@ -96,11 +136,6 @@ def _unheard(needs: Requirements, capabilities: Capabilities, drafts: Mapping[st
     return problems
 
 
-def blame(culprit: object) -> str:
-    """Return the name by which errors call a policy, draft or target: its class and module."""
-    return f"{type(culprit).__qualname__} ({type(culprit).__module__})"
-
-
 class PolicyGuard:
     """One policy during one request, its answers checked."""
 
@@ -108,70 +143,90 @@ class PolicyGuard:
         self._policy = policy
         self._drafts = drafts
         self._fallback = fallback
+        self._pending: ContractError | None = None
         self.failed = False
 
     def plan(self, start: RoundStart) -> Plan:
         """Return the policy's plan with its draft's name filled in, or gamma 0 once the policy has failed."""
-        if self.failed:
-            return PLAIN
-        try:
-            return self._checked(self._policy.plan(start), start)
-        except Exception as error:  # noqa: BLE001 - whatever a policy raises is blamed on it
-            self._blame("plan", error)
-            return PLAIN
+        return self._ask("plan", self._plan, PLAIN, start)
 
     def watch(self, plan: Plan) -> PlannedWatch | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
-        delivers = self._drafts[plan.draft].signals if plan.draft is not None else frozenset()
-        wanted = self._policy.needs & delivers if plan.look else frozenset()
-        keep = self._keep if wanted else None
+        wanted = self._ask("needs", self._wanted, NOTHING, plan)
+        keep = self._keep if wanted and has(self._policy, "keep") else None
         if plan.stop is not None:
             wanted |= {plan.stop.signal}
         return PlannedWatch(wanted, plan.stop, keep) if wanted else None
 
+    def settle(self) -> None:
+        """Raise what went wrong in `keep`: called once the draft that asked has returned, so that it sees no error."""
+        if self._pending is not None:
+            raise self._pending
+
     def observe(self, done: Round) -> None:
         """Show the policy a finished round."""
-        if self.failed:
-            return
-        try:
-            self._policy.observe(done)
-        except Exception as error:  # noqa: BLE001 - whatever a policy raises is blamed on it
-            self._blame("observe", error)
+        self._ask("observe", self._policy.observe, None, done)
+
+    def _plan(self, start: RoundStart) -> Plan:
+        return self._checked(self._policy.plan(start), start)
+
+    def _wanted(self, plan: Plan) -> frozenset[Signal]:
+        if plan.draft is None or not plan.look:
+            return NOTHING
+        return needs_of(self._policy) & self._drafts[plan.draft].signals
 
     def _keep(self, signals: TokenSignals) -> bool:
-        if self.failed:
-            return False
         try:
-            return bool(self._policy.keep(signals))
-        except Exception as error:  # noqa: BLE001 - whatever a policy raises is blamed on it
-            self._blame("keep", error)
+            return self._ask("keep", self._asked, False, signals)
+        except ContractError as error:
+            self._pending = error
             return False
 
-    def _blame(self, method: str, error: Exception) -> None:
-        breach = error if isinstance(error, ContractError) else self._breach(f"{method}() raised {error!r}")
-        if not self._fallback:
-            raise breach from (None if breach is error else error)
+    def _asked(self, signals: TokenSignals) -> bool:
+        return bool(self._policy.keep(signals))
+
+    def _ask(self, method: str, ask: Callable[..., T], otherwise: T, about: object) -> T:
+        """Return what the policy answers; once it has failed, what stands for an answer."""
+        if self.failed:
+            return otherwise
+        try:
+            return ask(about)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._blame(method, error)
+            return otherwise
+
+    def _blame(self, method: str, error: BaseException) -> None:
+        problem = (
+            error if isinstance(error, ContractError) else self._breach(f"{method}() raised {shown(error)}")
+        )
         self.failed = True
+        if not self._fallback:
+            raise problem from (None if problem is error else error)
         log.warning(
             "policy_failed",
             policy=blame(self._policy),
-            error=str(breach),
+            error=str(problem),
             action="gamma 0 until the request ends",
         )
 
     def _breach(self, message: str) -> ContractError:
-        return ContractError(f"policy {blame(self._policy)}", message)
+        return breach(self._policy, message)
 
     def _checked(self, plan: object, start: RoundStart) -> Plan:
         if not isinstance(plan, Plan):
-            raise self._breach(f"plan() must return a Plan, found {plan!r}")
+            raise self._breach(f"plan() must return a Plan, found {shown(plan)}")
         gamma = plan.gamma
         if not isinstance(gamma, int) or isinstance(gamma, bool):
-            raise self._breach(f"gamma must be an int, found {gamma!r}")
+            raise self._breach(f"gamma must be an int, found {shown(gamma)}")
         if not 0 <= gamma <= start.budget:
-            raise self._breach(f"gamma must be between 0 and the budget of {start.budget}, found {gamma}")
+            raise self._breach(
+                f"gamma must be between 0 and the budget of {start.budget}, found {shown(gamma)}"
+            )
         if not isinstance(plan.score, frozenset) or not plan.score <= self._drafts.keys():
-            raise self._breach(f"score must be a frozenset of drafts, found {plan.score!r}")
+            raise self._breach(f"score must be a frozenset of drafts, found {shown(plan.score)}")
+        self._check_words(plan)
         allowed = start.capabilities.gammas
         if allowed is not None and gamma not in allowed and gamma > 0:
             raise self._breach(
@@ -186,9 +241,23 @@ class PolicyGuard:
         name = plan.draft
         if name is None or name not in self._drafts:
             known = ", ".join(map(repr, self._drafts)) or "none at all"
-            raise self._breach(f"there is no draft {name!r}; the drafts are {known}")
-        if plan.stop is not None and (
-            not isinstance(plan.stop, StopRule) or plan.stop.signal not in self._drafts[name].signals
-        ):
-            raise self._breach(f"draft {name!r} cannot evaluate the stop rule {plan.stop!r}")
+            raise self._breach(f"there is no draft {shown(name)}; the drafts are {known}")
+        if plan.stop is not None:
+            self._check_stop(name, plan.stop)
         return plan
+
+    def _check_words(self, plan: Plan) -> None:
+        reason: object = plan.reason
+        if reason is not None and not (isinstance(reason, str) and len(reason) <= LONGEST_REASON):
+            raise self._breach(
+                f"reason must be None or text of at most {LONGEST_REASON} characters, found {shown(reason)}"
+            )
+        if not isinstance(plan.look, bool):
+            raise self._breach(f"look must be True or False, found {shown(plan.look)}")
+
+    def _check_stop(self, draft: str, stop: object) -> None:
+        if not isinstance(stop, StopRule) or stop.signal not in self._drafts[draft].signals:
+            raise self._breach(f"draft {draft!r} cannot evaluate the stop rule {shown(stop)}")
+        bound: object = stop.below if stop.below is not None else stop.above
+        if not isinstance(bound, int | float) or not isfinite(bound):
+            raise self._breach(f"a stop rule needs a threshold that is a finite number, found {shown(bound)}")

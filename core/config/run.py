@@ -140,8 +140,8 @@ class RunConfig(Strict):
         del info
         return with_defaults(data) if isinstance(data, Mapping) else data
 
-    def build(self, *, clock: Clock | None = None) -> SpeculativeDecoder:
-        """Load the models and return a decoder that is ready to generate.
+    def build(self, *, clock: Clock | None = None, interleaved: bool = False) -> SpeculativeDecoder:
+        """Load the models and return a decoder that is ready to generate; its arguments are the decoder's own.
 
         Raises:
             BackendError: A backend cannot load its model, or a draft does not fit the target.
@@ -169,4 +169,5 @@ class RunConfig(Strict):
             stop=self.generation.stop,
             memory=learns.memory,
             turn=learns.turn,
+            interleaved=interleaved,
         )

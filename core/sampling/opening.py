@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from paceline.core.abilities import SampledDraft, SampledTarget
+from paceline.core.blame import blame
 from paceline.core.errors import CapabilityError
-from paceline.core.guard import blame
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, DraftSession, Target, TargetSession

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.abilities import Mergeable
+from paceline.core.blame import blame
 from paceline.core.errors import ContractError
-from paceline.core.guard import blame
 from paceline.core.state.entry import Entry, check_statistics, pooled
 
 if TYPE_CHECKING:

@@ -195,6 +195,7 @@ class Player:
             if (stop is not None and stop.stops(about)) or (keep is not None and not keep(about)):
                 drafted = place + 1
                 break
+        self._guard.settle()
         return cast("tuple[TokenSignals, ...]", row[:drafted])
 
     def _scores(self, plan: Plan, laid: Laid, position: int, after: int) -> dict[str, tuple[float, ...]]:

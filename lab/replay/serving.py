@@ -203,6 +203,7 @@ class _Drive:
         for place, signals in enumerate(done.signals, start=1):
             stopped = watch.stop is not None and watch.stop.stops(signals)
             if stopped or (watch.keep is not None and not watch.keep(signals)):
+                request.guard.settle()
                 return place
         return done.drafted
 

@@ -161,7 +161,7 @@ def test_every_session_is_closed_when_a_draft_cannot_open():
             raise RuntimeError("no memory")
 
     opened = Opening(TARGET)
-    with pytest.raises(RuntimeError, match="no memory"):
+    with pytest.raises(BackendError, match="draft 'broken' failed: .*no memory"):
         next(decoder(ScriptedPolicy([0]), {"broken": Broken()}, opened).rounds([5]))
 
     assert (opened.ever, opened.open_sessions) == (1, 0)

@@ -147,7 +147,8 @@ def test_each_request_starts_from_what_all_requests_learnt(kept):
 
 
 def test_requests_that_overlap_add_up(kept):
-    decoder = kept.load(scope="request", policy={"name": "thompson", "discount": 1.0})
+    run = kept.config(scope="request", policy={"name": "thompson", "discount": 1.0})
+    decoder = run.build(interleaved=True)
     rounds = decoder.rounds("the rain")
     next(rounds)
     early = decoder.policy

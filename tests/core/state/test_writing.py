@@ -12,7 +12,7 @@ from paceline.core.state import file as file_module
 THOMPSON = {"name": "thompson", "discount": 1.0}
 
 
-class Killed(BaseException):
+class Killed(KeyboardInterrupt):
     """Stands for the end of the process."""
 
 

@@ -58,7 +58,7 @@ class Replica:
             config = config.model_copy(
                 update={"trace": config.trace.with_stem(f"{config.trace.stem}-{name}")}
             )
-        decoder = config.build()
+        decoder = config.build(interleaved=True)
         sampling, stop = config.generation.sampling(), config.generation.stop
         self.engine = DecoderEngine(decoder, model, sampling=sampling, stop=stop)
         self.sync: Sync | None = None

@@ -1,0 +1,235 @@
+"""The drafts of one request at work: what each answers is checked, and one that fails is gone on without.
+
+A failure raises an error that names the draft. With `fallback` it is logged, the draft is closed, and the request goes
+on with the others: a draft can cost speed, never tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from paceline.core.abilities import Memoryless, Scoring
+from paceline.core.answers import (
+    check_draft,
+    check_draft_session,
+    check_hint,
+    check_lag,
+    check_proposal,
+    check_scores,
+    read_signals,
+)
+from paceline.core.blame import INTERRUPTS, shown
+from paceline.core.clock import DraftWork, ScoreWork
+from paceline.core.deferred import waits
+from paceline.core.errors import BackendError, ContractError
+from paceline.core.frozen import FrozenDict
+from paceline.core.sampling.opening import open_draft
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Clock, Draft, DraftSession, Proposal, Watch
+    from paceline.core.records import Plan, TokenSignals
+    from paceline.core.sampling.settings import Sampling
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Drafted:
+    """What a draft proposed.
+
+    Attributes:
+        proposal: As the draft returned it, for the target.
+        waits: Whether it is read only after its verification.
+        count: Its tokens; 0 until it was read.
+        signals: Its signals, checked; empty until it was read.
+    """
+
+    proposal: Proposal
+    waits: bool
+    count: int = 0
+    signals: tuple[TokenSignals, ...] = ()
+
+
+def sound_drafts(drafts: Mapping[str, Draft], *, fallback: bool) -> dict[str, Draft]:
+    """Return the drafts that can be asked; under `fallback` the others are left out.
+
+    Raises:
+        ContractError: A draft lacks what it must have.
+        BackendError: Looking at it raised something.
+    """
+    sound = {}
+    for name, draft in drafts.items():
+        try:
+            check_draft(name, draft)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            _refuse(name, error, fallback=fallback)
+        else:
+            sound[name] = draft
+    return sound
+
+
+def _refuse(name: str, error: BaseException, *, fallback: bool) -> None:
+    """Say which draft failed: as an error, or under `fallback` as a warning."""
+    if not fallback:
+        if isinstance(error, ContractError | BackendError):
+            raise error
+        raise BackendError(f"draft {name!r} failed: {shown(error)}") from error
+    log.warning("draft_failed", draft=name, error=shown(error), action="going on without it")
+
+
+class Drafts:
+    """Opened one by one with `open`; asked together from then on."""
+
+    def __init__(self, clock: Clock, vocabulary: int, *, fallback: bool) -> None:
+        self._clock = clock
+        self._vocabulary = vocabulary
+        self._fallback = fallback
+        self.sessions: dict[str, DraftSession] = {}
+
+    def open(self, name: str, draft: Draft, prompt: Sequence[int], sampling: Sampling) -> None:
+        """Let a draft start the request."""
+        self._ask(name, self._open, name, draft, prompt, sampling)
+
+    def lags(self) -> Mapping[str, int]:
+        """Return the lag of each draft, in the order listed."""
+        return FrozenDict(self._each(_lag))
+
+    def hints(self) -> Mapping[str, int]:
+        """Return the hints of the drafts that give one."""
+        return FrozenDict(self._each(_hint))
+
+    def memoryless(self) -> frozenset[str]:
+        """Return the drafts whose next token depends on nothing but the tokens before it."""
+        return frozenset(self._each(_memoryless))
+
+    def draft(self, plan: Plan, lags: Mapping[str, int], watch: Watch | None) -> Drafted | None:
+        """Let the planned draft draft; None if it proposes nothing, or has failed, in this round or before."""
+        name = plan.draft
+        if plan.gamma == 0 or name is None or name not in self.sessions:
+            return None
+        drafted = self._ask(name, self._propose, name, plan.gamma, watch)
+        if drafted is None or drafted.waits:
+            return drafted
+        self._clock.spend(DraftWork(name, drafted.count, lags[name]))
+        return drafted if drafted.count else None
+
+    def read(self, plan: Plan, drafted: Drafted, accepted: int) -> None:
+        """Check a proposal that was verified unread; whatever it was, the verdict that accepted some of it stands."""
+        assert plan.draft is not None
+        if self._ask(plan.draft, self._read, plan.draft, plan.gamma, drafted) is None:
+            drafted.count = accepted
+
+    def score(self, plan: Plan, emitted: Sequence[int]) -> tuple[Mapping[str, tuple[float, ...]], float]:
+        """Ask the drafts that the plan names what they would have made of the tokens delivered."""
+        scores: dict[str, tuple[float, ...]] = {}
+        reads: dict[str, int] = {}
+        began = self._clock.now()
+        for name in sorted(plan.score - {plan.draft}):
+            if name in self.sessions and (answer := self._ask(name, self._score, name, emitted)) is not None:
+                scores[name], lag = answer
+                reads[name] = lag + len(emitted)
+        if not scores:
+            return FrozenDict(), 0.0
+        self._clock.spend(ScoreWork(tuple(scores), reads))
+        return FrozenDict(scores), self._clock.now() - began
+
+    def advance(self, emitted: Sequence[int]) -> None:
+        """Show every draft the tokens of the round."""
+        for name, session in tuple(self.sessions.items()):
+            self._ask(name, session.advance, emitted)
+
+    def close(self) -> list[BackendError]:
+        """Close every session, and return what went wrong."""
+        problems = []
+        for name, session in self.sessions.items():
+            try:
+                session.close()
+            except INTERRUPTS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a draft raises, the others are closed
+                problems.append(BackendError(f"draft {name!r} failed in close(): {shown(error)}"))
+        self.sessions.clear()
+        return problems
+
+    def _open(self, name: str, draft: Draft, prompt: Sequence[int], sampling: Sampling) -> None:
+        session = open_draft(name, draft, prompt, sampling)
+        self.sessions[name] = session
+        check_draft_session(name, draft, session)
+
+    def _each(self, ask: Callable[[str, DraftSession], int | None]) -> dict[str, int]:
+        answers = {}
+        for name, session in tuple(self.sessions.items()):
+            answer = self._ask(name, ask, name, session)
+            if answer is not None:
+                answers[name] = answer
+        return answers
+
+    def _propose(self, name: str, gamma: int, watch: Watch | None) -> Drafted:
+        proposal = self.sessions[name].draft(gamma, watch)
+        drafted = Drafted(proposal, waits(proposal, self._clock))
+        if not drafted.waits:
+            self._read(name, gamma, drafted)
+        return drafted
+
+    def _read(self, name: str, gamma: int, drafted: Drafted) -> Drafted:
+        session = self.sessions[name]
+        count = check_proposal(name, session, drafted.proposal, gamma, self._vocabulary)
+        drafted.signals = read_signals(name, session, drafted.proposal)
+        drafted.count = count
+        return drafted
+
+    def _score(self, name: str, emitted: Sequence[int]) -> tuple[tuple[float, ...], int] | None:
+        session = self.sessions[name]
+        if not isinstance(session, Scoring):
+            return None
+        lag = _lag(name, session)
+        scores = tuple(session.score(emitted))
+        check_scores(name, session, scores, len(emitted))
+        return scores, lag
+
+    def _ask(self, name: str, ask: Callable[..., T], *about: object) -> T | None:
+        """Return what a draft answers; None if it failed, and the request goes on without it."""
+        try:
+            return ask(*about)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            _refuse(name, error, fallback=self._fallback)
+            self._bury(name)
+            return None
+
+    def _bury(self, name: str) -> None:
+        session = self.sessions.pop(name, None)
+        if session is None:
+            return
+        try:
+            session.close()
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it has failed already
+            log.warning("close_failed", draft=name, error=shown(error))
+
+
+def _lag(name: str, session: DraftSession) -> int:
+    lag = session.lag
+    check_lag(name, session, lag)
+    return lag
+
+
+def _hint(name: str, session: DraftSession) -> int | None:
+    hint: int | None = getattr(session, "hint", None)
+    if hint is not None:
+        check_hint(name, session, hint)
+    return hint
+
+
+def _memoryless(_name: str, session: DraftSession) -> int | None:
+    return 1 if isinstance(session, Memoryless) and session.memoryless else None

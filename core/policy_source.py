@@ -1,0 +1,95 @@
+"""Where a decoder's policies come from: one for all requests or one for each, taught before and saved afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import structlog
+
+from paceline.core.blame import INTERRUPTS, blame, shown
+from paceline.core.errors import ContractError, PacelineError
+from paceline.core.guard import admit
+from paceline.core.members import has
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Policy
+    from paceline.core.state.lesson import Lesson
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class PolicySource:
+    """The policy, or what makes one for each request; a class counts as what makes one.
+
+    Args:
+        policy: A policy, or a function without arguments that returns a fresh one.
+        fits: Raises `CapabilityError` for a policy that does not fit the engine.
+        memory: As for `SpeculativeDecoder`. Policies without `state_dict` are never shown to it.
+        fallback: Whether what a policy breaks is logged, and texts go on without what it broke.
+
+    Raises:
+        CapabilityError: The policy does not fit.
+        ContractError: It cannot be made, lacks a member, or cannot be taught or saved.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | Callable[[], Policy],
+        *,
+        fits: Callable[[Policy], None],
+        memory: Callable[[Policy], Lesson] | None,
+        fallback: bool,
+    ) -> None:
+        makes = callable(policy) and (isinstance(policy, type) or not has(policy, "plan"))
+        self._fresh = cast("Callable[[], Policy]", policy) if makes else None
+        self._memory = memory
+        self._fallback = fallback
+        given = cast("Policy", policy)
+        self.policy: Policy = admit(self._fresh or (lambda: given), fallback=fallback)
+        fits(self.policy)
+        self._lesson = None if self._fresh is not None else self._taught(self.policy)
+
+    @contextmanager
+    def request(self) -> Iterator[Policy]:
+        """Yield the policy of a request; one that was made for it is saved afterwards."""
+        lesson = None
+        if self._fresh is not None:
+            self.policy = admit(self._fresh, fallback=self._fallback)
+            lesson = self._taught(self.policy)
+        try:
+            yield self.policy
+        finally:
+            self._save(lesson)
+
+    def save(self) -> None:
+        """Save what the policy of all requests has learnt."""
+        self._save(self._lesson)
+
+    def _taught(self, policy: Policy) -> Lesson | None:
+        memory = self._memory
+        if memory is None or not has(policy, "state_dict"):
+            return None
+        return self._attempt(lambda: memory(policy), "going on without what was learnt before")
+
+    def _save(self, lesson: Lesson | None) -> None:
+        if lesson is not None:
+            self._attempt(lesson.save, "what was learnt is lost")
+
+    def _attempt(self, attempt: Callable[[], T], action: str) -> T | None:
+        try:
+            return attempt()
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            if not self._fallback:
+                if isinstance(error, PacelineError):
+                    raise
+                raise ContractError(
+                    f"memory of policy {blame(self.policy)}", f"it raised {shown(error)}"
+                ) from error
+            log.warning("memory_failed", policy=blame(self.policy), error=shown(error), action=action)
+            return None

@@ -1,0 +1,167 @@
+"""The target of one request at work: what it answers is checked, and what it raises is said to be its failure.
+
+No text can go on without its target. What was delivered before stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from paceline.core.abilities import Perplexed
+from paceline.core.blame import INTERRUPTS, blame, shown
+from paceline.core.errors import BackendError, ContractError, PacelineError
+from paceline.core.proposals import TokenVerdict
+from paceline.core.records import Capabilities
+from paceline.core.sampling.opening import open_target
+
+if TYPE_CHECKING:
+    from paceline.core.drafts import Drafted
+    from paceline.core.protocols import Proposal, Target, TargetSession
+    from paceline.core.sampling.settings import Sampling
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+def ask_target(target: object, what: str, ask: Callable[..., T], *about: object) -> T:
+    """Return what a target, its session or its tokenizer answers.
+
+    Raises:
+        BackendError: It raised something; names it. Errors of paceline's own pass as they are.
+    """
+    try:
+        return ask(*about)
+    except (*INTERRUPTS, PacelineError):
+        raise
+    except BaseException as error:
+        raise BackendError(f"target {blame(target)} failed in {what}: {shown(error)}") from error
+
+
+def check_target(target: Target) -> None:
+    """Look over a target that nobody has asked yet.
+
+    Raises:
+        ContractError: It lacks something, or declares what is none; names it.
+        BackendError: It raised something when asked what it is.
+    """
+    ask_target(target, "what it declares", _check_declared, target)
+
+
+def perplexity(target: Target, prompt: Sequence[int], *, fallback: bool) -> float | None:
+    """Return the perplexity of a prompt; None if the target cannot tell, under `fallback` also if it failed.
+
+    Raises:
+        BackendError, ContractError: It failed, or answered with what is no perplexity.
+    """
+    if not isinstance(target, Perplexed):
+        return None
+    try:
+        return ask_target(target, "perplexity()", _perplexity, target, prompt)
+    except PacelineError as error:
+        if not fallback:
+            raise
+        log.warning("perplexity_failed", error=str(error), action="the policy goes without it")
+        return None
+
+
+def _perplexity(target: Perplexed, prompt: Sequence[int]) -> float | None:
+    answer: object = target.perplexity(prompt)
+    if answer is None or (isinstance(answer, float | int) and 0.0 <= answer < float("inf")):
+        return answer
+    raise _breach(target, f"a perplexity is a finite number or None, found {shown(answer)}")
+
+
+class TargetGuard:
+    """A session of a target.
+
+    Raises:
+        BackendError, ContractError: From every method: it failed, or its answer is none; names it.
+    """
+
+    def __init__(
+        self, target: Target, prompt: Sequence[int], sampling: Sampling, *, vocabulary: int, fallback: bool
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._fallback = fallback
+        self._lost: PacelineError | None = None
+        session: TargetSession = ask_target(target, "open()", open_target, target, prompt, sampling)
+        for method in ("verify", "advance", "close"):
+            if not callable(getattr(session, method, None)):
+                raise _breach(target, f"open() returned {shown(session)}, which has no {method}()")
+        self.session = session
+
+    def verify(self, drafted: Drafted | None) -> TokenVerdict:
+        """Return the verdict on what was drafted; how many tokens that were is not asked where it waits."""
+        if self._lost is not None:
+            raise self._lost
+        verdict = ask_target(
+            self.session, "verify()", self._verify, None if drafted is None else drafted.proposal
+        )
+        if drafted is None or not drafted.waits:
+            self.check_length(verdict, 0 if drafted is None else drafted.count)
+        return verdict
+
+    def check_length(self, verdict: TokenVerdict, length: int) -> None:
+        """Refuse a verdict on more tokens than were proposed."""
+        if not 0 <= verdict.accepted <= length or len(verdict.tokens) != verdict.accepted + 1:
+            raise _breach(
+                self.session,
+                f"of {length} tokens proposed it accepted {verdict.accepted} and gave {len(verdict.tokens)} tokens",
+            )
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Show the target the tokens of the round.
+
+        Under `fallback` a failure is kept until the next round asks for a verdict, so that this one is delivered.
+        """
+        try:
+            ask_target(self.session, "advance()", self.session.advance, tokens)
+        except PacelineError as error:
+            if not self._fallback:
+                raise
+            self._lost = error
+
+    def close(self) -> list[BackendError]:
+        """Close the session, and return what went wrong."""
+        try:
+            ask_target(self.session, "close()", self.session.close)
+        except PacelineError as error:
+            return [error if isinstance(error, BackendError) else BackendError(str(error))]
+        return []
+
+    def _verify(self, proposal: Proposal | None) -> TokenVerdict:
+        verdict = self.session.verify(proposal)
+        accepted, tokens = verdict.accepted, tuple(verdict.tokens)
+        if not isinstance(accepted, int):
+            raise _breach(self.session, f"it accepted {shown(accepted)} tokens, which is no count")
+        for token in tokens:
+            if not isinstance(token, int) or not 0 <= token < self._vocabulary:
+                raise _breach(
+                    self.session, f"it gave {shown(token)}, which is no token of its {self._vocabulary}"
+                )
+        return TokenVerdict(accepted, tokens)
+
+
+def _check_declared(target: Target) -> None:
+    vocabulary: object = target.vocabulary
+    if not isinstance(vocabulary, int) or vocabulary < 1:
+        raise _breach(target, f"vocabulary must be a number of tokens, found {shown(vocabulary)}")
+    capabilities: object = target.capabilities
+    if not isinstance(capabilities, Capabilities):
+        raise _breach(target, f"capabilities must be a Capabilities, found {shown(capabilities)}")
+    longest: object = target.max_context
+    if longest is not None and not isinstance(longest, int):
+        raise _breach(target, f"max_context must be a number of tokens or None, found {shown(longest)}")
+    ends: object = target.eos
+    if not isinstance(ends, frozenset | set) or not all(isinstance(token, int) for token in ends):
+        raise _breach(target, f"eos must be a frozenset of tokens, found {shown(ends)}")
+    if not callable(getattr(target, "open", None)):
+        raise _breach(target, "it has no open()")
+
+
+def _breach(target: object, message: str) -> ContractError:
+    return ContractError(f"target {blame(target)}", message)
