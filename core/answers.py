@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from paceline.core.protocols import Draft, DraftSession, Proposal
 
-_INFINITE = float("inf")
+_BEYOND = 1e300
 
 LARGEST = 2**31
 """Lags and hints stay below; no text is that long, and beyond it prices could overflow."""
@@ -71,8 +71,7 @@ def check_signals(name: str, session: DraftSession, about: object) -> None:
     if not isinstance(about, TokenSignals):
         raise _breach(name, session, f"signals are TokenSignals, found {shown(about)}")
     for value in (about.top1, about.prob, about.entropy, about.margin):
-        # Compared, not asked by isfinite(), which takes numbers that JSON does not.
-        if value is not None and not (isinstance(value, float | int) and -_INFINITE < value < _INFINITE):
+        if value is not None and not (isinstance(value, float | int) and -_BEYOND < value < _BEYOND):
             raise _breach(name, session, f"signals are finite numbers, found {shown(about)}")
     if not (about.token is None or isinstance(about.token, int)):
         raise _breach(name, session, f"the signal `token` is a token, found {shown(about)}")

@@ -17,7 +17,6 @@ from paceline.core.generation import Generation, Tally
 from paceline.core.guard import PolicyGuard, check_fit
 from paceline.core.limits import Limits
 from paceline.core.loop import Request
-from paceline.core.members import requires_of
 from paceline.core.occupied import Occupation
 from paceline.core.policy_source import PolicySource
 from paceline.core.sampling.opening import check_sampling
@@ -249,7 +248,7 @@ class SpeculativeDecoder:
         try:
             for name, draft in self.drafts.items():
                 drafts.open(name, draft, tokens, sampling)
-            if requires_of(policy).perplexity:
+            if self._policies.perplexity:
                 request.perplexity = perplexity(self.target, tokens, fallback=self._fallback)
         except BaseException as error:
             request.__exit__(type(error), error, None)

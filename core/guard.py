@@ -53,20 +53,26 @@ class PlainDecoding:
         """Learn nothing."""
 
 
-def admit(make: Callable[[], Policy], *, fallback: bool) -> Policy:
+def admit(make: Callable[[], Policy], fits: Callable[[Policy], None], *, fallback: bool) -> Policy:
     """Return the policy that `make` gives, looked over; under `fallback` plain decoding in the place of a broken one.
 
     Raises:
         ContractError: It could not be made, or lacks a member; names its class.
+        CapabilityError: From `fits`: the policy does not fit the engine.
     """
     culprit: object = make
     try:
         culprit = policy = make()
         check_members(policy)
-    except INTERRUPTS:
+        fits(policy)
+    except (*INTERRUPTS, CapabilityError):
         raise
     except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-        problem = error if isinstance(error, ContractError) else breach(culprit, f"making it: {shown(error)}")
+        problem = (
+            error
+            if isinstance(error, ContractError)
+            else breach(culprit, f"asked for a policy, it raised {shown(error)}")
+        )
         if not fallback:
             raise problem from (None if problem is error else error)
         log.warning("policy_failed", policy=blame(culprit), error=str(problem), action="plain decoding")
@@ -247,6 +253,9 @@ class PolicyGuard:
         return plan
 
     def _check_words(self, plan: Plan) -> None:
+        draft: object = plan.draft
+        if draft is not None and not isinstance(draft, str):
+            raise self._breach(f"draft must be the name of a draft or None, found {shown(draft)}")
         reason: object = plan.reason
         if reason is not None and not (isinstance(reason, str) and len(reason) <= LONGEST_REASON):
             raise self._breach(

@@ -11,7 +11,7 @@ import structlog
 from paceline.core.blame import INTERRUPTS, blame, shown
 from paceline.core.errors import ContractError, PacelineError
 from paceline.core.guard import admit
-from paceline.core.members import has
+from paceline.core.members import has, requires_of
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
@@ -34,6 +34,10 @@ class PolicySource:
     Raises:
         CapabilityError: The policy does not fit.
         ContractError: It cannot be made, lacks a member, or cannot be taught or saved.
+
+    Attributes:
+        policy: The one at work.
+        perplexity: Whether it wants to know that of the prompt.
     """
 
     def __init__(
@@ -49,8 +53,9 @@ class PolicySource:
         self._memory = memory
         self._fallback = fallback
         given = cast("Policy", policy)
-        self.policy: Policy = admit(self._fresh or (lambda: given), fallback=fallback)
-        fits(self.policy)
+        self._fits = fits
+        self.perplexity = False
+        self.policy: Policy = admit(self._fresh or (lambda: given), self._look, fallback=fallback)
         self._lesson = None if self._fresh is not None else self._taught(self.policy)
 
     @contextmanager
@@ -58,7 +63,7 @@ class PolicySource:
         """Yield the policy of a request; one that was made for it is saved afterwards."""
         lesson = None
         if self._fresh is not None:
-            self.policy = admit(self._fresh, fallback=self._fallback)
+            self.policy = admit(self._fresh, self._look, fallback=self._fallback)
             lesson = self._taught(self.policy)
         try:
             yield self.policy
@@ -69,11 +74,22 @@ class PolicySource:
         """Save what the policy of all requests has learnt."""
         self._save(self._lesson)
 
+    def _look(self, policy: Policy) -> None:
+        self.perplexity = requires_of(policy).perplexity
+        self._fits(policy)
+
     def _taught(self, policy: Policy) -> Lesson | None:
         memory = self._memory
         if memory is None or not has(policy, "state_dict"):
             return None
-        return self._attempt(lambda: memory(policy), "going on without what was learnt before")
+
+        def teach() -> Lesson:
+            lesson = memory(policy)
+            if not callable(getattr(lesson, "save", None)):
+                raise TypeError(f"it returned {shown(lesson)}, which has no save()")
+            return lesson
+
+        return self._attempt(teach, "going on without what was learnt before")
 
     def _save(self, lesson: Lesson | None) -> None:
         if lesson is not None:

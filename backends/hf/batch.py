@@ -11,6 +11,7 @@ from paceline.backends.hf.record import Record
 from paceline.backends.hf.row import Row, RowDraft, RowTarget
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.errors import BackendError
 from paceline.core.sampling.settings import GREEDY, Sampling
 
 if TYPE_CHECKING:
@@ -109,10 +110,16 @@ class Batch:
         row = self._rows[index]
         prompt = [*self._request.texts[index][len(row.padding) :], *output]
         decoder = self._pair.decoder(row, eos)
-        for done in decoder.rounds(prompt, max_new_tokens=most, stop=stop):
-            output.extend(done.tokens)
-            if on_round is not None:
-                on_round(index, done)
+        try:
+            for done in decoder.rounds(prompt, max_new_tokens=most, stop=stop):
+                output.extend(done.tokens)
+                if on_round is not None:
+                    on_round(index, done)
+        except BackendError as error:
+            # What the caller's own processors raise leaves `generate` as it is.
+            if error.__cause__ is not None:
+                raise error.__cause__ from None
+            raise
 
     def output(self, outputs: list[list[int]], input_ids: torch.Tensor) -> Any:
         """Return what `generate` returns."""

@@ -1,5 +1,6 @@
 """`SpeculativeDecoder` on the toy pair."""
 
+import threading
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -11,7 +12,7 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.clock import CostTableClock, RecordedClock
 from paceline.core.costs import CostTable
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.errors import BackendError, CapabilityError
+from paceline.core.errors import BackendError, CapabilityError, ContractError
 from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements
 from paceline.core.testing.scripted import ChaoticPolicy, ScriptedPolicy
 from paceline.core.trace import TraceWriter, read_trace
@@ -161,7 +162,7 @@ def test_every_session_is_closed_when_a_draft_cannot_open():
             raise RuntimeError("no memory")
 
     opened = Opening(TARGET)
-    with pytest.raises(BackendError, match="draft 'broken' failed: .*no memory"):
+    with pytest.raises(BackendError, match=r"draft 'broken' failed: .*no memory"):
         next(decoder(ScriptedPolicy([0]), {"broken": Broken()}, opened).rounds([5]))
 
     assert (opened.ever, opened.open_sessions) == (1, 0)
@@ -267,6 +268,90 @@ def test_a_policy_given_as_a_function_starts_afresh_for_each_request():
         True,
     ]
     assert speculating.policy is made[-1]
+
+
+def test_a_class_given_as_policy_makes_one_for_each_request():
+    class Two:
+        made = 0
+
+        def __init__(self):
+            type(self).made += 1
+
+        def plan(self, start):
+            return Plan(min(2, start.budget), "good")
+
+        def observe(self, done):
+            pass
+
+    speculating = decoder(Two)
+    before = Two.made
+    for _ in range(3):
+        assert speculating.generate([5], max_new_tokens=9).tokens == alone([5], 9)
+    assert Two.made - before == 3
+    assert isinstance(speculating.policy, Two)
+
+
+@pytest.mark.parametrize("missing", ["plan", "observe"])
+def test_a_policy_that_lacks_what_it_must_have_is_named_with_what_it_lacks(missing):
+    members = {"plan": lambda self, start: Plan(0), "observe": lambda self, done: None}
+    del members[missing]
+    lame = type("Lame", (), members)
+    for policy in (lame(), lame):
+        with pytest.raises(ContractError, match=rf"policy Lame .*: it has no {missing}\(\)"):
+            decoder(policy)
+
+
+def test_a_second_request_within_one_is_refused_and_the_first_goes_on():
+    speculating = decoder(ScriptedPolicy([2]))
+    first = speculating.rounds([5], max_new_tokens=30)
+    tokens = [*next(first).tokens]
+    with pytest.raises(CapabilityError, match=r"in the middle of another request; .* close its iterator"):
+        speculating.generate([6], max_new_tokens=30)
+    for done in first:
+        tokens.extend(done.tokens)
+    assert alone([5], 30) == tuple(tokens)
+    assert speculating.generate([6], max_new_tokens=30).tokens == alone([6], 30)
+
+
+def test_a_request_that_was_left_is_not_in_the_way_of_the_next():
+    speculating = decoder(ScriptedPolicy([2]))
+    for _ in speculating.rounds([5], max_new_tokens=30):
+        break
+    unstarted = speculating.rounds([5], max_new_tokens=30)
+    assert speculating.generate([6], max_new_tokens=30).tokens == alone([6], 30)
+    tokens = tuple(token for done in unstarted for token in done.tokens)
+    assert tokens == alone([5], 30)
+
+
+def test_where_it_is_said_requests_interleave():
+    speculating = decoder(ScriptedPolicy([2]), interleaved=True)
+    texts = {first: [] for first in (5, 6)}
+    under_way = {first: speculating.rounds([first], max_new_tokens=30) for first in texts}
+    for _ in range(30):
+        for first, rounds in under_way.items():
+            texts[first].extend(next(rounds).tokens if len(texts[first]) < len(alone([first], 30)) else ())
+    assert {first: tuple(text) for first, text in texts.items()} == {5: alone([5], 30), 6: alone([6], 30)}
+
+
+def test_a_thread_that_takes_a_round_while_another_is_in_one_is_refused():
+    inside, refused = threading.Event(), threading.Event()
+
+    class Slow(ScriptedPolicy):
+        def plan(self, start):
+            inside.set()
+            assert refused.wait(10.0) or start.context > 1
+            return super().plan(start)
+
+    speculating = decoder(Slow([2]), interleaved=True)
+    done = []
+    thread = threading.Thread(target=lambda: done.append(speculating.generate([5], max_new_tokens=9)))
+    thread.start()
+    assert inside.wait(10.0)
+    with pytest.raises(CapabilityError, match="another thread is in a round"):
+        speculating.generate([6], max_new_tokens=9)
+    refused.set()
+    thread.join()
+    assert done[0].tokens == alone([5], 9)
 
 
 def test_the_trace_of_an_abandoned_request_is_marked_as_abandoned(tmp_path):

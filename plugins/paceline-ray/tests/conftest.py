@@ -141,7 +141,7 @@ def run():
 @pytest.fixture
 def engine(run):
     config = load_config(run)
-    found = DecoderEngine(config.build(), "toys", sampling=config.generation.sampling())
+    found = DecoderEngine(config.build(interleaved=True), "toys", sampling=config.generation.sampling())
     yield found
     found.close()
 
@@ -149,7 +149,7 @@ def engine(run):
 @pytest.fixture
 def plain(run):
     """The decoder that the engine has, for itself."""
-    return load_config(run).build()
+    return load_config(run).build(interleaved=True)
 
 
 @pytest.fixture

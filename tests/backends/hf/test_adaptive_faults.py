@@ -198,6 +198,17 @@ def test_a_streamer_hears_of_the_end_also_when_a_criterion_fails():
     assert streamer.ended == 1
 
 
+def test_what_a_processor_raises_leaves_generate_as_it_is():
+    class TheirError(Exception):
+        pass
+
+    def fails(input_ids, scores):
+        raise TheirError("stop")
+
+    with pytest.raises(TheirError, match="stop"):
+        fast(logits_processor=LogitsProcessorList([fails]))
+
+
 def test_what_was_learnt_is_kept_from_call_to_call():
     loop = paceline.hf.adaptive(DRAFT, policy="online")
     for _ in range(2):
