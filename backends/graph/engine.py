@@ -13,8 +13,8 @@ from paceline.backends.graph.packing import packing_problem
 from paceline.backends.graph.products import prepare
 from paceline.backends.graph.shape import Shape, read_shape
 from paceline.backends.graph.weights import take_weights
-from paceline.backends.hf.engine import ends
 from paceline.backends.hf.finite import require_finite
+from paceline.backends.hf.host.model import end_tokens
 from paceline.backends.hf.identity import identity
 from paceline.core.errors import BackendError
 
@@ -64,7 +64,7 @@ class GraphEngine:
         self.shape = read_shape(config, self.name)
         self.max_context = context_of(self.shape, max_context, self.name)
         self.vocabulary = self.shape.vocabulary
-        self.eos = ends(model, config)
+        self.eos = end_tokens(model, config)
         capacity = self.max_context + MARGIN
         self.weights = take_weights(model, self.shape, positions=capacity, name=self.name, consume=consume)
         self.device = self.weights.device

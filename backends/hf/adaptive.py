@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.generation.stopping_criteria import StopStringCriteria
+from transformers import StopStringCriteria
 
 from paceline.backends.hf.batch import Batch, Pair
 from paceline.backends.hf.criteria import Endings

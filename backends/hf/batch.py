@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.hf.host import decoder_output
+from paceline.backends.hf.host.generation import decoder_output, pad_token
 from paceline.backends.hf.record import Record
 from paceline.backends.hf.row import Row, RowDraft, RowTarget
 from paceline.core.costs import LiveCosts
@@ -124,8 +124,7 @@ class Batch:
     def output(self, outputs: list[list[int]], input_ids: torch.Tensor) -> Any:
         """Return what `generate` returns."""
         longest = max(map(len, outputs))
-        pad = self._config._pad_token_tensor  # noqa: SLF001 - where `generate` keeps it
-        filler = 0 if pad is None else int(pad)
+        filler = pad_token(self._config)
         filled = [output + [filler] * (longest - len(output)) for output in outputs]
         new = torch.tensor(filled, dtype=input_ids.dtype, device=input_ids.device)
         sequences = torch.cat([input_ids, new], dim=1)

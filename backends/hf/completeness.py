@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from transformers import AutoModelForCausalLM
 
+from paceline.backends.hf.host.model import text_config
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def described(config: ModelConfig, settings: Any, stored: Mapping[str, Tensor] |
         BackendError: The model is out of proportion to its weights, so that filling it would take all memory, or they
             hold whole numbers in the place of weights.
     """
-    layers = getattr(settings.get_text_config(decoder=True), "num_hidden_layers", 0)
+    layers = getattr(text_config(settings), "num_hidden_layers", 0)
     if stored is not None and isinstance(layers, int) and layers > max(LAYERS, len(stored)):
         raise _refusal(
             config, f"config.json speaks of {layers} layers, the weights have {len(stored)} tensors"

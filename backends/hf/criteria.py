@@ -5,22 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.generation.stopping_criteria import (
-    EosTokenCriteria,
-    MaxLengthCriteria,
-    MaxTimeCriteria,
-    StoppingCriteriaList,
-    StopStringCriteria,
-)
+from transformers import StoppingCriteriaList
 
+from paceline.backends.hf.host import processing
 from paceline.backends.hf.processors import own_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from paceline.backends.hf.record import Record
-
-_STATELESS = (EosTokenCriteria, MaxLengthCriteria, MaxTimeCriteria, StopStringCriteria)
 
 
 class Endings:
@@ -34,15 +27,10 @@ class Endings:
 
     def __init__(self, criteria: Iterable[Any]) -> None:
         found = tuple(criteria)
-        self.eos = frozenset(
-            token
-            for each in found
-            if type(each) is EosTokenCriteria
-            for token in each.eos_token_id.flatten().tolist()
-        )
-        self.max_length = min(each.max_length for each in found if type(each) is MaxLengthCriteria)
-        self.padded = any(hasattr(each, "eos_token_id") for each in found)
-        self._others = [each for each in found if type(each) not in {EosTokenCriteria, MaxLengthCriteria}]
+        self.eos = processing.end_tokens(found)
+        self.max_length = processing.length_limit(found)
+        self.padded = processing.pads_ended_rows(found)
+        self._others = [each for each in found if not processing.judged_by_loop(each)]
 
     def for_row(
         self, text: Sequence[int], rows: int, device: torch.device, record: Record | None
@@ -57,7 +45,8 @@ class Endings:
         """
         if not self._others:
             return ()
-        own = [each if rows == 1 or type(each) in _STATELESS else own_copy(each) for each in self._others]
+        shared = processing.STATELESS
+        own = [each if rows == 1 or type(each) in shared else own_copy(each) for each in self._others]
         room = max(1, self.max_length - len(text))
         return (RowCriterion(StoppingCriteriaList(own), text, room, device, record),)
 

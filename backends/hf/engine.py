@@ -5,22 +5,29 @@ Batch 1, no padding: positions and masks follow from the length of the cache, so
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.hf.caches import new_cache, require_rollback
 from paceline.backends.hf.finite import require_finite
-from paceline.backends.hf.host import cache_argument
+from paceline.backends.hf.host.cache import cache_argument, new_cache
+from paceline.backends.hf.host.model import (
+    end_tokens,
+    is_encoder_decoder,
+    keeps_logits,
+    most_positions,
+    text_config,
+)
 from paceline.backends.hf.identity import identity
+from paceline.backends.hf.rollback import require_rollback
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedModel
-    from transformers.cache_utils import DynamicCache
+
+    from paceline.backends.hf.model import Cache
 
 
 class Engine:
@@ -39,9 +46,8 @@ class Engine:
     def __init__(self, model: PreTrainedModel, *, name: str | None = None) -> None:
         self.model = model
         self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
-        self.config: Any = model.config.get_text_config(decoder=True)
-        parameters = inspect.signature(model.forward).parameters
-        if getattr(model.config, "is_encoder_decoder", False):
+        self.config: Any = text_config(model.config)
+        if is_encoder_decoder(model):
             raise BackendError(
                 f"hf: {self.name} ({type(model).__name__}) is an encoder-decoder model; only decoder-only models "
                 "are supported. Use a causal language model such as Llama, Qwen or GPT-2."
@@ -54,7 +60,7 @@ class Engine:
                 "supported; use a causal language model with attention layers."
             )
         self._cache_name = cache_name
-        self._keeps_logits = "logits_to_keep" in parameters
+        self._keeps_logits = keeps_logits(model)
         # Dropout would make the output depend on how it is computed.
         model.eval()
         self.device = model.get_input_embeddings().weight.device
@@ -83,25 +89,22 @@ class Engine:
     @property
     def max_context(self) -> int | None:
         """The longest sequence the model has positions for, or None when there is no limit."""
-        if getattr(self.config, "alibi", False):
-            return None
-        limit = getattr(self.config, "max_position_embeddings", None)
-        return int(limit) if limit else None
+        return most_positions(self.config)
 
     @property
     def eos(self) -> frozenset[int]:
         """The tokens that end a text, from the generation configuration, else from the model's own."""
-        return ends(self.model, self.config)
+        return end_tokens(self.model, self.config)
 
-    def new_cache(self) -> DynamicCache:
+    def new_cache(self) -> Cache:
         """Return an empty cache."""
-        return new_cache(self.config)
+        return new_cache(self.config)  # type: ignore[no-any-return]
 
-    def free(self, cache: DynamicCache) -> None:
+    def free(self, cache: Cache) -> None:
         """Be told that a cache is not needed any longer; its memory goes with it."""
 
     @torch.inference_mode()
-    def feed(self, cache: DynamicCache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
+    def feed(self, cache: Cache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
         """Append tokens to the cache; return the logits after the last `rows` of them.
 
         Args:
@@ -117,19 +120,3 @@ class Engine:
         past = {self._cache_name: cache}
         logits = self.model(input_ids=ids, **past, use_cache=True, return_dict=True, **keep).logits
         return logits[0, -rows:]  # type: ignore[no-any-return]
-
-
-def ends(model: Any, config: Any) -> frozenset[int]:
-    """Return the tokens that end a text: those of the model's generation configuration, else of its own.
-
-    Raises:
-        TypeError: What is said there are no tokens.
-    """
-    for source in (getattr(model, "generation_config", None), config):
-        found = getattr(source, "eos_token_id", None)
-        if found is not None:
-            tokens = [found] if isinstance(found, int) else list(found)
-            if not all(isinstance(token, int) for token in tokens):
-                raise TypeError(f"eos_token_id is {found!r}, and should be a token or a list of tokens")
-            return frozenset(tokens)
-    return frozenset()

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from paceline.backends.hf.host.model import commit_of, described
+
 
 def identity(name: str, model: Any, device: torch.device) -> str:
     """Return one line that is the same in every process for the same model on the same kind of device.
@@ -26,12 +28,10 @@ def _version(config: Any, folder: Path) -> str:
     settings = folder / "config.json"
     if settings.is_file():
         return _digest(settings.read_bytes())
-    commit = getattr(config, "_commit_hash", None)
+    commit = commit_of(config)
     if commit:
-        return str(commit)[:12]
-    made_of = config.to_dict()
-    made_of.pop("transformers_version", None)
-    return _digest(json.dumps(made_of, sort_keys=True, default=str).encode())
+        return commit[:12]
+    return _digest(json.dumps(described(config), sort_keys=True, default=str).encode())
 
 
 def _digest(content: bytes) -> str:

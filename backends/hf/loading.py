@@ -17,6 +17,7 @@ from paceline.backends.hf.checkpoint import stored_tensors
 from paceline.backends.hf.completeness import described, require_complete
 from paceline.backends.hf.draft import HfDraft, ModelDraft
 from paceline.backends.hf.explaining import damaged_file, explained, first_line
+from paceline.backends.hf.host.model import commit_of
 from paceline.backends.hf.target import HfTarget, ModelTarget
 from paceline.backends.hf.translated import TranslatedDraft
 from paceline.backends.hf.vocabulary import difference
@@ -97,7 +98,7 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
     with explained(config), _quiet():
         described(config, settings, stored_tensors(config, settings))
         # A commit instead of a branch also keeps transformers from weights that somebody else has converted.
-        revision = getattr(settings, "_commit_hash", None)
+        revision = commit_of(settings)
         model, info = AutoModelForCausalLM.from_pretrained(
             config.model,
             dtype=config.dtype,

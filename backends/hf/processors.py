@@ -11,44 +11,12 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.generation import logits_process
 
+from paceline.backends.hf.host.processing import CONTEXT_FREE, PREFIX_ONLY, WHOLE_BATCH, of_row
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_CONTEXT_FREE = (
-    "TemperatureLogitsWarper TopKLogitsWarper TopPLogitsWarper TopHLogitsWarper MinPLogitsWarper TypicalLogitsWarper "
-    "EpsilonLogitsWarper EtaLogitsWarper InfNanRemoveLogitsProcessor LogitNormalization SuppressTokensLogitsProcessor"
-)
-_PREFIX_ONLY = (
-    "RepetitionPenaltyLogitsProcessor NoRepeatNGramLogitsProcessor SequenceBiasLogitsProcessor "
-    "NoBadWordsLogitsProcessor MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor "
-    "ForcedBOSTokenLogitsProcessor ForcedEOSTokenLogitsProcessor ExponentialDecayLengthPenalty "
-    "SuppressTokensAtBeginLogitsProcessor WatermarkLogitsProcessor"
-)
-_WHOLE_BATCH = (
-    "EncoderRepetitionPenaltyLogitsProcessor EncoderNoRepeatNGramLogitsProcessor "
-    "UnbatchedClassifierFreeGuidanceLogitsProcessor ClassifierFreeGuidanceLogitsProcessor"
-)
-
-
-def _types(names: str) -> frozenset[type]:
-    """Return those classes that this release of transformers has. A subclass is another class: it may do anything."""
-    return frozenset(
-        kind for name in names.split() if (kind := getattr(logits_process, name, None)) is not None
-    )
-
-
-CONTEXT_FREE = _types(_CONTEXT_FREE)
-"""Look at the logits alone: all positions of a block are one call."""
-
-PREFIX_ONLY = _types(_PREFIX_ONLY)
-"""Look at the tokens before a position, and remember nothing between calls."""
-
-WHOLE_BATCH = _types(_WHOLE_BATCH)
-"""Hold the prompts of a whole batch, so that they cannot be shown one row of it."""
 
 
 class Rules:
@@ -102,11 +70,9 @@ class Rules:
 
 def _for_row(processor: Any, row: int) -> Any:
     kind = type(processor)
-    if kind is logits_process.RepetitionPenaltyLogitsProcessor:
-        ignored = processor.prompt_ignore_length
-        # From 5.23 on it may be told how much padding each row has.
-        if isinstance(ignored, torch.Tensor):
-            return kind(processor.penalty, ignored[row : row + 1])
+    own = of_row(processor, row)
+    if own is not None:
+        return own
     if kind in CONTEXT_FREE | PREFIX_ONLY:
         return processor
     if kind in WHOLE_BATCH:
@@ -114,9 +80,6 @@ def _for_row(processor: Any, row: int) -> Any:
             f"hf: {kind.__name__} holds the prompts of a whole batch, but rows are decoded one by one; call generate "
             "for each row, or leave it out"
         )
-    if kind is logits_process.PrefixConstrainedLogitsProcessor:
-        allowed = processor._prefix_allowed_tokens_fn  # noqa: SLF001 - it counts rows by the batch it is shown
-        return kind(lambda _, ids: allowed(row, ids), 1)
     return own_copy(processor)
 
 

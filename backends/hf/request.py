@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer, StaticCache
-
-from paceline.backends.hf.caches import windows_record_many_passes
-from paceline.backends.hf.host import CACHE
+from paceline.backends.hf.host.cache import CACHE, can_go_on, record_past, replaceable
+from paceline.backends.hf.host.generation import MEANINGLESS, READ, mask_length, mode_of
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HONOURED = frozenset({"attention_mask", "position_ids", CACHE})
-_MEANINGLESS = frozenset({"logits_to_keep", "use_cache", "cache_position"})
-"""Say how a forward pass is to be made, which the loop knows better; they change no token."""
+    import torch
+
+    from paceline.backends.hf.model import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class GenerateRequest:
 
     texts: tuple[tuple[int, ...], ...]
     padding: tuple[int, ...]
-    cache: DynamicCache | None
+    cache: Cache | None
     sampled: bool
 
 
@@ -53,7 +50,7 @@ def read_request(
     """
     if model.training:
         raise _refusal("the model is in training mode, where dropout changes its output", "call model.eval()")
-    mode = str(getattr(config.get_generation_mode(), "value", config.get_generation_mode()))
+    mode = mode_of(config)
     if mode not in {"greedy_search", "sample"}:
         raise _refusal(
             f"the generation mode is {mode}, and only greedy search and sampling can be speeded up losslessly",
@@ -69,13 +66,13 @@ def read_request(
             f"cache_implementation is {config.cache_implementation!r}, which cannot be rolled back",
             "leave it out",
         )
-    unknown = {name for name, value in inputs.items() if value is not None} - _HONOURED - _MEANINGLESS
+    unknown = {name for name, value in inputs.items() if value is not None} - READ - MEANINGLESS
     if unknown:
         raise _refusal(f"the model is given {', '.join(sorted(unknown))}", "give input_ids alone")
     if input_ids.dim() != 2 or not input_ids.shape[1]:
         raise _refusal(f"input_ids have the shape {tuple(input_ids.shape)}", "give at least one token a row")
     padding = _padding(input_ids, inputs.get("attention_mask"))
-    known = getattr(config, "_mask_length", None)
+    known = mask_length(config)
     if known is not None and known != input_ids.shape[1]:
         raise _partial()
     _check_positions(input_ids, padding, inputs.get("position_ids"))
@@ -125,31 +122,25 @@ def _check_positions(
             raise _refusal("position_ids do not count the tokens from 0", "leave them out")
 
 
-def _cache(cache: Any, texts: tuple[tuple[int, ...], ...], padding: tuple[int, ...]) -> DynamicCache | None:
+def _cache(cache: Any, texts: tuple[tuple[int, ...], ...], padding: tuple[int, ...]) -> Cache | None:
     """Return the cache if it can be gone on with, None if it is empty and another can take its place."""
     if cache is None:
         return None
     filled = int(cache.get_seq_length())
-    usable = type(cache) is DynamicCache and not getattr(cache, "offloading", False) and _rolls_back(cache)
-    if usable and len(texts) == 1 and not padding[0]:
+    if can_go_on(cache) and len(texts) == 1 and not padding[0]:
         if filled >= len(texts[0]):
             raise _refusal(
                 f"{CACHE} holds {filled} tokens, and input_ids only {len(texts[0])}",
                 "give a text that goes on after what is cached",
             )
-        cache.activate_past_recording()
-        return cache
+        record_past(cache)
+        return cache  # type: ignore[no-any-return]
     if filled:
         raise _refusal(
             f"{CACHE} ({type(cache).__name__}) holds {filled} tokens already, which works for a DynamicCache and a "
             "single row without padding only",
             "leave it out: the text is then read anew",
         )
-    if not isinstance(cache, DynamicCache | StaticCache):
+    if not replaceable(cache):
         raise _refusal(f"{CACHE} is a {type(cache).__name__}", "give a DynamicCache, or none")
     return None
-
-
-def _rolls_back(cache: DynamicCache) -> bool:
-    windows = any(isinstance(layer, DynamicSlidingWindowLayer) for layer in cache.layers)
-    return not windows or windows_record_many_passes()

@@ -22,8 +22,7 @@ from paceline.core.proposals import TokenVerdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transformers.cache_utils import DynamicCache
-
+    from paceline.backends.hf.model import Cache
     from paceline.backends.hf.record import Record
     from paceline.backends.hf.sampler import Sampler
     from paceline.backends.hf.target import HfTarget
@@ -50,7 +49,7 @@ class Row:
     sampling: Sampling
     device: torch.device
     record: Record | None = None
-    cache: DynamicCache | None = None
+    cache: Cache | None = None
 
 
 class RowTarget:

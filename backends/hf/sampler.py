@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
-from transformers.generation import logits_process
+from transformers import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
 
 from paceline.backends.hf.processors import Rules
 
@@ -126,15 +133,15 @@ def _processors(sampling: Sampling) -> list[Any]:
     """Return what the settings ask for, in the order of `generate`."""
     wanted: list[Any] = []
     if sampling.repetition_penalty != 1.0:
-        wanted.append(logits_process.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        wanted.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if not sampling.greedy and sampling.temperature != 1.0:
-        wanted.append(logits_process.TemperatureLogitsWarper(sampling.temperature))
+        wanted.append(TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_k is not None:
-        wanted.append(logits_process.TopKLogitsWarper(sampling.top_k))
+        wanted.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p is not None and sampling.top_p < 1.0:
-        wanted.append(logits_process.TopPLogitsWarper(sampling.top_p))
+        wanted.append(TopPLogitsWarper(sampling.top_p))
     if sampling.min_p is not None:
-        wanted.append(logits_process.MinPLogitsWarper(sampling.min_p))
+        wanted.append(MinPLogitsWarper(sampling.min_p))
     if sampling.typical_p is not None:
-        wanted.append(logits_process.TypicalLogitsWarper(sampling.typical_p))
+        wanted.append(TypicalLogitsWarper(sampling.typical_p))
     return wanted

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
-from paceline.backends.hf.host import CACHE
+from paceline.backends.hf.host.cache import CACHE, new_cache
 
 from .corpus import blocks
 from .muon import Pair
@@ -46,7 +46,7 @@ def continuations(
     Temperature 0 means greedy.  The logits, in bfloat16, lack the last
     position: nothing has been fed there yet.
     """
-    cache = DynamicCache(config=target.config)
+    cache = new_cache(target.config)
     ids, fed = prefixes, prefixes
     kept: list[Tensor] = []
     greedy = temperatures == 0

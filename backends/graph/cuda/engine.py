@@ -12,7 +12,7 @@ from paceline.backends.graph.cuda.tiers import TIERS, check_tiers, next_up, span
 from paceline.backends.graph.engine import context_of
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.graph.weights import take_weights
-from paceline.backends.hf.engine import ends
+from paceline.backends.hf.host.model import end_tokens
 from paceline.backends.hf.identity import identity
 from paceline.core.errors import BackendError
 
@@ -62,7 +62,7 @@ class BlockEngine:
         self.capacity = context_of(shape, max_context, self.name)
         self.tiers = check_tiers(tiers)
         self.block = block
-        self.eos = ends(model, config)
+        self.eos = end_tokens(model, config)
         self.runner = runner
         weights = take_weights(model, shape, positions=self.capacity, name=self.name, consume=consume)
         self.network = Network(shape, weights)

@@ -13,7 +13,7 @@ from transformers import (
 from transformers.generation.stopping_criteria import StoppingCriteria, StopStringCriteria
 
 import paceline.hf
-from paceline.backends.hf.host import CACHE
+from paceline.backends.hf.host.cache import CACHE
 from paceline.backends.hf.testing import VOCABULARY, noisy_copy, tiny_model
 from paceline.core.errors import BackendError, ConfigError
 

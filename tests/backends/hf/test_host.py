@@ -9,7 +9,7 @@ from transformers import DynamicCache
 
 import paceline.hf
 from paceline.backends.hf import HfDraft, HfTarget
-from paceline.backends.hf.host import CACHE, CACHE_NAMES, cache_argument
+from paceline.backends.hf.host.cache import CACHE, CACHE_NAMES, cache_argument
 from paceline.backends.hf.testing import tiny_model
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.testing.scripted import ScriptedPolicy

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paceline.backends.hf import HfDraft, HfTarget
-from paceline.backends.hf.caches import windows_record_many_passes
+from paceline.backends.hf.host.cache import windows_record_many_passes
 from paceline.backends.hf.stream import CHUNK
 from paceline.backends.hf.testing import FAMILIES, VOCABULARY, WINDOW, noisy_copy, tiny_model
 from paceline.core.errors import BackendError

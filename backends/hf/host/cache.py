@@ -1,0 +1,98 @@
+"""The cache of keys and values: what it is called, and how it is made to go back.
+
+A cache grows with every forward pass and drops tokens from its end by `crop(-count)`, in place. Layers that keep only a
+window of the past must be told to record it first.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from functools import cache as once
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer, StaticCache
+from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+CACHE_NAMES: Final = ("cache", "past_key_values")
+"""Names of the cache, the newest first: transformers 5.24 says `cache` where releases before say `past_key_values`.
+Old names still work there as arguments, with a warning."""
+
+
+def _first(names: Mapping[str, Any]) -> str | None:
+    return next((name for name in CACHE_NAMES if name in names), None)
+
+
+CACHE: Final = _first({field.name: field for field in fields(GenerateDecoderOnlyOutput)}) or CACHE_NAMES[0]
+"""What this release calls the cache in `generate`, in what that hands on, and in what it returns."""
+
+
+def cache_argument(forward: Callable[..., Any]) -> str | None:
+    """Return as what a forward pass takes the cache, None where it takes none.
+
+    A model may be older than the release it runs on, such as one with code of its own.
+    """
+    return _first(inspect.signature(forward).parameters)
+
+
+def new_cache(config: Any) -> DynamicCache:
+    """Return an empty cache for a model of this configuration, ready to be rolled back."""
+    made = DynamicCache(config=config)
+    if not windows_record_many_passes():
+        # A full layer is correct for a windowed one: the mask hides what lies outside the window.
+        made.layers = [DynamicLayer() if type(x) is DynamicSlidingWindowLayer else x for x in made.layers]
+    record_past(made)
+    return made
+
+
+def record_past(cache: DynamicCache) -> None:
+    """Let layers that keep only a window of the past keep what a rollback brings back, until the next crop."""
+    cache.activate_past_recording()
+
+
+@once
+def windows_record_many_passes() -> bool:
+    """Tell whether a recording window layer stays consistent over several passes without a crop between.
+
+    transformers 5.16 returns more keys than its own mask size announces; later releases return what they announce.
+    """
+    layer = DynamicSlidingWindowLayer(sliding_window=2)
+    layer.activate_past_recording()
+    state = torch.zeros(1, 1, 1, 1)
+    for _ in range(4):
+        announced = layer.get_mask_sizes(1)[0]
+        keys, _ = layer.update(state, state)
+        if keys.shape[-2] != announced:
+            return False
+    return True
+
+
+def can_go_on(cache: Any) -> bool:
+    """Tell whether a cache that somebody else made can be read on with and rolled back.
+
+    Others are not exactly this class, are kept on another device, or hold windows that do not record.
+    """
+    if type(cache) is not DynamicCache or getattr(cache, "offloading", False):
+        return False
+    windows = any(isinstance(layer, DynamicSlidingWindowLayer) for layer in cache.layers)
+    return not windows or windows_record_many_passes()
+
+
+def replaceable(cache: Any) -> bool:
+    """Tell whether a cache, while it is empty, gives the tokens that one of `new_cache` gives."""
+    return isinstance(cache, DynamicCache | StaticCache)
+
+
+def keeps_running_state(cache: Any) -> bool:
+    """Tell whether a used cache holds running sums over the past, which a crop leaves as they are."""
+    states = (state for layer in cache.layers for state in getattr(layer, "recurrent_states", {}).values())
+    return any(state is not None for state in states)
+
+
+def kinds_of_layers(cache: Any) -> str:
+    """Return the classes of its layers, for messages."""
+    return ", ".join(sorted({type(layer).__name__ for layer in cache.layers})) or "none"

@@ -1,0 +1,49 @@
+"""The refusal of models whose cache cannot be rolled back.
+
+Recurrent layers cannot go back at all. Whether a model can is found out by trying it once on a few tokens, not from a
+list of names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.hf.host.cache import keeps_running_state, kinds_of_layers
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from paceline.backends.hf.engine import Engine
+
+
+def require_rollback(engine: Engine) -> None:
+    """Feed three tokens, go ahead by two passes, go back, and compare with never having gone ahead.
+
+    Raises:
+        BackendError: The model's cache cannot forget its last tokens.
+    """
+    tokens = [index % engine.vocabulary for index in (1, 2, 3)]
+    plain, tried = engine.new_cache(), engine.new_cache()
+    try:
+        engine.feed(plain, tokens)
+        engine.feed(tried, tokens)
+        engine.feed(tried, [tokens[0], tokens[0]])
+        engine.feed(tried, [tokens[1]])
+        tried.crop(-3)
+        # The two passes compared have equal shapes, so that they agree to the last bits in any precision.
+        expected, found = engine.feed(plain, tokens[:1]), engine.feed(tried, tokens[:1])
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as problem:
+        if isinstance(problem, torch.OutOfMemoryError):
+            raise
+        raise _refusal(engine, plain) from problem
+    if keeps_running_state(plain) or not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
+        raise _refusal(engine, plain)
+
+
+def _refusal(engine: Engine, made: Any) -> BackendError:
+    return BackendError(
+        f"hf: {engine.name} ({type(engine.model).__name__}) cannot forget its last tokens, which speculative decoding "
+        f"needs after a rejection; cache layers found: {kinds_of_layers(made)}. Recurrent and linear-attention models "
+        "keep a running state that has no way back. Use a model with attention layers only."
+    )
