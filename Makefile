@@ -22,7 +22,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/p
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells record report-pictures clean
+.PHONY: help demo test explore test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing record report-pictures clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -68,8 +68,12 @@ record: $(VENV)/.stamp-dev ## Renew the record of the public names and the table
 pair: $(VENV)/.stamp-user ## Train a new embedded pair (hours on a CPU).
 	$(BIN)/python -m paceline.backends.embedded.recipe --out $(RUNS)/pair
 
-cells: $(VENV)/.stamp-dev ## Compare all policies on made-up texts, and renew the table in docs/policies.md.
+cells: $(VENV)/.stamp-dev ## Compare policies on made-up texts, and renew the tables in docs/policies.md.
 	$(BIN)/python -Im paceline.lab.cells docs/policies.md
+	-$(BIN)/python -Im paceline.lab.changing --page docs/policies.md
+
+changing: $(VENV)/.stamp-user ## Hold auto to its limits where costs change on the way (a minute).
+	@$(BIN)/python -Im paceline.lab.changing auto
 
 bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 	$(BIN)/paceline bench

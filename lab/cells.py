@@ -17,6 +17,7 @@ from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import TokenSignals
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import play
+from paceline.lab.marked import write_marked
 from paceline.lab.synthetic import ACCEPTANCES, CELLS, PRICES, Cell
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ TOKENS = 600
 TEXTS = 24
 LONGEST = 10
 SILENT = {"draft": [TokenSignals(0, top1=0.7, prob=0.7, entropy=1.0, margin=0.5, token=0)] * TOKENS}
-MARKS = ("<!-- cells -->", "<!-- /cells -->")
 
 
 @cache
@@ -77,10 +77,7 @@ def main(arguments: list[str]) -> None:
     made = table(rows(Catalogue.load()))
     print(made)
     if arguments:
-        page = Path(arguments[0])
-        before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        page.write_text(f"{before}{MARKS[0]}\n{made}\n{MARKS[1]}{after}", encoding="utf-8")
+        write_marked(Path(arguments[0]), "cells", made)
 
 
 if __name__ == "__main__":

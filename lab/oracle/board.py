@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,9 +29,10 @@ class Lane:
         most: int (n,). The most tokens it can propose in a round that begins there.
         seconds: (n, G + 1). Of a round that drafts so many tokens, without catching up.
         survive: (n, G + 1). The chance that the first so many tokens are all accepted; 0 past the end of the text.
-        catch_up: By lag, seconds; of length prompt + n + short.
-        score_s: Seconds that scoring takes besides catching up, where it can pay to score so as to catch up early;
-            else None.
+        catch_up: By lag, seconds by the sheet; of length prompt + n + short.
+        score_s: Seconds by the sheet that scoring takes besides catching up, where it can pay to score so as to catch
+            up early; else None.
+        factor: (n,). What the seconds of drafting, catching up and scoring are multiplied by; `seconds` holds it.
     """
 
     name: str
@@ -41,6 +42,11 @@ class Lane:
     survive: NDArray[np.float64]
     catch_up: NDArray[np.float64]
     score_s: float | None
+    factor: NDArray[np.float64]
+
+    def catch_up_s(self, start: int, lag: Any) -> Any:
+        """Return the seconds of catching up on a lag, or on each of several, before a round at `start`."""
+        return self.catch_up[lag] * self.factor[start]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ def layout(text: Text, header: Header, *, sight: Sight, cells: int) -> Board:
             catching up costs least first.
     """
     count, sheet = len(text.tokens), header.costs
-    verify = _verify(sheet, text.prompt_tokens, count, header.longest)
+    verify = _verify(sheet, text, header.longest)
     lanes = [
         (info, _lane(name, info, text.drafts[name], text, header, verify, sight))
         for name, info in header.drafts.items()
@@ -107,13 +113,21 @@ def layout(text: Text, header: Header, *, sight: Sight, cells: int) -> Board:
     return Board(count, text.prompt_tokens, verify[:, 0], lagging, free, exact)
 
 
-def _verify(sheet: CostSheet, prompt_tokens: int, count: int, longest: int) -> NDArray[np.float64]:
+def _verify(sheet: CostSheet, text: Text, longest: int) -> NDArray[np.float64]:
     """Return the seconds of rounds by start and tokens drafted, drafting itself not counted; (n, G + 1)."""
     rows = [
-        [sheet.verify_s(drafted + 1, prompt_tokens + start) for drafted in range(longest + 1)]
-        for start in range(count)
+        [sheet.verify_s(drafted + 1, text.prompt_tokens + start) for drafted in range(longest + 1)]
+        for start in range(len(text.tokens))
     ]
-    return np.array(rows) + sheet.overhead_s
+    seconds = np.array(rows)
+    if text.changes is not None:
+        drafted = np.arange(longest + 1)
+        seconds = seconds * _column(text.changes.verify) + drafted * _column(text.changes.token_s)
+    return seconds + sheet.overhead_s
+
+
+def _column(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    return values.astype(np.float64)[:, None]
 
 
 def _lane(
@@ -131,16 +145,22 @@ def _lane(
     reach = text.prompt_tokens + count + info.short
     catch_up = np.array([sheet.draft_s(name, 1, lag) for lag in range(reach)]) - tokens[1]
     budget = text.wanted - np.arange(count) - 1
+    factor = np.ones(count)
+    if text.changes is not None and name in text.changes.drafts:
+        factor = text.changes.drafts[name].astype(np.float64)
     return Lane(
         name=name,
         short=info.short,
         most=np.minimum(np.minimum(starts.offered.astype(np.int64), longest), budget),
-        seconds=verify + tokens,
+        seconds=verify + tokens * factor[:, None],
         survive=_certain(starts, longest)
         if starts.chance is None or sight == "clairvoyant"
         else _likely(starts.chance, longest),
         catch_up=catch_up,
-        score_s=float(tokens[1]) if info.scores and info.caches and _pays(catch_up, tokens[1]) else None,
+        score_s=float(tokens[1])
+        if info.scores and info.caches and (bool((factor != 1.0).any()) or _pays(catch_up, tokens[1]))
+        else None,
+        factor=factor,
     )
 
 

@@ -96,7 +96,7 @@ def _walk(solution: Solution, text: Text, caching: Sequence[str]) -> Iterator[Ch
         name = lane.name if lane is not None else ""
         if lane is not None and name in caching:
             axis = caching.index(name)
-            seconds += float(lane.catch_up[board.lags(lane, start)[places[axis]]])
+            seconds += float(lane.catch_up_s(start, board.lags(lane, start)[places[axis]]))
             left = end + 1 if accepted == drafted else end + lane.short + 1
             places = (*places[:axis], left, *places[axis + 1 :])
         scores_s, places = _ask(solution, end, places, name)
@@ -120,7 +120,7 @@ def _best(solution: Solution, start: int, places: tuple[int, ...]) -> tuple[Lane
             others: tuple[Any, ...] = (slice(None), *places[:axis], *places[axis + 1 :])
             partly, fully = solution.used[axis][0][others], solution.used[axis][1][others]
             values = expected(one, start, partly, fully, count)
-            total = float(values.min() + one.catch_up[board.lags(one, start)[places[axis]]])
+            total = float(values.min() + one.catch_up_s(start, board.lags(one, start)[places[axis]]))
             if total < best:
                 best, lane, drafted = total, one, int(values.argmin()) + 1
     return lane, drafted
@@ -143,7 +143,8 @@ def _ask(
         seconds, left = 0.0, list(places)
         for (axis, lane), ask in zip(askable.items(), asked, strict=True):
             if ask and lane.score_s is not None:
-                seconds += lane.score_s + float(lane.catch_up[board.lags(lane, end)[places[axis]]])
+                seconds += lane.score_s * float(lane.factor[end])
+                seconds += float(lane.catch_up_s(end, board.lags(lane, end)[places[axis]]))
                 left[axis] = end + lane.short + 1
         options.append((seconds + float(solution.value[(end, *left)]), seconds, tuple(left)))
     _, seconds, best = min(options)

@@ -70,7 +70,9 @@ def solve(board: Board) -> Solution:
                 others: tuple[Any, ...] = (slice(None), *known[:axis], *known[axis + 1 :])
                 drafting = expected(lane, start, used[axis][0][others], used[axis][1][others], count)
                 cheapest = np.expand_dims(drafting.min(axis=0), axis)
-                best = np.minimum(best, cheapest + _along(lane.catch_up[board.lags(lane, start)], axis, best))
+                best = np.minimum(
+                    best, cheapest + _along(lane.catch_up_s(start, board.lags(lane, start)), axis, best)
+                )
         value[(start, *known)] = best
         if scoring:
             rested[(start, *known)] = _scored(board, start, best)
@@ -109,7 +111,8 @@ def _scored(board: Board, start: int, value: Values, *, but: int | None = None) 
         if lane.score_s is None or axis == but:
             continue
         filled = np.expand_dims(value.take(start + lane.short + 1, axis), axis)
-        asking = lane.score_s + _along(lane.catch_up[board.lags(lane, start)], axis, value)
+        catching_up = lane.catch_up_s(start, board.lags(lane, start))
+        asking = lane.score_s * lane.factor[start] + _along(catching_up, axis, value)
         value = np.minimum(value, filled + asking)
     return value
 

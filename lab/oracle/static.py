@@ -64,7 +64,9 @@ def _run(
         end = min(start + accepted + 1, board.length)
         taken = float(board.plain[start])
         if min(gamma, text.wanted - start - 1) > 0:  # asked, though it may have nothing to propose
-            taken = float(lane.seconds[start, drafted]) + (float(lane.catch_up[lag]) if caches else 0.0)
+            taken = float(lane.seconds[start, drafted]) + (
+                float(lane.catch_up_s(start, lag)) if caches else 0.0
+            )
         seconds[start:end] = taken / (end - start)
         lag = (lane.short if accepted == drafted else 0) if drafted else lag + end - start
         start = end

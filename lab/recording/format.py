@@ -4,7 +4,8 @@
     timings     rounds that were really taken on a text, and how long they took; what cost sheets are made of
     measured    one text really decoded under one policy
     costs       a cost sheet; may come again, the last one counts
-    text        one text, with what every draft would have done to it; what belongs to it comes before
+    text        one text, with what every draft would have done to it, and how its costs differ from the sheet if
+                they do; what belongs to it comes before
     end         the last line, with how many texts there are
 
 Lines of other kinds, and keys that are not known, are passed over: newer writers may add some.
@@ -20,6 +21,7 @@ from typing import Any, Final, Literal, get_args
 from paceline.core.errors import TraceError
 from paceline.core.records import SIGNALS, Ended
 from paceline.core.trace import VERSION
+from paceline.lab.recording.format_changes import changes_from_json, changes_to_json
 from paceline.lab.recording.format_starts import starts_from_json, starts_to_json
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Text
 from paceline.lab.recording.sheet import CostSheet
@@ -95,6 +97,7 @@ def text_to_json(text: Text, longest: int) -> dict[str, Any]:
         "varies": text.varies,
         "perplexity": text.perplexity,
         "drafts": {name: starts_to_json(one, longest) for name, one in text.drafts.items()},
+        **({} if text.changes is None else {"changes": changes_to_json(text.changes)}),
     }
 
 
@@ -121,6 +124,7 @@ def text_from_json(values: Mapping[str, Any], header: Header) -> Text:
             name: starts_from_json(values["drafts"][name], len(tokens), header.longest)
             for name in header.drafts
         },
+        changes=changes_from_json(values["changes"], len(tokens)) if "changes" in values else None,
     )
 
 

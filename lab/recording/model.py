@@ -50,6 +50,25 @@ class Starts:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """How the costs of one text differ from the recording's sheet, by where a round begins; n = len(text.tokens).
+
+    They depend on the place in the text and not on the number of the round, so that every policy meets the same prices
+    at the same token. What a draft reads to score tokens has the price of the place after these.
+
+    Attributes:
+        verify: float32 (n,). What the seconds of verification by the sheet are multiplied by.
+        token_s: float32 (n,). Seconds that each drafted token adds to verification besides.
+        drafts: By name, float32 (n,): what the seconds of a draft are multiplied by, catching up and looking at signals
+            included. Where a draft is missing, by 1.
+    """
+
+    verify: NDArray[np.float32]
+    token_s: NDArray[np.float32]
+    drafts: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """One text of the target, with what every draft would have done to it.
 
@@ -65,6 +84,7 @@ class Text:
         varies: Whether it neither loops nor repeats itself; see `paceline.lab.bench.loops`.
         perplexity: Of the prompt under the target, where it can be told.
         drafts: By name, in the order listed.
+        changes: How its costs differ from the sheet; None where they do not, as wherever it was not made up.
     """
 
     name: str
@@ -78,6 +98,7 @@ class Text:
     varies: bool
     perplexity: float | None
     drafts: Mapping[str, Starts]
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)

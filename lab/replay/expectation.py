@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from paceline.lab.replay.laid import LaidChanges
+
 if TYPE_CHECKING:
     from paceline.lab.recording.model import Header, Text
     from paceline.lab.replay.sweep import Choice
@@ -44,6 +46,7 @@ def expected(header: Header, text: Text, choice: Choice) -> Expected:
     """
     end, sheet = len(text.tokens), header.costs
     info = header.drafts[choice.draft] if choice.draft is not None else None
+    changes = LaidChanges(text, header.drafts)
     rounds = drafted_sum = accepted_sum = seconds = 0.0
     # By place: the lag there with the chance that a round starts there with it.
     starts: list[dict[int, float]] = [{} for _ in range(end)]
@@ -55,7 +58,10 @@ def expected(header: Header, text: Text, choice: Choice) -> Expected:
             rounds += chance
             drafted_sum += chance * drafted
             draft_s = sheet.draft_s(choice.draft or "", drafted, lag) if planned > 0 else 0.0
-            verify_s = sheet.verify_s(drafted + 1, text.prompt_tokens + place)
+            if choice.draft is not None:
+                draft_s *= changes.drafts[choice.draft][place]
+            verify_s = sheet.verify_s(drafted + 1, text.prompt_tokens + place) * changes.verify[place]
+            verify_s += drafted * changes.token_s[place]
             seconds += chance * (draft_s + verify_s + sheet.overhead_s)
             for accepted, share in enumerate(ways):
                 accepted_sum += chance * share * accepted

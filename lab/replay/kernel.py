@@ -1,7 +1,7 @@
 """The kernel: any policy, unchanged, over one recorded text after another, in virtual time.
 
 It takes the decisions that the real loop would take (`paceline.core.loop`), in its order and with its sums, so that
-every round is equal to that of a decoder whose models do what was recorded and whose clock is a `CostTableClock` over
+every round is equal to that of a decoder whose models do what was recorded and whose clock is a `TextClock` over
 the recording's cost sheet. `paceline.lab.replay.sessions` makes such a decoder; the tests hold the two against each
 other.
 """
@@ -22,6 +22,7 @@ from paceline.lab.replay.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Draft, Policy
     from paceline.core.records import Round, TokenSignals
     from paceline.lab.recording.model import Header
@@ -41,6 +42,7 @@ class Player:
         header: Of the recording.
         policy: Any policy.
         prices: Where players of the same recording share the prices that were looked up.
+        costs: The cost model that the policy is shown, if not a new one.
         on_round: Shown each round as it ends.
 
     Raises:
@@ -53,6 +55,7 @@ class Player:
         policy: Policy,
         *,
         prices: Prices | None = None,
+        costs: LiveCosts | None = None,
         on_round: Callable[[Round], None] | None = None,
     ) -> None:
         self._capabilities = capabilities(header)
@@ -65,7 +68,7 @@ class Player:
         self._scoring = frozenset(name for name, info in header.drafts.items() if info.scores)
         self._prices = prices or Prices(header.costs)
         self._on_round = on_round
-        self._costs = LateCosts()
+        self._costs = LateCosts() if costs is None else costs
         self._now = 0.0
 
     def play(self, laid: Laid) -> Outcome:
@@ -89,6 +92,7 @@ class Player:
 
     def _play(self, laid: Laid, prompt: Sequence[int]) -> Outcome:  # noqa: C901, PLR0915 - calls would cost a third more
         text, prices, costs, on_round = laid.text, self._prices, self._costs, self._on_round
+        changes = laid.changes
         guard, able, needs = self._guard, self._capabilities, self._policy.needs
         tokens, drafts = laid.tokens, laid.drafts
         end, prompt_tokens, wanted = len(tokens), laid.prompt_tokens, text.wanted
@@ -134,11 +138,12 @@ class Player:
                     signals = self._watch(plan, draft, position, drafted)
                     if signals:
                         drafted = len(signals)
-                        now += prices.look_s[name] * drafted
+                        now += prices.look_s[name] * changes.drafts[name][position] * drafted
                 accepted = min(drafted, draft.agreed[position])
-                now += prices.draft_s(name, drafted, lag)
+                now += prices.draft_s(name, drafted, lag) * changes.drafts[name][position]
             drafted_at = now
-            now += prices.verify_s(drafted + 1, context)
+            verify_s = prices.verify_s(drafted + 1, context) * changes.verify[position]
+            now += verify_s + drafted * changes.token_s[position]
             verified_at = now
             after = min(position + accepted + 1, end)
             emitted = after - position
@@ -147,7 +152,7 @@ class Player:
             if plan.score:
                 scores = self._scores(plan, laid, position, after)
                 if scores:
-                    now += prices.score_s({one: lags[one] + emitted for one in scores})
+                    now += self._score_s({one: lags[one] + emitted for one in scores}, laid, after)
                     score_s = now - verified_at
             now += prices.overhead_s
             self._now = now
@@ -167,7 +172,7 @@ class Player:
                 scores,
                 score_s,
             )
-            costs.take(name, drafted, lag, context, done.draft_s, done.verify_s)
+            costs.observe(done)
             tally.add(done)
             guard.observe(done)
             if on_round is not None:
@@ -213,3 +218,11 @@ class Player:
             name: tuple([1.0 if agreed else 0.0 for agreed in laid.drafts[name].agreed[position:after]])
             for name in asked
         }
+
+    def _score_s(self, reads: Mapping[str, int], laid: Laid, after: int) -> float:
+        """Return the seconds in which drafts read so many tokens each, with the price of the place after them."""
+        place = min(after, len(laid.tokens) - 1)
+        return sum(
+            self._prices.score_s({name: tokens}) * laid.changes.drafts[name][place]
+            for name, tokens in reads.items()
+        )

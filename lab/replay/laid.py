@@ -9,7 +9,7 @@ from paceline.core.errors import TraceError
 from paceline.core.records import TokenSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from paceline.core.records import Signal
     from paceline.lab.recording.model import DraftInfo, Starts, Text
@@ -123,10 +123,25 @@ class LaidDraft:
         return tuple(found)
 
 
+class LaidChanges:
+    """How the costs of one text differ from the sheet, by place, where they do; see `Changes`."""
+
+    __slots__ = ("drafts", "token_s", "verify")
+
+    def __init__(self, text: Text, drafts: Iterable[str]) -> None:
+        changes, same = text.changes, [1.0] * len(text.tokens)
+        known = {} if changes is None else changes.drafts
+        self.verify: list[float] = same if changes is None else changes.verify.tolist()
+        self.token_s: list[float] = [0.0] * len(same) if changes is None else changes.token_s.tolist()
+        self.drafts: dict[str, list[float]] = {
+            name: known[name].tolist() if name in known else same for name in drafts
+        }
+
+
 class Laid:
     """One text laid out for playing."""
 
-    __slots__ = ("drafts", "prompt", "prompt_tokens", "text", "tokens")
+    __slots__ = ("changes", "drafts", "prompt", "prompt_tokens", "text", "tokens")
 
     def __init__(self, text: Text, drafts: Mapping[str, DraftInfo]) -> None:
         self.text = text
@@ -134,3 +149,4 @@ class Laid:
         self.prompt_tokens = text.prompt_tokens
         self.prompt = None if text.prompt is None else tuple(text.prompt)
         self.drafts = {name: LaidDraft(name, info, text.drafts[name]) for name, info in drafts.items()}
+        self.changes = LaidChanges(text, drafts)

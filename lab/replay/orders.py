@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paceline.core.errors import TraceError
-from paceline.lab.recording.model import Starts, Text
+from paceline.lab.recording.model import Changes, Starts, Text
+from paceline.lab.replay.laid import LaidChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from paceline.lab.recording.model import Recording
     from paceline.lab.replay.results import Order
@@ -115,6 +118,22 @@ def spliced(first: Text, second: Text) -> Text:
         tokens=(*first.tokens[:at], *second.tokens[at:]),
         varies=first.varies and second.varies,
         drafts={name: _joined(starts, second.drafts[name], at) for name, starts in first.drafts.items()},
+        changes=_changed(first, second, at),
+    )
+
+
+def _changed(first: Text, second: Text, at: int) -> Changes | None:
+    if first.changes is None and second.changes is None:
+        return None
+    one, two = (LaidChanges(text, first.drafts) for text in (first, second))
+
+    def join(before: Sequence[float], after: Sequence[float]) -> NDArray[np.float32]:
+        return np.array([*before[:at], *after[at:]], np.float32)
+
+    return Changes(
+        join(one.verify, two.verify),
+        join(one.token_s, two.token_s),
+        {name: join(factors, two.drafts[name]) for name, factors in one.drafts.items()},
     )
 
 

@@ -1,7 +1,7 @@
 """A recorded text behind the real decoder: a target and drafts that do again what was recorded of them.
 
 This is replay the slow way: the loop, the guard and the live cost model are those of any decoder, and virtual time is
-that of a `CostTableClock` over the recording's cost sheet. The kernel is held against it, and whatever takes a decoder
+that of a `TextClock` over the recording's cost sheet. The kernel is held against it, and whatever takes a decoder
 can be tried on a recording.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paceline.core.clock import CostTableClock
+from paceline.core.clock import ScoreWork
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.lab.replay.kernel import capabilities
@@ -20,11 +20,61 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.core.costs import LiveCosts
-    from paceline.core.protocols import Clock, Costs, Policy, Proposal, Watch
+    from paceline.core.protocols import Costs, Policy, Proposal, Watch, Work
     from paceline.core.records import Capabilities, Signal, TokenSignals
     from paceline.lab.recording.model import DraftInfo, Header, Text
     from paceline.lab.recording.sheet import CostSheet
-    from paceline.lab.replay.laid import LaidDraft
+    from paceline.lab.replay.laid import LaidChanges, LaidDraft
+
+
+class TextClock:
+    """Virtual time that moves by what work costs by a sheet, as the text at hand changes it at the place at hand."""
+
+    def __init__(self, sheet: CostSheet) -> None:
+        self._sheet = sheet
+        self._now = 0.0
+        self._changes: LaidChanges | None = None
+        self._place = self._after = 0
+
+    def now(self) -> float:
+        """Return the sum of everything spent."""
+        return self._now
+
+    def turn_to(self, changes: LaidChanges, place: int) -> None:
+        """Go by a text, at the place where a round begins."""
+        self._changes, self._place = changes, place
+
+    def leads_to(self, place: int) -> None:
+        """Note the place after the round."""
+        self._after = place
+
+    def spend(self, work: Work) -> None:
+        """Move on by the price of `work`; tokens are scored at the price of the place after them."""
+        began = self._place
+        if isinstance(work, ScoreWork):
+            self._place = self._after
+        self._now += work.price(self)
+        self._place = began
+
+    def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
+        """Return the seconds to draft `gamma` tokens here after catching up on `lag`."""
+        seconds = self._sheet.draft_s(draft, gamma, lag)
+        return seconds if self._changes is None else seconds * self._at(self._changes.drafts[draft])
+
+    def verify_s(self, length: int, context: int) -> float:
+        """Return the seconds to verify a block of `length` tokens here."""
+        seconds = self._sheet.verify_s(length, context)
+        if self._changes is None:
+            return seconds
+        return seconds * self._at(self._changes.verify) + (length - 1) * self._at(self._changes.token_s)
+
+    def look_s(self, draft: str) -> float:
+        """Return the seconds that the signals of each draft token take here."""
+        seconds = self._sheet.drafts[draft].look_s
+        return seconds if self._changes is None else seconds * self._at(self._changes.drafts[draft])
+
+    def _at(self, values: Sequence[float]) -> float:
+        return values[min(self._place, len(values) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +92,12 @@ class OwnWork:
 class LookWork:
     """Signals of so many tokens were looked at."""
 
-    sheet: CostSheet
-    draft: str
+    token_s: float
     tokens: int
 
     def price(self, costs: Costs) -> float:
-        """Return what looking takes by the sheet, whatever else is asked."""
-        return self.sheet.drafts[self.draft].look_s * self.tokens
+        """Return what looking takes, whatever else is asked."""
+        return self.token_s * self.tokens
 
 
 @dataclass(frozen=True)
@@ -57,7 +106,7 @@ class RecordedTarget:
 
     laid: Laid
     header: Header
-    clock: Clock
+    clock: TextClock
 
     codec = None
     max_context = None
@@ -93,6 +142,7 @@ class RecordedTargetSession:
     def __init__(self, target: RecordedTarget) -> None:
         self._target = target
         self._position = 0
+        target.clock.turn_to(target.laid.changes, 0)
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
         """Accept tokens up to the first that is not the text's."""
@@ -102,6 +152,7 @@ class RecordedTargetSession:
             if token != wanted:
                 break
             accepted += 1
+        self._target.clock.leads_to(self._position + accepted + 1)
         # After the end of the text the target would have gone on somehow; the loop cuts it off.
         return TokenVerdict(accepted, (*rest, 0)[: accepted + 1])
 
@@ -109,6 +160,7 @@ class RecordedTargetSession:
         """Take in the tokens a round delivered; its own share of time passes."""
         self._position += len(tokens)
         self._target.clock.spend(OwnWork(self._target.header.costs))
+        self._target.clock.turn_to(self._target.laid.changes, self._position)
 
     def close(self) -> None:
         """Do nothing."""
@@ -122,8 +174,7 @@ class RecordedDraft:
     info: DraftInfo
     starts: LaidDraft
     wrong: int
-    header: Header
-    clock: Clock
+    clock: TextClock
 
     @property
     def signals(self) -> frozenset[Signal]:
@@ -173,7 +224,8 @@ class RecordedDraftSession:
                 if stopped or (watch.keep is not None and not watch.keep(about)):
                     break
             tokens = tokens[: len(signals)]
-            self._draft.clock.spend(LookWork(self._draft.header.costs, starts.name, len(tokens)))
+            clock = self._draft.clock
+            clock.spend(LookWork(clock.look_s(starts.name), len(tokens)))
         if tokens:
             # All but the last `short` of the context, and of what it proposed, has been read.
             self._tried = tokens[: max(len(tokens) - self._draft.info.short, 0)]
@@ -214,7 +266,7 @@ def recorded_decoder(
     policy: Policy,
     *,
     costs: LiveCosts | None = None,
-    clock: Clock | None = None,
+    clock: TextClock | None = None,
 ) -> SpeculativeDecoder:
     """Return a decoder that decodes one recorded text, in virtual time, under a policy.
 
@@ -224,14 +276,14 @@ def recorded_decoder(
     Raises:
         CapabilityError: The policy needs what was not recorded.
     """
-    clock = clock or CostTableClock(header.costs)
+    clock = clock or TextClock(header.costs)
     laid = Laid(text, header.drafts)
     target = RecordedTarget(laid, header, clock)
     length = len(text.tokens)
     return SpeculativeDecoder(
         target,
         {
-            name: RecordedDraft(laid, info, laid.drafts[name], target.vocabulary - 1, header, clock)
+            name: RecordedDraft(laid, info, laid.drafts[name], target.vocabulary - 1, clock)
             for name, info in header.drafts.items()
         },
         policy,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from paceline.lab.replay.laid import LaidChanges
 from paceline.lab.replay.results import Outcome
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class _Lanes:
         self.sums = np.zeros((5, lanes))
         # By gamma planned, tokens agreed, and positions reached.
         self.counts = np.zeros((3, lanes * self.width), np.int64)
+        self.prompt = np.repeat([text.prompt_tokens for text in self.texts], len(self.asked))
+        self.begins, self.changes = self._begins(), self._changes()
 
     def run(self) -> None:
         """Take rounds until every text is through."""
@@ -83,9 +86,9 @@ class _Lanes:
         short = np.array([info.short if info is not None else 0 for info in infos])[per_choice]
         end = np.repeat([len(text.tokens) for text in self.texts], count)
         wanted = np.repeat([text.wanted for text in self.texts], count)
-        prompt = np.repeat([text.prompt_tokens for text in self.texts], count)
+        prompt = self.prompt
         offered, agreed = (self._starts(kind) for kind in ("offered", "agreed"))
-        begin = self._begins()
+        begin = self.begins
         position, lag = np.zeros_like(end), np.where(caches, prompt - 1, 0)
         alive = np.arange(len(end))
         while len(alive):
@@ -119,6 +122,19 @@ class _Lanes:
         begins: Ints = np.cumsum(lengths) - lengths
         return begins
 
+    def _changes(self) -> Floats:
+        """Return how costs change for every text and choice, one after the other: see `LaidChanges`."""
+        parts = [np.ones((3, 0))]
+        for text in self.texts:
+            if all(one.changes is None for one in self.texts):
+                break
+            changes = LaidChanges(text, self.header.drafts)
+            same = [1.0] * len(text.tokens)
+            for one in self.asked:
+                factor = changes.drafts[one.draft] if one.draft is not None else same
+                parts.append(np.array([factor, changes.verify, changes.token_s]))
+        return np.concatenate(parts, axis=1)
+
     def _keep(self, taken: Ints) -> None:
         self.rounds.append(taken)
         self.kept += taken.shape[1]
@@ -136,6 +152,10 @@ class _Lanes:
         draft_s = np.zeros(len(lane))
         draft_s[drafting] = _priced(self._draft_s, choice[drafting], drafted[drafting], lag[drafting])
         verify_s = _priced(self.header.costs.verify_s, drafted + 1, context)
+        if any(text.changes is not None for text in self.texts):
+            place = self.begins[lane] + context - self.prompt[lane]
+            factor, verify, token_s = self.changes[:, place]
+            draft_s, verify_s = draft_s * factor, verify_s * verify + drafted * token_s
         amounts: list[Any] = [draft_s, verify_s, drafted, accepted, np.ones(len(lane))]
         for row, amount in enumerate(amounts):
             self.sums[row] += np.bincount(lane, amount, lanes)

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from paceline.lab.recording.memory import TextsInMemory
-from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
+from paceline.lab.recording.model import Changes, DraftInfo, Header, Recording, Starts, Text
 from paceline.lab.recording.sheet import CostSheet, DraftTimes
 
 if TYPE_CHECKING:
@@ -118,7 +118,20 @@ def _texts(draw: DrawFn, name: str, kind: str, header: Header, most: int) -> Tex
         varies=draw(st.booleans()),
         perplexity=draw(st.none() | st.floats(1.0, 100.0)),
         drafts={draft: draw(_starts(draft, count, header)) for draft in header.drafts},
+        changes=draw(st.none() | _changes(header, count)),
     )
+
+
+@st.composite
+def _changes(draw: DrawFn, header: Header, count: int) -> Changes:
+    def numbers(*choices: float) -> Any:
+        return np.array(draw(st.lists(st.sampled_from(choices), min_size=count, max_size=count)), np.float32)
+
+    # Powers of two multiply without rounding.
+    factors = (0.5, 1.0, 2.0, 8.0)
+    changed = draw(st.sets(st.sampled_from(sorted(header.drafts)))) if header.drafts else ()
+    drafts = {name: numbers(*factors) for name in sorted(changed)}
+    return Changes(numbers(*factors), numbers(0.0, 0.25), drafts)
 
 
 @st.composite

@@ -1,25 +1,31 @@
-"""The twelve made-up cells of `paceline.lab.synthetic` as recordings: no model, every text from its seed.
+"""Made-up texts as recordings: no model, every text from its seed.
 
-There is one draft, called `draft`, without a cache to catch up and without signals. A plain step takes one second. The
-texts are made when they are read, so that their number does not matter.
+There is one draft, called `draft`, and a plain step takes one second. In the twelve cells of `paceline.lab.synthetic`
+it has no cache to catch up and no signals; in the kinds of `paceline.lab.changing` it lags as a model does, costs
+change from place to place, and signals are there and tell nothing. The texts are made when they are read, so that their
+number does not matter.
 """
 
 from __future__ import annotations
 
 import hashlib
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paceline.core.errors import ConfigError, TraceError
+from paceline.core.records import SIGNALS
 from paceline.lab.bench.loops import texture
-from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextSource
+from paceline.lab.changing.kinds import KINDS, Kind
+from paceline.lab.recording.model import Changes, DraftInfo, Header, Recording, Starts, Text, TextSource
 from paceline.lab.recording.sheet import CostSheet, DraftTimes
-from paceline.lab.synthetic import CELLS, Cell
+from paceline.lab.synthetic import CELLS, VERIFY_SLOPE, Cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from paceline.core.records import Signal
 
 DRAFT, ALL = "draft", "all"
 TEXTS, TOKENS, LONGEST = 24, 600, 10
@@ -27,56 +33,118 @@ TEXTS, TOKENS, LONGEST = 24, 600, 10
 
 PROMPT, VOCABULARY = 8, 1000
 
+CATCH_UP = 0.03
+"""A lagging token takes this share of a drafted one: it is read in a block with the others."""
 
-def slug(cell: Cell) -> str:
-    """Return the name of a cell on a command line and in a path, such as `regimes-0.12`."""
-    return f"{cell.acceptance}-{cell.price:g}"
+SILENT: dict[Signal, float] = {"top1": 0.7, "prob": 0.7, "entropy": 1.0, "margin": 0.5, "token": 0}
+"""The same signals everywhere."""
 
 
-def cells(name: str) -> list[Cell]:
-    """Return the cell of a name, or all of them.
+def slug(made: Cell | Kind) -> str:
+    """Return the name of a cell or kind on a command line and in a path, such as `regimes-0.12`."""
+    return made.name if isinstance(made, Kind) else f"{made.acceptance}-{made.price:g}"
+
+
+def cells(name: str) -> list[Cell | Kind]:
+    """Return the cell or kind of a name, or all of them.
 
     Raises:
         ConfigError: There is none of that name.
     """
-    found = [cell for cell in CELLS if name in {slug(cell), ALL}]
-    if not found:
-        raise ConfigError(f"no made-up cell {name!r}; there are: {', '.join(map(slug, CELLS))}, or {ALL}")
-    return found
+    every: list[Cell | Kind] = [*CELLS, *KINDS]
+    chosen = [one for one in every if name in {slug(one), ALL}]
+    if not chosen:
+        raise ConfigError(
+            f"nothing made up is called {name!r}; there are: {', '.join(map(slug, every))}, or {ALL}"
+        )
+    return chosen
 
 
-def made_up(cell: Cell, *, texts: int = TEXTS, tokens: int = TOKENS, longest: int = LONGEST) -> Recording:
-    """Return the recording of a cell.
+def made_up(
+    made: Cell | Kind, *, texts: int = TEXTS, tokens: int | None = None, longest: int = LONGEST
+) -> Recording:
+    """Return the recording of a cell or a kind.
 
     Args:
-        cell: Price of drafting and acceptance.
+        made: Costs and acceptance.
         texts: How many texts.
-        tokens: The length of each.
+        tokens: The length of each; `TOKENS` for a cell and as long as the kind says by default.
         longest: The largest gamma that can be tried.
     """
+    if isinstance(made, Kind):
+        return _changing(made, texts, tokens or made.length, longest)
     sheet = CostSheet(
-        verify={length: cell.verify_s(length, 0) for length in (1, 2)},
+        verify={length: made.verify_s(length, 0) for length in (1, 2)},
         context=0,
         context_s=0.0,
-        drafts={DRAFT: DraftTimes({1: cell.price}, {})},
+        drafts={DRAFT: DraftTimes({1: made.price}, {})},
         overhead_s=0.0,
     )
     info = DraftInfo(caches=False, short=0, signals=frozenset(), hints=False, scores=True)
-    run = {"cell": cell.name, "price": cell.price, "acceptance": cell.acceptance}
+    run = {"cell": made.name, "price": made.price, "acceptance": made.acceptance}
     header = Header(run, longest, "greedy", {DRAFT: info}, sheet, made_up=True)
-    return Recording(header, (), MadeTexts(cell, texts, tokens, longest))
+
+    def text(name: str, number: int) -> Text:
+        bits = made.text(tokens or TOKENS, number)
+        return _text(name, made.acceptance, bits, _starts(bits, longest))
+
+    return Recording(header, (), MadeTexts(made.acceptance, texts, text))
+
+
+def _changing(kind: Kind, texts: int, tokens: int, longest: int) -> Recording:
+    header = changing_header(kind, longest)
+
+    def text(name: str, number: int) -> Text:
+        _, met = kind.prices(number, tokens)
+        return changing_text(name, kind, kind.bits(number, tokens), met.changes(), longest)
+
+    return Recording(header, (), MadeTexts(kind.name, texts, text))
+
+
+def changing_header(kind: Kind, longest: int = LONGEST) -> Header:
+    """Return what holds for all texts of a kind."""
+    sheet = CostSheet(
+        verify={1: 1.0, 2: 1.0 + VERIFY_SLOPE},
+        context=0,
+        context_s=0.0,
+        drafts={DRAFT: DraftTimes({1: kind.price}, {1: CATCH_UP * kind.price})},
+        overhead_s=0.0,
+    )
+    info = DraftInfo(caches=True, short=1, signals=SIGNALS, hints=False, scores=True)
+    return Header(
+        {"kind": kind.name, "price": kind.price}, longest, "greedy", {DRAFT: info}, sheet, made_up=True
+    )
+
+
+def changing_text(
+    name: str, kind: Kind, bits: Sequence[bool], changes: Changes, longest: int = LONGEST
+) -> Text:
+    """Return one text of a kind."""
+    shape = len(bits), longest
+    signals: dict[Signal, Any] = {
+        signal: np.broadcast_to(np.array(value, np.int32 if signal == "token" else np.float32), shape)
+        for signal, value in SILENT.items()
+    }
+    starts = _starts(bits, longest)
+    return _text(name, kind.name, bits, Starts(starts.offered, starts.agreed, signals=signals), changes)
 
 
 class MadeTexts(TextSource):
-    """The texts of a cell, by number."""
+    """Texts that are made when they are read, by number.
 
-    def __init__(self, cell: Cell, texts: int, tokens: int, longest: int) -> None:
-        self._cell, self._tokens, self._longest = cell, tokens, longest
-        self._numbers = {f"{cell.acceptance}/{number}": number for number in range(texts)}
+    Args:
+        kind: What their names begin with.
+        texts: How many.
+        text: Makes the text of a name and a number.
+    """
+
+    def __init__(self, kind: str, texts: int, text: Callable[[str, int], Text]) -> None:
+        self._text = text
+        self._numbers = {f"{kind}/{number}": number for number in range(texts)}
 
     def __iter__(self) -> Iterator[Text]:
         """Make the texts from the first to the last."""
-        return map(self._text, self._numbers)
+        return (self._text(name, number) for name, number in self._numbers.items())
 
     def __getitem__(self, name: str) -> Text:
         """Make one text.
@@ -86,30 +154,30 @@ class MadeTexts(TextSource):
         """
         if name not in self._numbers:
             raise TraceError(f"the recording has no text {name!r}; it has {len(self._numbers)} others")
-        return self._text(name)
+        return self._text(name, self._numbers[name])
 
     def names(self) -> Sequence[str]:
         """Return the names in order."""
         return tuple(self._numbers)
 
-    def _text(self, name: str) -> Text:
-        cell, number = self._cell, self._numbers[name]
-        bits = cell.text(self._tokens, number)
-        random = Random(f"tokens/{number}")
-        tokens = tuple(random.randrange(VOCABULARY) for _ in bits)
-        return Text(
-            name=name,
-            kind=cell.acceptance,
-            prompt_sha256=hashlib.sha256(name.encode()).hexdigest(),
-            prompt_tokens=PROMPT,
-            prompt=None,
-            wanted=len(tokens),
-            tokens=tokens,
-            ended="length",
-            varies=texture(tokens).varies,
-            perplexity=None,
-            drafts={DRAFT: _starts(bits, self._longest)},
-        )
+
+def _text(name: str, kind: str, bits: Sequence[bool], starts: Starts, changes: Changes | None = None) -> Text:
+    random = Random(f"tokens/{name.rpartition('/')[2]}")
+    tokens = tuple(random.randrange(VOCABULARY) for _ in bits)
+    return Text(
+        name=name,
+        kind=kind,
+        prompt_sha256=hashlib.sha256(name.encode()).hexdigest(),
+        prompt_tokens=PROMPT,
+        prompt=None,
+        wanted=len(tokens),
+        tokens=tokens,
+        ended="length",
+        varies=texture(tokens).varies,
+        perplexity=None,
+        drafts={DRAFT: starts},
+        changes=changes,
+    )
 
 
 def _starts(bits: Sequence[bool], longest: int) -> Starts:

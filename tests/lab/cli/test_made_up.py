@@ -2,6 +2,7 @@
 
 import json
 
+from paceline.lab.changing.kinds import KINDS
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.workloads.synthetic import cells, made_up
 
@@ -27,7 +28,7 @@ def test_all_cells_go_into_a_folder_and_are_not_replaced_unasked(cli, tmp_path):
     folder = tmp_path / "cells"
     call = ("record", "--synthetic", "all", "-o", folder, "--limit", 1, "-n", 20)
     found = json.loads(cli.call(*call, "--json", code=0).stdout)
-    assert len(found["cells"]) == len(list(folder.iterdir())) == 12
+    assert len(found["cells"]) == len(list(folder.iterdir())) == 12 + len(KINDS)
     assert "--force" in cli.call(*call, code=1).stderr
     cli.call(*call, "--force", code=0)
 

@@ -34,6 +34,12 @@ class Game:
     def lag(self, name, tokens):
         return tokens if self.header.drafts[name].caches else 0
 
+    def factor(self, name, place):
+        changes = self.text.changes
+        if changes is None or name not in changes.drafts:
+            return 1.0
+        return float(changes.drafts[name][min(place, self.end - 1)])
+
     def moves(self, state):
         """Return every (draft, gamma, drafts asked for scores) of a state; a draft of None is a plain round."""
         start, _ = state
@@ -58,10 +64,17 @@ class Game:
         drafted = self.drafted(state, move)
         emitted = min(accepted + 1, self.end - start)
         seconds = self.sheet.overhead_s
-        seconds += self.sheet.verify_s(drafted + 1, self.text.prompt_tokens + start)
+        verify_s = self.sheet.verify_s(drafted + 1, self.text.prompt_tokens + start)
+        changes = self.text.changes
+        if changes is not None:
+            verify_s = verify_s * float(changes.verify[start]) + drafted * float(changes.token_s[start])
+        seconds += verify_s
         if name is not None:
-            seconds += self.sheet.draft_s(name, drafted, lags[name])
-        seconds += sum(self.sheet.draft_s(one, 1, lags[one] + emitted) for one in asked)
+            seconds += self.sheet.draft_s(name, drafted, lags[name]) * self.factor(name, start)
+        seconds += sum(
+            self.sheet.draft_s(one, 1, lags[one] + emitted) * self.factor(one, start + emitted)
+            for one in asked
+        )
         after = {}
         for one, lag in lags.items():
             if one in asked:

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from paceline.core.clock import CostTableClock
 from paceline.core.costs import LiveCosts
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import Recording
 from paceline.lab.replay.kernel import Player
 from paceline.lab.replay.laid import Laid
-from paceline.lab.replay.sessions import recorded_decoder
+from paceline.lab.replay.sessions import TextClock, recorded_decoder
 
 END = 10
 """Ends made-up texts and occurs nowhere else in them."""
@@ -20,7 +19,7 @@ END = 10
 
 def really(recording, policy):
     """Return the rounds of every text under the real loop, one decoder after the other."""
-    clock, costs, found = CostTableClock(recording.header.costs), LiveCosts(), []
+    clock, costs, found = TextClock(recording.header.costs), LiveCosts(), []
     for text in recording:
         decoder = recorded_decoder(recording.header, text, policy, clock=clock, costs=costs)
         prompt = text.prompt or [1] * text.prompt_tokens

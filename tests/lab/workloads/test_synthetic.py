@@ -4,6 +4,7 @@ import pytest
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.testing import FixedCosts, play
+from paceline.lab.changing.kinds import KINDS
 from paceline.lab.oracle.optimum import clairvoyant
 from paceline.lab.oracle.static import PLAIN, Static, statics
 from paceline.lab.replay.kernel import Player
@@ -89,6 +90,7 @@ def test_the_optimum_is_as_far_above_the_best_static_gamma_as_others_found():
 
 def test_cells_go_by_name():
     assert [slug(cell) for cell in cells("regimes-0.12")] == ["regimes-0.12"]
-    assert len(cells("all")) == 12
-    with pytest.raises(ConfigError, match=r"no made-up cell 'regime'.*steady-0\.8-0\.04"):
+    assert [slug(kind) for kind in cells("busy")] == ["busy"]
+    assert cells("all") == [*CELLS, *KINDS]
+    with pytest.raises(ConfigError, match=r"nothing made up is called 'regime'.*steady-0\.8-0\.04.*busy"):
         cells("regime")

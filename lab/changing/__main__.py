@@ -1,0 +1,44 @@
+"""Policies on made-up kinds whose costs change: `python -m paceline.lab.changing [--page PAGE] [POLICY ...]`.
+
+Prints for each kind what `paceline.lab.changing.measure` says of each policy, over five seeds. With a page, the tables
+are written between its two `changing` marks. Exits with 1 where the first policy, `auto` by default, misses a limit.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+from paceline.core.plugins.catalogue import Catalogue
+from paceline.lab.changing.kinds import KINDS
+from paceline.lab.changing.measure import measure
+from paceline.lab.changing.table import tables
+from paceline.lab.marked import write_marked
+from paceline.lab.policies import parse_policy
+
+POLICIES = ("auto", "survival", "online", "hedge", "thompson", "gate", "ev-stop")
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, print, and write into a page where one is given."""
+    parser = ArgumentParser("python -m paceline.lab.changing", description="Policies where costs change.")
+    parser.add_argument("policies", nargs="*", default=POLICIES, metavar="POLICY", help="such as survival")
+    parser.add_argument("--page", type=Path, help="write the tables between the marks of this page")
+    given = parser.parse_args(arguments)
+    catalogue, found = Catalogue.load(), {}
+    for name in given.policies:
+        config = parse_policy(name, catalogue)
+        found[name] = [measure(kind, config.build) for kind in KINDS]
+    made = tables(found)
+    sys.stdout.write(f"{made}\n")
+    if given.page is not None:
+        write_marked(given.page, "changing", made)
+    missed = [numbers.kind.name for numbers in found[given.policies[0]] if not numbers.holds]
+    if missed:
+        sys.stderr.write(f"{given.policies[0]} misses the limit of: {', '.join(missed)}\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
