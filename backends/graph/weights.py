@@ -9,6 +9,7 @@ import torch
 
 from paceline.backends.graph.rope import Rope, rope_of
 from paceline.backends.graph.shape import WAY_OUT, Shape
+from paceline.backends.hf.host.release import release_named
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Weights:
         return self.embedding.device
 
 
+@release_named()
 @torch.inference_mode()
 def take_weights(model: Any, shape: Shape, *, positions: int, name: str, consume: bool = False) -> Weights:
     """Return the weights of a model of transformers.

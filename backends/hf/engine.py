@@ -18,6 +18,7 @@ from paceline.backends.hf.host.model import (
     most_positions,
     text_config,
 )
+from paceline.backends.hf.host.release import release_named
 from paceline.backends.hf.identity import identity
 from paceline.backends.hf.rollback import require_rollback
 from paceline.core.errors import BackendError
@@ -43,6 +44,7 @@ class Engine:
 
     backend = "hf"
 
+    @release_named()
     def __init__(self, model: PreTrainedModel, *, name: str | None = None) -> None:
         self.model = model
         self.name = name or getattr(model, "name_or_path", "") or type(model).__name__

@@ -18,6 +18,7 @@ from paceline.backends.hf.completeness import described, require_complete
 from paceline.backends.hf.draft import HfDraft, ModelDraft
 from paceline.backends.hf.explaining import damaged_file, explained, first_line
 from paceline.backends.hf.host.model import commit_of
+from paceline.backends.hf.host.release import release_named
 from paceline.backends.hf.target import HfTarget, ModelTarget
 from paceline.backends.hf.translated import TranslatedDraft
 from paceline.backends.hf.vocabulary import difference
@@ -81,6 +82,7 @@ def fitted(draft: ModelDraft, target: Target) -> Draft:
     return TranslatedDraft(draft, target)
 
 
+@release_named()
 def load_model(config: ModelConfig, **options: Any) -> Any:
     """Load the weights (safetensors only) onto their device; all of them, and nothing else, must be there.
 
@@ -112,6 +114,7 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
         return model.to(device)
 
 
+@release_named()
 def load_config(config: ModelConfig) -> Any:
     """Load what a model says of itself, without its weights.
 
@@ -127,6 +130,7 @@ def load_config(config: ModelConfig) -> Any:
         return AutoConfig.from_pretrained(config.model, **_source(config))
 
 
+@release_named()
 def load_tokenizer(config: ModelConfig) -> Any:
     """Load the tokenizer; None when none is stored beside the model and none was named.
 

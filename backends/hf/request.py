@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.backends.hf.host.cache import CACHE, can_go_on, record_past, replaceable
 from paceline.backends.hf.host.generation import MEANINGLESS, READ, mask_length, mode_of
+from paceline.backends.hf.host.release import release_named
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class GenerateRequest:
     sampled: bool
 
 
+@release_named()
 def read_request(
     model: Any, input_ids: torch.Tensor, config: Any, inputs: Mapping[str, Any]
 ) -> GenerateRequest:
