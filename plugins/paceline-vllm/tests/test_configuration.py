@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from structlog.testing import capture_logs
 
 from paceline import CapabilityError, ConfigError
 from paceline_vllm.engine import set_up
@@ -111,6 +112,14 @@ def test_proposers_of_ones_own_are_refused_since_they_are_not_told_gamma(configu
 def test_a_policy_that_needs_more_than_vllm_can_do_is_refused(configured, tmp_path, policy, message):
     with pytest.raises(CapabilityError, match=message):
         start(configured({"policy": policy}), tmp_path)
+
+
+def test_a_policy_that_asks_for_more_than_is_drafted_is_told_of_in_the_log(engine):
+    with capture_logs() as logs:
+        engine({"name": "survival", "max_gamma": 8}, most=4)
+        engine({"name": "survival", "max_gamma": 4}, most=4)
+    (line,) = [line for line in logs if line["event"] == "policy_narrowed"]
+    assert "gammas up to 8" in line["reason"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_the_command_prints_a_line_for_each_policy(capsys):
     assert all(line.endswith("us a step of 3 requests") for line in lines)
 
 
-def test_an_option_nobody_knows_is_refused():
-    with pytest.raises(SystemExit, match="no option '--polices'"):
+def test_an_option_nobody_knows_is_refused(capsys):
+    with pytest.raises(SystemExit):
         main(["overhead", "--polices", "static"])
+    assert "no option '--polices'" in capsys.readouterr().err

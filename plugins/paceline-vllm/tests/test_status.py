@@ -1,6 +1,9 @@
 """Counters reach the other process by a file that is whole whenever it is read."""
 
 import json
+import os
+
+from structlog.testing import capture_logs
 
 from paceline.testing import LawlessPolicy, ScriptedPolicy
 from paceline_vllm.status import StatusWriter, read_status, status_file
@@ -54,6 +57,34 @@ def test_nothing_is_written_while_nothing_changes(tmp_path):
 
 def test_a_place_that_cannot_be_written_costs_the_metrics_only(tmp_path):
     writer = StatusWriter(tmp_path / "no" / "such" / "status.json", lambda: {"gammas": {}}, every_s=60.0)
+    writer.write()
+    writer.close()
+
+
+def test_no_name_can_be_guessed_and_taken_first(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch()
+    folder = tmp_path / "open"
+    folder.mkdir()
+    for name in (f"status.{os.getpid()}", "status.json"):
+        (folder / name).symlink_to(elsewhere)
+    writer = StatusWriter(folder / "status.json", lambda: {"gammas": {}}, every_s=60.0)
+    writer.write()
+    assert elsewhere.read_text(encoding="utf-8") == ""
+    assert not writer.path.is_symlink()
+    writer.close()
+
+
+def test_without_a_safe_place_there_are_no_metrics_and_a_log_line(tmp_path, monkeypatch, configured):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = configured({"policy": "static"})
+    place = status_file(config)
+    assert place.parent == tmp_path / "paceline" / "vllm"
+    place.parent.chmod(0o777)
+    with capture_logs() as logs:
+        assert status_file(config) is None
+    assert logs[0]["event"] == "no_status"
+    writer = StatusWriter(None, dict)
     writer.write()
     writer.close()
 

@@ -48,6 +48,21 @@ def test_a_request_that_was_aborted_ends_without_a_reason(engine, tmp_path):
     assert not stays.complete
 
 
+def test_shutting_down_amid_requests_ends_them_in_the_trace(engine, tmp_path):
+    path = tmp_path / "rounds.jsonl"
+    one = engine("static", trace=str(path))
+    for name in "ab":
+        one.add(name, max_tokens=60)
+    one.step()
+    one.step()
+    one.scheduler.shutdown()
+    assert one.scheduler.closed
+    requests = read_trace(path).requests
+    assert [(request.ended, request.complete, len(request.rounds)) for request in requests] == [
+        (None, True, 2)
+    ] * 2
+
+
 def test_what_is_traced_does_not_change_what_the_policy_is_shown(engine, tmp_path):
     shown = []
     for trace in (None, str(tmp_path / "rounds.jsonl")):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from paceline import Capabilities, CapabilityError, ConfigError, Plan, TraceWriter, check_fit
-from paceline_vllm.adapter import Adapter, NamedDraft, capabilities
+from paceline import Capabilities, CapabilityError, ConfigError, Plan, TraceWriter
+from paceline_vllm.adapter import Adapter, capabilities
+from paceline_vllm.fit import fitting_policy, largest_gamma
 from paceline_vllm.options import read_options
 from paceline_vllm.status import StatusWriter, status_file
 
@@ -77,8 +78,14 @@ def set_up(
     most = _most(vllm_config)
     fixed = _fixed(vllm_config, table, most, options.draft)
     engine = capabilities(most, delay)
-    policy = run.policy.build(run.generation.seed if options.config else options.seed)
-    check_fit(policy, engine, {options.draft: NamedDraft()})
+    policy = fitting_policy(options, run, most, delay)
+    asked = largest_gamma(run.policy)
+    if asked is not None and asked > most:
+        log.warning(
+            "policy_narrowed",
+            reason=f"the policy asks for gammas up to {asked}, and num_speculative_tokens is {most}",
+            action=f"gamma is {most} at most; to have more, raise num_speculative_tokens",
+        )
     lock = Lock()
     path = options.trace or run.trace
     adapter = Adapter(

@@ -6,7 +6,9 @@ server's process. Where an engine has no policy of paceline it does nothing.
 
 from __future__ import annotations
 
+import atexit
 from functools import cache
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -38,9 +40,13 @@ class PolicyStatLogger(StatLoggerBase):  # type: ignore[misc]
         given = vllm_config.additional_config
         self._options = given.get(KEY) if isinstance(given, dict) else None
         self._engine = str(engine_index)
-        self._status = (
-            None if self._options is None else self._options.get("status") or status_file(vllm_config)
-        )
+        self._status: Path | None = None
+        if self._options is not None:
+            named = self._options.get("status")
+            self._status = status_file(vllm_config) if named is None else Path(named)
+        if self._status is not None:
+            # vLLM kills an engine that does not end in time, and then nobody else removes it.
+            atexit.register(self._status.unlink, missing_ok=True)
         self._read = 0.0
 
     def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **options: Any) -> None:

@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from paceline import PacelineError
 from paceline_vllm.roster import Roster
 from paceline_vllm.steps import Step, take
 
 if TYPE_CHECKING:
     from paceline_vllm.engine import Setup
+
+log = structlog.get_logger()
 
 
 class PolicyMixin:
@@ -63,6 +68,10 @@ class PolicyMixin:
 
     def shutdown(self) -> None:
         """Close what was opened."""
+        try:
+            self._paceline_roster.close()
+        except (OSError, PacelineError) as error:  # a full disk, or a trace that is closed already
+            log.warning("trace_cut", reason=str(error))
         self._paceline_setup.close()
         super().shutdown()  # type: ignore[misc]
 

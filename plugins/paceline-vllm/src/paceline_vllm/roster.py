@@ -77,6 +77,13 @@ class Roster:
         """Note what was planned for all requests of the last step; in force in the next step of each."""
         self._plan = plan
 
+    def close(self) -> None:
+        """End the record of every request that is still under way."""
+        for known in self._served.values():
+            if known.recorder is not None:
+                known.recorder.end(None)
+                known.recorder = None
+
     def _settle(self, finished: set[str]) -> None:
         """Give each request of the last step its plan and its rounds, and forget those that are over."""
         for known in self._last:

@@ -1,0 +1,83 @@
+"""vLLM's server as a child of the command: it gets the command's signals, and its fault is the command's last line.
+
+What a worker or engine process died of stands in the middle of some hundred lines; the last ones say that something
+died.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import IO
+
+from paceline import BackendError
+from paceline_vllm.door import CLOSING
+
+SET_PDEATHSIG = 1
+RAISED = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception)\b: .*)$")
+"""What a traceback ends in, behind the prefixes of vLLM's log."""
+SERVER = "(APIServer"
+"""How lines of the server's own process begin: it only hears that another one failed."""
+
+
+def run_server(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run a server until it ends.
+
+    Raises:
+        BackendError: It failed; says what it died of.
+    """
+    closing, close = os.pipe()
+    with subprocess.Popen(  # noqa: S603 - the command is ours
+        command,
+        env={**environment, CLOSING: str(closing)},
+        pass_fds=[closing],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread runs yet
+    ) as process:
+
+        def hand_on(number: int, _frame: FrameType | None) -> None:
+            os.write(close, b".")
+            if number != signal.SIGINT:  # Ctrl-C reaches the child by itself, as one of the terminal's group
+                process.send_signal(number)
+
+        before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            assert process.stdout is not None
+            cause = copied(process.stdout, sys.stdout.buffer)
+            code = process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(close)
+            os.close(closing)
+    if code:
+        raise BackendError(f"vLLM's server ended with code {code}" + (f": {cause}" if cause else ""))
+
+
+def copied(source: Iterable[bytes], to: IO[bytes]) -> str | None:
+    """Copy lines as they come, and return the last error that is in them, if possible not one of the server's own."""
+    own = other = None
+    for line in source:
+        with suppress(OSError):  # nobody reads on; the server goes on
+            to.write(line)
+            to.flush()
+        text = line.decode(errors="replace").rstrip()
+        if raised := RAISED.search(text):
+            if text.startswith(SERVER):
+                own = raised[1]
+            else:
+                other = raised[1]
+    return other or own
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end the server when this command is killed; runs in the child."""
+    ctypes.CDLL(None).prctl(SET_PDEATHSIG, signal.SIGTERM)
