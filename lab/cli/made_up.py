@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from paceline.core.errors import ConfigError, TraceError
 from paceline.lab.recording.resuming import REMEDY, finished
 from paceline.lab.recording.writer import write_recording
-from paceline.lab.workloads.synthetic import ALL, TEXTS, TOKENS, cells, made_up, slug
+from paceline.lab.workloads.synthetic import ALL, TEXTS, cells, made_up, slug
 
 if TYPE_CHECKING:
     import typer
@@ -49,13 +49,13 @@ def record_cells(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the recording of a cell, or of all of them, and say where.
+    """Write the recording of a cell or a kind, or of all of them, and say where.
 
     Args:
         context: Tells which options were given.
-        name: A cell, or `all`.
-        out: The file; for all cells, the folder of their files. Where it was not given, files go to `runs/cells`.
-        texts: How many texts a cell has; None is the usual number, likewise `tokens`.
+        name: A cell or a kind, or `all`.
+        out: The file; for all of them, the folder of their files. Where it was not given, files go to `runs/cells`.
+        texts: How many texts it has; None is the usual number, likewise `tokens`.
         tokens: The length of each.
         longest: The largest gamma that can be tried.
         force: Whether to replace what is there.
@@ -76,7 +76,7 @@ def record_cells(
             raise TraceError(f"{path}: a finished recording is there; {REMEDY}")
     for cell in chosen:
         path = paths[slug(cell)]
-        write_recording(path, made_up(cell, texts=texts or TEXTS, tokens=tokens or TOKENS, longest=longest))
+        write_recording(path, made_up(cell, texts=texts or TEXTS, tokens=tokens, longest=longest))
     if as_json:
         found = {"kind": "recorded", "cells": {one: str(path) for one, path in paths.items()}}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")

@@ -60,7 +60,7 @@ def record(
         str | None,
         typer.Option(
             "--synthetic",
-            metavar="CELL|all",
+            metavar="NAME|all",
             help="Made-up texts instead, without a model; see docs/workloads.md.",
         ),
     ] = None,

@@ -61,6 +61,9 @@ def _schema(arrow: ModuleType, header: Header) -> Any:
         ("agreed", arrow.int16()),
         ("hint", arrow.int32()),
         ("chance", arrow.float32()),
+        ("draft_factor", arrow.float32()),
+        ("verify_factor", arrow.float32()),
+        ("verify_token_s", arrow.float32()),
         *(
             (f"signal_{signal}", arrow.list_(arrow.int32() if signal == "token" else arrow.float32()))
             for signal in sorted(SIGNALS & known)
@@ -85,6 +88,12 @@ def _columns(arrow: ModuleType, text: Text, name: str, starts: Starts, schema: A
         "hint": [None] * n if starts.hints is None else starts.hints,
         "chance": [None] * n if starts.chance is None else starts.chance,
     }
+    changes = text.changes
+    columns["draft_factor"] = (
+        [1.0] * n if changes is None else changes.drafts.get(name, np.ones(n, np.float32))
+    )
+    columns["verify_factor"] = [1.0] * n if changes is None else changes.verify
+    columns["verify_token_s"] = [0.0] * n if changes is None else changes.token_s
     for field in schema:
         if field.name in columns:
             continue

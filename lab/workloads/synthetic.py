@@ -169,7 +169,7 @@ def _text(name: str, kind: str, bits: Sequence[bool], starts: Starts, changes: C
         kind=kind,
         prompt_sha256=hashlib.sha256(name.encode()).hexdigest(),
         prompt_tokens=PROMPT,
-        prompt=None,
+        prompt=tuple(random.randrange(VOCABULARY) for _ in range(PROMPT)),
         wanted=len(tokens),
         tokens=tokens,
         ended="length",

@@ -10,6 +10,7 @@ from pyarrow import parquet
 
 from paceline.core.errors import TraceError
 from paceline.lab.recording.parquet import export_parquet
+from paceline.lab.replay.laid import LaidChanges
 from paceline.lab.testing import lab_recordings
 
 
@@ -33,6 +34,10 @@ def test_every_number_is_in_its_row(tmp_path, recording):
                 assert row["chance"] == (
                     None if starts.chance is None else pytest.approx(float(starts.chance[start]))
                 )
+                changes = LaidChanges(text, recording.header.drafts)
+                assert row["draft_factor"] == changes.drafts[name][start]
+                assert row["verify_factor"] == changes.verify[start]
+                assert row["verify_token_s"] == changes.token_s[start]
                 for signal, values in starts.signals.items():
                     told = values[start, : starts.offered[start]]
                     assert np.array_equal(np.array(row[f"signal_{signal}"], values.dtype), told)

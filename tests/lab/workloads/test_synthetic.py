@@ -3,15 +3,22 @@
 import pytest
 
 from paceline.core.errors import ConfigError, TraceError
+from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.testing import FixedCosts, play
 from paceline.lab.changing.kinds import KINDS
 from paceline.lab.oracle.optimum import clairvoyant
 from paceline.lab.oracle.static import PLAIN, Static, statics
+from paceline.lab.recording.reader import read_recording
+from paceline.lab.recording.writer import write_recording
+from paceline.lab.replay.choosing import choose
 from paceline.lab.replay.kernel import Player
 from paceline.lab.replay.laid import Laid
+from paceline.lab.replay.passes import Stage, Task
 from paceline.lab.synthetic import CELLS
 from paceline.lab.workloads.synthetic import cells, made_up, slug
 from paceline.policies.estimate.survival import SurvivalConfig
+
+CATALOGUE = Catalogue.load()
 
 each_cell = pytest.mark.parametrize("cell", CELLS, ids=slug)
 
@@ -86,6 +93,32 @@ def test_the_optimum_is_as_far_above_the_best_static_gamma_as_others_found():
         ratios.append(sum(shares) / len(shares))
     assert sum(ratios) / len(ratios) == pytest.approx(1.33, abs=0.03)
     assert 1.1 < min(ratios) < max(ratios) < 1.5
+
+
+@pytest.mark.parametrize("name", ["draft-x10-60", "stalls"])
+def test_every_policy_installed_replays_on_a_kind_whose_costs_change(name, tmp_path):
+    recording = made_up(*cells(name), texts=2, tokens=60)
+    chosen = choose(recording.header, CATALOGUE)
+    assert not chosen.left_out
+    write_recording(tmp_path / "kind.jsonl", recording)
+    stage = Stage(read_recording(tmp_path / "kind.jsonl"), CATALOGUE)
+    for label, block in chosen.policies.items():
+        done = stage.run(Task({label: block}, {}, "recorded", "warm", 0))
+        assert done.failed is None, label
+        seconds = [one.seconds for one in done.passes[0].outcomes]
+        assert seconds != pytest.approx([60.0, 60.0])
+        if label in chosen.static:
+            swept = stage.run(Task({label: block}, {label: chosen.static[label]}, "recorded", "cold", 0))
+            assert [one.seconds for one in swept.passes[0].outcomes] == pytest.approx(seconds)
+
+
+def test_a_kind_is_as_long_as_it_says_unless_told():
+    (one,) = cells("busy")
+    assert [len(text.tokens) for text in made_up(one, texts=2)] == [one.length] * 2
+    (text,) = made_up(one, texts=1, tokens=40)
+    _, met = one.prices(0, 40)
+    assert text.changes.verify == pytest.approx(met.verify)
+    assert text.changes.drafts["draft"] == pytest.approx(met.draft)
 
 
 def test_cells_go_by_name():
