@@ -197,9 +197,12 @@ class Target(Protocol):
 class Policy(Protocol):
     """Decides draft and gamma before a round, may end drafting early, learns from finished rounds.
 
-    Order: one `plan`, then `keep` after each draft token (only if `needs` is not empty), one verification, then
-    exactly one `observe`. P1: 0 <= gamma <= budget. P2: the same configuration, seed and inputs give the same
-    plans; a policy reads no clock and sees no tensor. P3: `plan` knows finished rounds only.
+    Order in paceline's own loop: one `plan`, then `keep` after each draft token (only if `needs` is not empty), one
+    verification, then exactly one `observe`. An engine that decodes several requests together or acts with a delay
+    (`RoundStart.batch`, `Capabilities.action_delay`) asks for one plan for all of them, and shows 0 to n finished
+    rounds a plan, each when it is over: what is learnt is about `Round.plan`, never about the latest plan. P1: 0 <=
+    gamma <= budget. P2: the same configuration, seed and inputs give the same plans; a policy reads no clock and sees
+    no tensor. P3: `plan` knows finished rounds only.
     """
 
     @property
@@ -221,7 +224,10 @@ class Policy(Protocol):
         ...
 
     def observe(self, done: Round) -> None:
-        """Learn from a finished round. A round with `ended` set is censored, never a rejection."""
+        """Learn from a finished round about `done.plan`, under which it was drafted, whatever was planned since.
+
+        A round with `ended` set is censored, never a rejection.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -42,10 +42,11 @@ class Lengths:
         return self._planned is None or self._planned.keep(signals)
 
     def observe(self, done: Round) -> None:
-        """Show the round to the policy that planned it, if it was one of these."""
-        if self._planned is not None:
-            self._planned.observe(done)
-            self._planned = None
+        """Show a round to the policy of its draft; one without a draft to the policy that planned last, if one did."""
+        draft = done.plan.draft
+        policy = self._planned if draft is None else self.of(draft)
+        if policy is not None:
+            policy.observe(done)
 
     def rest(self) -> None:
         """Forget who planned: this round is planned by nobody here."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.records import Requirements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from paceline.core.protocols import Policy
-    from paceline.core.records import RoundStart, Signal
+    from paceline.core.records import Plan, Round, RoundStart, Signal
 
 DETAIL = ("none", "fused", "split")
 OFTEN = ("none", "request", "round")
@@ -52,6 +52,19 @@ def joint_requirements(policies: Iterable[Policy], **own: Any) -> Requirements:
 def seed_of(seed: int, name: str) -> int:
     """Return the seed of the part of this name, the same in every process."""
     return Random(f"{seed}/{name}").getrandbits(32)
+
+
+def mark(plan: Plan, word: str) -> Plan:
+    """Return a plan whose reason begins with a word, by which its rounds are known again whenever they are over."""
+    return replace(plan, reason=f"{word}/{plan.reason}" if plan.reason else word)
+
+
+def marked(done: Round, words: Collection[str]) -> tuple[str | None, Round]:
+    """Return the word of these that a round's plan was marked with, if one, and the round under the unmarked plan."""
+    word, _, reason = (done.plan.reason or "").partition("/")
+    if word not in words:
+        return None, done
+    return word, replace(done, plan=replace(done.plan, reason=reason or None))
 
 
 def load_all(policies: Sequence[Policy], states: Sequence[Mapping[str, Any]]) -> None:

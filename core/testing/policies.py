@@ -11,6 +11,7 @@ from paceline.core.guard import check_fit
 from paceline.core.records import SIGNALS, Capabilities
 from paceline.core.testing import policy_laws as laws
 from paceline.core.testing import policy_memory as memory
+from paceline.core.testing import policy_serving as serving
 from paceline.core.testing import policy_states as states
 from paceline.core.testing.policy_trials import demand
 
@@ -45,8 +46,10 @@ def check_policy(
     also when requests are abandoned half-way, drafts fail, propose less than planned or nothing, or deliver no
     signals, and when hints and scores are missing or of drafts that are not there; equal plans of equal policies, and
     neither a clock nor a shared generator; a configuration that survives being written and read; that rounds which
-    were ended are not taken for refusals; a state that survives JSON in the middle of a run, may be asked for within
-    a round, and is refused when damaged; exports that add up, if there are any; and bounded memory, without the text.
+    were ended are not taken for refusals; on engines that decode batches or act with a delay, that plans without a
+    round, with several and with late ones are borne, and that every round teaches about its own plan; a state that
+    survives JSON in the middle of a run, may be asked for within a round, and is refused when damaged; exports that
+    add up, if there are any; and bounded memory, without the text.
     A policy that holds others is checked together with them.
 
     Args:
@@ -77,6 +80,12 @@ def check_policy(
     states.can_be_saved_within_a_round(make, drafts)
     states.refuses_damaged_state(make, drafts)
     states.pools(make, drafts)
+    for engine in serving.ENGINES:
+        if _admits(make(), engine, drafts):
+            serving.bears_batches_and_delay(make, drafts, engine, laws.lawful(drafts, engine), examples)
+            serving.learns_from_every_round(make, drafts, engine)
+            serving.learns_from_the_rounds_own_plan(make, drafts, engine)
+            serving.keeps_no_plans(make, drafts, engine)
     memory.keeps_no_text(make, drafts)
     memory.stays_small(make, drafts)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements, RoundStart
 from paceline.core.testing.policy_steps import STEPS, Step, live, many_steps
-from paceline.core.testing.policy_trials import Make, demand, for_steps, saved
+from paceline.core.testing.policy_trials import Law, Make, demand, for_steps, saved
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -38,8 +38,8 @@ def declares_itself(make: Make) -> None:
     )
 
 
-def stays_lawful(make: Make, drafts: Sequence[str], engine: Capabilities, examples: int) -> None:
-    """P1, and the engine's abilities: whatever happens, the plan is one the engine can run."""
+def lawful(drafts: Sequence[str], engine: Capabilities) -> Law:
+    """Return what demands of each plan that it be one the engine can run."""
     used: set[str] = set()
     within = "never" if engine.draft_switch == "none" else "between requests only"
 
@@ -74,6 +74,12 @@ def stays_lawful(make: Make, drafts: Sequence[str], engine: Capabilities, exampl
             gamma > 0 or engine.zero_gamma or not fits, "gamma 0 was planned on an engine that always drafts"
         )
 
+    return law
+
+
+def stays_lawful(make: Make, drafts: Sequence[str], engine: Capabilities, examples: int) -> None:
+    """P1, and the engine's abilities: whatever happens, the plan is one the engine can run."""
+    law = lawful(drafts, engine)
     for_steps(lambda steps: live(make(), steps, drafts, engine=engine, law=law), STEPS, examples)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 from random import Random
@@ -12,20 +12,19 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import ConfigError
 from paceline.core.finish import name_draft
-from paceline.core.records import Capabilities, Ended, Plan, RoundStart, TokenSignals
+from paceline.core.records import Capabilities, Ended, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import ENGINE, propose, settle, watched
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
-    from paceline.core.records import Round
+    from paceline.core.records import Plan, Round
+    from paceline.core.testing.policy_trials import Law
 
 COSTS = FixedCosts(1.0, lambda length, context: 9.0 + 0.1 * length + 0.001 * context, catch_up_s=0.05)
 TEXT = tuple(i * i % 23 for i in range(60))
 STRANGER = "nobody's"
 """A draft that no request has."""
-
-Law = Callable[[Plan, RoundStart], None]
 
 
 class Words(tuple[int, ...]):
@@ -142,7 +141,7 @@ def live(
     index, without = 0, NORMAL
     for step in steps:
         without = (without if index else NORMAL) | step.odd & WITHOUT
-        start = _start(replace(step, odd=step.odd | without), index, drafts, engine, text)
+        start = begin(replace(step, odd=step.odd | without), index, drafts, engine, text)
         try:
             plan = policy.plan(start)
         except ConfigError:
@@ -160,9 +159,10 @@ def live(
     return plans
 
 
-def _start(
-    step: Step, index: int, drafts: Sequence[str], engine: Capabilities, text: Sequence[int]
+def begin(
+    step: Step, index: int, drafts: Sequence[str], engine: Capabilities, text: Sequence[int] = TEXT
 ) -> RoundStart:
+    """Return what a policy is shown before a step."""
     odd = step.odd
     there = drafts[1 if Odd.WITHOUT_FIRST in odd else 0 : -1 if Odd.WITHOUT_LAST in odd else None]
     lags = dict.fromkeys(there, step.lag)

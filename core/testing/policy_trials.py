@@ -10,12 +10,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import FlakyFailure
 
 from paceline.core.protocols import Policy
+from paceline.core.records import Plan, RoundStart
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Make = Callable[[], Policy]
 """Returns a fresh policy at every call, always of the same configuration and seed."""
+
+Law = Callable[[Plan, RoundStart], None]
+"""Is asked about each plan, and raises AssertionError where it is not lawful."""
 
 
 def demand(holds: bool, sentence: str) -> None:

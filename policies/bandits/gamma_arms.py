@@ -14,7 +14,7 @@ from paceline.policies.candidates import at_most, chosen_draft
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.core.records import RoundStart
+    from paceline.core.records import Round, RoundStart
 
 
 class GammaArmsConfig(PolicyConfig):
@@ -53,6 +53,15 @@ def open_arms(start: RoundStart, gammas: Sequence[int]) -> list[int]:
         )
     left = start.gammas(gammas[-1])
     return [arm for arm, gamma in enumerate(gammas) if gamma in left]
+
+
+def arm_of(done: Round, gammas: Sequence[int]) -> int | None:
+    """Return the place in `gammas` of what a round was planned with, whoever planned it.
+
+    None if it is not one of them, or if a rule of the plan could stop the round before.
+    """
+    gamma = done.plan.gamma
+    return gammas.index(gamma) if gamma in gammas and done.plan.stop is None else None
 
 
 def plan_arm(start: RoundStart, options: GammaArmsConfig, arm: int | None, reason: str | None = None) -> Plan:

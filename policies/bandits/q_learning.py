@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from paceline.core.records import Requirements
-from paceline.policies.bandits.gamma_arms import GammaArmsConfig, open_arms, plan_arm
+from paceline.policies.bandits.gamma_arms import GammaArmsConfig, arm_of, open_arms, plan_arm
 from paceline.policies.bandits.values import Values
 from paceline.policies.blind import Blind
 from paceline.policies.rates import Rates, tells_rate
@@ -88,23 +88,22 @@ class QLearningPolicy(Blind):
         self._pace = Rates(["all"], PACE_DISCOUNT)
         self._taught = 0  # rounds that changed the table
         self._state = 0
-        self._planned: int | None = None  # the arm of the round under way
 
     def plan(self, start: RoundStart) -> Plan:
         """Plan the gamma worth most in this state, or now and then any."""
         if start.index == 0:
             self._state = 0
         arms = open_arms(start, self._config.gammas)
-        self._planned, reason = self._choose(arms) if arms else (None, None)
-        return plan_arm(start, self._config, self._planned, reason)
+        arm, reason = self._choose(arms) if arms else (None, None)
+        return plan_arm(start, self._config, arm, reason)
 
     def observe(self, done: Round) -> None:
         """Change the table by the reward of the round, and go over to the next state."""
-        arm, self._planned = self._planned, None
+        arm = arm_of(done, self._config.gammas)
         before, self._state = self._state, state_after(done)
         if not tells_rate(done):
             return
-        if arm is not None and self._config.gammas[arm] == done.plan.gamma and self._pace.rounds():
+        if arm is not None and self._pace.rounds():
             reward = done.emitted - self._pace.rate(0) * done.total_s
             worth = reward + self._config.discount * self._values.best(self._state)
             self._values.learn(before, arm, worth, self._config.learning_rate)

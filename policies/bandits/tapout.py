@@ -24,7 +24,8 @@ All arms observe all rounds unless `share` is off. What do the built-in policies
 - Estimates of acceptance (`online`, `survival`, `thompson`, `confidence` while it adapts) take it as evidence, for a
   verdict is one whoever planned the proposal. Other arms' stop rules end proposals behind doubtful tokens, so where
   doubt comes in runs, what was judged is a little better than average.
-- `ucb`, `d-ucb`, `q-learning` and `tapout` itself know what they planned, and credit nothing else to their arms.
+- `ucb`, `d-ucb` and `q-learning` take it as evidence about its gamma, if that is one of theirs and no rule of the plan
+  could stop it earlier. `tapout` itself knows its plans by their reason, and credits nothing else to its arms.
 - Rules that steer by outcomes (`aimd`, `fsm`, `gammatune`, `ema-tier`, `adaedl` with a step) and policies that measure
   how they do themselves (`gate`, `metasd`, `linear-select`) take it for one of their own: a short proposal of
   another arm that was accepted raises their gamma. With such arms, switch `share` off.
@@ -43,7 +44,7 @@ from pydantic import Field, FiniteFloat
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.policies.bandits.bounds import most_promising
-from paceline.policies.nested import joint_needs, joint_requirements, load_all, seed_of
+from paceline.policies.nested import joint_needs, joint_requirements, load_all, mark, marked, seed_of
 from paceline.policies.rates import Rates, tells_rate
 from paceline.policies.state import check_header, check_list
 
@@ -100,7 +101,7 @@ class TapOutPolicy:
             arm.build(seed_of(seed, label)) for arm, label in zip(config.arms, self._labels, strict=True)
         ]
         self._rates = Rates(self._labels)
-        self._planned: int | None = None  # the arm of the round under way
+        self._planned: int | None = None  # the arm that planned last
         self.needs = joint_needs(self._arms)
         timed = config.reward == "throughput"
         self.requires = joint_requirements(self._arms, latency="fused" if timed else "none")
@@ -114,8 +115,7 @@ class TapOutPolicy:
         else:
             normalise = self._config.reward == "throughput"
             self._planned = most_promising(self._rates, arms, self._config.exploration, normalise=normalise)
-        plan = self._arms[self._planned].plan(start)
-        return plan if plan.reason else replace(plan, reason=self._config.arms[self._planned].name)
+        return mark(self._arms[self._planned].plan(start), self._labels[self._planned])
 
     def keep(self, signals: TokenSignals) -> bool:
         """Ask the arm that planned this round, if it listens at all."""
@@ -126,15 +126,17 @@ class TapOutPolicy:
 
     def observe(self, done: Round) -> None:
         """Reward the arm that planned the round, and let the arms learn from it."""
-        planned, self._planned = self._planned, None
+        label, own = marked(done, self._labels)
+        planned = self._labels.index(label) if label is not None else None
         if planned is not None and tells_rate(done):
             if self._config.reward == "throughput":
                 self._rates.add(planned, done.emitted, done.total_s)
             else:
                 self._rates.add(planned, self._blended(done), 1.0)
+        others = replace(done, plan=replace(done.plan, reason=None))
         for number, arm in enumerate(self._arms):
             if self._config.share or number == planned:
-                arm.observe(done)
+                arm.observe(own if number == planned else others)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums of each arm, and the state of each."""

@@ -34,7 +34,7 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.records import Requirements
 from paceline.policies.bandits.bounds import most_promising
-from paceline.policies.bandits.gamma_arms import GammaArmsConfig, open_arms, plan_arm
+from paceline.policies.bandits.gamma_arms import GammaArmsConfig, arm_of, open_arms, plan_arm
 from paceline.policies.blind import Blind
 from paceline.policies.candidates import chosen_draft
 from paceline.policies.rates import Rates, tells_rate
@@ -80,18 +80,17 @@ class UcbPolicy(Blind):
         self._cold_start = cold_start
         self._rates = Rates([str(gamma) for gamma in config.gammas], discount)
         self._seen = [False] * len(config.gammas)
-        self._planned: int | None = None  # the arm of the round under way
 
     def plan(self, start: RoundStart) -> Plan:
         """Try the next arm if its time has come, else plan the arm of the highest bound."""
         arms = open_arms(start, self._gammas)
-        self._planned, reason = self._choose(start, arms) if arms else (None, None)
-        return plan_arm(start, self._options, self._planned, reason)
+        arm, reason = self._choose(start, arms) if arms else (None, None)
+        return plan_arm(start, self._options, arm, reason)
 
     def observe(self, done: Round) -> None:
-        """Add tokens and seconds to the planned arm, unless they say nothing about it."""
-        arm, self._planned = self._planned, None
-        if arm is None or self._gammas[arm] != done.plan.gamma:
+        """Add tokens and seconds to the arm of the round, unless they say nothing about it."""
+        arm = arm_of(done, self._gammas)
+        if arm is None:
             return
         if self._seen[arm] and tells_rate(done):
             self._rates.add(arm, done.emitted, done.total_s)

@@ -46,6 +46,7 @@ from paceline.policies.best_gamma import best_gamma
 from paceline.policies.candidates import drafting
 from paceline.policies.drafts.prompts import Prompts
 from paceline.policies.drafts.selector import Selector, choosable
+from paceline.policies.nested import mark, marked
 from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart
 
 VERSION = 1
+REASONS = frozenset({"trial", "probe"})
+"""Why a request is given to a draft that does not promise the most."""
+
 TRIALS = 3  # requests that a draft is given to show anything at all; with less it may have lagged too far to be used
 
 
@@ -123,11 +127,11 @@ class LinearSelectPolicy(Selector):
             self._lengths.rest()
             return Plan(0, reason=reason)
         plan = self._lengths.plan(start, draft)
-        return plan if reason is None else Plan(plan.gamma, plan.draft, plan.stop, reason, plan.score)
+        return plan if reason is None else mark(plan, reason)
 
     def observe(self, done: Round) -> None:
         """Count the verdict; the last round of a request is the moment to learn from it."""
-        self._lengths.observe(done)
+        self._lengths.observe(marked(done, REASONS)[1])
         request = self._request
         if request is None:
             return

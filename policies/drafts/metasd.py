@@ -21,6 +21,7 @@ what another one does.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, log, sqrt
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 KINDS = ("rounds", "rewards", "tokens", "seconds")
+NO_ROOM = "no-room"
+"""Why a round drafts nothing where neither engine nor budget leave anything to draft."""
 
 
 class MetaSDConfig(PolicyConfig):
@@ -77,26 +80,26 @@ class MetaSDPolicy(Selector):
         self._config = config
         self._sums: dict[str, list[float]] = {}
         self._draft: str | None = None
-        self._open = False  # whether this round could draft at all
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft of the highest bound; its length policy plans the round."""
         drafts = proposing(start, choosable(start, self._draft))
         self._draft = self._best(drafts)
-        self._open = start.gammas(start.budget)[-1] > 0
         if self._draft is None:
             self._lengths.rest()
             return Plan(0)
-        return self._lengths.plan(start, self._draft)
+        plan = self._lengths.plan(start, self._draft)
+        return plan if start.gammas(start.budget)[-1] > 0 else replace(plan, reason=NO_ROOM)
 
     def observe(self, done: Round) -> None:
         """Reward the draft that was chosen; rounds that were ended, or were too short to draft, tell nothing."""
         self._lengths.observe(done)
-        if self._draft is None or done.ended is not None or not self._open:
+        draft = done.plan.draft or self._draft
+        if draft is None or done.ended is not None or done.plan.reason == NO_ROOM:
             return
         for sums in self._sums.values():
             sums[:] = [one * self._config.discount for one in sums]
-        sums = self._sums.setdefault(self._draft, [0.0] * len(KINDS))
+        sums = self._sums.setdefault(draft, [0.0] * len(KINDS))
         reward = done.accepted / done.plan.gamma if done.plan.gamma else 0.0
         for place, amount in enumerate((1.0, reward, done.emitted, done.total_s)):
             sums[place] += amount

@@ -139,26 +139,28 @@ class EmaTierPolicy(Blind):
             for middle in (slot.tiers[len(slot.tiers) // 2] for slot in config.slots)
         ]
         self._windows = Windows(WINDOW)
-        self._slot = 0  # of the last round that was planned
+        # A batch may have changed between a plan and its rounds, so a plan says which slot it was made for.
+        self._reasons = {f"batch-{batch}": slot for slot, batch in enumerate(self._batches)}
         self.requires = Requirements(latency="fused" if config.cost_aware else "none")
 
     def plan(self, start: RoundStart) -> Plan:
         """Move the tier of the batch's slot if it is time, then plan it, or what the budget leaves of it."""
-        self._slot = max(bisect_right(self._batches, start.batch) - 1, 0)
-        standing = self._standings[self._slot]
+        slot = max(bisect_right(self._batches, start.batch) - 1, 0)
+        standing = self._standings[slot]
         draft = chosen_draft(start, self._config.draft)
         if draft is None:
             return Plan(0)
-        tiers = _tiers(start, self._config.slots[self._slot].tiers)
+        tiers = _tiers(start, self._config.slots[slot].tiers)
         standing.tier = at_most(tiers, standing.tier)
         if standing.left == 0:
             self._move(standing, tiers, start, draft)
         gamma = start.gammas(standing.tier)[-1]
-        return Plan(gamma, draft if gamma else None)
+        reason = f"batch-{self._batches[slot]}" if len(self._batches) > 1 else None
+        return Plan(gamma, draft if gamma else None, reason=reason)
 
     def observe(self, done: Round) -> None:
         """Count a verdict, or a round that tier 0 left plain."""
-        standing = self._standings[self._slot]
+        standing = self._standings[self._reasons.get(done.plan.reason or "", 0)]
         if done.ended is not None or not (done.drafted or standing.tier == done.plan.gamma == 0):
             return
         standing.left = max(standing.left - 1, 0)

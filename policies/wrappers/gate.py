@@ -23,7 +23,6 @@ An inner policy that plans gamma 0 by itself makes both ways alike, so that the 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import Field
@@ -31,7 +30,7 @@ from pydantic import Field
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
-from paceline.policies.nested import joint_requirements
+from paceline.policies.nested import joint_requirements, mark, marked
 from paceline.policies.state import check_count, check_header
 from paceline.policies.wrappers.speed import Speed, Window, read_speed, read_window
 
@@ -49,6 +48,7 @@ PATIENT = 4  # as many times rarer are looks at plain decoding while it is not p
 SHORT = 1024  # below this many tokens of context a round hardly feels how many there are
 
 Phase = Literal["on", "baseline", "off", "probe"]
+PROBE = "gate-probe"
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
@@ -134,7 +134,7 @@ class GatePolicy:
         if not self._asked:
             return Plan(0, reason=f"gate-{self._phase}")
         plan = self._policy.plan(start)
-        return replace(plan, reason="gate-probe") if self._phase == "probe" else plan
+        return mark(plan, PROBE) if self._phase == "probe" else plan
 
     def keep(self, signals: TokenSignals) -> bool:
         """Ask the inner policy, which planned this round if anything was drafted."""
@@ -143,7 +143,7 @@ class GatePolicy:
     def observe(self, done: Round) -> None:
         """Show the inner policy a round that it planned, and count what was delivered in which time."""
         if self._asked:
-            self._policy.observe(done)
+            self._policy.observe(marked(done, (PROBE,))[1])
         self._waited += done.emitted
         if done.ended is not None:
             return

@@ -89,8 +89,8 @@ class RestartCostPolicy:
 
     @property
     def requires(self) -> Requirements:
-        """What the inner policy requires, rounds without drafting, and times of drafting and verifying apart."""
-        return joint_requirements((self._policy,), zero_gamma=True, latency="split")
+        """What the inner policy requires, rounds without drafting, their times in two parts, and no delay."""
+        return joint_requirements((self._policy,), zero_gamma=True, latency="split", immediate=True)
 
     def plan(self, start: RoundStart) -> Plan:
         """Let the inner policy plan, and hold the plan back where waking its draft does not pay."""

@@ -146,10 +146,10 @@ def test_a_request_starts_as_after_plain_decoding(start):
     assert policy.state_dict()["state"] == 0
 
 
-def test_a_round_that_another_policy_planned_changes_the_state_alone(done):
+def test_a_round_of_no_listed_gamma_changes_the_state_alone(done):
     policy = QLearningConfig().build()
     for _ in range(2):
-        policy.observe(done(4, 1))
+        policy.observe(done(5, 1))
     state = policy.state_dict()
     assert (state["state"], state["taught"]) == (10, 0)
     assert not any(any(row) for row in state["values"]["values"])

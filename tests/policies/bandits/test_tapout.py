@@ -15,7 +15,6 @@ from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.core.testing.texts import calibrated
 from paceline.policies.bandits.tapout import TapOutConfig
-from paceline.policies.bandits.ucb import UcbConfig
 from paceline.policies.estimate.online import OnlineConfig
 from paceline.policies.fixed.static import StaticConfig
 
@@ -163,7 +162,7 @@ def test_only_the_arm_that_planned_is_asked_to_keep(start):
 
 
 def test_the_plan_says_whose_it_is(start):
-    assert TapOutConfig(arms=TWO).build().plan(start()).reason == "static"
+    assert TapOutConfig(arms=TWO).build().plan(start()).reason == "0-static"
 
 
 @pytest.mark.parametrize(("share", "seen"), [(True, 6), (False, 1)])
@@ -182,10 +181,26 @@ def test_an_estimate_learns_from_rounds_of_other_arms(start):
 
 
 def test_a_bandit_as_an_arm_takes_no_credit_for_rounds_of_other_arms(start):
-    policy = TapOutConfig(arms=(StaticConfig(gamma=4), UcbConfig(gammas=(0, 4)))).build()
-    before = policy.state_dict()["arms"][1]
+    inner = TapOutConfig(arms=(StaticConfig(gamma=2), StaticConfig(gamma=4)))
+    policy = TapOutConfig(arms=(StaticConfig(gamma=4), inner, inner)).build()
+    one, other = (policy.state_dict()["arms"][place] for place in (1, 2))
     assert take(policy, start(), accepted=4).gamma == 4
-    assert policy.state_dict()["arms"][1] == before
+    assert [policy.state_dict()["arms"][place] for place in (1, 2)] == [one, other]
+    assert take(policy, start(), accepted=4).reason == "1-tapout/0-static"
+    after = policy.state_dict()["arms"]
+    assert after[1] != one
+    assert after[2] == other
+
+
+def test_each_of_several_rounds_of_earlier_plans_is_credited_to_its_arm(start):
+    policy = TapOutConfig(arms=TWO).build()
+    first = name_draft(policy.plan(start()), start().lags)
+    done = settle(start(), first, drafted=2, accepted=1)
+    policy.observe(done)
+    second = name_draft(policy.plan(start()), start().lags)
+    policy.observe(done)
+    policy.observe(settle(start(), second, drafted=8, accepted=1))
+    assert (second.gamma, policy.export()["0-static/rounds"], policy.export()["1-static/rounds"]) == (8, 2, 1)
 
 
 def test_a_round_that_nobody_here_planned_is_credited_to_no_arm(done):

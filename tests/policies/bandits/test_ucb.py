@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from paceline.core.errors import ConfigError
 from paceline.core.finish import name_draft
-from paceline.core.records import Capabilities, Plan
+from paceline.core.records import Capabilities, Plan, StopRule
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.bandits.ucb import UcbConfig
@@ -162,17 +162,16 @@ def test_a_draft_that_finds_nothing_counts_for_the_gamma_that_was_planned(start)
     assert policy.export()["4/spent"] == 20.0
 
 
-def test_a_round_that_another_policy_planned_is_left_out(start, done):
+def test_a_round_counts_for_the_gamma_it_was_planned_with_whatever_was_planned_since(start, done):
     policy = trained((0, 4), [(5, 10, 10), (5, 20, 10)])
-    before = policy.state_dict()
-    policy.observe(done(4, 1))
-    policy.plan(start())
+    before = policy.export()
     policy.observe(replace(done(4, 1), plan=Plan(3, "draft")))
-    assert policy.state_dict() == before
-    gamma = take(policy, start()).gamma
-    after = policy.state_dict()
-    policy.observe(done(gamma, 0))
-    assert policy.state_dict() == after != before
+    policy.observe(replace(done(4, 1), plan=Plan(4, "draft", StopRule("top1", below=0.5))))
+    assert policy.export() == before
+    policy.plan(start())
+    for _ in range(2):
+        policy.observe(done(4, 1))
+    assert policy.export()["4/rounds"] == before["4/rounds"] + 2
 
 
 def test_replicas_pool_their_sums(start):

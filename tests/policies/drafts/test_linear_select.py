@@ -333,5 +333,5 @@ def test_a_plan_keeps_what_its_length_policy_wants_besides(start):
             return policy
 
     policy = LinearSelectConfig(length=Other()).build()
-    assert policy.plan(beginning()) == Plan(2, "a", reason="trial", score=frozenset({"b"}))
+    assert policy.plan(beginning()) == Plan(2, "a", reason="trial/mine", score=frozenset({"b"}))
     assert policy.plan(replace(beginning(), index=1)).reason == "mine"

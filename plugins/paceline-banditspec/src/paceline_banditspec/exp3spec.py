@@ -88,7 +88,7 @@ class Exp3SpecPolicy:
 
     def observe(self, done: Round) -> None:
         """Add the loss of a full pull. One that was ended is censored: it might have yielded more."""
-        drawn, self._drawn = self._drawn, None
+        drawn = self._drawn
         if drawn is None or done.ended is not None or self._arms.pulled(done) != drawn[0]:
             return
         arm, chance = drawn
