@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.proposals import TokenProposal
 from paceline.core.protocols import Target, Watch
+from paceline.core.readiness import Readiness
 from paceline.core.records import Signal, TokenSignals
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paceline.core.config.run import RunConfig
 
 LONGEST_HINT = 32
 """Matches are not measured further than this: a longer one is no better."""
@@ -37,6 +43,17 @@ class PromptLookupConfig(BackendConfig):
         if self.min_ngram > self.max_ngram:
             raise ValueError(f"min_ngram {self.min_ngram} is above max_ngram {self.max_ngram}")
         return self
+
+    def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
+        """Tell which signals it has; it fits every target."""
+        del run, target
+        return Readiness(signals=PromptLookup.signals)
+
+    @classmethod
+    def smallest(cls, folder: Path) -> Self:
+        """Return the block without options."""
+        del folder
+        return cls()
 
     def build_draft(self, target: Target) -> PromptLookup:
         """Return the draft; it fits every target."""

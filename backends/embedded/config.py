@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
@@ -12,8 +12,10 @@ from paceline.backends.hf.config import HfConfig, ModelConfig
 from paceline.backends.hf.libraries import missing_libraries
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
+from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
+    from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
 
 WEIGHTS: Final = Path(__file__).resolve().parent / "weights"
@@ -69,6 +71,20 @@ class EmbeddedConfig(BackendConfig):
             BackendError: As for the target, or `target` uses another tokenizer.
         """
         return self.source("small").build_draft(target)
+
+    def check_target(self, run: RunConfig) -> Readiness:
+        """Tell what the engine's own block tells."""
+        return Readiness(self.missing()) if self.missing() else self.source("target").check_target(run)
+
+    def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
+        """Tell what the engine's own block tells."""
+        return Readiness(self.missing()) if self.missing() else self.source("small").check_draft(run, target)
+
+    @classmethod
+    def smallest(cls, folder: Path) -> Self:
+        """Return the smallest of the models."""
+        del folder
+        return cls(size="small")
 
     def source(self, default: Size) -> ModelConfig:
         """Return the block that loads this model from its folder.

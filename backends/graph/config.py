@@ -19,6 +19,7 @@ class GraphConfig(ModelConfig):
 
     roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
     loading = "paceline.backends.graph.loading"
+    checking = "paceline.backends.graph.readiness"
 
     backend: Literal["graph"] = "graph"
     threads: int | None = Field(

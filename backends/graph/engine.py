@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -77,6 +78,8 @@ class GraphEngine:
                 "`deterministic` out"
             )
         self.products = prepare(self.shape, self.weights, packed=problem is None, same_bits=deterministic)
+        # The products hold what they need of the layers; those that were packed are let go.
+        self.weights = replace(self.weights, layers=())
         self.forward = Forward(
             self.shape, self.weights, self.products, capacity=capacity, by_row=deterministic
         )

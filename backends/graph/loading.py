@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paceline.backends.graph.cuda.opening import open_draft, open_target
 from paceline.backends.graph.engine import context_of
@@ -55,9 +55,30 @@ def load_draft(config: GraphConfig, target: Target) -> Draft:
     return loading.fitted(loading.usable(draft), target)
 
 
+def check_settings(config: GraphConfig, settings: Any) -> None:
+    """Refuse a model by what its config.json says.
+
+    Raises:
+        BackendError: The backend cannot run it, or not for so long a context.
+    """
+    context_of(read_shape(settings, config.model), config.max_context, config.model)
+
+
+def require_cpu(config: GraphConfig) -> None:
+    """Refuse what is promised on the CPU only, where the model is on a GPU.
+
+    Raises:
+        BackendError: `deterministic` is asked for.
+    """
+    if config.deterministic:
+        raise BackendError(
+            "graph: `deterministic` is promised on the CPU only; on a GPU the kernels change with the length of a "
+            "block. Leave it out, or use `device: cpu`"
+        )
+
+
 def _check(config: GraphConfig) -> None:
-    shape = read_shape(loading.load_config(config), config.model)
-    context_of(shape, config.max_context, config.model)
+    check_settings(config, loading.load_config(config))
 
 
 def _options(config: GraphConfig) -> GraphOptions:
@@ -70,11 +91,7 @@ def _options(config: GraphConfig) -> GraphOptions:
 
 
 def _captured(config: GraphConfig) -> Options:
-    if config.deterministic:
-        raise BackendError(
-            "graph: `deterministic` is promised on the CPU only; on a GPU the kernels change with the length of a "
-            "block. Leave it out, or use `device: cpu`"
-        )
+    require_cpu(config)
     return {"name": config.model, "max_context": config.max_context, "consume": True}
 
 

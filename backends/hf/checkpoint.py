@@ -44,6 +44,12 @@ class Tensor:
         return prod(self.shape)
 
     @property
+    def bytes(self) -> int:
+        """How much memory they take as they are stored."""
+        bits = re.search(r"\d+", self.dtype)
+        return self.numbers * (int(bits[0]) if bits else 8) // 8
+
+    @property
     def floating(self) -> bool:
         """Whether they are of a floating-point format."""
         return self.dtype.startswith(("F", "BF"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -11,10 +11,13 @@ from paceline.backends.hf.explaining import explained
 from paceline.backends.hf.libraries import missing_libraries
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
+from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import ModuleType
 
+    from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
 
 
@@ -38,6 +41,9 @@ class ModelConfig(BackendConfig):
 
     loading: ClassVar[str]
     """The module that loads the models: its `load_target` and `load_draft` take the block."""
+
+    checking: ClassVar[str]
+    """The module that looks at them before: its `check_target` and `check_draft` take the block."""
 
     @classmethod
     def missing(cls) -> tuple[str, ...]:
@@ -64,6 +70,26 @@ class ModelConfig(BackendConfig):
         with explained(self):
             return loading.load_draft(self, target)  # type: ignore[no-any-return]
 
+    def check_target(self, run: RunConfig) -> Readiness:
+        """Tell whether libraries, device, settings, files and memory are there; reads no weights."""
+        if self.missing():
+            return Readiness(self.missing())
+        return import_module(self.checking).check_target(self, run)  # type: ignore[no-any-return]
+
+    def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
+        """Tell the same of a draft, and how its tokens and the target's go together."""
+        if self.missing():
+            return Readiness(self.missing())
+        return import_module(self.checking).check_draft(self, run, target)  # type: ignore[no-any-return]
+
+    @classmethod
+    def smallest(cls, folder: Path) -> Self:
+        """Return a block for a Llama of a few thousand random weights, which is written there first."""
+        loading, testing = (import_module(f"paceline.backends.hf.{name}") for name in ("loading", "testing"))
+        with loading.quiet():
+            testing.tiny_model("llama", dtype=testing.torch.float32).save_pretrained(folder)
+        return cls.model_validate({"model": str(folder), "local_files_only": True})
+
     def _loading(self) -> ModuleType:
         """Import what needs torch, which must stay unloaded until a model is built."""
         try:
@@ -87,6 +113,7 @@ class HfConfig(ModelConfig):
 
     roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
     loading = "paceline.backends.hf.loading"
+    checking = "paceline.backends.hf.readiness"
 
     backend: Literal["hf"] = "hf"
     attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")

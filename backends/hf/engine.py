@@ -49,19 +49,7 @@ class Engine:
         self.model = model
         self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
         self.config: Any = text_config(model.config)
-        if is_encoder_decoder(model):
-            raise BackendError(
-                f"hf: {self.name} ({type(model).__name__}) is an encoder-decoder model; only decoder-only models "
-                "are supported. Use a causal language model such as Llama, Qwen or GPT-2."
-            )
-        cache_name = cache_argument(model.forward)
-        if cache_name is None or model.get_output_embeddings() is None:
-            raise BackendError(
-                f"hf: {self.name} ({type(model).__name__}) has no language-model head over a key-value cache, so its "
-                "last tokens cannot be taken back after a rejection. Recurrent models (Mamba, RWKV) are not "
-                "supported; use a causal language model with attention layers."
-            )
-        self._cache_name = cache_name
+        self._cache_name = cache_name_of(model, self.name)
         self._keeps_logits = keeps_logits(model)
         # Dropout would make the output depend on how it is computed.
         model.eval()
@@ -122,3 +110,24 @@ class Engine:
         past = {self._cache_name: cache}
         logits = self.model(input_ids=ids, **past, use_cache=True, return_dict=True, **keep).logits
         return logits[0, -rows:]  # type: ignore[no-any-return]
+
+
+def cache_name_of(model: Any, name: str) -> str:
+    """Return as what a model takes its cache; its weights need not be there.
+
+    Raises:
+        BackendError: It is no decoder-only language model, or takes no cache; `name` is what messages call it.
+    """
+    if is_encoder_decoder(model):
+        raise BackendError(
+            f"hf: {name} ({type(model).__name__}) is an encoder-decoder model; only decoder-only models "
+            "are supported. Use a causal language model such as Llama, Qwen or GPT-2."
+        )
+    found = cache_argument(model.forward)
+    if found is None or model.get_output_embeddings() is None:
+        raise BackendError(
+            f"hf: {name} ({type(model).__name__}) has no language-model head over a key-value cache, so its "
+            "last tokens cannot be taken back after a rejection. Recurrent models (Mamba, RWKV) are not "
+            "supported; use a causal language model with attention layers."
+        )
+    return found

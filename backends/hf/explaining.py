@@ -105,8 +105,6 @@ def _cause(config: ModelConfig, problem: BaseException) -> str:
         return "It is another kind of model (encoder-decoder, or encoder); use a decoder-only text model"
     if folder.is_dir():
         return _in_folder(folder, problem, said)
-    if folder.exists():
-        return "It is a file; name the folder that holds config.json and the weights"
     if config.model.startswith((".", "/", "~")):
         return "There is no such folder; name an existing one, or a model of the Hugging Face hub"
     return _from_hub(problem, said)

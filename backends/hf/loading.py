@@ -97,7 +97,7 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
         torch.set_num_threads(config.threads)
     device = device_of(config)
     settings = load_config(config)
-    with explained(config), _quiet():
+    with explained(config), quiet():
         described(config, settings, stored_tensors(config, settings))
         # A commit instead of a branch also keeps transformers from weights that somebody else has converted.
         revision = commit_of(settings)
@@ -126,7 +126,12 @@ def load_config(config: ModelConfig) -> Any:
     damage = damaged_file(folder, ("config.json", "generation_config.json")) if folder.is_dir() else None
     if damage is not None:
         raise BackendError(f"{config.backend}: cannot load {config.model!r}. {damage}.")
-    with explained(config), _quiet():
+    if folder.is_file():
+        raise BackendError(
+            f"{config.backend}: cannot load {config.model!r}. It is a file; name the folder that holds config.json and "
+            "the weights."
+        )
+    with explained(config), quiet():
         return AutoConfig.from_pretrained(config.model, **_source(config))
 
 
@@ -140,7 +145,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
     place = config.tokenizer or config.model
     folder = Path(place).expanduser()
     try:
-        with explained(config), _quiet():
+        with explained(config), quiet():
             return AutoTokenizer.from_pretrained(place, **_source(config))
     except BackendError as problem:
         if (
@@ -187,7 +192,7 @@ def device_of(config: ModelConfig) -> torch.device:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Show no progress bars where nobody watches them, and no tables of tensors that an error of ours tells of."""
     bars = not sys.stderr.isatty() and hf_logging.is_progress_bar_enabled()
     if bars:

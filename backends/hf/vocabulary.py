@@ -6,13 +6,12 @@ draft never proposes others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from paceline.backends.hf.codec import HfCodec
 
 if TYPE_CHECKING:
-    from paceline.backends.hf.draft import ModelDraft
-    from paceline.core.protocols import Codec, Target
+    from paceline.core.protocols import Codec
 
 PROBES = (
     "The quick brown fox, 42 times.",
@@ -23,13 +22,27 @@ PROBES = (
 """Texts on which different merges, normalisers and pre-tokenizers of equal vocabularies give themselves away."""
 
 
-def difference(target: Target, draft: ModelDraft) -> str | None:
+class Speaker(Protocol):
+    """Whoever has tokens and perhaps a tokenizer: a model, or what is known of one before it is loaded."""
+
+    @property
+    def codec(self) -> Codec | None:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of its tokens; of a draft, of those that it may propose."""
+        ...
+
+
+def difference(target: Speaker, draft: Speaker) -> str | None:
     """Return in a sentence how the tokenizers of a pair differ; None where they do not, or only one is known."""
     ours, theirs = draft.codec, target.codec
     if ours is None or theirs is None:
         return None
     found = None
-    if isinstance(theirs, HfCodec):
+    if isinstance(theirs, HfCodec) and isinstance(ours, HfCodec) and draft.vocabulary is not None:
         found = _ids_differ(theirs, ours, draft.vocabulary)
     return found or _probes_differ(theirs, ours)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
@@ -10,6 +10,14 @@ from paceline.backends.toy.models import ToyDraft, ToyTarget
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
 from paceline.core.protocols import Target
+from paceline.core.readiness import Readiness
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paceline.core.config.run import RunConfig
+
+OTHER_TARGET: Final = "a toy draft knows only toy targets; use `backend: prompt-lookup` with this target"
 
 
 class ToyConfig(BackendConfig):
@@ -27,6 +35,17 @@ class ToyConfig(BackendConfig):
     )
     step_s: float = Field(default=0.0, ge=0, description="Seconds to wait in each forward pass.")
 
+    def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
+        """Tell whether the target is a toy as well."""
+        del target
+        return Readiness(() if isinstance(run.target, ToyConfig) else (OTHER_TARGET,))
+
+    @classmethod
+    def smallest(cls, folder: Path) -> Self:
+        """Return the block without options."""
+        del folder
+        return cls()
+
     def build_target(self) -> ToyTarget:
         """Return the table target."""
         return ToyTarget(seed=self.seed, eos_share=self.eos_share, step_s=self.step_s)
@@ -34,7 +53,5 @@ class ToyConfig(BackendConfig):
     def build_draft(self, target: Target) -> ToyDraft:
         """Return a draft that guesses a toy target."""
         if not isinstance(target, ToyTarget):
-            raise BackendError(
-                "a toy draft knows only toy targets; use `backend: prompt-lookup` with this target"
-            )
+            raise BackendError(OTHER_TARGET)
         return ToyDraft(target, agreement=self.agreement, step_s=self.step_s)

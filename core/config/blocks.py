@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from paceline.core.config.problems import suggest_keys
+from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Policy, Target
 
 Role = Literal["target", "draft"]
@@ -66,3 +70,36 @@ class BackendConfig(Strict):
     def build_draft(self, target: Target) -> Draft:
         """Load and return a draft for `target`; refuse with `BackendError` if they do not fit."""
         raise TypeError(f"{type(self).__name__} does not override build_draft()")
+
+    def check_target(self, run: RunConfig) -> Readiness:
+        """Tell what can be known of this target before its weights are read, by the rules it is refused by.
+
+        Called by `paceline doctor`, once a run. Optional: by default it tells what is `missing`.
+
+        Args:
+            run: The run that it is the target of.
+        """
+        return Readiness(self.missing())
+
+    def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
+        """Tell what can be known of this draft before its weights are read, by the rules it is refused by.
+
+        Called by `paceline doctor`, once a draft, after the target was asked. Optional, as `check_target`.
+
+        Args:
+            run: The run that it is a draft of.
+            target: What `check_target` of the run's target said.
+        """
+        return Readiness(self.missing())
+
+    @classmethod
+    def smallest(cls, folder: Path) -> BackendConfig | None:  # noqa: ARG003 - for those who override it
+        """Return a block for the smallest model that this backend can run, or None where it has none to show.
+
+        Called by `paceline doctor`, once, where nothing is `missing`. It builds the block in every role and has it
+        generate four tokens. Optional: by default there is none, and the backend is reported as not tried.
+
+        Args:
+            folder: Empty; files that the model needs may be written there. It is removed afterwards.
+        """
+        return None

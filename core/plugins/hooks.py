@@ -58,7 +58,8 @@ def register_backends() -> Iterable[type[BackendConfig]]:
     How often: once for each catalogue, so possibly several times in a process; return the same classes each time.
     Returns: subclasses of `BackendConfig`. Each has `backend: Literal["x"] = "x"`, `roles` (a frozenset with
         "target", "draft" or both), fields for its options, and its own `build_target()` / `build_draft(target)`
-        as its roles say. An empty list is fine.
+        as its roles say. It may have `missing()`, `check_target(run)`, `check_draft(run, target)` and
+        `smallest(folder)` for `paceline doctor`. An empty list is fine.
     What happens to it: the class appears under its name in `paceline plugins`, in the JSON schema, and wherever
         a configuration says `backend: x`; the factories are called when a run starts. A class that is not as
         described is refused and listed as broken, and the plugin's other classes stay. A name that two plugins

@@ -62,6 +62,7 @@ from paceline.core.protocols import (
     Watch,
     Work,
 )
+from paceline.core.readiness import Readiness
 from paceline.core.records import (
     SIGNALS,
     Capabilities,
@@ -118,6 +119,7 @@ __all__ = [
     "PolicyConfig",
     "PolicyGuard",
     "Proposal",
+    "Readiness",
     "RecordedClock",
     "Requirements",
     "Role",

@@ -65,6 +65,11 @@ def test_a_model_that_is_not_cached_is_named():
     assert "check name, network and access rights" in message
 
 
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "model.bin").write_text("{}")
+    assert "It is a file; name the folder" in refusal(model=str(tmp_path / "model.bin"))
+
+
 def test_a_folder_without_configuration_is_refused(tmp_path):
     assert "no config.json" in refusal(model=str(tmp_path))
 

@@ -7,12 +7,14 @@ import sys
 
 import jsonschema
 import pytest
+import typer
 import yaml
 
 from paceline import Catalogue, hookimpl
 from paceline.backends.toy import ToyTarget
 from paceline.lab.bench.modes import LoopMode
-from paceline.lab.cli import plugins
+from paceline.lab.cli import doctor, plugins
+from paceline.lab.doctor.trial import Trial
 
 
 def test_plugins_lists_policies_and_backends_with_who_provides_them(cli):
@@ -40,9 +42,24 @@ def test_the_schema_goes_to_a_file_when_told_so(cli):
     assert "$schema" in json.loads((cli.folder / "schema.json").read_text())
 
 
-def test_the_doctor_finds_a_run_that_can_start(cli, toy):
-    found = json.loads(cli.call("doctor", "-c", toy, "--json", code=0).stdout)
+@pytest.fixture
+def visit(monkeypatch, capsys):
+    """Return what lets the doctor tell of a run, in this process; no backend is tried."""
+    monkeypatch.setattr(doctor, "try_backend", lambda config, catalogue: Trial(0.1))
 
+    def told(path, *, as_json=False):
+        with pytest.raises(typer.Exit) as leaving:
+            doctor.doctor(config=path, as_json=as_json)
+        return leaving.value.exit_code, capsys.readouterr().out
+
+    return told
+
+
+def test_the_doctor_finds_a_run_that_can_start(visit, toy):
+    code, text = visit(toy, as_json=True)
+    found = json.loads(text)
+
+    assert code == 0
     assert tuple(found["run"][key] for key in ("target", "drafts", "policy", "problems")) == (
         "toy",
         {"good": "toy"},
@@ -50,16 +67,30 @@ def test_the_doctor_finds_a_run_that_can_start(cli, toy):
         [],
     )
     assert "paceline" in found["versions"]
-    assert "this run can start" in cli.call("doctor", "-c", toy, code=0).stdout
+    code, text = visit(toy)
+    assert code == 0
+    assert "this run can start, as far as can be told" in text
+    assert "toy: ready; its smallest model generated 4 tokens" in text
 
 
-def test_the_doctor_says_why_a_run_cannot_start(cli):
-    wrong = cli.file("wrong.yaml", "policy: onlin\n")
+def test_the_doctor_says_why_a_run_cannot_start(visit, cli):
+    code, text = visit(cli.file("wrong.yaml", "policy: onlin\n"))
 
-    done = cli.call("doctor", "-c", wrong, code=1)
+    assert code == 1
+    assert "wrong.yaml:1: policy" in text
+    assert "did you mean 'online'?" in text
 
-    assert "wrong.yaml:1: policy" in done.stdout
-    assert "did you mean 'online'?" in done.stdout
+
+def test_the_doctor_tries_backends_and_names_problems_and_drafts_that_are_never_used(cli):
+    text = "target: toy\ndrafts: {a: toy, b: {backend: hf, model: /no/such/folder}}\npolicy: static\n"
+    found = json.loads(cli.call("doctor", "-c", cli.file("run.yaml", text), "--json", code=1).stdout)
+
+    assert list(found["run"]["unused"]) == ["b"]
+    (problem,) = found["run"]["problems"]
+    assert "no such folder" in problem
+    assert all(backend["trial"]["problem"] is None for backend in found["backends"])
+    tried = {backend["name"] for backend in found["backends"] if backend["trial"]["seconds"]}
+    assert tried >= {"embedded", "graph", "hf", "prompt-lookup", "toy"}
 
 
 def test_a_broken_plugin_is_listed_with_its_error_and_breaks_nothing_else(cli, monkeypatch, capsys):
