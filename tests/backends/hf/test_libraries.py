@@ -93,7 +93,7 @@ def test_an_error_that_a_newer_release_may_have_caused_names_it(installed):
         HfTarget(Renamed())
     assert str(after.value).count("newer than") == 1
     model = tiny_model("llama")
-    with pytest.raises(BackendError, match="is given memory.*newer than"):
+    with pytest.raises(BackendError, match=r"is given memory.*newer than"):
         read_request(model, torch.tensor([[1, 2]]), model.generation_config, {"memory": object()})
 
 
