@@ -17,6 +17,16 @@ def blame(culprit: object) -> str:
     return f"{kind.__qualname__} ({kind.__module__})"
 
 
+def words(error: BaseException) -> str:
+    """Return what an error says; never raises, though its `str` may."""
+    try:
+        return str(error)
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - a message must come about, whatever the error is
+        return shown(error)
+
+
 def shown(value: object) -> str:
     """Return a value or an error as it looks in Python, cut short; never raises, though its `repr` may."""
     try:

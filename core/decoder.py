@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -96,7 +97,8 @@ class SpeculativeDecoder:
         check_sampling(target, sampling)
         self._policies = PolicySource(
             policy,
-            fits=lambda policy: check_fit(policy, target.capabilities, self.drafts),
+            # A partial, not a closure over `self`: a decoder that is let go must free its policy at once.
+            fits=partial(check_fit, capabilities=target.capabilities, drafts=self.drafts),
             memory=memory,
             fallback=self._fallback,
         )

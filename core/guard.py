@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from paceline.core.blame import INTERRUPTS, blame, shown
-from paceline.core.errors import CapabilityError, ContractError
+from paceline.core.errors import CapabilityError, ContractError, PacelineError
 from paceline.core.finish import name_draft
 from paceline.core.members import NOTHING, breach, check_members, has, needs_of, requires_of
 from paceline.core.records import Plan, Requirements, RoundStart, Signal, StopRule, TokenSignals
@@ -70,7 +70,7 @@ def admit(make: Callable[[], Policy], fits: Callable[[Policy], None], *, fallbac
     except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
         problem = (
             error
-            if isinstance(error, ContractError)
+            if isinstance(error, PacelineError)
             else breach(culprit, f"asked for a policy, it raised {shown(error)}")
         )
         if not fallback:

@@ -37,15 +37,15 @@ def check_members(policy: object) -> None:
                 f"it has no {name}(); a policy needs plan() and observe(), see docs/writing-a-policy.md",
             )
         if has(policy, name) and not callable(member := getattr(policy, name)):
-            raise breach(policy, f"{name} must be a method, found {shown(member)}")
+            raise breach(policy, f"`{name}` must be a method, found {shown(member)}")
     needs: object = needs_of(policy)  # type: ignore[arg-type]
     if not isinstance(needs, frozenset) or not needs <= SIGNALS:
         raise breach(
-            policy, f"needs must be a frozenset of {', '.join(sorted(SIGNALS))}; found {shown(needs)}"
+            policy, f"`needs` must be a frozenset of {', '.join(sorted(SIGNALS))}; found {shown(needs)}"
         )
     requires: object = requires_of(policy)  # type: ignore[arg-type]
     if not isinstance(requires, Requirements):
-        raise breach(policy, f"requires must be a Requirements, found {shown(requires)}")
+        raise breach(policy, f"`requires` must be a Requirements, found {shown(requires)}")
 
 
 def has(policy: object, name: str) -> bool:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
-import structlog
-
-from paceline.core.blame import INTERRUPTS, blame, shown
-from paceline.core.errors import ContractError, PacelineError
 from paceline.core.guard import admit
 from paceline.core.members import has, requires_of
+from paceline.core.state.lesson import remember, taught
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
     from paceline.core.state.lesson import Lesson
-
-log = structlog.get_logger()
-
-T = TypeVar("T")
 
 
 class PolicySource:
@@ -79,33 +72,8 @@ class PolicySource:
         self._fits(policy)
 
     def _taught(self, policy: Policy) -> Lesson | None:
-        memory = self._memory
-        if memory is None or not has(policy, "state_dict"):
-            return None
-
-        def teach() -> Lesson:
-            lesson = memory(policy)
-            if not callable(getattr(lesson, "save", None)):
-                raise TypeError(f"it returned {shown(lesson)}, which has no save()")
-            return lesson
-
-        return self._attempt(teach, "going on without what was learnt before")
+        return None if self._memory is None else taught(self._memory, policy, fallback=self._fallback)
 
     def _save(self, lesson: Lesson | None) -> None:
         if lesson is not None:
-            self._attempt(lesson.save, "what was learnt is lost")
-
-    def _attempt(self, attempt: Callable[[], T], action: str) -> T | None:
-        try:
-            return attempt()
-        except INTERRUPTS:
-            raise
-        except BaseException as error:
-            if not self._fallback:
-                if isinstance(error, PacelineError):
-                    raise
-                raise ContractError(
-                    f"memory of policy {blame(self.policy)}", f"it raised {shown(error)}"
-                ) from error
-            log.warning("memory_failed", policy=blame(self.policy), error=shown(error), action=action)
-            return None
+            remember(lesson.save, self.policy, "what was learnt is lost", fallback=self._fallback)

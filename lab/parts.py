@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.plugins.building import build_draft, build_policy, build_target
 from paceline.core.state.scope import learning
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ class Parts:
 
     def beside(self, decoder: SpeculativeDecoder) -> SpeculativeDecoder:
         """Return a decoder that goes on where `decoder` is, with what it learnt, and leaves no trace."""
-        fresh = partial(self.config.policy.build, self.config.generation.seed)
+        fresh = partial(build_policy, self.config.policy, self.config.generation.seed)
         policy = fresh if self.config.scope == "request" else decoder.policy
         return self._decoder(policy, self.drafts, costs=decoder.costs)
 
     def under(self, policy: PolicyConfig, drafts: Mapping[str, Draft] | None = None) -> SpeculativeDecoder:
         """Return a decoder for another policy, which keeps learning from prompt to prompt."""
         return self._decoder(
-            policy.build(self.config.generation.seed), self.drafts if drafts is None else drafts
+            build_policy(policy, self.config.generation.seed), self.drafts if drafts is None else drafts
         )
 
     def trying(self, policy: Policy) -> SpeculativeDecoder:
@@ -80,5 +81,5 @@ def load_parts(config: RunConfig) -> Parts:
     Raises:
         BackendError: A backend cannot load its model, or a draft does not fit the target.
     """
-    target = config.target.build_target()
-    return Parts(config, target, {name: draft.build_draft(target) for name, draft in config.drafts.items()})
+    target = build_target(config.target)
+    return Parts(config, target, {name: build_draft(draft, target) for name, draft in config.drafts.items()})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import PacelineError
+from paceline.core.plugins.building import build_policy
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.costs import Prices
 from paceline.lab.replay.kernel import Player
@@ -145,7 +146,7 @@ def _predict(recording: Recording, catalogue: Catalogue, runs: Sequence[Measured
     config, seed, prices = build(runs[0].policy, catalogue), _seed(header.run), Prices(header.costs)
     seconds, rounds = 0.0, 0
     for part in _parts(runs):
-        player = Player(header, config.build(seed), prices=prices)
+        player = Player(header, build_policy(config, seed), prices=prices)
         for one in part:
             outcome = player.play(Laid(recording.texts[one.text], header.drafts))
             # Where tokens are drawn, the measured text is another draw, and may have another length.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.members import keeps, state_of
+from paceline.core.plugins.building import build_policy
 from paceline.policies.nested import load_all, only, seed_of
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Lengths:
         self._seed = seed
         self._policies: dict[str, Policy] = {}
         self._planned: Policy | None = None
-        self.example: Policy = config.build(seed)
+        self.example: Policy = build_policy(config, seed)
         """A policy of this kind, to ask what it needs and requires."""
 
     def plan(self, start: RoundStart, draft: str) -> Plan:
@@ -39,7 +41,7 @@ class Lengths:
 
     def keep(self, signals: TokenSignals) -> bool:
         """Ask the policy that planned this round."""
-        return self._planned is None or self._planned.keep(signals)
+        return self._planned is None or keeps(self._planned, signals)
 
     def observe(self, done: Round) -> None:
         """Show a round to the policy of its draft; one without a draft to the policy that planned last, if one did."""
@@ -55,12 +57,12 @@ class Lengths:
     def of(self, draft: str) -> Policy:
         """Return the policy of a draft."""
         if draft not in self._policies:
-            self._policies[draft] = self._config.build(seed_of(self._seed, draft))
+            self._policies[draft] = build_policy(self._config, seed_of(self._seed, draft))
         return self._policies[draft]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of each draft's policy, by draft."""
-        return {draft: policy.state_dict() for draft, policy in self._policies.items()}
+        return {draft: state_of(policy) for draft, policy in self._policies.items()}
 
     def load_state_dict(self, state: object) -> None:
         """Take over the state of each draft's policy.
@@ -70,7 +72,7 @@ class Lengths:
         """
         if not isinstance(state, dict) or not all(isinstance(one, dict) for one in state.values()):
             raise ValueError("the saved state is damaged: lengths is not a mapping of drafts to states")
-        fresh = {draft: self._config.build(seed_of(self._seed, draft)) for draft in state}
+        fresh = {draft: build_policy(self._config, seed_of(self._seed, draft)) for draft in state}
         states: list[Mapping[str, Any]] = list(state.values())
         load_all(list(fresh.values()), states)
         self._policies, self._planned = fresh, None

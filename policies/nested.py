@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.members import needs_of, requires_of, state_of, take_over
 from paceline.core.records import Requirements
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ def only(start: RoundStart, draft: str) -> RoundStart:
 
 def joint_needs(policies: Iterable[Policy]) -> frozenset[Signal]:
     """Return every signal that one of them wants."""
-    return frozenset[Any]().union(*(policy.needs for policy in policies))
+    return frozenset[Any]().union(*map(needs_of, policies))
 
 
 def joint_requirements(policies: Iterable[Policy], **own: Any) -> Requirements:
     """Return what an engine must be able to do for all of them; `own` are demands of the policy that holds them."""
-    asked = [Requirements(**own), *(policy.requires for policy in policies)]
+    asked = [Requirements(**own), *map(requires_of, policies)]
     found: dict[str, Any] = {
         field.name: any(getattr(one, field.name) for one in asked)
         for field in fields(Requirements)
@@ -73,11 +74,11 @@ def load_all(policies: Sequence[Policy], states: Sequence[Mapping[str, Any]]) ->
     Raises:
         ValueError: One of them refuses its state; all are as they were before.
     """
-    before = [policy.state_dict() for policy in policies]
+    before = [state_of(policy) for policy in policies]
     for count, (policy, state) in enumerate(zip(policies, states, strict=True)):
         try:
-            policy.load_state_dict(state)
+            take_over(policy, state)
         except ValueError:
             for changed, old in zip(policies[:count], before, strict=False):
-                changed.load_state_dict(old)
+                take_over(changed, old)
             raise

@@ -145,14 +145,16 @@ class RunConfig(Strict):
 
         Raises:
             BackendError: A backend cannot load its model, or a draft does not fit the target.
+            PluginError: What a plugin provides cannot be made.
             CapabilityError: The policy needs what the engine cannot do.
         """
         from paceline.core.decoder import SpeculativeDecoder  # noqa: PLC0415  # reading a file needs no loop
+        from paceline.core.plugins.building import build_draft, build_target  # noqa: PLC0415
         from paceline.core.state.scope import learning  # noqa: PLC0415
         from paceline.core.trace import TraceWriter  # noqa: PLC0415
 
-        target = self.target.build_target()
-        drafts = {name: draft.build_draft(target) for name, draft in self.drafts.items()}
+        target = build_target(self.target)
+        drafts = {name: build_draft(draft, target) for name, draft in self.drafts.items()}
         trace = (
             None if self.trace is None else TraceWriter(self.trace, {"config": self.model_dump(mode="json")})
         )

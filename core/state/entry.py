@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.abilities import Mergeable
+from paceline.core.members import take_over
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
@@ -35,7 +36,7 @@ class Entry:
         pooling = self.statistics if isinstance(policy, Mergeable) else None
         if self.state is not None:
             try:
-                policy.load_state_dict(self.state)
+                take_over(policy, self.state)
             except ValueError:
                 if pooling is None:
                     raise

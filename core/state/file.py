@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from filelock import FileLock
 
+from paceline.core.blame import words
 from paceline.core.errors import PacelineError
 from paceline.core.inputs import MIB, file_errors, read_input, size
 from paceline.core.json_text import parse_json
@@ -111,19 +112,19 @@ class StateFile:
             "state_refused",
             file=str(self.path),
             key=subject.key,
-            reason=str(error),
+            reason=words(error),
             action="the policy starts fresh",
             remedy="name another file in `state:`, or put a good copy in its place; before something new is saved "
             f"this one is kept as {self.path.name}.damaged-...",
         )
 
-    def warn_unsaved(self, subject: Subject, error: Exception) -> None:
+    def warn_unsaved(self, subject: Subject, error: BaseException) -> None:
         """Log that something learnt was not saved."""
         log.warning(
             "state_not_saved",
             file=str(self.path),
             key=subject.key,
-            reason=str(error),
+            reason=words(error),
             remedy="name a file in `state:` that can be written, or leave the key out",
         )
 

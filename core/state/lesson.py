@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
 
 from paceline.core.abilities import Mergeable
-from paceline.core.blame import blame
-from paceline.core.errors import ContractError
+from paceline.core.blame import INTERRUPTS, blame, shown, words
+from paceline.core.errors import ContractError, PacelineError
+from paceline.core.members import breach, has
 from paceline.core.state.entry import Entry, check_statistics, pooled
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
     from paceline.core.state.file import StateFile
     from paceline.core.state.subject import Subject
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,47 @@ class Memory:
             except ValueError as error:
                 self.file.warn_refused(self.subject, error)
                 known, refused = None, known
+            except INTERRUPTS:
+                raise
+            except BaseException as error:
+                raise breach(policy, f"being taught its state, it raised {shown(error)}") from error
         return Lesson(self, policy, known, refused)
+
+
+def taught(memory: Callable[[Policy], Lesson], policy: Policy, *, fallback: bool) -> Lesson | None:
+    """Give a policy what is known, and return what saves what it learns; None for one that has no state.
+
+    Under `fallback` a policy that cannot be taught goes on with what it has, and nothing of it is saved.
+    """
+
+    def teach() -> Lesson:
+        lesson = memory(policy)
+        if not callable(getattr(lesson, "save", None)):
+            raise TypeError(f"it returned {shown(lesson)}, which has no save()")
+        return lesson
+
+    if not has(policy, "state_dict"):
+        return None
+    return remember(teach, policy, "going on without what was learnt before", fallback=fallback)
+
+
+def remember(ask: Callable[[], T], policy: Policy, otherwise: str, *, fallback: bool) -> T | None:
+    """Return what a memory answers; None if it failed, under `fallback`.
+
+    Raises:
+        ContractError: It failed, without `fallback`; names the policy.
+    """
+    try:
+        return ask()
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
+        if not fallback:
+            if isinstance(error, PacelineError):
+                raise
+            raise ContractError(f"memory of policy {blame(policy)}", f"it raised {shown(error)}") from error
+        log.warning("memory_failed", policy=blame(policy), error=words(error), action=otherwise)
+        return None
 
 
 class Lesson:
@@ -47,7 +95,7 @@ class Lesson:
         refused: What it could not be taught from.
 
     Raises:
-        ContractError: The state of the policy is not JSON-able.
+        ContractError: The policy does not tell its state, or it is not JSON-able.
     """
 
     def __init__(self, memory: Memory, policy: Policy, known: Entry | None, refused: Entry | None) -> None:
@@ -60,8 +108,10 @@ class Lesson:
         )
         try:
             self._before = self._learnt()
-        except (TypeError, ValueError) as error:
-            raise ContractError(f"policy {blame(policy)}", f"its state cannot be saved: {error}") from error
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            raise breach(policy, f"its state cannot be saved: {words(error)}") from error
 
     def save(self) -> None:
         """Write what was learnt since the last time; nothing, if nothing was. Problems are logged, never raised.
@@ -78,7 +128,9 @@ class Lesson:
             written = memory.file.update(
                 memory.subject, lambda now: self._merged(now, state, sums), unusable=self._refused
             )
-        except Exception as error:  # noqa: BLE001 - a policy or disk that fails costs knowledge, never a text
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a policy or disk that fails costs knowledge, never a text
             memory.file.warn_unsaved(memory.subject, error)
             return
         self._known, self._refused, self._before = written, None, (state, sums)

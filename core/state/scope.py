@@ -10,8 +10,10 @@ from threading import Lock, RLock
 from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
 
+from paceline.core.guard import admit
+from paceline.core.plugins.building import build_policy
 from paceline.core.state.file import StateFile
-from paceline.core.state.lesson import Memory
+from paceline.core.state.lesson import Memory, taught
 from paceline.core.state.subject import subject
 
 if TYPE_CHECKING:
@@ -43,9 +45,9 @@ class SharedPolicy:
     A policy may remember its plan until it has seen what came of it, so a round must not begin within another one.
     """
 
-    def __init__(self, policy: Policy, memory: Memory | None) -> None:
+    def __init__(self, policy: Policy, memory: Memory | None, *, fallback: bool) -> None:
         self.policy = policy
-        self.lesson = None if memory is None else memory(policy)
+        self.lesson = None if memory is None else taught(memory, policy, fallback=fallback)
         self._busy = RLock()
 
     def __enter__(self) -> Self:
@@ -63,22 +65,24 @@ _sharing = Lock()
 
 def learning(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> Learning:
     """Return what a decoder of this run learns with."""
-    fresh = partial(config.policy.build, config.generation.seed)
+    fresh = partial(build_policy, config.policy, config.generation.seed)
+    fallback = config.on_policy_error == "fallback"
+    made = partial(admit, fresh, lambda _policy: None, fallback=fallback)
     about = subject(config, target, drafts) if config.state is not None or config.scope == "process" else None
     memory = None if about is None or config.state is None else Memory(StateFile(config.state), about)
     if about is not None and config.scope == "process":
         file = None if memory is None else str(memory.file.path)
         options = config.policy.model_dump(mode="json")
         key = json.dumps([about.key, options, config.generation.seed, file], sort_keys=True)
-        shared = _share(key, fresh, memory)
+        shared = _share(key, lambda: SharedPolicy(made(), memory, fallback=fallback))
         lesson = shared.lesson
         return Learning(shared.policy, None if lesson is None else (lambda _policy: lesson), shared)
-    return Learning(fresh if config.scope == "request" else fresh(), memory)
+    return Learning(fresh if config.scope == "request" else made(), memory)
 
 
-def _share(key: str, fresh: Callable[[], Policy], memory: Memory | None) -> SharedPolicy:
+def _share(key: str, make: Callable[[], SharedPolicy]) -> SharedPolicy:
     with _sharing:
         shared = _shared.get(key)
         if shared is None:
-            shared = _shared[key] = SharedPolicy(fresh(), memory)
+            shared = _shared[key] = make()
         return shared

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.clock import ScoreWork
 from paceline.core.finish import finish_round, name_draft
+from paceline.core.members import keeps, needs_of
 from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, Ended, Plan, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
@@ -75,10 +76,10 @@ def play(
         agreed = drafts[plan.draft][position : position + plan.gamma] if plan.draft is not None else ()
         drafted = len(agreed)
         seen: tuple[TokenSignals, ...] = ()
-        if drafted and (plan.stop is not None or (policy.needs and plan.look)):
+        if drafted and (plan.stop is not None or (needs_of(policy) and plan.look)):
             known = told.get(plan.draft or "")
             alike = known[position : position + drafted] if known is not None else _sure(agreed)
-            seen = watched(policy.needs, plan, alike)
+            seen = watched(needs_of(policy), plan, alike)
             drafted = propose(policy, plan, seen)
         accepted = 0
         while accepted < drafted and agreed[accepted]:
@@ -116,10 +117,10 @@ def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) 
 
     Without a policy only the rule is asked, as with a draft that delivers nothing of what the policy needs.
     """
-    listening = policy if policy is not None and policy.needs and plan.look else None
+    listening = policy if policy is not None and needs_of(policy) and plan.look else None
     for drafted, signal in enumerate(signals, start=1):
         stopped = plan.stop is not None and plan.stop.stops(signal)
-        if stopped or (listening is not None and not listening.keep(signal)):
+        if stopped or (listening is not None and not keeps(listening, signal)):
             return drafted
     return len(signals)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.errors import CapabilityError
 from paceline.core.guard import check_fit
+from paceline.core.members import has
 from paceline.core.records import SIGNALS, Capabilities
 from paceline.core.testing import policy_laws as laws
 from paceline.core.testing import policy_memory as memory
@@ -47,9 +48,9 @@ def check_policy(
     signals, and when hints and scores are missing or of drafts that are not there; equal plans of equal policies, and
     neither a clock nor a shared generator; a configuration that survives being written and read; that rounds which
     were ended are not taken for refusals; on engines that decode batches or act with a delay, that plans without a
-    round, with several and with late ones are borne, and that every round teaches about its own plan; a state that
-    survives JSON in the middle of a run, may be asked for within a round, and is refused when damaged; exports that
-    add up, if there are any; and bounded memory, without the text.
+    round, with several and with late ones are borne, and that every round teaches about its own plan; a state, if there
+    is one, that survives JSON in the middle of a run, may be asked for within a round, and is refused when damaged;
+    exports that add up, if there are any; and bounded memory, without the text.
     A policy that holds others is checked together with them.
 
     Args:
@@ -76,9 +77,10 @@ def check_policy(
     laws.repeats_itself(make, drafts, examples)
     laws.reads_no_clock(make, drafts)
     laws.tells_cut_from_refused(make, drafts)
-    states.survives_a_restart(make, drafts, examples)
-    states.can_be_saved_within_a_round(make, drafts)
-    states.refuses_damaged_state(make, drafts)
+    if has(make(), "state_dict"):
+        states.survives_a_restart(make, drafts, examples)
+        states.can_be_saved_within_a_round(make, drafts)
+        states.refuses_damaged_state(make, drafts)
     states.pools(make, drafts)
     for engine in serving.ENGINES:
         if _admits(make(), engine, drafts):

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements, RoundStart
+from paceline.core.errors import ContractError
+from paceline.core.members import check_members
+from paceline.core.records import Capabilities, Plan, RoundStart
 from paceline.core.testing.policy_steps import STEPS, Step, live, many_steps
 from paceline.core.testing.policy_trials import Law, Make, demand, for_steps, saved
 
@@ -26,16 +28,11 @@ LOGGERS = frozenset({"logging", "structlog"})
 
 
 def declares_itself(make: Make) -> None:
-    """`needs` and `requires` are what the loop reads before the first token."""
-    policy = make()
-    demand(
-        isinstance(policy.needs, frozenset) and policy.needs <= SIGNALS,
-        f"`needs` is {policy.needs!r}, no set of signals",
-    )
-    demand(
-        isinstance(policy.requires, Requirements),
-        f"`requires` is {policy.requires!r}, but must be a Requirements",
-    )
+    """What a policy must have is there, and what the loop reads before the first token is what it may be."""
+    try:
+        check_members(make())
+    except ContractError as error:
+        raise AssertionError(str(error)) from error
 
 
 def lawful(drafts: Sequence[str], engine: Capabilities) -> Law:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import ConfigError
 from paceline.core.finish import name_draft
+from paceline.core.members import needs_of, requires_of
 from paceline.core.records import Capabilities, Ended, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import ENGINE, propose, settle, watched
@@ -196,7 +197,7 @@ def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step, *, first:
         for i in range(offered)
     ]
     deaf = Odd.DEAF in step.odd and full.draft != first
-    heard = policy.needs & policy.requires.signals if deaf else policy.needs
+    heard = needs_of(policy) & requires_of(policy).signals if deaf else needs_of(policy)
     if not full.look:
         heard = frozenset()
     seen = watched(heard, full, signals)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import FlakyFailure
 
+from paceline.core.members import state_of
 from paceline.core.protocols import Policy
 from paceline.core.records import Plan, RoundStart
 
@@ -52,7 +53,7 @@ def for_steps(check: Callable[[Any], object], strategy: SearchStrategy[Any], exa
 def saved(policy: Policy) -> str:
     """Return a policy's state as JSON."""
     try:
-        return json.dumps(policy.state_dict(), allow_nan=False, sort_keys=True)
+        return json.dumps(state_of(policy), allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise AssertionError(f"state_dict() must be JSON-able with finite numbers: {error}") from error
 

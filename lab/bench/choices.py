@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from paceline.core.errors import ConfigError, PacelineError
+from paceline.core.plugins.building import build_draft
 from paceline.core.sampling.opening import check_sampling
 from paceline.lab.bench.modes import LoopMode, ReferenceMode
 from paceline.lab.bench.summary import BASE
@@ -156,7 +157,7 @@ def _loop_mode(name: str, parts: Parts, catalogue: Catalogue, choice: Choice) ->
         policy = parts.config.policy
     elif name == LOOKUP:
         policy = parse_policy(static_name(LOOKUP_GAMMA), catalogue)
-        drafts = {LOOKUP: draft_named(LOOKUP, catalogue).build_draft(parts.target)}
+        drafts = {LOOKUP: build_draft(draft_named(LOOKUP, catalogue), parts.target)}
     else:
         policy = parse_policy(name, catalogue)
     mode = LoopMode(name, parts.under(policy, drafts))

@@ -15,6 +15,8 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from paceline.core.costs import LiveCosts
+from paceline.core.members import keeps, needs_of, requires_of, state_of, take_over
+from paceline.core.plugins.building import build_policy
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import play
 from paceline.core.testing.texts import calibrated
@@ -75,7 +77,7 @@ def decide(
     seed: int = 0,
 ) -> Decision:
     """Time a policy's calls over made-up rounds with one or two drafts; the first ones do not count."""
-    clocked = Clocked(at_full_length(config).build(seed), Random(seed))
+    clocked = Clocked(build_policy(at_full_length(config), seed), Random(seed))
     text = 0
     while len(clocked.plans_ns) < warm_up + rounds:
         texts = {
@@ -118,7 +120,7 @@ class Clocked:
     observes_ns: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.needs, self.requires = self.policy.needs, self.policy.requires
+        self.needs, self.requires = needs_of(self.policy), requires_of(self.policy)
 
     def plan(self, start: RoundStart) -> Plan:
         """Plan, timed."""
@@ -131,7 +133,7 @@ class Clocked:
     def keep(self, signals: TokenSignals) -> bool:
         """Keep or stop, timed."""
         began = perf_counter_ns()
-        kept = self.policy.keep(signals)
+        kept = keeps(self.policy, signals)
         self.keeps_ns.append(perf_counter_ns() - began)
         return kept
 
@@ -148,11 +150,11 @@ class Clocked:
 
     def state_dict(self) -> dict[str, object]:
         """Return the state of the policy."""
-        return self.policy.state_dict()
+        return state_of(self.policy)
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Load the state of the policy."""
-        self.policy.load_state_dict(state)
+        take_over(self.policy, state)
 
 
 def _span(times_ns: Sequence[int]) -> Span:

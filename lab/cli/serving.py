@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError, PacelineError
+from paceline.core.members import needs_of, requires_of
+from paceline.core.plugins.building import build_policy
 from paceline.lab.policies import parse_policy
 from paceline.lab.replay.choosing import EVERYTHING
 from paceline.lab.replay.partly import coverage, partly_recorded
@@ -57,8 +59,8 @@ def _others(
     left_out: dict[str, str] = {}
     for name, config in configs.items():
         try:
-            policy = config.build(0)
-            if policy.needs or policy.requires.signals:
+            policy = build_policy(config)
+            if needs_of(policy) or requires_of(policy).signals:
                 raise ConfigError(
                     "it looks at signals, which a trace holds only where the traced policy looked"
                 )

@@ -10,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import CONTEXT, AnyPolicy
 from paceline.core.errors import CapabilityError, ConfigError, PacelineError
+from paceline.core.members import needs_of
+from paceline.core.plugins.building import build_policy
 from paceline.lab.policies import parse_policy, reasons, static_name
 from paceline.lab.replay.kernel import Player
 from paceline.lab.replay.sweep import Choice, choices
@@ -133,9 +135,9 @@ def _config(name: str, catalogue: Catalogue, configured: PolicyConfig | None) ->
 
 def _problem(config: PolicyConfig, header: Header) -> str | None:
     """Return why a policy cannot be tried on a recording, as far as that is known beforehand."""
-    policy = config.build(0)
-    if policy.needs and header.run.get("signals") is False:
-        asked = ", ".join(sorted(policy.needs))
+    policy = build_policy(config)
+    if needs_of(policy) and header.run.get("signals") is False:
+        asked = ", ".join(sorted(needs_of(policy)))
         return f"it looks at {asked}, and no signals were recorded; record without --no-signals"
     try:
         Player(header, policy)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from paceline.core.errors import ContractError, TraceError
 from paceline.core.finish import finish_round
 from paceline.core.guard import PolicyGuard, check_fit
+from paceline.core.members import needs_of, requires_of
 from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, Plan, RoundStart
 from paceline.lab.replay.costs import LateCosts, Prices
@@ -93,13 +94,13 @@ class Player:
     def _play(self, laid: Laid, prompt: Sequence[int]) -> Outcome:  # noqa: C901, PLR0915 - calls would cost a third more
         text, prices, costs, on_round = laid.text, self._prices, self._costs, self._on_round
         changes = laid.changes
-        guard, able, needs = self._guard, self._capabilities, self._policy.needs
+        guard, able, needs = self._guard, self._capabilities, needs_of(self._policy)
         tokens, drafts = laid.tokens, laid.drafts
         end, prompt_tokens, wanted = len(tokens), laid.prompt_tokens, text.wanted
         hinting = [(name, one.hints) for name, one in drafts.items() if one.hints is not None]
         lags = {name: prompt_tokens - 1 if one.caches else 0 for name, one in drafts.items()}
         partly = any(one.known is not None for one in drafts.values())
-        perplexity = text.perplexity if self._policy.requires.perplexity else None
+        perplexity = text.perplexity if requires_of(self._policy).perplexity else None
         output: list[int] = []
         reading = Reading(prompt, output)
         tally = Tally(text, self._longest)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paceline.core.errors import TraceError
+from paceline.core.plugins.building import build_policy
 from paceline.core.trace import read_trace
 from paceline.lab.recording.fitting import fit
 from paceline.lab.recording.memory import TextsInMemory
@@ -97,7 +98,7 @@ def coverage(recording: Recording, config: PolicyConfig, *, seed: int = 0) -> Co
     """
     found, prices = Coverage(), Prices(recording.header.costs)
     for text in recording:
-        player = Player(recording.header, config.build(seed), prices=prices)
+        player = Player(recording.header, build_policy(config, seed), prices=prices)
         found.texts += 1
         try:
             outcome = player.play(Laid(text, recording.header.drafts))

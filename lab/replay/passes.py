@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paceline.core.errors import PacelineError
+from paceline.core.plugins.building import build_policy
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.costs import Prices
 from paceline.lab.replay.draws import drawn
@@ -98,7 +99,7 @@ class Stage:
         outcomes, player = [], None
         for laid in self._way(task):
             if player is None or task.start == "cold":
-                player = Player(header, config.build(task.seed), prices=self.prices)
+                player = Player(header, build_policy(config, task.seed), prices=self.prices)
             outcomes.append(player.play(laid))
         return Pass(label, block, task.order, task.start, task.seed, outcomes, task.draw)
 

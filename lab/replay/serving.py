@@ -15,6 +15,8 @@ from paceline.core.config.run import RunConfig
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import ContractError, TraceError
 from paceline.core.guard import PolicyGuard
+from paceline.core.members import requires_of
+from paceline.core.plugins.building import build_policy
 from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, RoundStart
 from paceline.core.round_json import round_from_json
@@ -109,7 +111,7 @@ def check(path: Path, catalogue: Catalogue, *, instead: PolicyConfig | None = No
     config, seed, scope = _run(path, run, catalogue)
     policy = instead or config
     drive = _Drive(
-        Checked(policy.model_dump(mode="json")), lambda: policy.build(seed), shared=scope != "request"
+        Checked(policy.model_dump(mode="json")), lambda: build_policy(policy, seed), shared=scope != "request"
     )
     for number, line in lines:
         try:
@@ -175,7 +177,7 @@ class _Drive:
             Reading(request.prompt, request.output),
             done.hints,
             1,
-            request.info.get("perplexity") if request.policy.requires.perplexity else None,
+            request.info.get("perplexity") if requires_of(request.policy).perplexity else None,
         )
         try:
             plan = request.guard.plan(start)

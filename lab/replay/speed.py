@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from paceline.core.errors import PacelineError
+from paceline.core.plugins.building import build_policy
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.policies import parse_policy
 from paceline.lab.replay.kernel import Player
@@ -54,7 +55,7 @@ def _played(header: Header, laid: Sequence[Laid], config: PolicyConfig) -> tuple
 
     def play() -> None:
         nonlocal rounds
-        player = Player(header, config.build(0))
+        player = Player(header, build_policy(config))
         rounds = sum(player.play(one).rounds for one in laid)
 
     seconds = _seconds(play)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paceline.core.plugins.building import build_policy
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.kernel import Player as Kernel
@@ -33,8 +34,8 @@ def play_again(
         PacelineError: The policy cannot be built here, or needs what was not recorded.
     """
     config, header = build(policy, Catalogue.load()), recording.header
-    kernel = Kernel(header, config.build(seed), on_round=on_round)
+    kernel = Kernel(header, build_policy(config, seed), on_round=on_round)
     for number, text in enumerate(texts):
         if number and start == "cold":
-            kernel = Kernel(header, config.build(seed), on_round=on_round)
+            kernel = Kernel(header, build_policy(config, seed), on_round=on_round)
         yield kernel.play(Laid(recording.texts[text], header.drafts))

@@ -43,6 +43,8 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
+from paceline.core.members import keeps, needs_of, state_of
+from paceline.core.plugins.building import build_policy
 from paceline.policies.bandits.bounds import most_promising
 from paceline.policies.nested import joint_needs, joint_requirements, load_all, mark, marked, seed_of
 from paceline.policies.rates import Rates, tells_rate
@@ -98,7 +100,8 @@ class TapOutPolicy:
         self._config = config
         self._labels = [f"{i}-{arm.name}" for i, arm in enumerate(config.arms)]
         self._arms = [
-            arm.build(seed_of(seed, label)) for arm, label in zip(config.arms, self._labels, strict=True)
+            build_policy(arm, seed_of(seed, label))
+            for arm, label in zip(config.arms, self._labels, strict=True)
         ]
         self._rates = Rates(self._labels)
         self._planned: int | None = None  # the arm that planned last
@@ -122,7 +125,7 @@ class TapOutPolicy:
         if self._planned is None:
             return True
         arm = self._arms[self._planned]
-        return not arm.needs or arm.keep(signals)
+        return not needs_of(arm) or keeps(arm, signals)
 
     def observe(self, done: Round) -> None:
         """Reward the arm that planned the round, and let the arms learn from it."""
@@ -145,7 +148,7 @@ class TapOutPolicy:
             "version": VERSION,
             "reward": self._config.reward,
             "rates": self._rates.state_dict(),
-            "arms": [arm.state_dict() for arm in self._arms],
+            "arms": [state_of(arm) for arm in self._arms],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

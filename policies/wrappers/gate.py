@@ -29,6 +29,8 @@ from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
+from paceline.core.members import keeps, needs_of, state_of, take_over
+from paceline.core.plugins.building import build_policy
 from paceline.core.records import Plan
 from paceline.policies.nested import joint_requirements, mark, marked
 from paceline.policies.state import check_count, check_header
@@ -77,7 +79,7 @@ class GateConfig(PolicyConfig):
 
     def build(self, seed: int = 0) -> GatePolicy:
         """Return a fresh gate around a fresh policy."""
-        return GatePolicy(self, self.policy.build(seed))
+        return GatePolicy(self, build_policy(self.policy, seed))
 
 
 class GatePolicy:
@@ -107,7 +109,7 @@ class GatePolicy:
     @property
     def needs(self) -> frozenset[Signal]:
         """The signals that the inner policy wants."""
-        return self._policy.needs
+        return needs_of(self._policy)
 
     @property
     def requires(self) -> Requirements:
@@ -138,7 +140,7 @@ class GatePolicy:
 
     def keep(self, signals: TokenSignals) -> bool:
         """Ask the inner policy, which planned this round if anything was drafted."""
-        return self._policy.keep(signals)
+        return keeps(self._policy, signals)
 
     def observe(self, done: Round) -> None:
         """Show the inner policy a round that it planned, and count what was delivered in which time."""
@@ -172,7 +174,7 @@ class GatePolicy:
             "waited": self._waited,
             "agreeing": self._agreeing,
             "failures": self._failures,
-            "inner": self._policy.state_dict(),
+            "inner": state_of(self._policy),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -192,7 +194,7 @@ class GatePolicy:
         counts = [
             int(check_count(state.get(key), key, whole=True)) for key in ("waited", "agreeing", "failures")
         ]
-        self._policy.load_state_dict(inner)
+        take_over(self._policy, inner)
         self._phase, self._settling = phase, settling
         self._window, self._idle = windows
         self._drafting, self._plain = speeds

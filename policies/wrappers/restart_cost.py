@@ -32,6 +32,8 @@ from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
+from paceline.core.members import keeps, needs_of, state_of, take_over
+from paceline.core.plugins.building import build_policy
 from paceline.core.records import Plan
 from paceline.policies.candidates import chosen_draft
 from paceline.policies.nested import joint_requirements
@@ -61,7 +63,7 @@ class RestartCostConfig(PolicyConfig):
 
     def build(self, seed: int = 0) -> RestartCostPolicy:
         """Return a fresh wrapper around a fresh policy."""
-        return RestartCostPolicy(self, self.policy.build(seed))
+        return RestartCostPolicy(self, build_policy(self.policy, seed))
 
 
 class RestartCostPolicy:
@@ -85,7 +87,7 @@ class RestartCostPolicy:
     @property
     def needs(self) -> frozenset[Signal]:
         """The signals that the inner policy wants."""
-        return self._policy.needs
+        return needs_of(self._policy)
 
     @property
     def requires(self) -> Requirements:
@@ -111,7 +113,7 @@ class RestartCostPolicy:
 
     def keep(self, signals: TokenSignals) -> bool:
         """Ask the inner policy, which planned this round if anything was drafted."""
-        return self._policy.keep(signals)
+        return keeps(self._policy, signals)
 
     def observe(self, done: Round) -> None:
         """Learn how long a token takes, and show the inner policy its own rounds.
@@ -139,7 +141,7 @@ class RestartCostPolicy:
             "plain": list(self._plain),
             "rested": self._rested,
             "refused": self._refused,
-            "inner": self._policy.state_dict(),
+            "inner": state_of(self._policy),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -155,7 +157,7 @@ class RestartCostPolicy:
             raise ValueError("the saved state is damaged: rested or inner is not what restart-cost writes")  # noqa: TRY004 - callers are promised ValueError
         spec, plain = (_read(state.get(key), key) for key in ("speculating", "plain"))
         refused = int(check_count(state.get("refused"), "refused", whole=True))
-        self._policy.load_state_dict(inner)
+        take_over(self._policy, inner)
         self._spec, self._plain, self._rested, self._refused = spec, plain, rested, refused
 
     def _pays(self, tokens: int) -> bool:

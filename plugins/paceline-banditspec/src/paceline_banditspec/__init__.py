@@ -8,6 +8,8 @@ from paceline_banditspec.ucbspec import UcbSpecConfig, UcbSpecPolicy
 
 __all__ = ["Exp3SpecConfig", "Exp3SpecPolicy", "UcbSpecConfig", "UcbSpecPolicy", "register_policies"]
 
+PACELINE_INTERFACE = 1
+
 
 @hookimpl
 def register_policies() -> list[type[PolicyConfig]]:
