@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from paceline.core.blame import INTERRUPTS, blame, shown
+from paceline.core.blame import INTERRUPTS, blame, shown, words
 from paceline.core.errors import CapabilityError, ContractError, PacelineError
 from paceline.core.finish import name_draft
 from paceline.core.members import NOTHING, breach, check_members, has, needs_of, requires_of
@@ -67,15 +67,14 @@ def admit(make: Callable[[], Policy], fits: Callable[[Policy], None], *, fallbac
         fits(policy)
     except (*INTERRUPTS, CapabilityError):
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-        problem = (
-            error
-            if isinstance(error, PacelineError)
-            else breach(culprit, f"asked for a policy, it raised {shown(error)}")
-        )
+    except BaseException as error:
+        told = isinstance(error, PacelineError)
+        reason = words(error) if told else f"asked for a policy, it raised {shown(error)}"
         if not fallback:
-            raise problem from (None if problem is error else error)
-        log.warning("policy_failed", policy=blame(culprit), error=str(problem), action="plain decoding")
+            if told:
+                raise
+            raise breach(culprit, reason) from error
+        log.warning("policy_failed", policy=blame(culprit), error=reason, action="plain decoding")
         return PlainDecoding()  # type: ignore[return-value]  # what it lacks has a default
     return policy
 
@@ -204,17 +203,15 @@ class PolicyGuard:
             return otherwise
 
     def _blame(self, method: str, error: BaseException) -> None:
-        problem = (
-            error if isinstance(error, ContractError) else self._breach(f"{method}() raised {shown(error)}")
-        )
         self.failed = True
+        told = isinstance(error, ContractError)
+        reason = words(error) if told else f"{method}() raised {shown(error)}"
         if not self._fallback:
-            raise problem from (None if problem is error else error)
+            if told:
+                raise error
+            raise self._breach(reason) from error
         log.warning(
-            "policy_failed",
-            policy=blame(self._policy),
-            error=str(problem),
-            action="gamma 0 until the request ends",
+            "policy_failed", policy=blame(self._policy), error=reason, action="gamma 0 until the request ends"
         )
 
     def _breach(self, message: str) -> ContractError:

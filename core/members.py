@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.blame import blame, shown
+from paceline.core.blame import INTERRUPTS, blame, shown
 from paceline.core.errors import ContractError
 from paceline.core.records import SIGNALS, Requirements, Signal
 
@@ -30,22 +30,35 @@ def check_members(policy: object) -> None:
     Raises:
         ContractError: Names the policy's class and the member.
     """
-    for name in (*MANDATORY, *OPTIONAL):
-        if name in MANDATORY and not has(policy, name):
+    for name in MANDATORY:
+        if not has(policy, name):
             raise breach(
                 policy,
                 f"it has no {name}(); a policy needs plan() and observe(), see docs/writing-a-policy.md",
             )
-        if has(policy, name) and not callable(member := getattr(policy, name)):
+    for name in (*MANDATORY, *OPTIONAL):
+        if not callable(member := _declared(policy, name, callable)):
             raise breach(policy, f"`{name}` must be a method, found {shown(member)}")
-    needs: object = needs_of(policy)  # type: ignore[arg-type]
+    needs = _declared(policy, "needs", NOTHING)
     if not isinstance(needs, frozenset) or not needs <= SIGNALS:
         raise breach(
             policy, f"`needs` must be a frozenset of {', '.join(sorted(SIGNALS))}; found {shown(needs)}"
         )
-    requires: object = requires_of(policy)  # type: ignore[arg-type]
+    requires = _declared(policy, "requires", ANYWHERE)
     if not isinstance(requires, Requirements):
         raise breach(policy, f"`requires` must be a Requirements, found {shown(requires)}")
+
+
+def _declared(policy: object, name: str, default: object) -> object:
+    """Return a member of a policy, or what stands for one that is left out."""
+    if not has(policy, name):
+        return default
+    try:
+        return getattr(policy, name)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
+        raise breach(policy, f"asked for `{name}`, it raised {shown(error)}") from error
 
 
 def has(policy: object, name: str) -> bool:

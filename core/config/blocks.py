@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
+from paceline.core.blame import shown
 from paceline.core.config.problems import suggest_keys
 from paceline.core.readiness import Readiness
 
@@ -28,6 +29,10 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def model_dump(self, **how: Any) -> dict[str, Any]:
+        """Return the options as pydantic does; one that JSON has no form for is written as its text."""
+        return super().model_dump(**({"fallback": shown} | how))
 
     @model_validator(mode="wrap")
     @classmethod

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from pydantic.json_schema import GenerateJsonSchema
+
+from paceline.core.blame import INTERRUPTS, blame, shown
 from paceline.core.config.resolve import PLACEHOLDER
 from paceline.core.config.run import DRAFT_NAME, RunConfig
 from paceline.core.plugins.catalogue import Catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.json_schema import JsonSchemaValue, JsonSchemaWarningKind
+    from pydantic_core import core_schema
+
     from paceline.core.config.blocks import Strict
+
+log = structlog.get_logger()
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PREFIX = "#/$defs/"
@@ -28,19 +39,43 @@ def json_schema(catalogue: Catalogue | None = None) -> dict[str, Any]:
     run = _hoist(RunConfig.model_json_schema(), "run", defs)
     run["properties"]["drafts"]["propertyNames"] = {"pattern": f"^{DRAFT_NAME}$"}
     run["required"] = []
-    for name, policy in policies.items():
-        defs[f"policy.{name}"] = _named(
-            _hoist(policy.model_json_schema(), f"policy.{name}", defs), "name", name
-        )
-    for name, backend in backends.items():
-        defs[f"backend.{name}"] = _named(
-            _hoist(backend.model_json_schema(), f"backend.{name}", defs), "backend", name
-        )
+    _describe("policy", "name", policies, defs)
+    _describe("backend", "backend", backends, defs)
     defs["policy"] = _choice("policy", policies)
     defs["backend"] = _choice("backend", backends)
     defs["target"] = _choice("backend", {name: backends[name] for name in catalogue.playing("target")})
     defs["draft"] = _choice("backend", {name: backends[name] for name in catalogue.playing("draft")})
     return {"$schema": DIALECT, **run, "title": "paceline run", "$defs": defs}
+
+
+class _Lenient(GenerateJsonSchema):
+    """Lets an option that JSON has no form for be anything, so that the others are described."""
+
+    ignored_warning_kinds: set[JsonSchemaWarningKind] = {  # noqa: RUF012 - pydantic's own way
+        "skipped-choice",
+        "non-serializable-default",
+    }
+
+    def handle_invalid_for_json_schema(
+        self, schema: core_schema.CoreSchema, error_info: str
+    ) -> JsonSchemaValue:
+        """Return what accepts anything."""
+        return {}
+
+
+def _describe(kind: str, key: str, blocks: Mapping[str, type[Strict]], defs: dict[str, Any]) -> None:
+    """Add the schema of each block; one that has none accepts any options, and is logged."""
+    for name, block in blocks.items():
+        try:
+            schema = block.model_json_schema(schema_generator=_Lenient)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin's own schema hooks may raise what they like
+            log.warning(
+                "schema_failed", block=blame(block), error=shown(error), action="any options are accepted"
+            )
+            schema = {"type": "object", "properties": {key: {"const": name}}}
+        defs[f"{kind}.{name}"] = _named(_hoist(schema, f"{kind}.{name}", defs), key, name)
 
 
 def _hoist(schema: dict[str, Any], owner: str, defs: dict[str, Any]) -> dict[str, Any]:

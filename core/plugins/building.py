@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from pydantic import ValidationError
+
 from paceline.core.blame import INTERRUPTS, blame, shown
 from paceline.core.errors import PacelineError, PluginError
 from paceline.core.members import check_members
+from paceline.core.plugins.loading import Broken, describe
 
 if TYPE_CHECKING:
     from paceline.core.config.blocks import BackendConfig, PolicyConfig
+    from paceline.core.plugins.catalogue import Catalogue
     from paceline.core.protocols import Draft, Policy, Target
 
 T = TypeVar("T")
@@ -26,6 +30,19 @@ def build_policy(config: PolicyConfig, seed: int = 0) -> Policy:
     policy = _made(f"policy {config.name!r}", config, "build", lambda: config.build(seed))
     check_members(policy)
     return policy
+
+
+def lame_policies(catalogue: Catalogue) -> tuple[Broken, ...]:
+    """Build each policy that needs no options; return what is wrong with those that fail or lack a member."""
+    lame = []
+    for entry in catalogue.policies.values():
+        if any(field.is_required() for field in entry.config.model_fields.values()):
+            continue
+        try:
+            build_policy(entry.config.model_validate({}))
+        except (PacelineError, ValidationError) as error:
+            lame.append(Broken(entry.entry_point, entry.distribution, describe(error)))
+    return tuple(lame)
 
 
 def build_target(config: BackendConfig) -> Target:

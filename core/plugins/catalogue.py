@@ -8,12 +8,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
 
+from paceline.core.blame import shown
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
 from paceline.core.errors import PluginError
 from paceline.core.plugins.checking import check_backend_class, check_policy_class
-from paceline.core.plugins.loading import PLUGIN_FAULTS, Broken, Loaded, Provider, describe, load_plugins
+from paceline.core.plugins.loading import Broken, Loaded, Provider, describe, load_plugins
+
+MOST = 1000
+"""Classes of one plugin and hook; an iterable that never ends is cut here."""
 
 C = TypeVar("C", PolicyConfig, BackendConfig)
 
@@ -126,7 +131,8 @@ class Catalogue:
             for bad in self.broken
         ]
         off = [
-            f"; plugin {provider.entry_point!r} ({provider.distribution}) is off through PACELINE_DISABLE_PLUGINS"
+            f"; plugin {provider.entry_point!r} ({provider.distribution}) is off through PACELINE_DISABLE_PLUGINS or"
+            " PACELINE_PLUGINS"
             for provider in self.disabled
         ]
         return "".join(failed + off)
@@ -140,13 +146,17 @@ def _collect(
     for provider, plugin in loaded.plugins:
         try:
             classes = _listed(hook, loaded.call(hook, plugin))
-        except PLUGIN_FAULTS as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a plugin raises breaks nothing but itself
             broken.append(Broken(provider.entry_point, provider.distribution, describe(error)))
             continue
         for item in classes:
             try:
                 name, config = check(item)
-            except TypeError as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a class may raise what it likes when looked at
                 broken.append(Broken(provider.entry_point, provider.distribution, describe(error)))
                 continue
             others = found.setdefault(name, [])
@@ -160,5 +170,8 @@ def _collect(
 def _listed(hook: str, result: object) -> list[object]:
     """Return what a hook returned as a list; a lazy iterable runs here, inside the caller's `try`."""
     if isinstance(result, type) or not isinstance(result, Iterable):
-        raise TypeError(f"{hook}() returned {result!r}; it must return a list of classes")
-    return list(result)
+        raise TypeError(f"{hook}() returned {shown(result)}; it must return a list of classes")
+    classes = list(islice(result, MOST + 1))
+    if len(classes) > MOST:
+        raise TypeError(f"{hook}() returned more than {MOST} classes")
+    return classes

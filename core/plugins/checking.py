@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeVar, get_args, get_origin
 
+from paceline.core.blame import shown, words
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Strict
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -42,12 +43,14 @@ def check_backend_class(found: object) -> tuple[str, type[BackendConfig]]:
 def _complete(found: object, base: type[_Block]) -> type[_Block]:
     """Return `found` as a subclass of `base` whose annotations can all be resolved."""
     if not isinstance(found, type) or not issubclass(found, base) or found is base:
-        raise TypeError(f"{found!r} is not a subclass of {base.__name__}")
+        raise TypeError(f"{shown(found)} is not a subclass of {base.__name__}")
     try:
         # Names imported under TYPE_CHECKING only leave a model that fails at its first use; better here than there.
         found.model_rebuild()
     except Exception as error:
-        raise TypeError(f"{found.__qualname__} has an annotation that cannot be resolved: {error}") from error
+        raise TypeError(
+            f"{found.__qualname__} has an annotation that cannot be resolved: {words(error)}"
+        ) from error
     return found
 
 

@@ -1,9 +1,11 @@
 """The two hooks, used by the built-in plugins exactly as by third parties.
 
 A plugin is a module (or any object) named by an entry point of the group "paceline". It implements the hooks it
-needs, marked with `impl`:
+needs, marked with `impl`, and says which version of the interface it was made for:
 
     from paceline.core.plugins.hooks import impl
+
+    PACELINE_INTERFACE = 1
 
     @impl
     def register_policies():
@@ -25,6 +27,16 @@ if TYPE_CHECKING:
 
 PROJECT: Final = "paceline"
 """The name of the pluggy project and of the entry-point group."""
+
+INTERFACE: Final = 1
+"""The version of what plugins and paceline expect of each other: hooks, configuration classes, protocols.
+
+A plugin says which one it was made for by a number in its module, `PACELINE_INTERFACE = 1`; without, it is 1. One that
+was made for another is refused. Raised by what breaks plugins, never by what only adds to them.
+"""
+
+DECLARED: Final = "PACELINE_INTERFACE"
+"""The name in a plugin's module that says which interface it was made for."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 impl = pluggy.HookimplMarker(PROJECT)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 import structlog
 
+from paceline.core.blame import shown, words
+from paceline.core.errors import PluginError
 from paceline.core.plugins import hooks
 
 if TYPE_CHECKING:
@@ -18,11 +20,15 @@ if TYPE_CHECKING:
 DISABLE = "PACELINE_DISABLE_PLUGINS"
 """Environment variable: entry points or distributions that are not loaded, separated by commas."""
 
+ONLY = "PACELINE_PLUGINS"
+"""Environment variable: the only entry points or distributions that are loaded beside what paceline brings itself,
+separated by commas; "none" stands for no other."""
+
+OURS = "paceline"
+"""The distribution that brings the built-in plugins, which `ONLY` never switches off."""
+
 TRACE = "PACELINE_TRACE_PLUGINS"
 """Environment variable: "1" logs every hook call at debug level."""
-
-PLUGIN_FAULTS = (Exception, SystemExit)
-"""What foreign code may raise at import or in a hook without taking the host down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,13 @@ class Provider:
         entry_point: Name of the entry point; for a plugin given in Python, of the module.
         distribution: Name of the installed distribution; the same as `entry_point` when there is none.
         version: Version of the distribution, or "" when there is none.
+        given: Whether the plugin was given in Python.
     """
 
     entry_point: str
     distribution: str
     version: str
+    given: bool = False
 
     def __str__(self) -> str:
         """Return the distribution and its version, as messages name a provider."""
@@ -93,11 +101,12 @@ def load_plugins(
 ) -> Loaded:
     """Load the plugins of the entry-point group "paceline" if `installed`, and `extra` modules or objects.
 
-    A plugin that cannot be imported, or implements a hook that does not exist, is listed in `Loaded.broken`.
-    `environ` stands in for `os.environ`.
+    A plugin that cannot be imported, implements a hook that does not exist, or was made for another version of the
+    interface is listed in `Loaded.broken`. `environ` stands in for `os.environ`.
     """
     environ = os.environ if environ is None else environ
-    unwanted = {name.strip() for name in environ.get(DISABLE, "").split(",")} - {""}
+    unwanted, named = _names(environ.get(DISABLE, "")), _names(environ.get(ONLY, ""))
+    missing = named - {"none"}
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     if environ.get(TRACE) == "1":
@@ -106,22 +115,50 @@ def load_plugins(
     broken: list[Broken] = []
     disabled: list[Provider] = []
     for provider, load in _candidates(extra, installed=installed):
-        if unwanted & {provider.entry_point, provider.distribution}:
+        names = {provider.entry_point, provider.distribution}
+        missing -= names
+        left_out = named and not provider.given and provider.distribution != OURS and not named & names
+        if unwanted & names or left_out:
             disabled.append(provider)
             continue
         try:
             plugin = load()
+            _check_interface(plugin)
             _register(manager, plugin, f"{provider.distribution}:{provider.entry_point}")
-        except PLUGIN_FAULTS as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a plugin raises breaks nothing but itself
             broken.append(Broken(provider.entry_point, provider.distribution, describe(error)))
         else:
             plugins.append((provider, plugin))
+    if installed:
+        broken += [
+            Broken(name, name, f"{ONLY} names it, and it is not installed") for name in sorted(missing)
+        ]
     return Loaded(manager, tuple(plugins), tuple(broken), tuple(disabled))
+
+
+def _names(value: str) -> set[str]:
+    return {name.strip() for name in value.split(",")} - {""}
+
+
+def _check_interface(plugin: object) -> None:
+    """Refuse a plugin that was made for another version of the interface.
+
+    Raises:
+        PluginError: Names both versions.
+    """
+    declared: object = getattr(plugin, hooks.DECLARED, 1)
+    if declared != hooks.INTERFACE or isinstance(declared, bool):
+        raise PluginError(
+            f"it was made for version {shown(declared)} of the plugin interface, and this paceline has version "
+            f"{hooks.INTERFACE}; install a version of the plugin, or of paceline, that fits the other"
+        )
 
 
 def describe(error: BaseException) -> str:
     """Return an error as one line: its type and its message."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    return f"{type(error).__name__}: {' '.join(words(error).split())}".rstrip(": ")
 
 
 def _candidates(
@@ -135,7 +172,7 @@ def _candidates(
         yield Provider(point.name, _distribution(point), version), point.load
     for plugin in extra:
         name = str(getattr(plugin, "__name__", type(plugin).__name__))
-        yield Provider(name, name, ""), lambda plugin=plugin: plugin  # type: ignore[misc]
+        yield Provider(name, name, "", given=True), lambda plugin=plugin: plugin  # type: ignore[misc]
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -149,7 +186,7 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     try:
         manager.register(plugin, name)
         manager.check_pending()
-    except PLUGIN_FAULTS:
+    except BaseException:
         # Before pluggy 1.7 a plugin that was refused by `register` stays registered by half.
         if manager.get_plugin(name) is not None:
             manager.unregister(plugin)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from paceline.core.plugins.building import lame_policies
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.cli.options import JsonOption
 
@@ -34,7 +35,7 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
             {**_described(name, entry), "roles": sorted(entry.config.roles)}
             for name, entry in catalogue.backends.items()
         ],
-        "broken": [bad._asdict() for bad in catalogue.broken],
+        "broken": [bad._asdict() for bad in (*catalogue.broken, *lame_policies(catalogue))],
         "disabled": [
             {"entry_point": off.entry_point, "distribution": off.distribution} for off in catalogue.disabled
         ],

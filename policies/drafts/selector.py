@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from paceline.core.members import needs_of, requires_of
 from paceline.policies.lengths import Lengths
 from paceline.policies.nested import joint_requirements
 
@@ -28,10 +29,10 @@ class Selector:
         self, length: PolicyConfig, seed: int, *, chooses: Literal["request", "round"], **demands: Any
     ) -> None:
         self._lengths = Lengths(length, seed)
-        self.needs = self._lengths.example.needs
         example = self._lengths.example
+        self.needs = needs_of(example)
         # A length policy that stops by signals needs them of every draft it may be asked about.
-        switch = chooses if example.requires.signals else "none"
+        switch = chooses if requires_of(example).signals else "none"
         self.requires = joint_requirements([example], draft_switch=switch, **demands)
 
     def keep(self, signals: TokenSignals) -> bool:

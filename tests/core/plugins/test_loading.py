@@ -1,5 +1,6 @@
 import importlib.metadata
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from structlog.testing import capture_logs
@@ -7,6 +8,10 @@ from structlog.testing import capture_logs
 from paceline.core.errors import PluginError
 from paceline.core.plugins import hooks, loading
 from paceline.core.plugins.catalogue import Catalogue
+
+
+class Last(BaseException):
+    """What only the last resort catches."""
 
 
 @pytest.fixture
@@ -109,3 +114,102 @@ def test_each_hook_says_when_by_whom_how_often_what_and_what_is_forbidden(hook: 
     text = hook.__doc__ or ""
     for answer in ("Called:", "By whom:", "How often:", "Returns:", "What happens to it:", "Forbidden:"):
         assert answer in text
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("boom"), SystemExit(0), GeneratorExit(), Last("resort")])
+def test_whatever_a_plugin_raises_at_import_breaks_only_itself(
+    monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    class Point:
+        name, dist = "ghost", None
+
+        def load(self) -> object:
+            raise fault
+
+    points = [*importlib.metadata.entry_points(group=hooks.PROJECT), Point()]
+    monkeypatch.setattr(loading, "entry_points", lambda group: points)
+    catalogue = Catalogue.load(environ={})
+    assert [bad.entry_point for bad in catalogue.broken if bad.entry_point == "ghost"] == ["ghost"]
+    assert type(fault).__name__ in catalogue.broken[-1].error
+    assert "static" in catalogue.policies
+
+
+def test_an_interrupt_while_a_plugin_is_imported_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        name, dist = "ghost", None
+
+        def load(self) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loading, "entry_points", lambda group: [Point()])
+    with pytest.raises(KeyboardInterrupt):
+        Catalogue.load(environ={})
+
+
+class Distribution(NamedTuple):
+    name: str
+    version: str = "1.0"
+
+
+class Installed(NamedTuple):
+    """An entry point of another distribution."""
+
+    name: str
+    dist: Distribution
+    plugin: object
+
+    def load(self) -> object:
+        return self.plugin
+
+
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        ("", {"coin", "dice"}),
+        ("none", set()),
+        ("coins", {"coin"}),
+        ("paceline-dices", {"dice"}),
+        ("coins, dices", {"coin", "dice"}),
+    ],
+)
+def test_only_named_plugins_are_loaded_beside_the_built_in_ones(
+    make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, value: str, left: set[str]
+) -> None:
+    points = [
+        Installed(
+            f"{name}s",
+            Distribution(f"paceline-{name}s"),
+            make.plugin(f"{name}s", register_policies=lambda name=name: [make.policy(name)]),
+        )
+        for name in ("coin", "dice")
+    ]
+    ours = [
+        point for point in importlib.metadata.entry_points(group=hooks.PROJECT) if "paceline." in point.name
+    ]
+    monkeypatch.setattr(loading, "entry_points", lambda group: [*ours, *points])
+    catalogue = Catalogue.load(environ={loading.ONLY: value})
+    assert left == {"coin", "dice"} & catalogue.policies.keys()
+    assert "static" in catalogue.policies
+    assert len(catalogue.disabled) == 2 - len(left)
+    assert catalogue.broken == ()
+
+
+def test_a_named_plugin_that_is_not_installed_is_said_to_be_missing() -> None:
+    catalogue = Catalogue.load(environ={loading.ONLY: "paceline-unheard-of"})
+    assert [bad.entry_point for bad in catalogue.broken] == ["paceline-unheard-of"]
+
+
+@pytest.mark.parametrize("declared", [1, 0, 2, "1", True, None])
+def test_a_plugin_for_another_version_of_the_interface_is_refused_with_both_versions(
+    make: SimpleNamespace, declared: object
+) -> None:
+    plugin = make.plugin("coins", register_policies=lambda: [make.policy("coin")])
+    setattr(plugin, hooks.DECLARED, declared)
+    catalogue = Catalogue.load([plugin], installed=False, environ={})
+    if declared == 1 and declared is not True:
+        assert list(catalogue.policies) == ["coin"]
+    else:
+        [bad] = catalogue.broken
+        assert f"made for version {declared!r} of the plugin interface" in bad.error
+        assert f"this paceline has version {hooks.INTERFACE}" in bad.error
+        assert not catalogue.policies
