@@ -203,6 +203,8 @@ class Policy(Protocol):
     rounds a plan, each when it is over: what is learnt is about `Round.plan`, never about the latest plan. P1: 0 <=
     gamma <= budget. P2: the same configuration, seed and inputs give the same plans; a policy reads no clock and sees
     no tensor. P3: `plan` knows finished rounds only.
+
+    At run time only `plan` and `observe` must be there; see `paceline.core.members` for what stands for the others.
     """
 
     @property
