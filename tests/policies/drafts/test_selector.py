@@ -69,6 +69,9 @@ def test_what_the_length_policy_needs_and_plans_is_passed_on(config, start):
         def keep(self, signals):
             return signals == "go on"
 
+        def observe(self, done):
+            pass
+
     class StoppingConfig(OnlineConfig):
         def build(self, seed=0):
             return Stopping()
