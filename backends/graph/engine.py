@@ -49,6 +49,7 @@ class GraphEngine:
     """
 
     backend = "graph"
+    switch = None  # models that have one are refused
 
     def __init__(
         self,

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import StopStringCriteria
 
-from paceline.backends.hf.batch import Batch, Pair
+from paceline.backends.hf.batch import Batch, Knowledge
 from paceline.backends.hf.criteria import Endings
 from paceline.backends.hf.draft import HfDraft
+from paceline.backends.hf.loading import fitted
+from paceline.backends.hf.modes import evaluating
 from paceline.backends.hf.processors import Rules
-from paceline.backends.hf.request import read_request
+from paceline.backends.hf.request import read_request, require_repeatable
 from paceline.backends.hf.target import HfTarget
+from paceline.backends.hf.vocabulary import require_alike
 from paceline.backends.lookup import PromptLookup
 from paceline.core.config.load import load_config
 from paceline.core.errors import BackendError
@@ -33,7 +37,8 @@ class Adaptive:
     """A decoding loop for `generate`; keeps, for each model, what its policy and its costs have learnt.
 
     Args:
-        draft, drafts, policy, tokenizer, stop_strings, streamer, seed, on_round: As in `adaptive`.
+        draft, drafts, policy, tokenizer, assistant_tokenizer, stop_strings, streamer, seed, on_round: As in
+            `adaptive`.
 
     Attributes:
         streamer: May be replaced between calls.
@@ -47,18 +52,26 @@ class Adaptive:
         policy: str | Mapping[str, Any] | PolicyConfig | Policy,
         tokenizer: Any,
         stop_strings: str | Sequence[str] | None,
+        assistant_tokenizer: Any,
         streamer: Any,
         seed: int | None,
         on_round: Callable[[int, Round], None] | None,
     ) -> None:
         self._drafts = _named(draft, drafts)
+        self._tokenizer = tokenizer
+        self._assistant_tokenizer = assistant_tokenizer
         self._policy: Any = policy
         if not hasattr(policy, "plan"):
             self._policy = load_config({"policy": policy}).policy
         self._stop = _stop_strings(tokenizer, stop_strings)
+        if assistant_tokenizer is not None and tokenizer is None:
+            raise BackendError(
+                "hf: assistant_tokenizer needs the target's tokenizer beside it: adaptive(..., tokenizer=..., "
+                "assistant_tokenizer=...)"
+            )
         self._seed = seed
         self._on_round = on_round
-        self._pairs: dict[tuple[int, torch.device], Pair] = {}
+        self._known: WeakKeyDictionary[Any, Knowledge] = WeakKeyDictionary()
         self.streamer = streamer
 
     def __call__(
@@ -79,20 +92,28 @@ class Adaptive:
         Raises:
             BackendError: Something that was asked for cannot be honoured; nothing was decoded.
         """
-        request = read_request(model, input_ids, generation_config, model_kwargs)
-        if self.streamer is not None and len(request.texts) > 1:
-            raise BackendError("hf: a streamer takes one row; leave it out, or call generate for each row")
-        batch = Batch(
-            self._pair(model),
-            request,
-            Rules(logits_processor),
-            Endings([*stopping_criteria, *self._stop]),
-            generation_config,
-            self._seed,
-            input_ids.device,
-        )
-        outputs = batch.decode(self._on_round) if self.streamer is None else self._streamed(batch, input_ids)
-        return batch.output(outputs, input_ids)
+        require_repeatable(model)
+        with evaluating(*(each for each in self._drafts.values() if hasattr(each, "generate"))):
+            target, knowledge = self._prepare(model)
+            request = read_request(input_ids, generation_config, model_kwargs, target.engine.switch)
+            if self.streamer is not None and len(request.texts) > 1:
+                raise BackendError(
+                    "hf: a streamer takes one row; leave it out, or call generate for each row"
+                )
+            batch = Batch(
+                target,
+                knowledge,
+                request,
+                Rules(logits_processor),
+                Endings([*stopping_criteria, *self._stop]),
+                generation_config,
+                self._seed,
+                input_ids.device,
+            )
+            outputs = (
+                batch.decode(self._on_round) if self.streamer is None else self._streamed(batch, input_ids)
+            )
+            return batch.output(outputs, input_ids)
 
     def _streamed(self, batch: Batch, input_ids: torch.Tensor) -> list[list[int]]:
         streamer = self.streamer
@@ -108,14 +129,26 @@ class Adaptive:
         finally:
             streamer.end()
 
-    def _pair(self, model: Any) -> Pair:
-        """Return the models and what is known about them, from the last call with this model if there was one."""
-        key = (id(model), model.get_input_embeddings().weight.device)
-        if key not in self._pairs:
-            target = HfTarget(model)
-            drafts = {name: _draft(source, target) for name, source in self._drafts.items()}
-            self._pairs[key] = Pair(target, drafts, self._build_policy())
-        return self._pairs[key]
+    def _prepare(self, model: Any) -> tuple[HfTarget, Knowledge]:
+        """Return the model as a target, and what is known about it where that still holds."""
+        known = self._known.get(model)
+        target = HfTarget(model, self._tokenizer, facts=None if known is None else known.facts)
+        if known is None or target.engine.facts != known.facts:
+            drafts = {name: self._draft(name, source, target) for name, source in self._drafts.items()}
+            known = self._known[model] = Knowledge(target, drafts, self._build_policy())
+        return target, known
+
+    def _draft(self, name: str, source: Any, target: HfTarget) -> Draft:
+        if isinstance(source, str):
+            return PromptLookup()
+        if hasattr(source, "open"):
+            return source  # type: ignore[no-any-return]
+        tokenizer = self._assistant_tokenizer
+        draft = HfDraft(source, tokenizer, vocabulary=target.vocabulary)
+        if tokenizer is not None:
+            return fitted(draft, target)
+        require_alike(name, draft, target)
+        return draft
 
     def _build_policy(self) -> Policy:
         policy = self._policy
@@ -128,6 +161,7 @@ def adaptive(
     drafts: Mapping[str, Any] | None = None,
     policy: str | Mapping[str, Any] | PolicyConfig | Policy = "auto",
     tokenizer: Any = None,
+    assistant_tokenizer: Any = None,
     stop_strings: str | Sequence[str] | None = None,
     streamer: Any = None,
     seed: int | None = None,
@@ -140,11 +174,13 @@ def adaptive(
     `tokenizer` nor `stop_strings` to a loop that is not its own, so they are given here.
 
     Args:
-        draft: A model of transformers with the target's tokenizer; "lookup" for prompt lookup; a draft of paceline; or
-            several of these by name.
+        draft: A model of transformers, with the target's tokenizer or with its own as `assistant_tokenizer`; "lookup"
+            for prompt lookup; a draft of paceline; or several of these by name.
         drafts: More of them, by name; by default prompt lookup, called "lookup", beside a draft that is a model.
         policy: Decides which draft runs and how far: a name, a mapping as in a run file, a configuration or a policy.
-        tokenizer: The target's, needed for `stop_strings`.
+        tokenizer: The target's, needed for `stop_strings` and beside `assistant_tokenizer`.
+        assistant_tokenizer: That of the drafts that are models, as in assisted generation. Where it is not the
+            target's, their text is re-encoded.
         stop_strings: Texts that end a row, besides what `generate` is told.
         streamer: Is put the prompt, then the tokens of each round, then the end.
         seed: Of tokens that are drawn, the same in each call; None takes one from torch's generator each time, so that
@@ -160,6 +196,7 @@ def adaptive(
         drafts=drafts,
         policy=policy,
         tokenizer=tokenizer,
+        assistant_tokenizer=assistant_tokenizer,
         stop_strings=stop_strings,
         streamer=streamer,
         seed=seed,
@@ -181,14 +218,6 @@ def _named(draft: Any, drafts: Mapping[str, Any] | None) -> dict[str, Any]:
                 f"hf: {each!r} cannot be the draft {name!r}; give a model of transformers, 'lookup', or a draft"
             )
     return found
-
-
-def _draft(source: Any, target: HfTarget) -> Draft:
-    if isinstance(source, str):
-        return PromptLookup()
-    if hasattr(source, "open"):
-        return source  # type: ignore[no-any-return]
-    return HfDraft(source, vocabulary=target.vocabulary)
 
 
 def _stop_strings(tokenizer: Any, stop_strings: str | Sequence[str] | None) -> tuple[Any, ...]:

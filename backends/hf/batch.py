@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.host.generation import decoder_output, pad_token
+from paceline.backends.hf.lent import lent
+from paceline.backends.hf.processors import Place
 from paceline.backends.hf.record import Record
 from paceline.backends.hf.row import Row, RowDraft, RowTarget
 from paceline.core.costs import LiveCosts
@@ -25,22 +27,25 @@ if TYPE_CHECKING:
     from paceline.core.records import Round
 
 
-class Pair:
-    """A target, its drafts, and what has been learnt about them."""
+class Knowledge:
+    """What is kept about a target from call to call; the model itself is not, so that it may be let go of.
+
+    Args:
+        target: What it is about.
+        drafts: What may draft for it.
+        policy: Goes on learning.
+    """
 
     def __init__(self, target: HfTarget, drafts: Mapping[str, Draft], policy: Policy) -> None:
-        self.target = target
+        self.facts = target.engine.facts
         self.drafts = drafts
         self.policy = policy
         self.costs = LiveCosts()
 
-    def decoder(self, row: Row, eos: frozenset[int]) -> SpeculativeDecoder:
+    def decoder(self, target: HfTarget, row: Row, eos: frozenset[int]) -> SpeculativeDecoder:
         """Return the loop for one row."""
-        drafts = {
-            name: RowDraft(name, draft, row, self.target.vocabulary) for name, draft in self.drafts.items()
-        }
-        target = RowTarget(self.target, row, eos)
-        return SpeculativeDecoder(target, drafts, self.policy, costs=self.costs, eos=eos)
+        drafts = {name: RowDraft(name, draft, row, target.vocabulary) for name, draft in self.drafts.items()}
+        return SpeculativeDecoder(RowTarget(target, row, eos), drafts, self.policy, costs=self.costs, eos=eos)
 
 
 class Batch:
@@ -48,7 +53,8 @@ class Batch:
 
     def __init__(
         self,
-        pair: Pair,
+        target: HfTarget,
+        knowledge: Knowledge,
         request: GenerateRequest,
         rules: Rules,
         endings: Endings,
@@ -56,7 +62,8 @@ class Batch:
         seed: int | None,
         device: torch.device,
     ) -> None:
-        self._pair = pair
+        self._target = target
+        self._knowledge = knowledge
         self._request = request
         self._endings = endings
         self._config = config
@@ -64,39 +71,49 @@ class Batch:
             kind: bool(config.return_dict_in_generate and getattr(config, f"output_{kind}"))
             for kind in ("scores", "logits")
         }
-        rows = len(request.texts)
+        places = [Place(row, len(request.texts)) for row in range(len(request.texts))]
         sampling = _sampling(seed) if request.sampled else GREEDY
         # Everything that can be refused is refused here, before any row is decoded.
         self._rows = [
             Row(
                 padding=text[:padding],
-                rules=rules.for_row(index, rows),
-                sampling=sampling.of(f"row {index}"),
+                rules=rules.for_row(place),
+                sampling=sampling.of(f"row {place.row}"),
                 device=device,
                 record=Record(**wanted) if any(wanted.values()) else None,
                 cache=request.cache,
             )
-            for index, (text, padding) in enumerate(zip(request.texts, request.padding, strict=True))
+            for place, text, padding in zip(places, request.texts, request.padding, strict=True)
         ]
         self._stops = [
-            endings.for_row(text, rows, device, row.record)
-            for text, row in zip(request.texts, self._rows, strict=True)
+            endings.for_row(text, place, device, row.record)
+            for place, text, row in zip(places, request.texts, self._rows, strict=True)
         ]
 
     def decode(self, on_round: Callable[[int, Round], None] | None) -> list[list[int]]:
-        """Return the new tokens of each row."""
+        """Return the new tokens of each row; a lent cache ends where the text that was shown does, come what may."""
         width = len(self._request.texts[0])
         most = max(1, self._endings.max_length - width)
         outputs: list[list[int]] = [[] for _ in self._rows]
-        for index in range(len(self._rows)):
-            self._continue(index, outputs[index], most, self._endings.eos, self._stops[index], on_round)
+        shown = lambda: width + len(outputs[0]) - 1  # noqa: E731 - as in `generate`, the last token is yet to be read
+        with lent(self._request.cache, shown, self._target.engine.new_cache):
+            self._decode(outputs, most, on_round)
+        return outputs
+
+    def _decode(
+        self, outputs: list[list[int]], most: int, on_round: Callable[[int, Round], None] | None
+    ) -> None:
+        for index, stop in enumerate(self._stops):
+            if stop is not None:
+                stop.begin(len(outputs) - index)
+            ends = () if stop is None else (stop,)
+            self._continue(index, outputs[index], most, self._endings.eos, ends, on_round)
         longest = max(map(len, outputs))
         if not self._endings.padded:
             # As in `generate`: without an end-of-sequence token, rows go on until the last one has ended.
             for index, output in enumerate(outputs):
                 if len(output) < longest:
                     self._continue(index, output, longest - len(output), frozenset(), (), on_round)
-        return outputs
 
     def _continue(
         self,
@@ -109,12 +126,13 @@ class Batch:
     ) -> None:
         row = self._rows[index]
         prompt = [*self._request.texts[index][len(row.padding) :], *output]
-        decoder = self._pair.decoder(row, eos)
+        decoder = self._knowledge.decoder(self._target, row, eos)
         try:
             for done in decoder.rounds(prompt, max_new_tokens=most, stop=stop):
-                output.extend(done.tokens)
                 if on_round is not None:
                     on_round(index, done)
+                # Only now: where showing them fails, it is not known how many were seen.
+                output.extend(done.tokens)
         except BackendError as error:
             # What the caller's own processors raise leaves `generate` as it is.
             if error.__cause__ is not None:

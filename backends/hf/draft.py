@@ -46,7 +46,13 @@ class ModelDraft:
         self.engine = engine
         self.original = original
         self.codec = None if tokenizer is None else HfCodec(tokenizer)
-        self.vocabulary = min(self.engine.vocabulary, vocabulary or self.engine.vocabulary)
+        self._limit = vocabulary
+
+    @property
+    def vocabulary(self) -> int:
+        """Only tokens below this are proposed."""
+        own = self.engine.vocabulary
+        return own if self._limit is None else min(own, self._limit)
 
     @property
     def identity(self) -> str:
@@ -143,7 +149,7 @@ class HfDraftSession:
 
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable each of `tokens` is as the choice of this model there; reads the context."""
-        if self._room() < len(tokens) or max(tokens) >= self.stream.engine.vocabulary:
+        if self._room() < len(tokens) or max(tokens) >= self.stream.vocabulary:
             return [0.0] * len(tokens)
         return self._shares(self.stream.attempt(tokens[:-1]), tokens)
 
@@ -163,11 +169,12 @@ class HfDraftSession:
 
     def _room(self) -> int:
         """The most tokens that can be drafted: positions left, or 0 after a token that the model does not know."""
-        engine, ledger = self.stream.engine, self.stream.ledger
-        if max(ledger.tail) >= engine.vocabulary:
+        stream, longest = self.stream, self.stream.engine.max_context
+        if max(stream.ledger.tail) >= stream.vocabulary:
             return 0
         # The last drafted token is never fed, so it needs no position.
-        return int(1e9) if engine.max_context is None else engine.max_context - ledger.context + 1
+        left = int(1e9) if longest is None else longest - stream.ledger.context + 1
+        return left if stream.room is None else min(left, stream.room + 1)
 
     def logits(self) -> torch.Tensor:
         """Return the logits of the next token, shape (vocabulary,); for tests and tools."""

@@ -1,25 +1,29 @@
 """A causal language model of transformers, seen as: feed tokens after a cache, get logits.
 
-Batch 1, no padding: positions and masks follow from the length of the cache, so neither is ever passed.
+Batch 1, no padding: positions follow from the length of the cache, and no mask is ever passed.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paceline.backends.hf.facts import Facts, basis_of
 from paceline.backends.hf.finite import require_finite
-from paceline.backends.hf.host.cache import cache_argument, new_cache
+from paceline.backends.hf.host.cache import CACHE, cache_argument, new_cache
 from paceline.backends.hf.host.model import (
     end_tokens,
-    is_encoder_decoder,
     keeps_logits,
     most_positions,
+    takes_positions,
     text_config,
 )
 from paceline.backends.hf.host.release import release_named
+from paceline.backends.hf.host.rotation import switch_of
 from paceline.backends.hf.identity import identity
+from paceline.backends.hf.preparation import require_agreement, require_decoder
 from paceline.backends.hf.rollback import require_rollback
 from paceline.core.errors import BackendError
 
@@ -28,48 +32,90 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from paceline.backends.hf.host.rotation import Switch
     from paceline.backends.hf.model import Cache
 
 
 class Engine:
     """One loaded model, shared by all its sessions; holds no state of a request.
 
+    What it must know of the model is found by trying it, and anew when a request begins on a model that was changed.
+
     Args:
         model: A decoder-only model of transformers; it is put into evaluation mode.
         name: What messages call it; its own `name_or_path` if None.
+        facts: What an earlier engine found out about this model; tried anew where that does not hold any longer.
 
     Raises:
-        BackendError: The model is no causal language model, or its cache cannot be rolled back.
+        BackendError: The model is no causal language model, its cache cannot be rolled back, or `generate` feeds it
+            more than tokens and a cache.
     """
 
     backend = "hf"
 
     @release_named()
-    def __init__(self, model: PreTrainedModel, *, name: str | None = None) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, name: str | None = None, facts: Facts | None = None
+    ) -> None:
         self.model = model
         self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
+        require_decoder(model, self.name)
         self.config: Any = text_config(model.config)
-        self._cache_name = cache_name_of(model, self.name)
-        self._keeps_logits = keeps_logits(model)
         # Dropout would make the output depend on how it is computed.
         model.eval()
-        self.device = model.get_input_embeddings().weight.device
-        self.vocabulary = self._count_tokens()
-        require_rollback(self)
+        self._facts = facts if facts is not None else self._try(basis_of(model))
 
-    def _count_tokens(self) -> int:
-        """Return the number of logits, which is the true vocabulary, padding included."""
+    @property
+    def facts(self) -> Facts:
+        """What is known of the model as it is now."""
+        basis = basis_of(self.model)
+        if basis != self._facts.basis:
+            self._facts = self._try(basis)
+        return self._facts
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens are fed and logits come out."""
+        return self._facts.device
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of logits, padding included."""
+        return self.facts.vocabulary
+
+    @property
+    def switch(self) -> Switch | None:
+        """Where the model turns positions otherwise, if it does."""
+        return self._facts.switch
+
+    def _try(self, basis: tuple[object, ...]) -> Facts:
+        """Find out what can be done with the model, by doing it."""
+        model: Any = self.model
+        self._facts = Facts(
+            basis=basis,
+            device=model.get_input_embeddings().weight.device,
+            vocabulary=1,
+            # A wrapper that names no cache hands on what it is given.
+            cache_name=cache_argument(model.forward) or CACHE,
+            keeps_logits=keeps_logits(model),
+            takes_positions=takes_positions(model),
+            switch=None,
+        )
         try:
             logits = self.feed(self.new_cache(), [0])
-        except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as problem:
-            if isinstance(problem, torch.OutOfMemoryError):
-                raise
+            switch = switch_of(model, self.config)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as problem:
             raise BackendError(
-                f"hf: {self.name} ({type(self.model).__name__}) cannot read a single token on {self.device} as "
-                f"{self.model.dtype}: {problem}. Try another dtype, device or attention implementation."
+                f"hf: {self.name} ({type(model).__name__}) cannot read a single token on {self.device} as "
+                f"{model.dtype}: {problem!r}. Try another dtype, device or attention implementation."
             ) from problem
         require_finite(logits, self)
-        return int(logits.shape[-1])
+        self._facts = replace(self._facts, vocabulary=int(logits.shape[-1]), switch=switch)
+        require_rollback(self)
+        require_agreement(self)
+        return self._facts
 
     @property
     def identity(self) -> str:
@@ -79,7 +125,10 @@ class Engine:
     @property
     def max_context(self) -> int | None:
         """The longest sequence the model has positions for, or None when there is no limit."""
-        return most_positions(self.config)
+        limit, switch = most_positions(self.config), self.switch
+        if switch is not None and switch.cache is None:
+            return switch.length if limit is None else min(switch.length, limit)
+        return limit
 
     @property
     def eos(self) -> frozenset[int]:
@@ -105,29 +154,14 @@ class Engine:
         Returns:
             Logits in the model's own precision, shape (rows, vocabulary).
         """
-        ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([tokens], device=self.device)
-        keep = {"logits_to_keep": rows} if self._keeps_logits else {}
-        past = {self._cache_name: cache}
-        logits = self.model(input_ids=ids, **past, use_cache=True, return_dict=True, **keep).logits
+        facts = self._facts
+        ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([tokens], device=facts.device)
+        options: dict[str, Any] = {facts.cache_name: cache}
+        if facts.keeps_logits:
+            options["logits_to_keep"] = rows
+        if facts.takes_positions:
+            # As `generate` does: there are models that would count otherwise by themselves.
+            begin = cache.get_seq_length()
+            options["position_ids"] = torch.arange(begin, begin + ids.shape[1], device=ids.device)[None]
+        logits = self.model(input_ids=ids, use_cache=True, return_dict=True, **options).logits
         return logits[0, -rows:]  # type: ignore[no-any-return]
-
-
-def cache_name_of(model: Any, name: str) -> str:
-    """Return as what a model takes its cache; its weights need not be there.
-
-    Raises:
-        BackendError: It is no decoder-only language model, or takes no cache; `name` is what messages call it.
-    """
-    if is_encoder_decoder(model):
-        raise BackendError(
-            f"hf: {name} ({type(model).__name__}) is an encoder-decoder model; only decoder-only models "
-            "are supported. Use a causal language model such as Llama, Qwen or GPT-2."
-        )
-    found = cache_argument(model.forward)
-    if found is None or model.get_output_embeddings() is None:
-        raise BackendError(
-            f"hf: {name} ({type(model).__name__}) has no language-model head over a key-value cache, so its "
-            "last tokens cannot be taken back after a rejection. Recurrent models (Mamba, RWKV) are not "
-            "supported; use a causal language model with attention layers."
-        )
-    return found

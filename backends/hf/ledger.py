@@ -68,6 +68,12 @@ class Ledger:
         del self.tail[:count]
         self.cached += count
 
+    def forget(self, context: Sequence[int]) -> None:
+        """Be told that the cache was emptied, so that it lacks the whole context."""
+        assert not self.trial
+        self.cached = 0
+        self.tail = list(context)
+
     def attempt(self, guess: Sequence[int] = ()) -> None:
         """Be told that the whole tail and a guess are in the cache; its last token and the guess are on trial."""
         assert not self.trial

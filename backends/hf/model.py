@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from paceline.backends.hf.host.rotation import Switch
+
 
 class Cache(Protocol):
     """The keys and values of one request; grows with each forward pass."""
@@ -56,6 +58,11 @@ class Model(Protocol):
     @property
     def max_context(self) -> int | None:
         """The longest sequence that can be read, or None when there is no limit."""
+        ...
+
+    @property
+    def switch(self) -> Switch | None:
+        """Where the model turns positions otherwise, so that passes must not be cut just anywhere; None if nowhere."""
         ...
 
     @property

@@ -11,10 +11,10 @@ from paceline.backends.hf import loading
 from paceline.backends.hf.checkpoint import stored_tensors
 from paceline.backends.hf.codec import HfCodec
 from paceline.backends.hf.completeness import described
-from paceline.backends.hf.engine import cache_name_of
 from paceline.backends.hf.explaining import explained, first_line
 from paceline.backends.hf.host.model import text_config
 from paceline.backends.hf.libraries import untested_release
+from paceline.backends.hf.preparation import require_decoder
 from paceline.backends.hf.vocabulary import difference
 from paceline.core.errors import BackendError
 from paceline.core.readiness import Readiness
@@ -176,7 +176,7 @@ def paired(found: Readiness, target: Readiness) -> Readiness:
 
 def _checked(seen: Look, run: RunConfig) -> Readiness:
     if seen.model is not None:
-        seen.attempt(lambda: cache_name_of(seen.model, seen.config.model))
+        seen.attempt(lambda: require_decoder(seen.model, seen.config.model))
     return seen.readiness(cache=_cache(seen, PROMPT + run.generation.max_new_tokens))
 
 

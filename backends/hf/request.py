@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from paceline.backends.hf.host.rotation import Switch
     from paceline.backends.hf.model import Cache
 
 
@@ -37,21 +38,19 @@ class GenerateRequest:
 
 @release_named()
 def read_request(
-    model: Any, input_ids: torch.Tensor, config: Any, inputs: Mapping[str, Any]
+    input_ids: torch.Tensor, config: Any, inputs: Mapping[str, Any], switch: Switch | None = None
 ) -> GenerateRequest:
     """Return what `generate` prepared.
 
     Args:
-        model: The target.
         input_ids: Shape (rows, tokens).
         config: The generation configuration, resolved.
         inputs: The rest of what a forward pass of `generate` would be given.
+        switch: Where the target turns positions otherwise, if it does.
 
     Raises:
         BackendError: Something in it cannot be honoured; says what, and the way out.
     """
-    if model.training:
-        raise _refusal("the model is in training mode, where dropout changes its output", "call model.eval()")
     mode = mode_of(config)
     if mode not in {"greedy_search", "sample"}:
         raise _refusal(
@@ -78,9 +77,20 @@ def read_request(
     if known is not None and known != input_ids.shape[1]:
         raise _partial()
     _check_positions(input_ids, padding, inputs.get("position_ids"))
+    _check_length(config.max_length, padding, switch)
     texts = tuple(map(tuple, input_ids.tolist()))
     cache = _cache(inputs.get(CACHE), texts, padding)
     return GenerateRequest(texts, padding, cache, bool(config.do_sample))
+
+
+def require_repeatable(model: Any) -> None:
+    """Refuse a target that says something else each time.
+
+    Raises:
+        BackendError: It is in training mode.
+    """
+    if model.training:
+        raise _refusal("the model is in training mode, where dropout changes its output", "call model.eval()")
 
 
 def _refusal(found: str, remedy: str) -> BackendError:
@@ -122,6 +132,25 @@ def _check_positions(
     for row, count in zip(given, padding, strict=True):
         if row[count:] != list(range(len(row) - count)):
             raise _refusal("position_ids do not count the tokens from 0", "leave them out")
+
+
+def _check_length(longest: int, padding: tuple[int, ...], switch: Switch | None) -> None:
+    """Refuse texts that may get past a switch where they cannot be followed."""
+    if switch is None or longest <= switch.length:
+        return
+    found = (
+        f"a text may get {longest} tokens long, and this model turns positions otherwise past {switch.length} "
+        f"({switch.kind})"
+    )
+    if switch.cache is None:
+        raise _refusal(
+            f"{found}, where only passes of single tokens give what `generate` gives",
+            f"keep prompt and new tokens to {switch.length} together, or use `generate` alone",
+        )
+    if len(padding) > 1 or padding[0]:
+        raise _refusal(
+            f"{found}, each row by the length of the longest", "call generate for each row, without padding"
+        )
 
 
 def _cache(cache: Any, texts: tuple[tuple[int, ...], ...], padding: tuple[int, ...]) -> Cache | None:

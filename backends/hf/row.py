@@ -113,7 +113,7 @@ class RowSession(HfTargetSession):
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
         """Accept or refuse tokens and choose one more, in one forward pass."""
-        guess = readable(proposal, self.stream.engine.vocabulary)
+        guess = readable(proposal, self.stream)
         logits = self.stream.attempt(guess)
         if self._row.rules.ordered:
             return self._in_order(proposal, guess, logits)

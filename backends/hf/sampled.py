@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from paceline.core.records import TokenSignals
 
 
-def readable(proposal: Proposal | None, width: int) -> tuple[int, ...]:
-    """Return what can be fed: a token that is none of the target's ends a proposal, and never comes out."""
-    return tuple(takewhile(lambda token: 0 <= token < width, () if proposal is None else proposal.tokens))
+def readable(proposal: Proposal | None, stream: Stream) -> tuple[int, ...]:
+    """Return what can be fed in one pass: a token that is none of the target's ends a proposal, and never comes out."""
+    tokens = () if proposal is None else tuple(proposal.tokens)[: stream.room]
+    return tuple(takewhile(lambda token: 0 <= token < stream.vocabulary, tokens))
 
 
 class SampledHfTarget(HfTargetSession):
@@ -40,8 +41,8 @@ class SampledHfTarget(HfTargetSession):
         Raises:
             BackendError: The model's logits are no numbers.
         """
-        width = self.stream.engine.vocabulary
-        guess = readable(proposal, width)
+        width = self.stream.vocabulary
+        guess = readable(proposal, self.stream)
         logits = self.stream.attempt(guess)
         require_finite(logits, self.stream.engine)
         scores = self._sampler.process(logits, [self._sampler.tokens(guess)], width)
@@ -52,7 +53,7 @@ class SampledHfTarget(HfTargetSession):
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable it is that each of `tokens` is drawn after those before it."""
         logits = self.stream.attempt(tokens[:-1])
-        return self._sampler.shares(logits, tokens, self.stream.engine.vocabulary)
+        return self._sampler.shares(logits, tokens, self.stream.vocabulary)
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paceline.backends.hf.host.cache import empty
 from paceline.backends.hf.ledger import Ledger
 from paceline.core.errors import BackendError
 
@@ -40,7 +41,11 @@ class Stream:
                 "beginning-of-sequence token"
             )
         self.engine = engine
+        self.vocabulary = engine.vocabulary
         self.ledger = Ledger(prompt)
+        self._switch = engine.switch
+        anew = self._switch is not None and self._switch.cache == "anew"
+        self._text = list(prompt) if anew else None
         self._lent = cache is not None
         self._cache: Cache | None = engine.new_cache() if cache is None else cache
         if cache is not None:
@@ -58,10 +63,27 @@ class Stream:
             raise BackendError(f"{engine.backend}: this session of {engine.name} was closed; open a new one")
         return self._cache
 
+    @property
+    def room(self) -> int | None:
+        """The most tokens of a guess in one pass: up to where the model turns positions otherwise. None: any."""
+        if self._switch is None or self.ledger.context > self._switch.length:
+            return None
+        return self._switch.length - self.ledger.context
+
     def catch_up(self, most: int) -> None:
-        """Read the context for good, in chunks, until the cache lacks at most `most` >= 1 tokens of it."""
+        """Read the context for good, in chunks, until the cache lacks at most `most` >= 1 tokens of it.
+
+        Past the switch of a model, what comes before it is read in one pass with what comes after; where that leaves
+        too little, it is left to the next attempt.
+        """
         while (excess := len(self.ledger.tail) - most) > 0:
             count = min(excess, CHUNK)
+            if self._crosses():
+                assert self._switch is not None
+                if self.ledger.context - most <= self._switch.length:
+                    return
+                self._begin_anew()
+                count = len(self.ledger.tail) - most
             self._feed(self.ledger.tail[:count], 1)
             self.ledger.read(count)
             self.cache.crop(0)  # windowed layers let go of what has left the window
@@ -74,6 +96,7 @@ class Stream:
         """
         self.undo()
         self.catch_up(CHUNK)
+        self._begin_anew()
         logits = self._feed([*self.ledger.tail, *guess], len(guess) + 1)
         self.ledger.attempt(guess)
         return logits
@@ -92,6 +115,8 @@ class Stream:
         """Take in the tokens a round delivered and forget whatever else was tried."""
         tried = bool(self.ledger.trial)
         drop = self.ledger.settle(emitted)
+        if self._text is not None:
+            self._text.extend(emitted)
         if tried:
             self.cache.crop(-drop)
 
@@ -100,6 +125,17 @@ class Stream:
         cache, self._cache = self._cache, None
         if cache is not None and not self._lent:
             self.engine.free(cache)
+
+    def _crosses(self) -> bool:
+        """Tell whether the next pass reaches past the switch, and begins before it."""
+        ledger, switch = self.ledger, self._switch
+        return switch is not None and ledger.cached <= switch.length < ledger.context
+
+    def _begin_anew(self) -> None:
+        """Forget what was read before the switch, if the model does so and the next pass reaches past it."""
+        if self._text is not None and self.ledger.cached and self._crosses():
+            empty(self.cache, self.engine.new_cache())
+            self.ledger.forget(self._text)
 
     def _feed(self, tokens: Sequence[int] | torch.Tensor, rows: int) -> torch.Tensor:
         cache = self.cache

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from paceline.backends.hf.facts import Facts
     from paceline.backends.hf.model import Model
     from paceline.core.proposals import TokenVerdict
     from paceline.core.protocols import Proposal
@@ -80,9 +81,12 @@ class ModelTarget:
     def perplexity(self, prompt: Sequence[int]) -> float | None:
         """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
 
+        None also for a prompt that must be read in one pass (see `paceline.backends.hf.host.rotation`).
+
         Reads the prompt once more, in chunks, so that the logits of a long one need not fit in memory together.
         """
-        if len(prompt) < 2:
+        switch = self.engine.switch
+        if len(prompt) < 2 or (switch is not None and len(prompt) > switch.length):
             return None
         cache, total = self.engine.new_cache(), 0.0
         try:
@@ -153,6 +157,7 @@ class HfTarget(ModelTarget):
         model: A decoder-only model, on its device, in its dtype.
         tokenizer: Its tokenizer; without one, prompts are tokens.
         name: What messages call it.
+        facts: What is known of the model already (see `Engine`).
 
     Raises:
         BackendError: The model cannot be verified against (see `Engine`).
@@ -160,8 +165,15 @@ class HfTarget(ModelTarget):
 
     engine: Engine
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any = None, *, name: str | None = None) -> None:
-        super().__init__(Engine(model, name=name), tokenizer, original=lambda: model)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        name: str | None = None,
+        facts: Facts | None = None,
+    ) -> None:
+        super().__init__(Engine(model, name=name, facts=facts), tokenizer, original=lambda: model)
 
 
 class HfTargetSession:
@@ -177,10 +189,9 @@ class HfTargetSession:
         Raises:
             BackendError: The model's logits are no numbers.
         """
-        guess = () if proposal is None else tuple(proposal.tokens)
+        guess = () if proposal is None else tuple(proposal.tokens)[: self.stream.room]
         # What is no token cannot be fed; it is never the target's choice either, so another in its place will do.
-        engine = self.stream.engine
-        limit = engine.vocabulary
+        engine, limit = self.stream.engine, self.stream.vocabulary
         logits = self.stream.attempt([token if 0 <= token < limit else 0 for token in guess])
         verdict = judge(guess, likeliest(logits).tolist())
         if NONE in verdict.tokens:

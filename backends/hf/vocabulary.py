@@ -9,9 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from paceline.backends.hf.codec import HfCodec
+from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
+    from paceline.backends.hf.draft import ModelDraft
+    from paceline.backends.hf.target import ModelTarget
     from paceline.core.protocols import Codec
+
+PADDING = 1024
+"""The most by which vocabularies of one tokenizer differ: sizes are rounded up to a multiple of something below."""
 
 PROBES = (
     "The quick brown fox, 42 times.",
@@ -45,6 +51,21 @@ def difference(target: Speaker, draft: Speaker) -> str | None:
     if isinstance(theirs, HfCodec) and isinstance(ours, HfCodec) and draft.vocabulary is not None:
         found = _ids_differ(theirs, ours, draft.vocabulary)
     return found or _probes_differ(theirs, ours)
+
+
+def require_alike(name: str, draft: ModelDraft, target: ModelTarget) -> None:
+    """Refuse a draft that, as far as can be told without tokenizers, does not speak the target's tokens.
+
+    Raises:
+        BackendError: Their vocabularies differ by more than padding.
+    """
+    own, other = draft.engine.vocabulary, target.vocabulary
+    if abs(own - other) > PADDING:
+        raise BackendError(
+            f"hf: the draft {name!r} ({draft.engine.name}) has a vocabulary of {own} tokens and the target of {other}, "
+            "so they do not share a tokenizer. Give both, and its text is re-encoded: adaptive(..., tokenizer=..., "
+            "assistant_tokenizer=...); or choose a draft of the target's family"
+        )
 
 
 def _ids_differ(target: HfCodec, draft: HfCodec, common: int) -> str | None:

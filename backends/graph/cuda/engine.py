@@ -44,6 +44,7 @@ class BlockEngine:
     """
 
     backend = "graph"
+    switch = None  # models that have one are refused
 
     def __init__(
         self,

@@ -82,6 +82,35 @@ def can_go_on(cache: Any) -> bool:
     return not windows or windows_record_many_passes()
 
 
+def empty(cache: Any, fresh: Any) -> None:
+    """Make a cache hold nothing, as `fresh` does, which goes into it. `reset` leaves zeros there in 5.16."""
+    cache.layers = fresh.layers
+
+
+def cut(cache: Any, most: int) -> bool:
+    """Drop what stands after the first `most` tokens, or after what all layers hold; tell whether that was possible."""
+    if any(type(layer) not in {DynamicLayer, DynamicSlidingWindowLayer} for layer in cache.layers):
+        # Such a layer may have been changed without being any longer.
+        return False
+    # Where layers share their keys, those that have none stay empty.
+    layers: list[Any] = [layer for layer in cache.layers if layer.is_initialized]
+    held = min([most, *(int(layer.get_seq_length()) for layer in layers)])
+    if not all(_reaches(layer, held) for layer in layers):
+        return False
+    for layer in layers:
+        layer.crop(held - layer.get_seq_length())
+    return True
+
+
+def _reaches(layer: Any, length: int) -> bool:
+    """Tell whether a layer still has what it needs to be as it was after `length` tokens."""
+    stored, counted = layer.keys.shape[-2], int(layer.get_seq_length())
+    if layer.values.shape[-2] != stored:
+        return False
+    needed = min(length, layer.sliding_window - 1) if layer.is_sliding else length
+    return bool(stored - (counted - length) >= needed)
+
+
 def replaceable(cache: Any) -> bool:
     """Tell whether a cache, while it is empty, gives the tokens that one of `new_cache` gives."""
     return isinstance(cache, DynamicCache | StaticCache)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import torch
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from paceline.backends.hf.host.cache import CACHE
+from paceline.backends.hf.host.model import keeps_logits, takes_positions
 
 READ: Final = frozenset({"attention_mask", "position_ids", CACHE})
 """What it prepares for the first forward pass and a loop must honour."""
@@ -38,3 +40,72 @@ def pad_token(config: Any) -> int:
 def decoder_output(cache: Any, **values: Any) -> GenerateDecoderOnlyOutput:
     """Return what `generate` returns with `return_dict_in_generate`."""
     return GenerateDecoderOnlyOutput(**values, **{CACHE: cache})
+
+
+def prepares(model: Any) -> bool:
+    """Tell whether a model can be asked what `generate` would feed it."""
+    return hasattr(model, "prepare_inputs_for_generation")
+
+
+def preparation(model: Any) -> str:
+    """Return the name of what prepares the passes of `generate`."""
+    prepare = model.prepare_inputs_for_generation
+    return str(getattr(prepare, "__qualname__", type(prepare).__name__))
+
+
+@torch.inference_mode()
+def two_passes(model: Any, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits that `generate` gets after all tokens but the last, and then after the last.
+
+    The input of each pass is worked out as `generate` does it for a single row without padding.
+
+    Args:
+        model: The model.
+        ids: Shape (1, tokens).
+        cache: An empty one.
+
+    Returns:
+        Shape (1, vocabulary) each.
+    """
+    given = {CACHE: cache, "attention_mask": None, "use_cache": True}
+    if takes_positions(model):
+        given["position_ids"] = torch.arange(ids.shape[1] - 1, device=ids.device)[None]
+    if keeps_logits(model):
+        given["logits_to_keep"] = 1
+    first = model.prepare_inputs_for_generation(
+        ids[:, :-1], next_sequence_length=ids.shape[1] - 1, is_first_iteration=True, **given
+    )
+    output = model(**first, return_dict=True)
+    given = model._update_model_kwargs_for_generation(output, given)  # noqa: SLF001 - part of the preparation
+    then = model.prepare_inputs_for_generation(ids, next_sequence_length=1, **given)
+    return output.logits[0, -1:], model(**then, return_dict=True).logits[0, -1:]
+
+
+def crossing(model: Any, length: int, cache: Any) -> str | None:
+    """Return what `generate` does with a full cache when a text gets longer than `length`.
+
+    Args:
+        model: The model, which may have a preparation of its own for this.
+        length: Of the text.
+        cache: A new one, which is made to say that it is full.
+
+    Returns:
+        "kept", "anew" where the whole text is read again, None where what is fed makes no sense: transformers 5.16
+        drops the cache of Phi-3 and still feeds a single token.
+    """
+    if not prepares(model):
+        return "kept"
+    cache.get_seq_length = lambda *_: length
+    ids = torch.zeros((1, length + 1), dtype=torch.long, device=model.device)
+    positions = torch.arange(length + 1, device=model.device)[None]
+    inputs = model.prepare_inputs_for_generation(
+        ids,
+        next_sequence_length=1,
+        attention_mask=None,
+        position_ids=positions,
+        use_cache=True,
+        **{CACHE: cache},
+    )
+    if inputs.get(CACHE) is not None:
+        return "kept"
+    return "anew" if inputs["input_ids"].shape[1] == length + 1 else None

@@ -21,6 +21,17 @@ def keeps_logits(model: Any) -> bool:
     return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
+def takes_positions(model: Any) -> bool:
+    """Tell whether `generate` gives a forward pass the positions of its tokens: wherever it has a name for them."""
+    return "position_ids" in inspect.signature(model.forward).parameters
+
+
+def hands_on(model: Any) -> bool:
+    """Tell whether a forward pass takes arguments it has no names for, as those of wrappers do."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+
+
 def most_positions(config: Any) -> int | None:
     """Return the longest sequence that a model has positions for, None where there is no limit."""
     # With ALiBi, positions are distances and never run out; some configurations give a number all the same.

@@ -10,7 +10,6 @@ from transformers.generation.stopping_criteria import (
     EosTokenCriteria,
     MaxLengthCriteria,
     MaxTimeCriteria,
-    StopStringCriteria,
 )
 
 if TYPE_CHECKING:
@@ -26,10 +25,7 @@ _PREFIX_ONLY = (
     "ForcedBOSTokenLogitsProcessor ForcedEOSTokenLogitsProcessor ExponentialDecayLengthPenalty "
     "SuppressTokensAtBeginLogitsProcessor WatermarkLogitsProcessor"
 )
-_WHOLE_BATCH = (
-    "EncoderRepetitionPenaltyLogitsProcessor EncoderNoRepeatNGramLogitsProcessor "
-    "UnbatchedClassifierFreeGuidanceLogitsProcessor ClassifierFreeGuidanceLogitsProcessor"
-)
+_WHOLE_BATCH = "UnbatchedClassifierFreeGuidanceLogitsProcessor ClassifierFreeGuidanceLogitsProcessor"
 
 
 def _types(names: str) -> frozenset[type]:
@@ -46,10 +42,7 @@ PREFIX_ONLY: Final = _types(_PREFIX_ONLY)
 """Look at the tokens before a position, and remember nothing between calls."""
 
 WHOLE_BATCH: Final = _types(_WHOLE_BATCH)
-"""Hold the prompts of a whole batch, so that they cannot be shown one row of it."""
-
-STATELESS: Final = frozenset({EosTokenCriteria, MaxLengthCriteria, MaxTimeCriteria, StopStringCriteria})
-"""Criteria that remember nothing between calls."""
+"""Run the model on a whole batch, so that they cannot be shown one row of it."""
 
 
 def of_row(processor: Any, row: int) -> Any:
@@ -77,11 +70,17 @@ def length_limit(criteria: Iterable[Any]) -> int:
     return min(int(each.max_length) for each in criteria if type(each) is MaxLengthCriteria)
 
 
+def time_limit(criteria: Iterable[Any]) -> float | None:
+    """Return when rows end by `max_time`, on the clock of `time.time`; None where there is none."""
+    ends = (each.initial_timestamp + each.max_time for each in criteria if type(each) is MaxTimeCriteria)
+    return min(ends, default=None)
+
+
 def pads_ended_rows(criteria: Iterable[Any]) -> bool:
     """Tell whether `generate` fills up a row that has ended; else it goes on until the last one ends."""
     return any(hasattr(each, "eos_token_id") for each in criteria)
 
 
 def judged_by_loop(criterion: Any) -> bool:
-    """Tell whether `end_tokens` and `length_limit` say all of a criterion."""
-    return type(criterion) in {EosTokenCriteria, MaxLengthCriteria}
+    """Tell whether `end_tokens`, `length_limit` and `time_limit` say all of a criterion."""
+    return type(criterion) in {EosTokenCriteria, MaxLengthCriteria, MaxTimeCriteria}

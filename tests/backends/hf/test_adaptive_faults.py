@@ -213,11 +213,11 @@ def test_what_was_learnt_is_kept_from_call_to_call():
     loop = paceline.hf.adaptive(DRAFT, policy="online")
     for _ in range(2):
         assert fast(loop=loop).tolist() == plain().tolist()
-    (pair,) = loop._pairs.values()
-    first = pair.policy.state_dict()
+    (known,) = loop._known.values()
+    first = known.policy.state_dict()
     fast(loop=loop)
-    assert list(loop._pairs.values()) == [pair]
-    assert pair.policy.state_dict() != first
+    assert list(loop._known.values()) == [known]
+    assert known.policy.state_dict() != first
 
 
 @pytest.mark.parametrize("policy", ["auto", {"name": "static", "gamma": 3}, "online", "hedge"])
@@ -269,9 +269,9 @@ def test_a_model_in_training_is_refused():
         MODEL.eval()
 
 
-def test_a_processor_made_for_a_whole_batch_is_refused_in_a_batch():
+def test_a_processor_that_runs_the_model_on_a_whole_batch_is_refused_in_a_batch():
     ids = torch.tensor([[3, 1], [4, 1]])
-    refused("one by one", ids, attention_mask=torch.ones_like(ids), encoder_repetition_penalty=1.3)
+    refused("one by one", ids, attention_mask=torch.ones_like(ids), guidance_scale=1.5)
 
 
 def test_a_wrong_draft_or_policy_is_named():

@@ -1,0 +1,73 @@
+"""What `generate` feeds a model, and the refusal of models for which that is more than tokens and a cache.
+
+`generate` lets a model, or what is wrapped around it, prepare the input of each pass. Some put learnt prompts before
+the text there (prompt tuning), or count positions in their own way. Whether passes of ours say the same is found out
+by making the same two in both ways, not from a list of names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.hf.host.cache import cache_argument
+from paceline.backends.hf.host.generation import preparation, prepares, two_passes
+from paceline.backends.hf.host.model import hands_on, is_encoder_decoder
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from paceline.backends.hf.engine import Engine
+
+
+def require_decoder(model: Any, name: str) -> None:
+    """Look at what a model is before anything is tried on it.
+
+    Raises:
+        BackendError: It is not a decoder with a language-model head over a key-value cache.
+    """
+    kind = f"hf: {name} ({type(model).__name__})"
+    if is_encoder_decoder(model):
+        raise BackendError(
+            f"{kind} is an encoder-decoder model; only decoder-only models are supported. Use a causal language model "
+            "such as Llama, Qwen or GPT-2."
+        )
+    if cache_argument(model.forward) is None and not hands_on(model):
+        raise BackendError(
+            f"{kind} takes no key-value cache, so its last tokens cannot be taken back after a rejection. Recurrent "
+            "models (Mamba, RWKV) are not supported; use a causal language model with attention layers."
+        )
+    if model.get_output_embeddings() is None:
+        raise BackendError(f"{kind} has no language-model head; load it with AutoModelForCausalLM.")
+
+
+def require_agreement(engine: Engine) -> None:
+    """Compare a prompt and a step after it with what `generate` makes of the same tokens.
+
+    Raises:
+        BackendError: They differ.
+    """
+    if not prepares(engine.model):
+        return
+    tokens = [index % engine.vocabulary for index in (1, 2, 3, 2)]
+    cache = engine.new_cache()
+    ours = [engine.feed(cache, tokens[:-1]), engine.feed(cache, tokens[-1:])]
+    try:
+        theirs = two_passes(engine.model, torch.tensor([tokens], device=engine.device), engine.new_cache())
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as problem:
+        raise _refusal(engine, f"which fails: {problem!r}") from problem
+    # Passes of equal shapes agree to the last bits in any precision.
+    pairs = zip(ours, theirs, strict=True)
+    if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True) for one, other in pairs):
+        raise _refusal(engine, "which leads to other logits")
+
+
+def _refusal(engine: Engine, found: str) -> BackendError:
+    return BackendError(
+        f"hf: {engine.name} ({type(engine.model).__name__}) is fed more than its tokens and a cache by `generate`: its "
+        f"passes are prepared by {preparation(engine.model)}, {found}. Learnt prompts (prompt tuning, prefix tuning) "
+        "and inputs of its own cannot be honoured here; use `generate` alone, or an adapter that changes weights, such "
+        "as LoRA."
+    )
