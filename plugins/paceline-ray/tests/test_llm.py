@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from paceline import BackendError, ConfigError
+from paceline import BackendError, CapabilityError, ConfigError
 from paceline_ray.llm import engine_arguments, llm_config
 
 DRAFTING = {"method": "draft_model", "model": "small", "num_speculative_tokens": 4}
@@ -50,3 +50,9 @@ def test_what_does_not_go_together_is_refused(drafting, options, message):
 def test_without_ray_a_message_names_the_command():
     with pytest.raises(BackendError, match=r"pip install 'ray\[llm\]', and paceline-vllm from its folder"):
         llm_config("tiny", "somewhere", DRAFTING)
+
+
+def test_a_policy_that_vllm_cannot_serve_is_refused_before_anything_starts():
+    pytest.importorskip("paceline_vllm")
+    with pytest.raises(CapabilityError, match="does not fit this engine"):
+        engine_arguments(DRAFTING, policy="svip", sharing=False)

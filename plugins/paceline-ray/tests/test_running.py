@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from paceline import BackendError, load_config
+from paceline import BackendError, Readiness, load_config
 from paceline_ray import running
 from paceline_ray.cli import main
 
@@ -107,20 +108,31 @@ def test_a_port_that_is_shared_with_another_server_is_noticed(answering):
         running.check_ours("http://127.0.0.1:9", "mine")
 
 
-def test_what_a_backend_lacks_is_said_before_anything_starts(run, monkeypatch, capsys, tmp_path, ray_serve):
-    config = load_config({**run, "policy": "survival"})
-    assert running.missing_parts(config) == []
-    monkeypatch.setattr(
-        type(config.target), "missing", classmethod(lambda cls: ("torch is missing; pip install torch",))
-    )
-    assert running.missing_parts(config) == ["torch is missing; pip install torch"]
+def lacking(self, run):
+    return Readiness(("torch is missing; install torch",) if self.seed == 99 else ())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": {"backend": "toy", "seed": 99}}, "target: torch is missing; install torch$"),
+        ({"policy": "svip", "drafts": {"look": {"backend": "prompt-lookup"}}}, "does not fit this engine"),
+    ],
+    ids=str,
+)
+def test_what_keeps_a_run_from_starting_is_said_before_anything_starts(
+    run, change, message, monkeypatch, capsys, tmp_path, ray_serve
+):
+    monkeypatch.setattr(type(load_config(run).target), "check_target", lacking)
     path = tmp_path / "run.yaml"
-    path.write_text(json.dumps({**run, "policy": "survival"}), encoding="utf-8")
-    monkeypatch.setattr("sys.argv", ["paceline-ray", "serve", "--config", str(path)])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "paceline-ray: torch is missing; pip install torch"
+    path.write_text(json.dumps({**run, "policy": "survival", **change}), encoding="utf-8")
+    for words in (["serve"], ["batch", str(tmp_path / "prompts.jsonl"), str(tmp_path / "out.jsonl")]):
+        (tmp_path / "prompts.jsonl").write_text('{"prompt": "Once"}\n', encoding="utf-8")
+        monkeypatch.setattr("sys.argv", ["paceline-ray", *words, "--alone", "--config", str(path)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 1
+        assert re.search(message, capsys.readouterr().err.splitlines()[-1])
 
 
 @pytest.fixture

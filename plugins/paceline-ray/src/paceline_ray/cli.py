@@ -25,9 +25,10 @@ from paceline_ray.rows import Journal, read_prompts
 from paceline_ray.running import (
     PATIENCE_S,
     Stopped,
+    cause,
     check_ours,
     drained,
-    missing_parts,
+    obstacles,
     signalled,
     start,
     stoppable,
@@ -225,9 +226,14 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[None]:
         options |= {"num_cpus": max(cpus + 1, os.cpu_count() or 1), "include_dashboard": False}
     stoppable()
     try:
-        ray.init(address=address or "local", **options)
+        try:
+            ray.init(address=address or "local", **options)
+        except Exception as error:
+            raise BackendError(f"Ray does not start: {cause([str(error)])}") from error
         stoppable()
         yield
+    except ray.exceptions.RayError as error:
+        raise BackendError(f"the replicas failed: {cause([str(error)])}") from error
     finally:
         ray.shutdown()
 
@@ -236,9 +242,9 @@ def _ready(config: Path | None, *, sharing: bool, own: bool) -> RunConfig:
     """Return the run, once all is seen that can be seen before a cluster starts or a model is loaded."""
     run = replica_run(config, sharing=sharing)
     needs.serve()
-    missing = missing_parts(run) if own else []  # the machines of other clusters may have what this one lacks
-    if missing:
-        raise BackendError("; ".join(missing))
+    problems = obstacles(run) if own else []  # the machines of other clusters may have what this one lacks
+    if problems:
+        raise BackendError("; ".join(problems))
     return run
 
 

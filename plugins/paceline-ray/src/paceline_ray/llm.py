@@ -36,6 +36,7 @@ def engine_arguments(
 
     Raises:
         ConfigError: The policy is not one, or cannot share; or there is no `num_speculative_tokens`.
+        CapabilityError: vLLM cannot do what the policy needs.
     """
     most = speculative_config.get("num_speculative_tokens")
     if not isinstance(most, int) or most < 1:
@@ -45,6 +46,7 @@ def engine_arguments(
     chosen = load_config({"policy": policy}).policy
     steady = remembering(chosen) if sharing else chosen
     block: dict[str, Any] = {"policy": steady.model_dump(mode="json")}
+    _check_fit(block, most)
     if sharing:
         block["sync"] = JOIN
     taken = {"scheduler_cls", "additional_config"} & engine_kwargs.keys()
@@ -56,6 +58,17 @@ def engine_arguments(
         "scheduler_cls": SCHEDULER,
         "additional_config": {"paceline": block},
     }
+
+
+def _check_fit(block: Mapping[str, Any], most: int) -> None:
+    """See that vLLM can serve a policy, where paceline-vllm is here too; else the engine says so when it starts."""
+    try:
+        from paceline_vllm.fit import fitting_policy  # noqa: PLC0415 - replicas have it, a driver may not
+        from paceline_vllm.options import EngineOptions  # noqa: PLC0415
+    except ImportError:
+        return
+    options = EngineOptions.model_validate(block)
+    fitting_policy(options, options.run(), most, 1)
 
 
 def llm_config(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from paceline import BackendError, RunConfig
+from paceline import BackendError, RunConfig, check_fit
 from paceline_ray import needs
 from paceline_ray.serving import APP
 
@@ -49,10 +49,20 @@ def stoppable() -> None:
         signal.signal(number, stop)
 
 
-def missing_parts(run: RunConfig) -> list[str]:
-    """Return what the backends of a run lack on this machine, each with its remedy."""
-    blocks = [run.target, *run.drafts.values()]
-    return list(dict.fromkeys(sentence for block in blocks for sentence in type(block).missing()))
+def obstacles(run: RunConfig) -> list[str]:
+    """Return what keeps a run from starting on this machine, as far as it shows before a weight is read.
+
+    Raises:
+        CapabilityError: The target cannot do what the policy needs.
+    """
+    target = run.target.check_target(run)
+    drafts: dict[str, Any] = {name: block.check_draft(run, target) for name, block in run.drafts.items()}
+    found = [f"target: {problem}" for problem in target.problems]
+    for name, said in drafts.items():
+        found += [f"drafts.{name}: {problem}" for problem in said.problems]
+    if not found:
+        check_fit(run.policy.build(run.generation.seed), target.capabilities, drafts)
+    return found
 
 
 def start(application: Any) -> None:

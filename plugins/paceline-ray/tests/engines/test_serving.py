@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -58,7 +59,7 @@ def test_a_client_killed_amid_a_stream_ends_its_request_and_no_other(service):
     before = service.settled()["counts"]
     wanted = 1900
     body = b'{"prompt": "Once", "max_tokens": %d, "stream": true}' % wanted
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", service.port), timeout=20.0) as client:
         client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         seen = b""
@@ -131,3 +132,42 @@ def test_the_page_and_the_command_show_posterior_and_gammas(service, command):
     assert shown.process.wait(60.0) == 0
     assert "small/all/0" in shown.text()
     assert "gammas chosen" in shown.text()
+
+
+def test_a_second_server_on_the_port_is_refused(service, command):
+    second = command("serve", "--port", service.port)
+    assert second.process.wait(60.0) == 1
+    assert (
+        second.text()
+        .splitlines()[-1]
+        .startswith(f"paceline-ray: another program listens on 127.0.0.1:{service.port}")
+    )
+
+
+def test_long_prompts_and_full_queues_hold_up_nobody(service):
+    began = time.monotonic()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        service.complete("word " * 200_000)
+    assert refused.value.code == 400
+    with urllib.request.urlopen(f"{service.url}/v1/models", timeout=10.0) as answer:
+        assert answer.status == 200
+    assert time.monotonic() - began < 10.0
+
+
+def test_a_server_that_is_told_to_end_finishes_what_is_under_way(service):
+    """The last test: it ends the service."""
+    with ThreadPoolExecutor(4) as clients:
+        told = [clients.submit(service.complete, f"Once {n}", max_tokens=150) for n in range(4)]
+        time.sleep(0.5)
+        service.command.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 30.0
+        refused = None
+        while refused is None and time.monotonic() < until:
+            try:
+                service.complete("Once", max_tokens=1)
+            except urllib.error.HTTPError as error:
+                refused = error
+        assert refused.code == 503
+        assert refused.headers["Retry-After"]
+        assert [one.result()["usage"]["completion_tokens"] for one in told] == [150] * 4
+    assert service.command.process.wait(60.0) == 0

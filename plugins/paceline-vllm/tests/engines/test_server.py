@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from paceline import read_trace
 
 pytestmark = pytest.mark.engine
 WEIGHTS = Path(__file__).resolve().parents[4] / "backends" / "embedded" / "weights"
-READY_S = 150
+READY_S = 400
 
 
 def ask(address, path, body=None):
@@ -58,6 +60,7 @@ def server(tmp_path_factory, end_process):
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        "XDG_CACHE_HOME": str(folder / "cache"),
     }
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as out:
@@ -72,7 +75,7 @@ def server(tmp_path_factory, end_process):
     address = f"http://127.0.0.1:{port}"
     try:
         _wait(address, process, log)
-        yield address, folder
+        yield address, folder, process
     finally:
         end_process(process)
 
@@ -100,14 +103,14 @@ def counted(address, name):
 
 
 def test_a_client_is_answered_with_the_same_text_every_time(server):
-    address, _ = server
+    address, _, _ = server
     texts = {json.loads(completion(address))["choices"][0]["text"] for _ in range(3)}
     assert len(texts) == 1
     assert texts != {""}
 
 
 def test_a_text_streams_to_the_same_end(server):
-    address, _ = server
+    address, _, _ = server
     whole = json.loads(completion(address))["choices"][0]["text"]
     lines = completion(address, stream=True).splitlines()
     pieces = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
@@ -116,7 +119,7 @@ def test_a_text_streams_to_the_same_end(server):
 
 
 def test_the_metrics_say_which_gammas_were_chosen_and_agree_with_vllms(server):
-    address, _ = server
+    address, _, _ = server
     completion(address)
     time.sleep(2.5)  # the counters are handed over once a second, and read at a step
     completion(address, max_tokens=4)
@@ -130,7 +133,7 @@ def test_the_metrics_say_which_gammas_were_chosen_and_agree_with_vllms(server):
 
 
 def test_the_rounds_are_in_the_trace_that_the_run_file_names(server):
-    address, folder = server
+    address, folder, _ = server
     completion(address, max_tokens=20)
     trace = read_trace(folder / "rounds.jsonl")
     assert (trace.run["engine"], trace.run["latency"], trace.run["policy"]["name"]) == (
@@ -143,3 +146,36 @@ def test_the_rounds_are_in_the_trace_that_the_run_file_names(server):
     last = trace.requests[-1]
     assert sum(done.emitted for done in last.rounds) == 20
     assert any(done.plan.gamma for done in last.rounds)
+
+
+def test_a_server_that_is_told_to_end_finishes_what_is_under_way_and_leaves_nothing(server):
+    """The last test: it ends the server."""
+    address, folder, process = server
+    with ThreadPoolExecutor(3) as clients:
+        told = [clients.submit(completion, address, max_tokens=180, ignore_eos=True) for _ in range(3)]
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        with pytest.raises((urllib.error.URLError, ConnectionError)) as refused:
+            completion(address, max_tokens=1)
+        assert getattr(refused.value, "code", 503) == 503
+        assert [json.loads(one.result())["usage"]["completion_tokens"] for one in told] == [180] * 3
+    assert process.wait(60.0) == 0
+    assert list((folder / "cache" / "paceline" / "vllm").iterdir()) == []
+    assert all(request.complete for request in read_trace(folder / "rounds.jsonl").requests)
+
+
+def test_a_fault_of_the_engine_is_the_last_line(tmp_path, process):
+    words = [
+        "serve",
+        str(WEIGHTS / "target"),
+        "--policy",
+        "static",
+        "--dtype",
+        "no-such-type",
+        "--port",
+        "8766",
+    ]
+    with pytest.raises(AssertionError, match=r"exit code 1") as failed:
+        process([str(Path(sys.executable).with_name("paceline-vllm")), *words], tmp_path)
+    assert str(failed.value).splitlines()[-1].startswith("paceline-vllm: vLLM's server ended with code")
