@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import file_exists, hf_hub_download, is_offline_mode, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
@@ -70,12 +70,24 @@ def stored_tensors(config: ModelConfig, settings: Any) -> Mapping[str, Tensor] |
     tensors: dict[str, Tensor] = {}
     for name in _files(place, getattr(settings, "transformers_weights", None)):
         path = place.path(name)
+        if path is None and place.offline:
+            raise place.refusal(
+                f"Its weights ({name}) are not on this machine, and nothing may be downloaded; allow it for once"
+            )
         if path is None:
             return None
         tensors.update(_header(place, name, path))
     if not tensors:
         raise place.refusal("Its weights hold no tensor; copy them again from where the model came from")
     return tensors
+
+
+def commit_in_cache(config: ModelConfig) -> str | None:
+    """Return the commit of a model of the hub that was read from the cache; None for a folder."""
+    if Path(config.model).expanduser().is_dir():
+        return None
+    cached = try_to_load_from_cache(config.model, "config.json", revision=config.revision or "main")
+    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +103,7 @@ class _Place:
     def entry(self) -> str:
         """Return the file in which reading begins: all weights, or the index of several files."""
         if self.folder is None:
-            # Where a repository has both, transformers takes the one file; that it is there is not known before.
-            return INDEX if self.path(INDEX, small=True) is not None else WHOLE
+            return self._entry_of_repository()
         names = {path.name for path in self.folder.iterdir()}
         if "adapter_config.json" in names:
             raise self.refusal(
@@ -111,6 +122,31 @@ class _Place:
             "The folder has no .safetensors weights, and pickled weights are never loaded; save it again with "
             "safetensors"
         )
+
+    def _entry_of_repository(self) -> str:
+        if self.path(INDEX, small=True) is not None:
+            return INDEX
+        # Asked before transformers is, which would load what somebody else has made of the pickles.
+        if self.path(WHOLE) is None and not self._downloadable(WHOLE):
+            here = " on this machine, nothing may be downloaded," if self.offline else ","
+            raise self.refusal(
+                f"It has no .safetensors weights{here} and pickled weights are never loaded; name a revision that has "
+                f"them{', or allow the network for once' if self.offline else ''}"
+            )
+        return WHOLE
+
+    def _downloadable(self, name: str) -> bool:
+        if self.offline:
+            return False
+        try:
+            return file_exists(self.config.model, name, revision=self.config.revision or "main")
+        except Exception:  # noqa: BLE001 - of any library of the network; transformers says what is wrong with it
+            return True
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing may be downloaded."""
+        return self.config.local_files_only or is_offline_mode()
 
     def path(self, name: str, *, small: bool = False) -> Path | None:
         """Return a file; None where it is not on this machine. A small one is downloaded first."""

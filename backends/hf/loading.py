@@ -13,11 +13,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
-from paceline.backends.hf.checkpoint import stored_tensors
+from paceline.backends.hf.checkpoint import commit_in_cache, stored_tensors
 from paceline.backends.hf.completeness import described, require_complete
 from paceline.backends.hf.draft import HfDraft, ModelDraft
 from paceline.backends.hf.explaining import damaged_file, explained, first_line
-from paceline.backends.hf.host.model import commit_of
+from paceline.backends.hf.host.model import keep_commit
 from paceline.backends.hf.host.release import release_named
 from paceline.backends.hf.target import HfTarget, ModelTarget
 from paceline.backends.hf.translated import TranslatedDraft
@@ -99,18 +99,17 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
     settings = load_config(config)
     with explained(config), quiet():
         described(config, settings, stored_tensors(config, settings))
-        # A commit instead of a branch also keeps transformers from weights that somebody else has converted.
-        revision = commit_of(settings)
         model, info = AutoModelForCausalLM.from_pretrained(
             config.model,
             dtype=config.dtype,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name
-            **_source(config) | ({"revision": revision} if revision else {}),
+            **_source(config),
             **options,
         )
         require_complete(config, info)
+        keep_commit(model.config, commit_in_cache(config))
         return model.to(device)
 
 

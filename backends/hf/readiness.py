@@ -118,12 +118,7 @@ def look(config: ModelConfig, refuse: Callable[[Any], None] = _runs_all) -> Look
     seen.attempt(lambda: refuse(seen.settings))
     seen.stored = seen.attempt(lambda: stored_tensors(config, seen.settings))
     if len(seen.problems) == before:
-        if seen.stored is None and config.local_files_only:
-            seen.problems.append(
-                f"{config.backend}: the weights of {config.model!r} are not on this machine, and `local_files_only` is "
-                "set; leave it out for once"
-            )
-        elif seen.stored is None:
+        if seen.stored is None:
             seen.remarks.append("its weights are not on this machine yet; the run downloads them")
         seen.model = seen.attempt(lambda: described(config, seen.settings, seen.stored))
     seen.tokenizer = seen.attempt(lambda: loading.load_tokenizer(config))

@@ -62,6 +62,12 @@ def commit_of(config: Any) -> str | None:
     return getattr(config, "_commit_hash", None) or None
 
 
+def keep_commit(config: Any, commit: str | None) -> None:
+    """Note the commit that a configuration was loaded from, which releases since 5.24 do not."""
+    if commit_of(config) is None and commit is not None:
+        config._commit_hash = commit  # noqa: SLF001 - where `commit_of` and earlier releases have it
+
+
 def described(config: Any) -> dict[str, Any]:
     """Return a configuration as values, without the release that wrote it: a model is the same under another."""
     return {name: value for name, value in config.to_dict().items() if name != "transformers_version"}
