@@ -1,7 +1,8 @@
-"""Policies on made-up kinds whose costs change: `python -m paceline.lab.changing [--page PAGE] [POLICY ...]`.
+"""Policies on made-up kinds whose costs change: `python -m paceline.lab.changing [--kind KIND] [POLICY ...]`.
 
-Prints for each kind what `paceline.lab.changing.measure` says of each policy, over five seeds. With a page, the tables
-are written between its two `changing` marks. Exits with 1 where the first policy, `auto` by default, misses a limit.
+Prints for each kind, or those named, what `paceline.lab.changing.measure` says of each policy, over five seeds. With
+`--page`, the tables are written between the two `changing` marks of a page. Exits with 1 where the first policy, `auto`
+by default, misses a limit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.changing.kinds import KINDS
+from paceline.lab.changing.kinds import KINDS, kind
 from paceline.lab.changing.measure import measure
 from paceline.lab.changing.table import tables
 from paceline.lab.marked import write_marked
@@ -24,12 +25,14 @@ def main(arguments: list[str]) -> int:
     """Measure, print, and write into a page where one is given."""
     parser = ArgumentParser("python -m paceline.lab.changing", description="Policies where costs change.")
     parser.add_argument("policies", nargs="*", default=POLICIES, metavar="POLICY", help="such as survival")
+    parser.add_argument("--kind", action="append", metavar="KIND", help="only this one; may be repeated")
     parser.add_argument("--page", type=Path, help="write the tables between the marks of this page")
     given = parser.parse_args(arguments)
     catalogue, found = Catalogue.load(), {}
+    kinds = KINDS if given.kind is None else tuple(map(kind, given.kind))
     for name in given.policies:
         config = parse_policy(name, catalogue)
-        found[name] = [measure(kind, config.build) for kind in KINDS]
+        found[name] = [measure(one, config.build) for one in kinds]
     made = tables(found)
     sys.stdout.write(f"{made}\n")
     if given.page is not None:

@@ -143,6 +143,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("busy", "share", 2000, steady(), level=prices.busy, chance=prices.jitter),
     Kind("useless", "useless", 2000, steady(0.0), price=0.3, least=0.99),
     Kind("cold-32", "cold", COLD, steady(), least=0.95),
+    Kind("cold-32-cheap", "cold", COLD, steady(), price=0.02, least=0.95),
+    Kind("cold-32-dear", "cold", COLD, steady(), price=0.3, least=0.95),
 )
 
 

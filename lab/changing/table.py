@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from paceline.lab.changing.measure import Numbers
 
 STRETCHES = ("before", "in it", "next 300")
-COLUMNS = {"share": "of best static", "useless": "of plain, from 300", "cold": "of steady, kept"}
+COLUMNS = {"share": "of best static", "useless": "of plain, from 300", "cold": "of steady, kept (cold)"}
 """What the figure of a kind is a share of, by sort."""
 
 
 def tables(found: Mapping[str, Sequence[Numbers]]) -> str:
-    """Return two tables: spells, with the speed of the first policy, and all other kinds.
+    """Return a table of spells, with the speed of the first policy, and one of all other kinds.
 
     Args:
         found: By policy, the numbers of the same kinds in the same order.
     """
-    return f"{_spells(found)}\n\n{_shares(found)}"
+    return "\n\n".join(filter(None, (_spells(found), _shares(found))))
 
 
 def _spells(found: Mapping[str, Sequence[Numbers]]) -> str:
@@ -51,9 +51,14 @@ def _shares(found: Mapping[str, Sequence[Numbers]]) -> str:
     rows = []
     for numbers in _rows(found, spells=False):
         kind = numbers[0].kind
-        shares = [f"{one.figure:.3f}" if one.holds else f"**{one.figure:.3f}**" for one in numbers]
+        shares = [_share(one) for one in numbers]
         rows.append([kind.name, COLUMNS[kind.sort], f"{kind.least:g}", *shares])
     return _table(heads, rows)
+
+
+def _share(numbers: Numbers) -> str:
+    text = f"{numbers.figure:.3f}" if numbers.holds else f"**{numbers.figure:.3f}**"
+    return f"{text} ({numbers.mean('cold'):.3f})" if numbers.kind.sort == "cold" else text
 
 
 def _rows(found: Mapping[str, Sequence[Numbers]], *, spells: bool) -> list[tuple[Numbers, ...]]:
@@ -62,5 +67,7 @@ def _rows(found: Mapping[str, Sequence[Numbers]], *, spells: bool) -> list[tuple
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

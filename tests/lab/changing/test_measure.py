@@ -10,9 +10,11 @@ import pytest
 from paceline.core.costs import LiveCosts
 from paceline.core.records import Plan
 from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.lab.changing.__main__ import main
 from paceline.lab.changing.kinds import KINDS, kind
 from paceline.lab.changing.measure import AFTER, BACK, WINDOW, Numbers, measure, until_back
 from paceline.lab.changing.table import tables
+from paceline.lab.marked import write_marked
 from paceline.lab.oracle.static import best, statics
 from paceline.lab.workloads.synthetic import made_up
 from paceline.policies.estimate.auto import AutoConfig
@@ -158,3 +160,19 @@ def test_tables_show_what_misses_its_limit_in_bold():
 def test_auto_keeps_to_the_limits(one):
     numbers = measure(one, AutoConfig().build)
     assert numbers.holds, numbers.of_seeds
+
+
+def test_the_command_prints_writes_into_a_page_and_fails_where_a_limit_is_missed(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- changing -->\nold\n<!-- /changing -->\nafter\n")
+    assert main(["static-0", "--kind", "cold-32", "--kind", "useless", "--page", str(page)]) == 0
+    made = capsys.readouterr().out
+    assert made.startswith("| kind |")
+    assert "| useless | of plain, from 300 | 0.99 | 1.000 |" in made
+    assert "| cold-32 | of steady, kept (cold) | 0.95 | 1.000 (1.000) |" in made
+    assert page.read_text() == f"before\n<!-- changing -->\n{made}<!-- /changing -->\nafter\n"
+    assert main(["static-2", "--kind", "useless"]) == 1
+    assert "static-2 misses the limit of: useless" in capsys.readouterr().err
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="there must be <!-- changing -->"):
+        write_marked(page, "changing", made)
