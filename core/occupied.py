@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 
 from paceline.core.errors import CapabilityError
+from paceline.core.forks import tell_of_forks
 
 
 class Occupation:
@@ -18,8 +19,12 @@ class Occupation:
 
     def __init__(self, *, interleaved: bool) -> None:
         self._interleaved = interleaved
-        self._request = Lock()
-        self._round = Lock()
+        self.forked()
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """Be free: whoever held it is not in this process."""
+        self._request, self._round = Lock(), Lock()
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -27,7 +32,8 @@ class Occupation:
         if self._interleaved:
             yield
             return
-        if not self._request.acquire(blocking=False):
+        held = self._request
+        if not held.acquire(blocking=False):
             raise CapabilityError(
                 "this decoder is in the middle of another request; take that one to its end or close its iterator, or "
                 "make a second decoder (for threads: one for each)"
@@ -35,7 +41,7 @@ class Occupation:
         try:
             yield
         finally:
-            self._request.release()
+            held.release()
 
     def __enter__(self) -> None:
         if not self._round.acquire(blocking=False):
@@ -45,4 +51,5 @@ class Occupation:
             )
 
     def __exit__(self, *_: object) -> None:
-        self._round.release()
+        if self._round.locked():  # not where the round was forked from the parent's
+            self._round.release()

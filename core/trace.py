@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import structlog
+
 from paceline.core.errors import TraceError
+from paceline.core.forks import tell_of_forks
 from paceline.core.inputs import MIB, input_lines, open_input, shown
 from paceline.core.json_text import parse_json
 from paceline.core.outputs import GrowingFile
@@ -23,6 +27,8 @@ from paceline.core.round_json import round_from_json, round_to_json
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft
+
+log = structlog.get_logger()
 
 VERSION = 1
 """Raised when a reader of the old version would misread a new trace; new keys alone do not raise it."""
@@ -38,15 +44,26 @@ class TraceWriter:
     """Appends requests and their rounds to a file; each round is flushed before the next begins.
 
     Args:
-        path: The file; parent folders are made. An existing file is replaced.
+        path: The file; parent folders are made. An existing file is replaced. A process that is forked off writes a
+            file of its own beside it, its process number in the name, and nothing of requests that began before.
         header: What ran: any JSON-able values, kept under "run" in the first line.
     """
 
     def __init__(self, path: Path | str, header: Mapping[str, Any] | None = None) -> None:
-        self.path = Path(path)
+        self._given = self.path = Path(path)
         self._header = dict(header or {})
         self._file: GrowingFile | None = None
         self._requests = 0
+        self.process = os.getpid()
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """Leave the file to the parent: lines of two processes in one file could not be told apart."""
+        self.process = os.getpid()
+        self.path = self._given.with_stem(f"{self._given.stem}-{self.process}")
+        file, self._file, self._requests = self._file, None, 0
+        if file is not None:
+            file.close()
 
     def begin(
         self,
@@ -68,6 +85,10 @@ class TraceWriter:
         """
         if self._file is None:
             check_replaceable(self.path)
+            if self.path != self._given:
+                log.info(
+                    "trace_moved", file=str(self.path), reason=f"{self._given} is that of the parent process"
+                )
             self._file = GrowingFile(self.path, TraceError)
             self.write({"kind": "trace", "version": VERSION, "run": self._header})
         number = self._requests
@@ -82,7 +103,7 @@ class TraceWriter:
             }
             | _seen(drafts, capabilities, memoryless, perplexity)
         )
-        return RequestRecorder(self, number)
+        return RequestRecorder(self, number, self.process)
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Write one line; it is in the file when this returns.
@@ -123,14 +144,19 @@ class RequestRecorder:
 
     writer: TraceWriter
     number: int
+    process: int
 
     def round(self, done: Round) -> None:
         """Write one finished round."""
-        self.writer.write({"kind": "round", "request": self.number, **round_to_json(done)})
+        self._write({"kind": "round", "request": self.number, **round_to_json(done)})
 
     def end(self, ended: Ended | None) -> None:
         """Write the end of the request; None means that it was abandoned."""
-        self.writer.write({"kind": "end", "request": self.number, "ended": ended})
+        self._write({"kind": "end", "request": self.number, "ended": ended})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self.process == self.writer.process:  # else it is the parent's request
+            self.writer.write(line)
 
 
 @dataclass(slots=True)

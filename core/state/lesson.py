@@ -12,6 +12,7 @@ import structlog
 from paceline.core.abilities import Mergeable
 from paceline.core.blame import INTERRUPTS, blame, shown, words
 from paceline.core.errors import ContractError, PacelineError
+from paceline.core.forks import tell_of_forks
 from paceline.core.members import breach, has
 from paceline.core.state.entry import Entry, check_statistics, pooled
 
@@ -112,6 +113,11 @@ class Lesson:
             raise
         except BaseException as error:
             raise breach(policy, f"its state cannot be saved: {words(error)}") from error
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """Leave what was learnt until now to the parent, which saves it; a child adds what it learns itself."""
+        self._before = self._learnt()
 
     def save(self) -> None:
         """Write what was learnt since the last time; nothing, if nothing was. Problems are logged, never raised.

@@ -6,10 +6,10 @@ import json
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Lock, RLock
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from paceline.core.forks import ForkSafeLock
 from paceline.core.guard import admit
 from paceline.core.plugins.building import build_policy
 from paceline.core.state.file import StateFile
@@ -39,28 +39,21 @@ class Learning:
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
-class SharedPolicy:
+class SharedPolicy(ForkSafeLock):
     """One policy of several decoders. Entered, it is at work for one of them, and the others wait.
 
     A policy may remember its plan until it has seen what came of it, so a round must not begin within another one.
     """
 
     def __init__(self, policy: Policy, memory: Memory | None, *, fallback: bool) -> None:
+        super().__init__()
         self.policy = policy
         self.lesson = None if memory is None else taught(memory, policy, fallback=fallback)
-        self._busy = RLock()
-
-    def __enter__(self) -> Self:
-        self._busy.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._busy.release()
 
 
 # The one thing that a process has in common. A policy is forgotten with the last decoder that uses it.
 _shared: WeakValueDictionary[str, SharedPolicy] = WeakValueDictionary()
-_sharing = Lock()
+_sharing = ForkSafeLock()
 
 
 def learning(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> Learning:
