@@ -11,6 +11,7 @@ import typer
 
 from paceline.core.config.run import RunConfig
 from paceline.core.errors import ConfigError
+from paceline.core.plugins.building import lame_policies
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.bench.machine import describe, versions
 from paceline.lab.cli.options import ConfigOption, JsonOption, read_config
@@ -39,7 +40,7 @@ def doctor(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
             {"name": name, "problems": list(entry.config.missing()), "trial": asdict(trials[name])}
             for name, entry in catalogue.backends.items()
         ],
-        "broken_plugins": [bad._asdict() for bad in catalogue.broken],
+        "broken_plugins": [bad._asdict() for bad in (*catalogue.broken, *lame_policies(catalogue))],
         "run": _run(config, catalogue, trials),
     }
     if as_json:

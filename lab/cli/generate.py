@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paceline.core.errors import BackendError
+from paceline.core.errors import BackendError, PacelineError
 from paceline.lab.cli import report
 from paceline.lab.cli.interrupts import exit_code
 from paceline.lab.cli.live import Screen
@@ -168,7 +168,7 @@ class _Job:
 
         try:
             decode(decoder, tokens, self.run.generation.max_new_tokens, into=decoding, on_round=show)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, PacelineError):  # what was delivered before a target failed is right
             write(stream.finish())
             self._summarise(decoding)
             conclude()

@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 
 import paceline
 from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.core.clock import CostTableClock
+from paceline.core.costs import CostTable
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.forks import ForkSafeLock
 from paceline.core.testing.scripted import ScriptedPolicy
@@ -152,7 +154,8 @@ def test_a_lock_stays_with_the_thread_that_forks():
 def test_what_was_learnt_before_the_fork_is_counted_once(tmp_path):
     state = tmp_path / "state.json"
     run = RUN | {"policy": {"name": "thompson", "discount": 1.0}, "state": str(state)}
-    speculating = paceline.load(run)
+    drafting_pays = CostTableClock(CostTable({1: 1.0}, {"small": 0.01}))
+    speculating = paceline.load_config(run).build(clock=drafting_pays)
     speculating.generate("the rain", max_new_tokens=40)
 
     def child():

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from paceline.backends.toy import ToyTarget
+from paceline.backends.toy import ToyTarget, ToyTargetSession
 from paceline.core.trace import read_trace
+from paceline.lab.cli.app import run
 
 
 def alone(prompt, limit):
@@ -144,6 +145,28 @@ def test_a_failing_backend_is_one_message_and_exit_code_1(cli):
 
     assert done.stderr.strip().splitlines()[-1].startswith("paceline: hf: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_target_that_fails_leaves_the_text_so_far_and_is_named(toy, monkeypatch, capsys, as_json):
+    verify, calls = ToyTargetSession.verify, []
+
+    def fails(session, proposal):
+        calls.append(proposal)
+        if len(calls) > 5:
+            raise RuntimeError("out of memory")
+        return verify(session, proposal)
+
+    monkeypatch.setattr(ToyTargetSession, "verify", fails)
+    code = run(["generate", "the", "-c", str(toy), *(["--json"] if as_json else [])])
+    out, err = capsys.readouterr()
+
+    assert code == 1
+    assert "paceline: target ToyTargetSession" in err
+    assert "out of memory" in err
+    text = json.loads(out)["text"] if as_json else out.rstrip("\n")
+    assert len(text) >= 5
+    assert ToyTarget().codec.decode(alone("the", 40)).startswith(text)
 
 
 def test_a_reader_that_goes_away_is_no_reason_to_complain(cli, slow_toy):
