@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import structlog
-
 from paceline.core.errors import TraceError
 from paceline.core.forks import tell_of_forks
 from paceline.core.inputs import MIB, input_lines, open_input, shown
@@ -27,8 +25,6 @@ from paceline.core.round_json import round_from_json, round_to_json
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft
-
-log = structlog.get_logger()
 
 VERSION = 1
 """Raised when a reader of the old version would misread a new trace; new keys alone do not raise it."""
