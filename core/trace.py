@@ -81,10 +81,6 @@ class TraceWriter:
         """
         if self._file is None:
             check_replaceable(self.path)
-            if self.path != self._given:
-                log.info(
-                    "trace_moved", file=str(self.path), reason=f"{self._given} is that of the parent process"
-                )
             self._file = GrowingFile(self.path, TraceError)
             self.write({"kind": "trace", "version": VERSION, "run": self._header})
         number = self._requests
