@@ -22,7 +22,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/p
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing record report-pictures clean
+.PHONY: help demo test explore test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -75,6 +75,9 @@ cells: $(VENV)/.stamp-dev ## Compare policies on made-up texts, and renew the ta
 
 changing: $(VENV)/.stamp-user ## Hold auto to its limits where costs change on the way (a minute).
 	@$(BIN)/python -Im paceline.lab.changing auto
+
+starved: $(VENV)/.stamp-user ## Time auto before, while and after other processes take its core (Linux, a minute).
+	@$(BIN)/python -Im paceline.lab.changing.starved
 
 bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 	$(BIN)/paceline bench

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from contextlib import contextmanager
+from io import BufferedReader
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def file_errors(
 
 def open_input(
     path: Path | str, raising: type[PacelineError], *, missing: str = "check the name"
-) -> IO[bytes]:
+) -> BufferedReader:
     """Open a regular file to be read; a device or a pipe is refused, for it may never end.
 
     Args:
@@ -134,6 +136,16 @@ def input_lines(
                 "the right file?"
             )
         yield number, line
+
+
+def sha256(path: Path | str, raising: type[PacelineError]) -> str:
+    """Return the SHA-256 of a regular file, in hexadecimal digits.
+
+    Raises:
+        raising: The file cannot be read.
+    """
+    with open_input(path, raising) as file, file_errors(path, raising, "cannot be read"):
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def size(count: int) -> str:

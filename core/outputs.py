@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -11,7 +11,7 @@ from paceline.core.errors import ConfigError, PacelineError
 from paceline.core.inputs import file_errors, not_regular, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
 ROOM = "make room or give another path"
@@ -65,9 +65,20 @@ def _check_folder(path: Path, raising: type[PacelineError]) -> None:
 
 
 def write_text(path: Path | str, text: str, raising: type[PacelineError] = PacelineError) -> None:
-    """Write a file in one step: what is there is replaced by all of the text or stays; folders are made.
+    """Write a file in one step: what is there is replaced by all of the text or stays.
 
-    A link is followed, and the permissions of a file that is replaced are kept.
+    Raises:
+        raising: As `replacing`.
+    """
+    with replacing(path, raising) as new:
+        new.write_bytes(text.encode())
+
+
+@contextmanager
+def replacing(path: Path | str, raising: type[PacelineError]) -> Iterator[Path]:
+    """Give the path of an empty file to be written, which takes the place of `path` if the block ends well.
+
+    Folders are made, a link is followed, and the permissions of a file that is replaced are kept.
 
     Raises:
         raising: The path or the disk does not allow it; names it and says what to do.
@@ -75,19 +86,18 @@ def write_text(path: Path | str, text: str, raising: type[PacelineError] = Pacel
     check_output(path, raising)
     # Replacing a link would leave the file that it leads to as it was.
     place = Path(os.path.realpath(path))
+    # What a killed process left there is in nobody's way, and neither is a link that somebody laid there.
+    new = place.with_name(f".{place.name}.new")
     with file_errors(path, raising, "cannot be written", ROOM):
         place.parent.mkdir(parents=True, exist_ok=True)
-        mode = place.stat().st_mode & 0o7777 if place.exists() else None
-        # What a killed process left there is in nobody's way, and neither is a link that somebody laid there.
-        new = place.with_name(f".{place.name}.new")
         new.unlink(missing_ok=True)
+        new.touch(exist_ok=False)
         try:
-            with new.open("xb") as file:
-                file.write(text.encode())
-                file.flush()
+            yield new
+            with new.open("rb") as file:
                 os.fsync(file.fileno())
-            if mode is not None:
-                new.chmod(mode)
+            if place.exists():
+                new.chmod(place.stat().st_mode & 0o7777)
             os.replace(new, place)  # noqa: PTH105 - the one step that readers see
         except BaseException:
             with suppress(OSError):

@@ -41,6 +41,7 @@ def wheel(built: Path) -> Path:
 def shipped_files() -> set[str]:
     """Return what the wheel must hold besides its metadata, as paths inside it."""
     files = {"paceline/__init__.py", "paceline/hf.py", "paceline/testing.py", "paceline/py.typed"}
+    files.add("paceline_command/__init__.py")
     for folder in FOLDERS:
         files |= {f"paceline/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")}
     embedded = ROOT / "backends" / "embedded"
@@ -69,7 +70,7 @@ def test_the_wheel_carries_licence_entry_points_and_command(wheel: Path) -> None
     assert any(name.endswith("LICENSE") for name in names)
     assert "paceline.policies = paceline.policies" in text
     assert "paceline.backends = paceline.backends" in text
-    assert "paceline = paceline.lab.cli:main" in text
+    assert "paceline = paceline_command:main" in text
 
 
 def test_the_source_distribution_holds_tests_docs_and_build_files_and_the_weights_once(built: Path) -> None:

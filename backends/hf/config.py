@@ -11,6 +11,7 @@ from paceline.backends.hf.explaining import explained
 from paceline.backends.hf.libraries import missing_libraries
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
+from paceline.core.extras import remedy
 from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class ModelConfig(BackendConfig):
                 raise
             raise BackendError(
                 f"the {self.backend} backend needs the Python package {problem.name!r}, which is not installed; "
-                "run: pip install 'paceline[hf]'"
+                f"{remedy('hf')}"
             ) from problem
 
 

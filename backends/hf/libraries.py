@@ -6,6 +6,8 @@ import re
 from importlib import metadata
 from typing import Final
 
+from paceline.core.extras import remedy
+
 OLDEST = {"torch": (2, 6), "transformers": (5, 16)}
 """The first supported release of each library."""
 
@@ -15,7 +17,7 @@ BELOW = {"transformers": (6,)}
 NEWEST_TESTED: Final = "5.24.0"
 """The newest transformers that the tests were run with: the one in constraints.txt."""
 
-REMEDY = "run: pip install 'paceline[hf]'"
+REMEDY = remedy("hf")
 
 
 def missing_libraries() -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The command's root: its options, its commands, and how errors become messages and exit codes.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage (a wrong configuration is wrong usage), 130 and 143 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage (a wrong configuration is wrong usage), 129, 130 and 143 interrupted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline.core.errors import ConfigError, PacelineError
+from paceline.core.extras import LIBRARIES, remedy
 from paceline.lab.cli.bench import bench
 from paceline.lab.cli.doctor import doctor
 from paceline.lab.cli.export import export
 from paceline.lab.cli.generate import generate
-from paceline.lab.cli.interrupts import Terminated, terminations
+from paceline.lab.cli.interrupts import exit_code, stops
 from paceline.lab.cli.log import configure
 from paceline.lab.cli.new_policy import new_policy
 from paceline.lab.cli.page import report
@@ -26,6 +27,7 @@ from paceline.lab.cli.record import record
 from paceline.lab.cli.regret import regret
 from paceline.lab.cli.replay import replay
 from paceline.lab.cli.schema import schema
+from paceline.lab.cli.streams import OutputLost, settle
 from paceline.lab.cli.tune import tune
 
 if TYPE_CHECKING:
@@ -79,23 +81,54 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
+    settle()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; nothing but a bug gets out as an exception."""
+    with stops() as seen:
+        try:
+            code = _run(arguments)
+        except Exception:
+            # Code that was interrupted in the middle, such as an import, may fail in any way.
+            if seen.number is None:
+                raise
+            code = 1
+    return code if seen.number is None else 128 + seen.number
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        with terminations():
-            app(args=list(arguments), prog_name="paceline")
+        app(args=list(arguments), prog_name="paceline")
+        sys.stdout.flush()
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        return _left(leaving)
     except PacelineError as error:
         if os.environ.get(DEBUG) == "1":
             raise
-        sys.stderr.write(f"paceline: {error}\n")
-        return 2 if isinstance(error, ConfigError) else 1
-    except Terminated:
-        return 143
-    except KeyboardInterrupt:
-        return 130
+        return _failed(str(error), 2 if isinstance(error, ConfigError) else 1)
+    except OutputLost as lost:
+        return 1 if lost.gone else _failed(str(lost), 1)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in LIBRARIES:
+            raise
+        return _failed(f"this needs {library}, which is not installed; {remedy(LIBRARIES[library])}", 1)
+    except KeyboardInterrupt as stop:
+        return exit_code(stop)
     return 0
+
+
+def _left(leaving: SystemExit) -> int:
+    """Return the exit code of a command that left, once what it wrote is on its way."""
+    try:
+        sys.stdout.flush()
+    except OutputLost as lost:
+        return 1 if lost.gone else _failed(str(lost), 1)
+    return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+
+
+def _failed(message: str, code: int) -> int:
+    sys.stderr.write(f"paceline: {message}\n")
+    return code

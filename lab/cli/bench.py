@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paceline.core.outputs import check_output, write_text
 from paceline.lab.cli.options import (
     ConfigOption,
     JsonOption,
@@ -19,7 +20,6 @@ from paceline.lab.cli.options import (
     TopPOption,
     read_config,
 )
-from paceline.lab.cli.schema import write
 from paceline.lab.prompts import Text
 from paceline.lab.prompts import choose as choose_prompts
 from paceline.lab.workloads.named import SHIPPED, load
@@ -93,6 +93,8 @@ def bench(
         timing.refuse_others(context)
         timing.decisions(policies, seed=seed or 0, as_json=as_json, out=out)
         return
+    if out is not None:
+        check_output(out, inputs=[prompts, *([config] if config is not None else [])])
     workload = load(prompts)
     run = read_config(
         config,
@@ -171,7 +173,7 @@ def bench(
     )
     text = json.dumps(found, indent=2) + "\n"
     if out is not None:
-        write(out, text)
+        write_text(out, text)
     if as_json:
         sys.stdout.write(text)
     else:

@@ -13,12 +13,12 @@ from rich.progress import track
 from rich.table import Table
 
 from paceline.core.errors import ConfigError, PacelineError
+from paceline.core.outputs import check_output, write_text
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.bench.choices import EVERYTHING
 from paceline.lab.bench.decisions import ACCURACY, GAMMA, ROUNDS, Decision, Span, decide
 from paceline.lab.bench.machine import describe, versions
 from paceline.lab.cli.progress import WIDTH
-from paceline.lab.cli.schema import write
 from paceline.lab.policies import parse_policy, split
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def refuse_others(context: typer.Context) -> None:
 
 def decisions(policies: str | None, *, seed: int, as_json: bool, out: Path | None) -> None:
     """Time the decisions of these policies, of all that are installed by default, and print them."""
+    if out is not None:
+        check_output(out)
     catalogue = Catalogue.load()
     asked = [name for name in split(policies or EVERYTHING, ",") if name != EVERYTHING]
     names = asked if policies and EVERYTHING not in split(policies, ",") else [*catalogue.policies, *asked]
@@ -68,7 +70,7 @@ def decisions(policies: str | None, *, seed: int, as_json: bool, out: Path | Non
             failed[name] = str(error)
     text = json.dumps(document(found, failed, seed), indent=2) + "\n"
     if out is not None:
-        write(out, text)
+        write_text(out, text)
     if as_json:
         sys.stdout.write(text)
         return

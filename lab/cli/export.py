@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from paceline.lab.cli.record import DEFAULT, require_lab
+from paceline.core.extras import require
+from paceline.core.outputs import check_output
+from paceline.lab.cli.record import DEFAULT
 
 
 def export(
@@ -20,11 +22,12 @@ def export(
     ] = None,
 ) -> None:
     """Write a recording as a Parquet file: one row for each start of each draft in each text."""
-    require_lab()
+    require("numpy")
     from paceline.lab.recording.parquet import export_parquet  # noqa: PLC0415 - numbers are loaded only now
     from paceline.lab.recording.reader import read_recording  # noqa: PLC0415
 
     stem = recording.name.removesuffix(".zst").removesuffix(".jsonl")
     path = out if out is not None else recording.with_name(f"{stem}.parquet")
+    check_output(path, inputs=[recording])
     rows = export_parquet(read_recording(recording), path)
     sys.stdout.write(f"{rows} rows written to {path}\n")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paceline.core.extras import require
+from paceline.core.outputs import check_output, write_text
 from paceline.lab.cli.options import JsonOption
-from paceline.lab.cli.schema import write
 
 if TYPE_CHECKING:
     from paceline.lab.report.findings import Findings
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 REPLAY = Path("runs/replay.jsonl")
 OUT = Path("runs/report.html")
+PICTURE = "ranking.svg"
+"""Stands for all pictures where it is asked whether they can be written."""
+
 WIDTH = 100
 
 ReplayArgument = Annotated[
@@ -45,8 +49,12 @@ def report(
 
     Exits with 0 also where the replay misses the measured speeds: the page and the terminal say so.
     """
+    require("numpy", "matplotlib", "jinja2")
     from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415 - numpy, matplotlib
 
+    given = files_given(replay, recording)
+    for path in (out, *([pictures / PICTURE] if pictures is not None else [])):
+        check_output(path, inputs=given)
     inputs = read_inputs(replay, recording)
     if inputs.missing is not None:
         sys.stderr.write(f"paceline: {inputs.missing}\n")
@@ -61,6 +69,11 @@ def report(
     sys.stderr.write(f"paceline: the page is {out}\n")
     if show:
         webbrowser.open(out.resolve().as_uri())
+
+
+def files_given(replay: Path, recording: Path | None) -> list[Path]:
+    """Return the files that a report is made from, as far as they were named."""
+    return [replay] if recording is None else [replay, recording]
 
 
 def findings(inputs: Inputs, command: str) -> Findings:
@@ -89,15 +102,10 @@ def _write(found: Findings, out: Path, folder: Path | None) -> None:
     from paceline.lab.report.pictures.all import pictures  # noqa: PLC0415
 
     drawn = pictures(found)
-    for path in (out.parent, *([folder] if folder is not None else [])):
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise typer.BadParameter(f"cannot make the folder {path}: {error.strerror or error}") from error
-    write(out, page(found, drawn))
+    write_text(out, page(found, drawn))
     if folder is not None:
         for name, drawing in drawn.items():
-            write(folder / f"{name}.svg", standalone(drawing))
+            write_text(folder / f"{name}.svg", standalone(drawing))
 
 
 def _summarise(found: Findings) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.core.errors import ConfigError, PacelineError, TraceError
+from paceline.core.errors import ConfigError, TraceError
+from paceline.core.extras import require
+from paceline.core.outputs import check_output
 from paceline.lab.cli.interrupts import exit_code
 from paceline.lab.cli.options import (
     ConfigOption,
@@ -107,7 +108,7 @@ def record(
     An interrupted recording goes on where it stopped when the same command is given again.
     """
     if synthetic is not None:
-        require_lab()
+        require("numpy")
         from paceline.lab.cli.made_up import record_cells  # noqa: PLC0415
 
         record_cells(
@@ -121,6 +122,7 @@ def record(
             as_json=as_json,
         )
         return
+    check_output(out, inputs=[workload, *([config] if config is not None else [])])
     given = [] if config is not None else [f"generation.max_new_tokens={TOKENS}"]
     prompts_of = load(workload)
     run = read_config(
@@ -132,7 +134,7 @@ def record(
         generation__seed=seed,
     )
     texts = choose(prompts_of.texts, limit=limit)
-    require_lab()
+    require("numpy")
     # Models and numbers are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.cli.recording import recorded, show, to_json  # noqa: PLC0415
@@ -203,9 +205,3 @@ def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequenc
         "versions": versions(),
         "machine": describe(),
     }
-
-
-def require_lab() -> None:
-    """Refuse without the libraries of the lab."""
-    if find_spec("numpy") is None:
-        raise PacelineError("recordings need numpy; pip install 'paceline[lab]'")

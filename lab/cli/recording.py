@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from paceline.lab.cli.bars import progress
-from paceline.lab.recording.taking import take
+from paceline.lab.recording.taking import RECORDING, take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,13 +40,18 @@ def recorded(
     run: Mapping[str, Any],
     replace: bool,
 ) -> Taken:
-    """Record with a bar on stderr, if that is a terminal."""
+    """Record with a bar on stderr if that is a terminal, else with a line there for each text."""
     bar = progress(still=True)
     with bar:
         task = bar.add_task("", total=len(prompts))
 
         def on_step(done: int, step: str) -> None:
             bar.update(task, completed=done, description=f"{step:<30.30}", refresh=True)
+            if bar.disable and step.startswith(RECORDING):
+                # A line a text tells those who look into a log hours later how far it has come.
+                sys.stderr.write(
+                    f"paceline: text {done + 1} of {len(prompts)}: {step.removeprefix(RECORDING)}\n"
+                )
 
         return take(
             parts, catalogue, prompts, path, settings=settings, run=run, replace=replace, on_step=on_step

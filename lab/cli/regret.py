@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline.core.errors import ConfigError
+from paceline.core.extras import require
 from paceline.lab.cli.options import JsonOption
 from paceline.lab.cli.page import REPLAY, WIDTH, RecordingOption, ReplayArgument
 
@@ -38,6 +39,7 @@ def regret(
 
     The tables show one order, start, seed and draw. JSON has every pass, every kind, and all kinds of regret.
     """
+    require("numpy")
     from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415 - numpy
 
     inputs = read_inputs(replay, recording)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from paceline.core.errors import ConfigError, TraceError
+from paceline.core.extras import require
+from paceline.core.outputs import check_output
 from paceline.lab.cli.interrupts import exit_code
 from paceline.lab.cli.options import ConfigOption, JsonOption, SetOption, read_config
-from paceline.lab.cli.record import DEFAULT, require_lab
+from paceline.lab.cli.record import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +63,7 @@ def replay(
     """
     orders, starts = _listed("--order", order), _listed("--start", start)
     configured = _configured(config, changes)
-    require_lab()
+    require("numpy")
     # Numbers, plugins and tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.machine import cores  # noqa: PLC0415
@@ -74,6 +76,7 @@ def replay(
     from paceline.lab.replay.planning import Settings  # noqa: PLC0415
     from paceline.lab.replay.serving import is_serving  # noqa: PLC0415
 
+    check_output(out, inputs=[recording, *([config] if config is not None else [])])
     if not recording.is_file():
         raise TraceError(
             f"there is no recording {recording}; make one with `paceline record`, or name another"

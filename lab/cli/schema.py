@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from paceline.core.outputs import check_output, write_text
+
 
 def schema(
     *,
@@ -16,22 +18,12 @@ def schema(
     ] = None,
 ) -> None:
     """Write the JSON schema of a run file, for editors."""
+    if out is not None:
+        check_output(out)
     from paceline.core.config.schema import json_schema  # noqa: PLC0415 - `paceline --help` does without
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if out is None:
         typer.echo(text, nl=False)
         return
-    write(out, text)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that the user named.
-
-    Raises:
-        typer.BadParameter: It cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"cannot write {path}: {error.strerror or error}") from error
+    write_text(out, text)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paceline.core.errors import PacelineError
+from paceline.core.extras import require
+from paceline.core.outputs import check_output, write_text
 from paceline.lab.cli.options import JsonOption
-from paceline.lab.cli.page import REPLAY, WIDTH, RecordingOption, ReplayArgument
-from paceline.lab.cli.schema import write
+from paceline.lab.cli.page import REPLAY, WIDTH, RecordingOption, ReplayArgument, files_given
 
 if TYPE_CHECKING:
     from paceline.lab.report.inputs import Inputs
@@ -41,11 +42,13 @@ def tune(
     Unless something is surely faster there, the default policy is kept; where nothing beats plain decoding,
     that is chosen.
     """
+    require("numpy")
     from paceline.lab.report import advice  # noqa: PLC0415 - numpy
     from paceline.lab.report.gather import main_field, redrawn  # noqa: PLC0415
     from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415
     from paceline.lab.report.tuning import tune as choose  # noqa: PLC0415
 
+    check_output(out, inputs=files_given(replay, recording))
     inputs = read_inputs(replay, recording)
     field = main_field(inputs.replay)
     if inputs.missing is not None and tries:
@@ -56,7 +59,7 @@ def tune(
     choice = choose(field, vary=vary, tries=tries, miss=_miss(inputs))
     origin = f"{replay.name} of the recording {inputs.sha256[:12]}"
     text = advice.run_file(choice, origin=origin, base=_models(inputs))
-    write(out, text)
+    write_text(out, text)
     if as_json:
         found = {**asdict(choice), "advice": advice.paragraph(choice), "file": str(out)}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")

@@ -8,19 +8,18 @@
                 they do; what belongs to it comes before
     end         the last line, with how many texts there are
 
-Lines of other kinds, and keys that are not known, are passed over: newer writers may add some.
+Lines of other kinds, and keys that are not known, are passed over: newer writers may add some. Every line carries a
+checksum, see `paceline.lab.sealed`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final, Literal, get_args
 
 from paceline.core.errors import TraceError
 from paceline.core.records import SIGNALS, Ended
-from paceline.core.trace import VERSION
 from paceline.lab.recording.format_changes import changes_from_json, changes_to_json
 from paceline.lab.recording.format_starts import starts_from_json, starts_to_json
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Text
@@ -28,13 +27,14 @@ from paceline.lab.recording.sheet import CostSheet
 
 FORM: Final = "recording"
 
+VERSION: Final = 2
+"""Raised when a reader of the old version would misread a new recording; new keys alone do not raise it."""
+
+LONGEST, NUMBERS = 1 << 10, 1 << 25
+"""Bounds of the largest gamma, and of tokens times gammas of a text: a few lines could ask for any amount of memory."""
+
 MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """What reading a line raises when it is not as it should be; `json.JSONDecodeError` is a ValueError."""
-
-
-def to_line(values: Mapping[str, Any]) -> str:
-    """Return one line, with its end."""
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def header_to_json(header: Header) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def header_from_json(values: Mapping[str, Any], costs: CostSheet) -> Header:
     """Return the header that the first line stands for."""
     mode: Literal["greedy", "sampled"] = values["mode"]
     longest = values["longest"]
-    if mode not in {"greedy", "sampled"} or type(longest) is not int or longest < 1:
+    if mode not in {"greedy", "sampled"} or type(longest) is not int or not 1 <= longest <= LONGEST:
         raise ValueError(f"mode {mode!r}, longest {longest!r}")
     drafts = {name: _info(one) for name, one in values["drafts"].items()}
     return Header(values["run"], longest, mode, drafts, costs, bool(values.get("made_up", False)))
@@ -106,6 +106,8 @@ def text_from_json(values: Mapping[str, Any], header: Header) -> Text:
     tokens = tuple(values["tokens"])
     if not tokens or values["ended"] not in get_args(Ended):
         raise ValueError(f"{len(tokens)} tokens, ended {values['ended']!r}")
+    if len(tokens) * header.longest > NUMBERS:
+        raise ValueError(f"{len(tokens)} tokens with gammas up to {header.longest} are more than is read")
     missing = header.drafts.keys() - values["drafts"].keys()
     if missing:
         raise ValueError(f"nothing is said about the draft {min(missing)!r}")

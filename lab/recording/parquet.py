@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paceline.core.errors import TraceError
+from paceline.core.extras import remedy
+from paceline.core.outputs import replacing
 from paceline.core.records import SIGNALS
 from paceline.lab.recording.format import header_to_json
 
@@ -34,16 +36,17 @@ def export_parquet(recording: Recording, path: Path | str) -> int:
 
     schema = _schema(arrow, recording.header)
     rows = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-            for text in recording:
-                for name, starts in text.drafts.items():
-                    columns = _columns(arrow, text, name, starts, schema)
+    with replacing(path, TraceError) as new, parquet.ParquetWriter(new, schema, compression="zstd") as writer:
+        for text in recording:
+            for name, starts in text.drafts.items():
+                columns = _columns(arrow, text, name, starts, schema)
+                try:
                     writer.write_table(arrow.Table.from_pydict(columns, schema=schema))
-                    rows += len(text.tokens)
-    except OSError as error:
-        raise TraceError(f"{path}: cannot be written: {error.strerror or error}") from error
+                except arrow.ArrowException as error:
+                    raise TraceError(
+                        f"the text {text.name!r} does not fit a Parquet file: {error}"
+                    ) from error
+                rows += len(text.tokens)
     return rows
 
 
@@ -113,5 +116,5 @@ def _arrow() -> ModuleType:
     try:
         import pyarrow as pa  # noqa: PLC0415 - wanted by few
     except ImportError:
-        raise TraceError("Parquet files need the library pyarrow; pip install 'paceline[parquet]'") from None
+        raise TraceError(f"Parquet files need the library pyarrow; {remedy('parquet')}") from None
     return pa  # type: ignore[no-any-return]

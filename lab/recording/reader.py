@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
+from paceline.core.json_text import parse_json
 from paceline.lab.recording.files import compressed, line_at, lines
 from paceline.lab.recording.format import (
     MALFORMED,
@@ -19,6 +19,7 @@ from paceline.lab.recording.format import (
 )
 from paceline.lab.recording.model import Header, Measured, Recording, Text, TextSource
 from paceline.lab.recording.sheet import CostSheet
+from paceline.lab.sealed import unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,6 +83,8 @@ class _Found:
         elif kind == "measured":
             self.measured.append(measured_from_json(values))
         elif kind == "end":
+            if values["texts"] != len(self.index):
+                raise ValueError(f"{values['texts']} texts were written, and {len(self.index)} are here")
             self.complete = True
 
 
@@ -93,19 +96,23 @@ def parsed(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """
     number = 0
     for number, place, line in lines(path):
-        try:
-            values = json.loads(line)
-            if number > 1 and not isinstance(values, dict):
-                raise TypeError(f"found {type(values).__name__}")
-        except MALFORMED as error:
-            if number == 1:
-                check_first(None, f"{path}:1")
-            raise _damaged(path, number, error) from error
         if number == 1:
-            check_first(values, f"{path}:1")
+            check_first(_first(line), f"{path}:1")
+        try:
+            values = unseal(line)
+        except MALFORMED as error:
+            raise _damaged(path, number, error) from error
         yield number, place, values
     if not number:
         raise TraceError(f"{path}: the file holds no whole line; {AGAIN}")
+
+
+def _first(line: bytes) -> Any:
+    """Return what a first line says, whoever wrote it; None if that is nothing."""
+    try:
+        return parse_json(line)
+    except ValueError:
+        return None
 
 
 class FileTexts(TextSource):
@@ -148,7 +155,7 @@ class FileTexts(TextSource):
 
     def _text(self, number: int, line: bytes) -> Text:
         try:
-            return text_from_json(json.loads(line), self._header)
+            return text_from_json(unseal(line), self._header)
         except MALFORMED as error:
             raise _damaged(self.path, number, error) from error
 

@@ -8,7 +8,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
-from paceline.lab.recording.files import Appender, lines
+from paceline.core.inputs import file_errors
+from paceline.core.outputs import check_output
+from paceline.lab.recording.files import Appender, compressed, lines, zstd
 from paceline.lab.recording.format import MALFORMED, header_to_json
 from paceline.lab.recording.reader import parsed
 from paceline.lab.recording.timing import Timing
@@ -43,9 +45,13 @@ def finished(path: Path) -> bool:
     """Tell whether a file is a recording that came to its end.
 
     Raises:
-        TraceError: There is a file, and it is something else.
+        ConfigError: No file can be written there.
+        TraceError: There is a file, and it is something else. Or the library for this kind of file is not installed.
     """
-    if not path.exists() or not path.stat().st_size:
+    check_output(path)
+    if compressed(path):
+        zstd(path)
+    if not _there(path):
         return False
     try:
         return any(values.get("kind") == "end" for _, _, values in parsed(path))
@@ -85,16 +91,22 @@ def trim(path: Path, last: int) -> None:
     whole = Appender(path.with_name(f"part-{path.name}"))
     try:
         for _, _, line in islice(lines(path), last):
-            whole.append(line.decode())
+            whole.append(line)
     finally:
         whole.close()
-    whole.path.replace(path)
+    with file_errors(path, TraceError, "cannot be written"):
+        whole.path.replace(path)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Yield the lines of a file, if there is one with any."""
-    if path.exists() and path.stat().st_size:
+    if _there(path):
         yield from parsed(path)
+
+
+def _there(path: Path) -> bool:
+    with file_errors(path, TraceError, "cannot be read"):
+        return path.exists() and path.stat().st_size > 0
 
 
 def _take(found: Kept, values: Mapping[str, Any]) -> None:

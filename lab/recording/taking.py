@@ -38,6 +38,9 @@ MEASURED = 20
 
 WARM_UP_TOKENS = 32
 
+RECORDING = "recording "
+"""How the first step of each text begins."""
+
 UNKNOWN = CostSheet({1: 0.0}, 0, 0.0, {}, 0.0)
 """Stands in the header until something was measured; never written."""
 
@@ -139,7 +142,7 @@ def take(
         for number, prompt in enumerate(prompts):
             if prompt.name in before.prompts:
                 continue
-            on_step(number, f"recording {prompt.name}")
+            on_step(number, f"{RECORDING}{prompt.name}")
             text = recorder.text(prompt, wanted)
             on_step(number, f"timing {prompt.name}")
             timings = sweeper.text(text, prompt)

@@ -12,8 +12,8 @@ from paceline.lab.recording.format import (
     header_to_json,
     measured_to_json,
     text_to_json,
-    to_line,
 )
+from paceline.lab.sealed import seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class RecordingWriter:
         self._texts = after
         self._file = Appender(Path(path), fresh=not after)
         if not after:
-            self._file.append(to_line(header_to_json(header)))
+            self._file.append(seal(header_to_json(header)))
 
     def text(
         self,
@@ -57,14 +57,14 @@ class RecordingWriter:
         if costs is not None:
             found.append(costs_to_json(costs))
         found.append(text_to_json(text, self._longest))
-        self._file.append("".join(map(to_line, found)))
+        self._file.append(b"".join(map(seal, found)))
         self._texts += 1
 
     def end(self, *, costs: CostSheet | None = None, extra: Mapping[str, Any] | None = None) -> None:
         """Write the last lines; without them the recording counts as interrupted."""
         found = [] if costs is None else [costs_to_json(costs)]
         self._file.append(
-            "".join(map(to_line, [*found, {"kind": "end", "texts": self._texts, **(extra or {})}]))
+            b"".join(map(seal, [*found, {"kind": "end", "texts": self._texts, **(extra or {})}]))
         )
 
     def close(self) -> None:

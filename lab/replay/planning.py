@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.errors import ConfigError
+from paceline.core.errors import ConfigError, TraceError
+from paceline.core.inputs import sha256
+from paceline.core.outputs import check_output
 from paceline.lab.bench.machine import versions
 from paceline.lab.replay.passes import Task, without
 from paceline.lab.replay.pool import run_all
@@ -78,11 +79,9 @@ def tasks(chosen: Chosen, settings: Settings) -> list[Task]:
 
 def identity(path: Path, header: Header) -> dict[str, Any]:
     """Return what tells a recording from others, as it stands in a replay of it."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "path": str(path),
-        "sha256": digest,
+        "sha256": sha256(path, TraceError),
         "header": {
             "run": dict(header.run),
             "longest": header.longest,
@@ -98,9 +97,10 @@ def known_passes(out: Path, recording: dict[str, Any], *, force: bool) -> Store:
     """Return what an earlier replay has left in a file, for the same recording and the same paceline.
 
     Raises:
-        ConfigError: The file holds a replay of something else.
+        ConfigError: The file holds a replay of something else, or none can be written there.
         TraceError: The file is damaged.
     """
+    check_output(out)
     if force or not out.exists() or not out.stat().st_size:
         return Store(recording)
     store = read_store(out)

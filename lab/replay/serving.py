@@ -7,7 +7,6 @@ this seed and this version of it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,12 +14,14 @@ from paceline.core.config.run import RunConfig
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import ContractError, TraceError
 from paceline.core.guard import PolicyGuard
+from paceline.core.inputs import input_lines, open_input
+from paceline.core.json_text import parse_json
 from paceline.core.members import requires_of
 from paceline.core.plugins.building import build_policy
 from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, RoundStart
 from paceline.core.round_json import round_from_json
-from paceline.core.trace import SERVING, trace_lines
+from paceline.core.trace import LINE, SERVING, trace_lines
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.laid import Unkept
 
@@ -86,9 +87,9 @@ class _Request:
 def is_serving(path: Path) -> bool:
     """Tell whether a file is a serving trace, by its first line; what is neither that nor a recording is neither."""
     try:
-        with path.open("rb") as file:
-            first = json.loads(file.readline())
-    except (OSError, ValueError):
+        with open_input(path, TraceError) as file:
+            first = parse_json(next(input_lines(file, path, TraceError, most=LINE))[1])
+    except (TraceError, ValueError, StopIteration):
         return False
     return isinstance(first, dict) and first.get("kind") == "trace" and first.get("form", SERVING) == SERVING
 

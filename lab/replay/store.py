@@ -5,28 +5,34 @@
     pass        one pass
     end         every pass that was asked for is there
 
-Passes that nobody asked for the last time stay in the file, so that asking for them again costs nothing.
+Passes that nobody asked for the last time stay in the file, so that asking for them again costs nothing. Every line
+carries a checksum, see `paceline.lab.sealed`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from paceline.core.errors import TraceError
+from paceline.core.inputs import input_lines, open_input
+from paceline.core.json_text import parse_json
+from paceline.core.outputs import GrowingFile
 from paceline.lab.replay.passes import Key
 from paceline.lab.replay.results import Outcome, Pass, Replay
+from paceline.lab.sealed import LINE, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
-VERSION: Final = 1
+VERSION: Final = 2
 
-MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError)
+MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+GOES_ON = "make room, then give the same command again: it goes on from the last pass"
 
 
 def read_replay(path: Path | str) -> Replay:
@@ -76,12 +82,11 @@ def read_store(path: Path) -> Store:
     store = Store()
     for number, line in _lines(path):
         try:
-            values = json.loads(line)
             if number == 1:
-                _check(values)
-                store.recording = values["recording"]
+                _check(parse_json(line))
+                store.recording = dict(unseal(line)["recording"])
             else:
-                _take(values, store)
+                _take(unseal(line), store)
         except TraceError as error:
             raise TraceError(f"{path}:{number}: {error}") from None
         except MALFORMED as error:
@@ -98,22 +103,19 @@ def read_store(path: Path) -> Store:
 
 
 class StoreWriter:
-    """Appends to a file of passes; every line is flushed.
+    """Appends to a file of passes; every line is in the file once it is written.
 
     Args:
         path: The file; parent folders are made.
         recording: As in `Replay`; written where the file begins anew.
         size: Bytes of an existing file that are kept; 0 begins anew.
+
+    Raises:
+        TraceError: The path or the disk does not allow it, now or later.
     """
 
     def __init__(self, path: Path, recording: Mapping[str, Any], *, size: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._file: IO[bytes] = path.open("r+b" if size else "wb")
-        except OSError as error:
-            raise TraceError(f"{path}: {error.strerror or error}") from error
-        self._file.truncate(size)
-        self._file.seek(size)
+        self._file = GrowingFile(path, TraceError, keep=size, remedy=GOES_ON)
         if not size:
             self._write({"kind": "replay", "version": VERSION, "recording": recording})
 
@@ -130,8 +132,7 @@ class StoreWriter:
         self._write({"kind": "end"})
 
     def _write(self, values: Mapping[str, Any]) -> None:
-        self._file.write((json.dumps(values, separators=(",", ":"), allow_nan=False) + "\n").encode())
-        self._file.flush()
+        self._file.append(seal(values))
 
     def close(self) -> None:
         """Close the file."""
@@ -147,13 +148,10 @@ class StoreWriter:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.endswith(b"\n"):
-                    yield number, line
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror or error}") from error
+    with open_input(path, TraceError) as file:
+        for number, line in input_lines(file, path, TraceError, most=LINE):
+            if line.endswith(b"\n"):
+                yield number, line
 
 
 def _check(values: Mapping[str, Any]) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paceline.core.errors import ConfigError
+from paceline.core.errors import ConfigError, TraceError
+from paceline.core.inputs import sha256
 
 if TYPE_CHECKING:
     from paceline.lab.recording.model import Recording
     from paceline.lab.replay.results import Replay
-
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +72,10 @@ def read_inputs(replay_path: Path, recording_path: Path | None = None) -> Inputs
             )
         missing = f"the recording {path} is not there, so what it alone can tell is left out; name it with --recording"
         return Inputs(replay, None, missing, (replay_path, path), wanted)
-    found = sha256(path)
+    found = sha256(path, TraceError)
     if wanted and found != wanted:
         raise ConfigError(
             f"{replay_path} was made from another recording than {path}: sha256 {wanted[:12]}... is wanted, this is "
             f"{found[:12]}...; replay this one (`paceline replay`), or name the right one with --recording"
         )
     return Inputs(replay, read_recording(path), None, (replay_path, path), found)
-
-
-def sha256(path: Path) -> str:
-    """Return the checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from paceline.core.errors import ConfigError, PacelineError
+from paceline.core.errors import ConfigError
+from paceline.core.inputs import shown
+from paceline.core.outputs import check_output, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,21 +90,19 @@ def write(package: Package, parent: Path, version: str) -> Path:
     """Write the files of a package into a new folder of `parent`, and return that folder.
 
     Raises:
-        ConfigError: Something of this name is there already; it is left as it is.
-        PacelineError: The folder cannot be written.
+        ConfigError: Something of this name is there already; it is left as it is. Or nothing can be written there.
+        PacelineError: The disk does not allow it; nothing is left of the folder.
     """
     folder = parent / package.distribution
     texts = package.texts(version)
+    if os.path.lexists(folder):
+        raise ConfigError(f"{shown(folder)} exists already; choose another name, or another place with --dir")
+    check_output(folder)
     try:
-        folder.mkdir(parents=True)
         for path, text in texts.items():
-            file = folder / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-    except FileExistsError:
-        raise ConfigError(
-            f"{folder} exists already; choose another name, or another place with --dir"
-        ) from None
-    except OSError as error:
-        raise PacelineError(f"{folder} cannot be written: {error.strerror}") from error
+            write_text(folder / path, text)
+    except BaseException:
+        # What is left would be in the way of the next try.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder

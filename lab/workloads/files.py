@@ -7,11 +7,14 @@ list of what a user says in turn. The first turn is the prompt: the others need 
 
 from __future__ import annotations
 
-import json
+import codecs
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError
+from paceline.core.extras import remedy
+from paceline.core.inputs import MIB, input_lines, open_input, shown, size
+from paceline.core.json_text import parse_json
 from paceline.lab.prompts import Text
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ KINDS = ("kind", "category")
 TEXTS = ("text", "prompt")
 ABSENT = "FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE"
 """So begins a turn of SPEED-Bench that is not part of what its page offers for download."""
+
+MOST, LINE = 512 * MIB, 16 * MIB
+"""Bytes of a file of prompts, and of one prompt: no target reads as much."""
 
 EXAMPLE = '{"text": "Once upon a time"}'
 
@@ -49,19 +55,21 @@ def read(path: Path) -> list[Text]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            where = f"{path}:{number}"
-            try:
-                yield number, where, json.loads(line)
-            except ValueError as error:
+    total = 0
+    with open_input(path, ConfigError) as file:
+        for number, line in input_lines(file, path, ConfigError, most=LINE):
+            total += len(line)
+            if total > MOST:
                 raise ConfigError(
-                    f"{where}: not JSON: {error}; write one object a line, such as {EXAMPLE}"
-                ) from None
+                    f"{shown(path)}: has more than {size(MOST)}, the most that is read here; split it"
+                )
+            text = line.removeprefix(codecs.BOM_UTF8).strip() if number == 1 else line.strip()
+            where = f"{shown(path)}:{number}"
+            try:
+                if text:
+                    yield number, where, parse_json(text)
+            except ValueError as error:
+                raise ConfigError(f"{where}: {error}; write one object a line, such as {EXAMPLE}") from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, str, Any]]:
@@ -69,12 +77,21 @@ def _parquet(path: Path) -> Iterator[tuple[int, str, Any]]:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 - wanted by few
     except ImportError:
         raise ConfigError(
-            f"{path}: Parquet needs pyarrow; install paceline[parquet], or convert it to JSON lines"
+            f"{shown(path)}: Parquet needs pyarrow; {remedy('parquet')}, or convert the file to JSON lines"
         ) from None
-    try:
-        rows = parquet.read_table(path).to_pylist()
-    except (OSError, ArrowException) as error:
-        raise ConfigError(f"{path}: cannot be read as Parquet: {error}") from error
+    rows = None
+    with open_input(path, ConfigError) as file:
+        try:
+            found = parquet.ParquetFile(file)
+            parts = map(found.metadata.row_group, range(found.metadata.num_row_groups))
+            if max(sum(part.total_byte_size for part in parts), found.metadata.num_rows) <= MOST:
+                rows = found.read().to_pylist()
+        except (OSError, ArrowException, ValueError, OverflowError, MemoryError) as error:
+            raise ConfigError(f"{shown(path)}: cannot be read as Parquet: {error}") from error
+    if rows is None:
+        raise ConfigError(
+            f"{shown(path)}: holds more than {size(MOST)}, the most that is read here; split it"
+        )
     for number, values in enumerate(rows, start=1):
         yield number, f"{path}, row {number}", {key: it for key, it in values.items() if it is not None}
 

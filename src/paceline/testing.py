@@ -1,4 +1,4 @@
-"""The kits that plugin authors test with, and paceline itself; their checks need hypothesis, `paceline[testing]`.
+"""The kits that plugin authors test with, and paceline itself; their checks need hypothesis, the extra `testing`.
 
 Names load on first use, so that importing this module needs neither.
 """

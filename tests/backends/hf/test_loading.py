@@ -101,7 +101,7 @@ def test_a_missing_library_says_what_to_install(monkeypatch):
         if name != hf_config.__name__:
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("paceline.backends.hf.loading", raising=False)
-    with pytest.raises(BackendError, match=r"pip install 'paceline\[hf\]'"):
+    with pytest.raises(BackendError, match=r"pip install '\.\[hf\]'"):
         HfConfig(model="any").build_target()
 
 

@@ -97,7 +97,7 @@ def test_a_text_ends_where_it_holds_a_stop_string(cli, toy):
         (["generate", "x", "-f", "prompt.txt"], "not both"),
         (["generate", "x", "-n", "0"], "--max-new-tokens"),
         (["generate", "x", "--stop", ""], "generation.stop.0"),
-        (["generate", "-f", "missing.txt"], "cannot read the prompt"),
+        (["generate", "-f", "missing.txt"], "missing.txt: no such file; give"),
         (["generate", ""], "is empty"),
         (["generate", "--nonsense"], "No such option"),
         (["nonsense"], "No such command"),

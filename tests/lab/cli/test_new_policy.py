@@ -208,5 +208,5 @@ def test_the_prefix_of_packages_is_no_part_of_a_name():
 
 def test_a_place_that_cannot_be_written_is_an_error_with_its_reason(cli):
     cli.file("file", "")
-    done = cli.call("new-policy", "seesaw", "--dir", "file", code=1)
-    assert "cannot be written: Not a directory" in done.stderr
+    done = cli.call("new-policy", "seesaw", "--dir", "file", code=2)
+    assert "file is no folder; give another path" in done.stderr

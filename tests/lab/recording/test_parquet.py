@@ -55,5 +55,5 @@ def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
         return plain(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(TraceError, match=r"pip install 'paceline\[parquet\]'"):
+    with pytest.raises(TraceError, match=r"pip install '\.\[parquet\]'"):
         export_parquet(None, tmp_path / "r.parquet")

@@ -90,8 +90,12 @@ def test_an_item_of_speed_bench_that_was_not_completed_is_refused_with_the_remed
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (("{",), r"prompts\.jsonl:1: not JSON"),
+        (("{",), r"prompts\.jsonl:1: it is not JSON"),
         (({"text": "a"}, "[1]"), r":2: found list"),
+        (('{"text": "a", "n": NaN}',), r":1: NaN is no number"),
+        (('{"tokens": [1e99]}',), r":1: the number 1e99 is out of bounds"),
+        (('{"text": "\\ud800"}',), r":1: a text holds half of a surrogate pair"),
+        (("[" * 100_000,), r":1: it is nested too deeply"),
         (({"text": ""},), r":1: needs a text"),
         (({"turns": []},), r":1: needs a text"),
         (({"turns": [7]},), r":1: needs a text"),
@@ -105,7 +109,7 @@ def test_what_is_wrong_is_told_with_its_line(lines, rows, message):
 
 
 def test_a_file_that_is_not_there_or_no_parquet_is_told_by_name(tmp_path):
-    with pytest.raises(ConfigError, match=r"absent\.jsonl: cannot be read"):
+    with pytest.raises(ConfigError, match=r"absent\.jsonl: no such file"):
         read(tmp_path / "absent.jsonl")
     pytest.importorskip("pyarrow")
     wrong = tmp_path / "wrong.parquet"

@@ -70,7 +70,7 @@ def test_a_file_goes_by_its_path(tmp_path):
     workload = load(str(path))
     assert workload.name == str(path)
     assert [one.text for one in workload.texts] == ["abc"]
-    with pytest.raises(ConfigError, match=r"gone\.jsonl: cannot be read"):
+    with pytest.raises(ConfigError, match=r"gone\.jsonl: no such file"):
         load("gone.jsonl")
 
 
