@@ -26,6 +26,12 @@ def static_name(gamma: int) -> str:
     return f"static-{gamma}"
 
 
+def static_label(gamma: int, draft: str | None, first: str | None) -> str:
+    """Return what tables call a static choice: `static-4`, with the draft where it is not the first one."""
+    name = static_name(gamma)
+    return name if draft in {None, first} else f"{name}:draft={draft}"
+
+
 def split(text: str, separator: str) -> list[str]:
     """Split at a separator, but not inside braces and brackets, and strip the parts; empty ones are left out."""
     parts, depth = [""], 0

@@ -116,7 +116,7 @@ def summarise(
     Args:
         runs: What was measured.
         modes: Every mode, in the order of the table.
-        static: The modes that plan one gamma throughout; the fastest of them is the best static in hindsight.
+        static: The modes that plan one gamma throughout; the fastest of them is the best static one of those run.
         reference: The mode that is plain decoding by the target's own library, if it offers one.
         compare: Whether all modes should have given the same tokens, as greedy decoding does.
         only_varying: Whether prompts are left out whose plain text goes round in circles.

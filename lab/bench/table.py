@@ -86,7 +86,7 @@ def main_table(result: Result) -> Table:
 
 
 def against_table(result: Result) -> Table | None:
-    """Return every mode against the best static gamma and against the library, the fastest first, where they ran."""
+    """Return every mode against the best static gamma of those run, and against the library, the fastest first."""
     best, reference = result.best_static, result.reference
     if best is None and reference is None:
         return None
@@ -134,7 +134,7 @@ def notes(result: Result) -> Iterator[str]:
     best = next((one for one in result.summaries if one.mode == result.best_static), None)
     if best is not None:
         spans = f" ({spread(best.speedup)})" if spread(best.speedup) else ""
-        yield f"* best static gamma in hindsight: {best.mode}, {times(best.speedup)} plain{spans}"
+        yield f"* best static gamma of those run: {best.mode}, {times(best.speedup)} plain{spans}"
         yield "  (picked from these noisy timings, so flattered)"
     varying = sum(text.varies for text in result.textures.values())
     if result.only_varying:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from paceline.lab.cli.bars import progress
+from paceline.lab.regret.hindsight import hindsight
 from paceline.lab.regret.yardsticks import yardsticks
 from paceline.lab.replay.planning import replay
 from paceline.lab.replay.summary import summarise
@@ -73,13 +74,14 @@ def replayed(
 
 def tables(result: Replay, recording: Recording) -> list[Table]:
     """Return the tables of a replay, with what the optimum would have taken where that is soon known."""
+    statics = hindsight(recording)
     plain = next((one for one in result.passes if one.order != "switching"), None)
     if plain is None or result.passes[0].draw is not None:
-        return summarise(result)
+        return summarise(result, statics)
     if sum(outcome.tokens for outcome in plain.outcomes) > BOUNDED:
-        return summarise(result)
+        return summarise(result, statics)
     known = yardsticks(recording)
-    return summarise(result, {name: one.oracle_s for name, one in known.items()})
+    return summarise(result, statics, {name: one.oracle_s for name, one in known.items()})
 
 
 def show(result: Replay, found: Sequence[Table], header: Header, out: Path) -> None:
@@ -88,6 +90,11 @@ def show(result: Replay, found: Sequence[Table], header: Header, out: Path) -> N
     for table in found:
         console.print(f"{TITLES[table.order]}; {STARTS[table.start]}", style="bold", markup=False)
         console.print(_grid(table))
+        console.print(
+            f"best static in hindsight, of all drafts and gammas: {table.best_static}",
+            style="dim",
+            markup=False,
+        )
         console.print()
     note = " The recording is made up." if header.made_up else ""
     console.print(

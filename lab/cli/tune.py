@@ -43,7 +43,8 @@ def tune(
     that is chosen.
     """
     require("numpy")
-    from paceline.lab.report import advice  # noqa: PLC0415 - numpy
+    from paceline.lab.regret.hindsight import hindsight  # noqa: PLC0415 - numpy
+    from paceline.lab.report import advice  # noqa: PLC0415
     from paceline.lab.report.gather import main_field, redrawn  # noqa: PLC0415
     from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415
     from paceline.lab.report.tuning import tune as choose  # noqa: PLC0415
@@ -56,7 +57,8 @@ def tune(
     # Variations are played on the recording's own draw, and compare with nothing else.
     own = inputs.recording is not None and not redrawn(inputs.replay)
     vary = _Variations(inputs, field) if own else None
-    choice = choose(field, vary=vary, tries=tries, miss=_miss(inputs))
+    statics = hindsight(inputs.recording) if inputs.recording is not None else None
+    choice = choose(field, statics=statics, vary=vary, tries=tries, miss=_miss(inputs))
     origin = f"{replay.name} of the recording {inputs.sha256[:12]}"
     text = advice.run_file(choice, origin=origin, base=_models(inputs))
     write_text(out, text)

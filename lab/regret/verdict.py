@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
 from paceline.lab.bench.stats import Ratio
+from paceline.lab.policies import static_label
 from paceline.lab.regret.spread import Resamples, captured, over
 from paceline.lab.regret.yardsticks import WINDOW, Rivals, Yardstick, rivals, yardsticks
 
@@ -71,6 +72,7 @@ class Verdict:
     Attributes:
         label, policy, order, start, seed: Of the pass.
         groups: All texts, those that vary where some do and some do not, and each kind where there are several.
+        best_static: The static choice that is best for all texts of the pass, in hindsight, as tables call it.
         curve: Seconds lost to the optimum, summed up text after text in the order of the pass.
     """
 
@@ -81,6 +83,7 @@ class Verdict:
     seed: int
     draw: int | None
     groups: Mapping[str, Group]
+    best_static: str
     curve: Sequence[float]
 
     def to_json(self) -> dict[str, Any]:
@@ -123,16 +126,20 @@ def judge(
         )
         for draw, names in played.items()
     }
-    return [judge_pass(one, known[one.draw], seed=seed) for one in replay.passes]
+    first = next(iter(recording.header.drafts), None)
+    return [judge_pass(one, known[one.draw], seed=seed, first=first) for one in replay.passes]
 
 
-def judge_pass(one: Pass, known: Mapping[str, Yardstick], *, seed: int = 0) -> Verdict:
+def judge_pass(
+    one: Pass, known: Mapping[str, Yardstick], *, seed: int = 0, first: str | None = None
+) -> Verdict:
     """Return the verdict on one pass.
 
     Args:
         one: What a policy took.
         known: What its texts would have taken otherwise, in the same draw; see `yardsticks`.
         seed: Of the intervals.
+        first: The first draft listed, which labels leave out.
 
     Raises:
         TraceError: A text is not known.
@@ -155,6 +162,7 @@ def judge_pass(one: Pass, known: Mapping[str, Yardstick], *, seed: int = 0) -> V
         seed=one.seed,
         draw=one.draw,
         groups={name: _group(some, best, seed) for name, some in _grouped(listed, one.order).items()},
+        best_static=static_label(best.overall.gamma, best.overall.draft or None, first),
         curve=list(accumulate(losses)),
     )
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paceline.core.errors import TraceError
 from paceline.lab.oracle.optimum import clairvoyant, expectation
 from paceline.lab.oracle.static import PLAIN, Static, best, segmented_s, statics
-from paceline.lab.replay.draws import drawn
-from paceline.lab.replay.orders import spliced
+from paceline.lab.regret.hindsight import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
 
 WINDOW = 64
 """Tokens of a segment: long enough to tell static choices apart, short against a change of kind."""
-
-JOIN = ">"
-"""Between the names of two texts that are spliced, as orders name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +87,10 @@ def yardsticks(
     """
     found: dict[str, Yardstick] = {}
     for name in dict.fromkeys(recording.texts.names() if texts is None else texts):
-        found[name] = yardstick(_text(recording, name, draw), recording.header, window=window)
+        found[name] = yardstick(text_of(recording, name, draw), recording.header, window=window)
         if on_text is not None:
             on_text(name)
     return found
-
-
-def _text(recording: Recording, name: str, draw: int | None) -> Text:
-    names = recording.texts.names()
-
-    def known(one: str) -> Text:
-        text = recording.texts[one]
-        return text if draw is None else drawn(text, recording.header, seed=draw)
-
-    if name in names:
-        return known(name)
-    for place in (place for place, letter in enumerate(name) if letter == JOIN):
-        first, second = name[:place], name[place + 1 :]
-        if first in names and second in names:
-            return spliced(known(first), known(second))
-    raise TraceError(
-        f"the replay has a text {name!r} that the recording lacks; give the recording that was replayed"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from paceline.core.config.resolve import CONTEXT, AnyPolicy
 from paceline.core.errors import CapabilityError, ConfigError, PacelineError
 from paceline.core.members import needs_of
 from paceline.core.plugins.building import build_policy
-from paceline.lab.policies import parse_policy, reasons, static_name
+from paceline.lab.policies import parse_policy, reasons, static_label, static_name
 from paceline.lab.replay.kernel import Player
 from paceline.lab.replay.sweep import Choice, choices
 
@@ -74,9 +74,7 @@ def choose(
 
 def label_of(choice: Choice, header: Header) -> str:
     """Return what tables call a static choice: `static-4`, with the draft where it is not the first one."""
-    first = next(iter(header.drafts), None)
-    name = static_name(choice.gamma)
-    return name if choice.draft in {None, first} else f"{name}:draft={choice.draft}"
+    return static_label(choice.gamma, choice.draft, next(iter(header.drafts), None))
 
 
 def build(block: Mapping[str, Any], catalogue: Catalogue) -> PolicyConfig:

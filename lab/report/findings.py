@@ -33,11 +33,11 @@ class Row:
         policy: Its block, as JSON-able values.
         fixed: Whether it plans the same gamma in every round.
         speedup: Over plain decoding.
-        over_static: Over the best static gamma in hindsight; None for that one itself.
+        over_static: Over the best static choice in hindsight; None for that one itself, or without a recording.
         varying: Speed-up on the texts that neither loop nor repeat themselves; None where there are none.
         captured: Share of the time between plain decoding and the oracle that is saved, on all texts; None without an
             oracle. `captured_varying` is that of the texts that vary.
-        captured_static: Likewise between the best static gamma and the oracle.
+        captured_static: Likewise between the best static choice and the oracle.
         acceptance: Accepted of drafted tokens; None where nothing was drafted.
         per_round: Tokens delivered a round: Spec-Bench's mean accepted tokens.
         gamma: Mean planned gamma.
@@ -122,6 +122,7 @@ class Kind:
         accepted_tokens: Spec-Bench's mean accepted tokens, by label: tokens delivered a round.
         spec_bench: Spec-Bench's speed-up, by label: mean over texts of tokens a second, over that of plain decoding.
         oracle: Speed-up of the oracle; None where it is not known.
+        best_static: Speed-up of the static choice that is best on all kinds; None where it is not known.
     """
 
     kind: str
@@ -131,6 +132,7 @@ class Kind:
     accepted_tokens: Mapping[str, float]
     spec_bench: Mapping[str, float]
     oracle: float | None
+    best_static: Ratio | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,9 @@ class Findings:
 
     Attributes:
         rows: Fastest first.
-        plain, best_static, best: Labels of rows; best is the fastest of all. No static gamma may have been tried.
+        plain, best: Labels of rows; best is the fastest of all.
+        best_static: Label of the best static choice in hindsight, whether it was replayed or not, and
+            `static_speedup` its speed-up over plain decoding; None without a recording.
         oracle: Speed-up of the clairvoyant oracle over plain decoding; None without a recording.
         setting: The order and start that the ranking is about.
         texts, varying, tokens: How many texts, how many of them vary, and how many tokens they have.
@@ -211,6 +215,7 @@ class Findings:
     source: Mapping[str, str] = field(default_factory=dict)
     made_up: bool = False
     sampled: bool = False
+    static_speedup: Ratio | None = None
 
     def row(self, label: str) -> Row:
         """Return the row of a policy."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.oracle.optimum import clairvoyant
+from paceline.lab.regret.hindsight import hindsight
 from paceline.lab.report.findings import Check, Positions, Prices
 from paceline.lab.report.gather import Known
 from paceline.lab.report.rounds import Rounds
@@ -55,6 +56,7 @@ def known(
         on_text(text.name)
     return Known(
         oracle={name: one.seconds for name, one in optima.items()},
+        statics=hindsight(recording),
         timelines=Rounds(recording, optima),
         positions=[Positions(name, reached[name].tolist(), agreed[name].tolist()) for name in header.drafts],
         checks=[

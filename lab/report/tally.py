@@ -76,13 +76,14 @@ class Field:
     """All players of one setting.
 
     Attributes:
-        order, start, seeds: The setting.
+        order, start, seeds, draws: The setting.
         players: By label.
     """
 
     order: str
     start: str
     seeds: Sequence[int]
+    draws: Sequence[int | None]
     players: Mapping[str, Player]
 
     @property
@@ -100,11 +101,10 @@ class Field:
             )
         return found
 
-    def best_static(self) -> str | None:
-        """Return the label of the fastest static gamma that drafts, in hindsight."""
-        fixed = [one for one in self.players.values() if one.fixed and not one.plain]
-        best = min(fixed, key=lambda one: sum(one.seconds.values()), default=None)
-        return None if best is None else best.label
+    @property
+    def texts(self) -> list[str]:
+        """The names of the texts, in the order of plain decoding."""
+        return [one.text for one in self.plain.outcomes]
 
 
 def fields(replay: Replay) -> list[Field]:
@@ -117,6 +117,7 @@ def fields(replay: Replay) -> list[Field]:
             order,
             start,
             tuple(dict.fromkeys(one.seed for passes in by_label.values() for one in passes)),
+            tuple(dict.fromkeys(one.draw for passes in by_label.values() for one in passes)),
             {label: _player(label, passes) for label, passes in by_label.items()},
         )
         for (order, start), by_label in groups.items()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.lab.bench.stats import Ratio
+    from paceline.lab.regret.hindsight import Hindsight
     from paceline.lab.replay.results import Outcome
     from paceline.lab.report.tally import Field
 
@@ -44,10 +45,11 @@ class Choice:
         why: "faster" than the simplest choice, on texts it was not chosen on; "noise" where the fastest one was not, or
             by less than replays are off, so that the simplest was taken; "plain" where nothing beats plain decoding.
         fastest: The fastest on the tuning texts.
-        simplest: What is used unless something is faster: the default policy, or else the best static gamma.
+        simplest: What is used unless something is faster: the default policy, or else the best static choice.
         gain: The fastest over the simplest, on the judging texts.
         speedup: The choice over plain decoding, on the judging texts; for plain decoding, the fastest other one.
-        best_static: The best static gamma of the tuning texts, if any; `over_static` is the choice over it.
+        best_static: The static choice that is best on the tuning texts, of all drafts and gammas; `over_static` is the
+            choice over it, on the judging texts. None without a recording.
         tuning, judging: How many texts each half has.
         policies, variations: How many were compared.
         miss: By how much the replay misses what was measured, at most, as a share; None where nothing was measured.
@@ -83,11 +85,19 @@ def halves(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
     return parts
 
 
-def tune(field: Field, *, vary: Try | None = None, tries: int = 0, miss: float | None = None) -> Choice:
+def tune(
+    field: Field,
+    *,
+    statics: Hindsight | None = None,
+    vary: Try | None = None,
+    tries: int = 0,
+    miss: float | None = None,
+) -> Choice:
     """Choose a policy among those replayed, and variations of the best of them.
 
     Args:
         field: The policies, and what each text took under them.
+        statics: What every static choice takes on a text.
         vary: Plays variations of policies.
         tries: How many of them at most.
         miss: By how much the replay misses what was measured. Beyond `LARGEST_MISS`, no smaller gain is believed.
@@ -109,9 +119,12 @@ def tune(field: Field, *, vary: Try | None = None, tries: int = 0, miss: float |
     varied = vary({label: blocks[label] for label in adaptive[:VARIED]}, tries) if vary and tries else {}
     for label, (block, times) in varied.items():
         blocks[label], seconds[label] = block, times
+    best_static = None
+    if statics is not None:
+        best = statics.best(field.texts, field.draws, on=tuning)
+        best_static = best.label
+        blocks, seconds = {best.label: best.policy, **blocks}, {best.label: best.seconds, **seconds}
     on, judge = Times(seconds, tuning), Times(seconds, judging)
-    fixed = [label for label, one in field.players.items() if one.fixed and not one.plain]
-    best_static = min(fixed, key=on.total, default=None)
     fastest = min(blocks, key=on.total)
     default = next((label for label, one in field.players.items() if _is_default(one.policy, label)), None)
     simplest = default or best_static or plain

@@ -25,7 +25,7 @@ def kinds(findings: Findings) -> Drawing | None:
         axes = figure.add_subplot()
         for place, kind in enumerate(reversed(listed)):
             values = [kind.speedups[label].value for label in adaptive if label in kind.speedups]
-            fixed = kind.speedups.get(findings.best_static or "")
+            fixed = kind.best_static
             if fixed is not None:
                 values.append(fixed.value)
                 axes.plot(fixed.value, place, "|", color=pen("ink"), markersize=15, markeredgewidth=2)

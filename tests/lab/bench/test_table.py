@@ -53,7 +53,7 @@ def test_the_best_static_gamma_is_told_with_its_spread_and_every_mode_against_it
 
     assert result.best_static == "static-8"
     assert result.over_best_static.keys() == {*MODES} - {"static-8"}
-    assert any(note.startswith("* best static gamma in hindsight: static-8, ") for note in notes(result))
+    assert any(note.startswith("* best static gamma of those run: static-8, ") for note in notes(result))
     best = next(one.speedup for one in result.summaries if one.mode == "static-8")
     assert f"({best.low:.2f}-{best.high:.2f})" in text
     assert "static-8 *" in text.split("compared")[1].splitlines()[0]

@@ -68,6 +68,31 @@ def test_tune_says_what_to_use_and_writes_a_run_file_that_loads(cli, replayed):
     assert path.read_text() == (cli.folder / "same.yaml").read_text()
 
 
+def test_every_command_means_the_same_by_the_best_static_gamma(cli, made):
+    """It is the best of all, also where it was not replayed."""
+    shutil.copy(made / "recording.jsonl", cli.folder)
+    only = ("--order", "recorded", "--start", "cold", "--seeds", "1", "--jobs", "1", "--json")
+    (table,) = json.loads(cli.call("replay", "recording.jsonl", "-p", "static-1,aimd", *only, code=0).stdout)[
+        "tables"
+    ]
+    verdicts = json.loads(cli.call("regret", "--json", code=0).stdout)["verdicts"]
+    report = json.loads(cli.call("report", "--json", code=0).stdout)
+    tuned = json.loads(cli.call("tune", "--tries", "0", "--json", code=0).stdout)
+
+    names = {table["best_static"], report["best_static"], *(one["best_static"] for one in verdicts)}
+    assert len(names) == 1
+    assert not names & {"static-0", "static-1"}
+    assert tuned["best_static"].startswith("static-")
+    assert tuned["best_static"] not in {"static-0", "static-1"}
+    for label in ("static-0", "static-1", "aimd"):
+        figures = [
+            next(row["over_static"] for row in table["rows"] if row["label"] == label),
+            *(one["groups"]["all"]["over_static"]["value"] for one in verdicts if one["label"] == label),
+            *(row["over_static"]["value"] for row in report["rows"] if row["label"] == label),
+        ]
+        assert figures == pytest.approx([figures[0]] * 3, rel=1e-12)
+
+
 @pytest.mark.parametrize("command", ["report", "tune"])
 def test_a_missing_replay_is_wrong_usage_and_told_how_to_make_one(cli, command):
     done = cli.call(command, "nothing.jsonl", code=2)

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from paceline.lab.oracle.static import Static
+from paceline.lab.regret.hindsight import Hindsight
 from paceline.lab.replay.results import Outcome, Pass, Replay
 from paceline.lab.report.findings import Check, Positions, Prices, Step, Timeline
 from paceline.lab.report.gather import Known, gather
@@ -98,7 +100,15 @@ def sample(texts=12, seed=0, names=("aimd", "gate")):
             for text in listed[:3]
         ]  # fmt: skip
 
+    taken = {
+        gamma: {text[0]: play(text, lambda *_, gamma=gamma: gamma)[1].seconds for text in listed}
+        for gamma in range(7)
+    }
     known = Known(
+        statics=Hindsight(
+            lambda text, draw: {Static("small" if gamma else "", gamma): taken[gamma][text] for gamma in taken},
+            ["small"],
+        ),
         oracle={name: outcome.seconds for name, (_, outcome) in best.items()},
         timelines=timelines,
         positions=[Positions("small", [400, 280, 190, 130, 88, 60, 41, 22], [280, 190, 130, 88, 60, 41, 22, 15]),

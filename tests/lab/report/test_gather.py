@@ -31,7 +31,7 @@ def test_a_speed_up_is_the_ratio_of_total_times_and_lies_in_its_interval(made):
     )
 
 
-def test_the_best_static_gamma_is_the_fastest_that_drafts(made):
+def test_the_best_static_gamma_is_the_fastest_of_all_also_where_it_was_not_replayed(made):
     one = made()
     found = gather(one.replay, one.known)
 
@@ -42,6 +42,19 @@ def test_the_best_static_gamma_is_the_fastest_that_drafts(made):
     assert found.row(found.best_static).over_static is None
     assert found.row(found.best_static).captured_static.value == pytest.approx(0.0)
     assert found.row(found.plain).captured.value == pytest.approx(0.0)
+
+    few = replace(one.replay, passes=[each for each in one.replay.passes if each.label != found.best_static])
+    again = gather(few, one.known)
+    assert (again.best_static, again.static_speedup) == (found.best_static, found.static_speedup)
+    assert again.row("aimd") == found.row("aimd")
+    assert again.kinds[0].best_static == found.kinds[0].speedups[found.best_static]
+    assert {curve.label for curve in again.curves} == {curve.label for curve in found.curves}
+
+
+def test_without_a_recording_nothing_is_compared_with_static_gammas(made):
+    found = gather(made().replay)
+    assert found.best_static is None
+    assert all(row.over_static is None for row in found.rows)
 
 
 def test_headroom_is_all_of_it_for_who_is_as_fast_as_the_oracle():
