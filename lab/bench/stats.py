@@ -1,25 +1,23 @@
-"""Ratios of speed between two modes, and how far chance may have moved them.
+"""Ratios of speed between two modes, with the interval of `paceline.lab.intervals`.
 
 For each prompt a mode's seconds are the median over its repeats. Only prompts that both modes finished count.
 With n tokens and t seconds summed over those prompts, a mode's rate is n / t and its speed-up is the ratio of
-the rates; where outputs are identical that is the ratio of total times. The spread is a percentile bootstrap
-over prompts (Efron 1979; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13): prompts
-are drawn with replacement, both modes keep their pairing, and the middle 90 % of the ratios is given.
+the rates; where outputs are identical that is the ratio of total times.
 """
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import median
 from typing import TYPE_CHECKING
 
+from paceline.lab.intervals import estimate
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from paceline.lab.bench.records import Run
-
-RESAMPLES = 1000
+    from paceline.lab.intervals import Ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +26,6 @@ class Cell:
 
     tokens: float
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """A speed-up with its spread; `low` and `high` are None when there are too few prompts to tell."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 Cells = dict[str, Cell]
@@ -64,34 +53,27 @@ def rate(some: Iterable[Cell]) -> float:
     return tokens / seconds if seconds > 0 else 0.0
 
 
-def ratio(mode: Mapping[str, Cell], base: Mapping[str, Cell], prompts: Sequence[str]) -> float:
-    """Return the rate of `mode` over the rate of `base` on these prompts; 0 when either is unknown."""
-    below = rate(base[prompt] for prompt in prompts)
-    return rate(mode[prompt] for prompt in prompts) / below if below > 0 else 0.0
-
-
 def speedup(
-    mode: Mapping[str, Cell],
-    base: Mapping[str, Cell],
-    *,
-    prompts: Iterable[str] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    mode: Mapping[str, Cell], base: Mapping[str, Cell], *, prompts: Iterable[str] | None = None
 ) -> Ratio | None:
     """Compare two modes over the prompts that both finished, or over those of them named in `prompts`.
 
     Returns:
-        The ratio with the middle 90 % of its bootstrap, or None when they share no prompt.
+        The ratio of their rates with its interval; None when they share no prompt, or took no time.
     """
     wanted = set(mode) if prompts is None else set(prompts)
-    # In the order of the base, so that the same runs give the same resamples.
     shared = [prompt for prompt in base if prompt in mode and prompt in wanted]
     if not shared:
         return None
-    value = ratio(mode, base, shared)
-    if len(shared) < 3:
-        return Ratio(value)
-    draw = random.Random(seed)
-    drawn = [ratio(mode, base, draw.choices(shared, k=len(shared))) for _ in range(resamples)]
-    cuts = quantiles(drawn, n=20, method="inclusive")
-    return Ratio(value, cuts[0], cuts[-1])
+    return estimate(
+        _faster,
+        [mode[prompt].tokens for prompt in shared],
+        [mode[prompt].seconds for prompt in shared],
+        [base[prompt].tokens for prompt in shared],
+        [base[prompt].seconds for prompt in shared],
+        logarithmic=True,
+    )
+
+
+def _faster(tokens: float, seconds: float, base_tokens: float, base_seconds: float) -> float | None:
+    return (tokens / seconds) / (base_tokens / base_seconds) if seconds > 0 < base_tokens else None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from paceline.lab.bench.records import Mismatch, Run
+    from paceline.lab.intervals import Ratio
 
 BASE = "plain"
 """Plain decoding in our own loop: what every speed-up is measured against."""
@@ -41,11 +42,11 @@ class Summary:
     mode: str
     runs: int
     tokens_per_second: float
-    speedup: stats.Ratio | None = None
-    over_reference: stats.Ratio | None = None
-    kinds: dict[str, stats.Ratio] = field(default_factory=dict)
-    varying: stats.Ratio | None = None
-    looping: stats.Ratio | None = None
+    speedup: Ratio | None = None
+    over_reference: Ratio | None = None
+    kinds: dict[str, Ratio] = field(default_factory=dict)
+    varying: Ratio | None = None
+    looping: Ratio | None = None
     acceptance: float | None = None
     tokens_per_round: float | None = None
     gamma: float | None = None
@@ -70,13 +71,13 @@ class Result:
 
     summaries: tuple[Summary, ...]
     best_static: str | None = None
-    over_best_static: dict[str, stats.Ratio] = field(default_factory=dict)
+    over_best_static: dict[str, Ratio] = field(default_factory=dict)
     reference: str | None = None
     different: tuple[Mismatch, ...] = ()
     compared: bool = True
     textures: dict[str, Texture] = field(default_factory=dict)
     only_varying: bool = False
-    over_twin: dict[str, stats.Ratio] = field(default_factory=dict)
+    over_twin: dict[str, Ratio] = field(default_factory=dict)
 
 
 def _over(top: float, bottom: float) -> float | None:
@@ -108,7 +109,6 @@ def summarise(
     reference: str | None = None,
     compare: bool = True,
     only_varying: bool = False,
-    seed: int = 0,
     twins: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
     """Summarise runs in the order of `modes`; modes without a run are left out.
@@ -120,7 +120,6 @@ def summarise(
         reference: The mode that is plain decoding by the target's own library, if it offers one.
         compare: Whether all modes should have given the same tokens, as greedy decoding does.
         only_varying: Whether prompts are left out whose plain text goes round in circles.
-        seed: For the bootstrap.
         twins: For modes on further backends, the same mode on the first.
     """
     texts = textures(runs, BASE)
@@ -132,8 +131,8 @@ def summarise(
     differing = Counter(mismatch.mode for mismatch in different)
     kinds = _prompts_of_kinds(runs)
 
-    def against(mode: str, base: str | None, prompts: Iterable[str] | None = None) -> stats.Ratio | None:
-        return stats.speedup(found[mode], found[base], prompts=prompts, seed=seed) if base in found else None
+    def against(mode: str, base: str | None, prompts: Iterable[str] | None = None) -> Ratio | None:
+        return stats.speedup(found[mode], found[base], prompts=prompts) if base in found else None
 
     def summary(mode: str) -> Summary:
         return Summary(

@@ -8,14 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from paceline.lab.bench.summary import BASE
+from paceline.lab.intervals import FEWEST, TOO_FEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
 
-    from paceline.lab.bench.stats import Ratio
     from paceline.lab.bench.summary import Result, Summary
+    from paceline.lab.intervals import Ratio
 
 SHOWN_DIFFERENCES = 5
 NAME_WIDTH = 24
@@ -136,6 +137,8 @@ def notes(result: Result) -> Iterator[str]:
         spans = f" ({spread(best.speedup)})" if spread(best.speedup) else ""
         yield f"* best static gamma of those run: {best.mode}, {times(best.speedup)} plain{spans}"
         yield "  (picked from these noisy timings, so flattered)"
+    if 0 < len(result.textures) < FEWEST:
+        yield f"  {TOO_FEW}"
     varying = sum(text.varies for text in result.textures.values())
     if result.only_varying:
         yield f"  only the {varying} of {len(result.textures)} texts that vary; {_CIRCLES}"

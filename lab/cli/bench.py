@@ -158,7 +158,6 @@ def bench(
         reference=choice.reference,
         compare=run.generation.sampling().greedy,
         only_varying=only_varying,
-        seed=run.generation.seed,
         twins=choice.twins,
     )
     found = document(

@@ -93,7 +93,9 @@ def _show(verdicts: list[Verdict], first: Pass) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from paceline.lab.cli.replaying import STARTS, TITLES  # noqa: PLC0415
+    from paceline.lab.intervals import FEWEST, TOO_FEW  # noqa: PLC0415
     from paceline.lab.regret.table import groups, headroom_table  # noqa: PLC0415
+    from paceline.lab.regret.verdict import ALL  # noqa: PLC0415
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     drawn = f", draw {first.draw}" if first.draw is not None else ""
@@ -104,4 +106,6 @@ def _show(verdicts: list[Verdict], first: Pass) -> None:
         console.print()
         console.print(headroom_table(verdicts, group))
     console.print()
+    if any(one.groups[ALL].texts < FEWEST for one in verdicts if ALL in one.groups):
+        console.print(f"There are {TOO_FEW}.", markup=False)
     console.print("What each number means: docs/regret.md. --json has every pass and kind.", markup=False)

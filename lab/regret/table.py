@@ -13,7 +13,7 @@ from paceline.lab.regret.verdict import ALL, VARYING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.lab.bench.stats import Ratio
+    from paceline.lab.intervals import Ratio
     from paceline.lab.regret.verdict import Group, Verdict
 
 

@@ -9,9 +9,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
-from paceline.lab.bench.stats import Ratio
+from paceline.lab.intervals import Ratio, captured, ratio
 from paceline.lab.policies import static_label
-from paceline.lab.regret.spread import Resamples, captured, over
 from paceline.lab.regret.yardsticks import WINDOW, Rivals, Yardstick, rivals, yardsticks
 
 if TYPE_CHECKING:
@@ -96,7 +95,6 @@ def judge(
     recording: Recording,
     *,
     window: int = WINDOW,
-    seed: int = 0,
     on_text: Callable[[str], None] | None = None,
 ) -> list[Verdict]:
     """Return a verdict on every pass, in the order of the replay.
@@ -105,7 +103,6 @@ def judge(
         replay: What policies took.
         recording: What was replayed.
         window: Tokens of a segment; see `Yardstick.segmented_s`.
-        seed: Of the intervals.
         on_text: Told the name of each text whose optimum is found, for a progress bar.
 
     Raises:
@@ -127,18 +124,15 @@ def judge(
         for draw, names in played.items()
     }
     first = next(iter(recording.header.drafts), None)
-    return [judge_pass(one, known[one.draw], seed=seed, first=first) for one in replay.passes]
+    return [judge_pass(one, known[one.draw], first=first) for one in replay.passes]
 
 
-def judge_pass(
-    one: Pass, known: Mapping[str, Yardstick], *, seed: int = 0, first: str | None = None
-) -> Verdict:
+def judge_pass(one: Pass, known: Mapping[str, Yardstick], *, first: str | None = None) -> Verdict:
     """Return the verdict on one pass.
 
     Args:
         one: What a policy took.
         known: What its texts would have taken otherwise, in the same draw; see `yardsticks`.
-        seed: Of the intervals.
         first: The first draft listed, which labels leave out.
 
     Raises:
@@ -149,7 +143,7 @@ def judge_pass(
         raise TraceError(
             f"pass {one.label!r}: nothing is known of text {missing[0]!r}; give the recording that was replayed"
         )
-    # In the order of the yardsticks, so that every order of the same texts gives the same draws.
+    # In the order of the yardsticks, so that every order of the same texts gives the same rounding.
     outcomes = {outcome.text: outcome for outcome in one.outcomes}
     listed = [(outcomes[name], known[name]) for name in known if name in outcomes]
     best = rivals({measure.text: measure for _, measure in listed})
@@ -161,7 +155,7 @@ def judge_pass(
         start=one.start,
         seed=one.seed,
         draw=one.draw,
-        groups={name: _group(some, best, seed) for name, some in _grouped(listed, one.order).items()},
+        groups={name: _group(some, best) for name, some in _grouped(listed, one.order).items()},
         best_static=static_label(best.overall.gamma, best.overall.draft or None, first),
         curve=list(accumulate(losses)),
     )
@@ -181,7 +175,7 @@ def _grouped(listed: Sequence[Pair], order: Order) -> dict[str, list[Pair]]:
     return groups
 
 
-def _group(some: Sequence[Pair], best: Rivals, seed: int) -> Group:
+def _group(some: Sequence[Pair], best: Rivals) -> Group:
     taken = [outcome.seconds for outcome, _ in some]
     plain = [measure.plain_s for _, measure in some]
     optimum = [measure.oracle_s for _, measure in some]
@@ -190,18 +184,17 @@ def _group(some: Sequence[Pair], best: Rivals, seed: int) -> Group:
     by_text = [min(measure.statics.values()) for _, measure in some]
     segmented = [measure.segmented_s for _, measure in some]
     tokens = [measure.tokens for _, measure in some]
-    draws = Resamples(len(some), seed=seed)
     return Group(
         texts=len(some),
         tokens=sum(tokens),
         exact=all(measure.exact for _, measure in some),
-        speedup=draws.of(over, plain, taken),
-        over_static=draws.of(over, static, taken),
-        over_tuned=draws.of(over, tuned, taken),
-        oracle=draws.of(over, plain, optimum),
-        oracle_expected=draws.of(over, plain, [measure.expected_s for _, measure in some]),
-        captured=draws.of(captured, plain, taken, optimum),
-        captured_static=draws.of(captured, static, taken, optimum),
+        speedup=ratio(plain, taken),
+        over_static=ratio(static, taken),
+        over_tuned=ratio(tuned, taken),
+        oracle=ratio(plain, optimum),
+        oracle_expected=ratio(plain, [measure.expected_s for _, measure in some]),
+        captured=captured(plain, taken, optimum),
+        captured_static=captured(static, taken, optimum),
         plain_s=sum(plain) / sum(tokens),
         regret_s=(sum(taken) - sum(optimum)) / sum(tokens),
         regret_static_s=(sum(taken) - sum(by_text)) / sum(tokens),

@@ -13,7 +13,7 @@ from paceline.lab.validation import LARGEST_MISS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from paceline.lab.bench.stats import Ratio
+    from paceline.lab.intervals import Ratio
     from paceline.lab.report.tuning import Choice
 
 WIDTH = 98

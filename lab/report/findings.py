@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paceline.lab.bench.stats import Ratio
+from paceline.lab.intervals import Ratio
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from paceline.lab.report.findings import Curve, Findings, Kind, Row, Setting
 from paceline.lab.report.tally import fields
 
 if TYPE_CHECKING:
-    from paceline.lab.bench.stats import Ratio
+    from paceline.lab.intervals import Ratio
     from paceline.lab.regret.hindsight import BestStatic, Hindsight
     from paceline.lab.replay.results import Outcome, Replay
     from paceline.lab.report.findings import Check, Positions, Prices, Timeline

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from paceline.lab.bench.stats import RESAMPLES
 from paceline.lab.report.drawing import inline
 from paceline.lab.report.palette import variables
 from paceline.lab.report.pictures.choice import shown
@@ -54,7 +53,6 @@ def page(findings: Findings, pictures: Mapping[str, Drawing]) -> str:
         else [],
         longest=max((len(one.reached) for one in findings.positions), default=0),
         first_price=prices.verify[min(prices.verify)] if prices else 1.0,
-        resamples=RESAMPLES,
     )
 
 

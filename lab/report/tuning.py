@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from paceline.core.errors import ConfigError
-from paceline.lab.regret.spread import FEWEST
+from paceline.lab.intervals import FEWEST
 from paceline.lab.report.estimates import Times
 from paceline.lab.validation import LARGEST_MISS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.lab.bench.stats import Ratio
+    from paceline.lab.intervals import Ratio
     from paceline.lab.regret.hindsight import Hindsight
     from paceline.lab.replay.results import Outcome
     from paceline.lab.report.tally import Field

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from paceline.lab.intervals import FEWEST, TOO_FEW
 from paceline.lab.validation import LARGEST_MISS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paceline.lab.bench.stats import Ratio
+    from paceline.lab.intervals import Ratio
     from paceline.lab.report.findings import Findings, Row
 
 MINUS = "−"
@@ -18,7 +19,7 @@ MINUS = "−"
 READ = {
     "ranking": (
         "A mark is how many times faster than plain decoding a policy is over all texts; the line through it "
-        "holds 90 % of what other draws of the same texts would give. Filled circles adapt, hollow squares "
+        "is a 90 % interval over the texts. Filled circles adapt, hollow squares "
         "plan the same gamma in every round, and the line on the right is what nobody can beat."
     ),
     "timeline": (
@@ -166,5 +167,7 @@ def warnings(findings: Findings) -> Iterator[Warned]:
             if findings.varying
             else "Every text loops or repeats itself, which flatters speculation."
         )
+    if findings.texts < FEWEST:
+        yield Warned(f"There are {TOO_FEW}.")
     if findings.sampled:
         yield Warned("Tokens were drawn; what is accepted is one draw for each text.")

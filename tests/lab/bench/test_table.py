@@ -66,10 +66,11 @@ def test_every_mode_is_held_against_the_library_where_that_ran():
     text = shown(summarise(runs, ["plain", "lib"], reference="lib"), 80)
 
     assert "over" in text
-    assert [line.split() for line in text.splitlines() if "x" in line][-2:] == [
+    assert [line.split() for line in text.splitlines() if "0x" in line][-2:] == [
         ["plain", "2.00x"],
         ["lib", "1.00x"],
     ]
+    assert "too few texts for an interval: it takes 5" in text
 
 
 def test_loops_are_told_and_so_is_that_they_were_left_out():

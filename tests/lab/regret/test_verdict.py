@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from io import StringIO
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +13,6 @@ from rich.console import Console
 from paceline.core.errors import TraceError
 from paceline.core.testing.scripted import ChaoticPolicy
 from paceline.lab.oracle.static import PLAIN, Static
-from paceline.lab.regret.spread import Resamples, captured, over
 from paceline.lab.regret.table import groups, headroom_table
 from paceline.lab.regret.verdict import ALL, VARYING, judge, judge_pass
 from paceline.lab.regret.yardsticks import Yardstick, rivals, yardsticks
@@ -121,22 +119,6 @@ def test_halves_for_tuning_both_hold_every_kind():
     halves = seen[:8], seen[8:]
     for half in halves:
         assert {name[0] for name in half} == {"p", "q", "r"}
-
-
-def test_intervals_are_those_of_resampled_ratios_of_sums():
-    base, other = np.arange(1.0, 21.0), np.full(20, 7.0)
-    found = Resamples(20, resamples=4000, seed=1).of(over, base, other)
-    random = np.random.default_rng(5)
-    drawn = [base[pick].sum() / other[pick].sum() for pick in random.integers(0, 20, (4000, 20))]
-    assert found.value == pytest.approx(base.sum() / other.sum())
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.05, 0.95])), rel=0.03)
-    assert Resamples(2).of(over, [1.0, 2.0], [1.0, 1.0]).low is None
-
-
-def test_draws_on_which_there_is_nothing_to_save_are_left_out():
-    found = Resamples(4).of(captured, [1.0, 1.0, 1.0, 2.0], [1.0, 1.0, 1.0, 1.5], [1.0, 1.0, 1.0, 1.0])
-    assert found.value == pytest.approx(0.5)
-    assert (found.low, found.high) == pytest.approx((0.5, 0.5))
 
 
 @settings(deadline=None, max_examples=40)

@@ -103,7 +103,7 @@ def test_without_the_default_policy_the_best_static_gamma_is_the_simplest_choice
 
 
 def test_too_few_texts_are_refused_with_the_remedy(made):
-    with pytest.raises(ConfigError, match="at least 6; record more"):
+    with pytest.raises(ConfigError, match="at least 10; record more"):
         tune(field(made, texts=4))
 
 
