@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from paceline.policies.state import check_count, check_list
+from paceline.policies.state import MOST, check_count, check_list
 
 
 class Values:
@@ -65,6 +64,8 @@ class Values:
 
 
 def _finite(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"the saved state is damaged: a value is {value!r}, not a finite number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST:
+        raise ValueError(
+            f"the saved state is damaged: a value is {value!r}, not a number from -{MOST} to {MOST}"
+        )
     return float(value)

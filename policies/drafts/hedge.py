@@ -161,9 +161,10 @@ class HedgePolicy(Selector):
             str(name): read_survival(one, self._config.max_gamma, f"the window of draft {name!r}")
             for name, one in saved.items()
         }
-        heard = set(check_list(state.get("heard"), "heard"))
-        if not heard <= survival.keys():
+        names = check_list(state.get("heard"), "heard")
+        if not all(isinstance(name, str) and name in survival for name in names):
             raise ValueError("the saved state is damaged: heard names drafts without a window")
+        heard = set(names)
         seconds = _numbers(state.get("seconds"), "seconds")
         draws = int(check_count(state.get("draws"), "draws", whole=True))
         asking = Asking(self._config.overhead, at_once=True)

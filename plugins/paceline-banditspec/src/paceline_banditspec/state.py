@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +10,9 @@ if TYPE_CHECKING:
     from paceline_banditspec.arms import Arms
 
 VERSION = 1
+
+MOST = 10**12
+"""No count of rounds or tokens, and no time in seconds, gets there."""
 
 
 def header(policy: str, arms: Arms) -> dict[str, Any]:
@@ -47,24 +49,24 @@ def arms_of(value: object, what: str, arms: Arms) -> dict[str, Any]:
 
 
 def number(value: object, what: str) -> float:
-    """Return a finite number that is not negative.
+    """Return a number from 0 to `MOST`.
 
     Raises:
         ValueError: The value is anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(
-            f"the saved state is damaged: {what} is {value!r}, not a finite number of at least 0"
-        )
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+        raise ValueError(f"the saved state is damaged: {what} is {value!r}, not a number from 0 to {MOST}")
     return value
 
 
 def whole(value: object, what: str) -> int:
-    """Return a whole number that is not negative.
+    """Return a whole number from 0 to `MOST`.
 
     Raises:
         ValueError: The value is anything else.
     """
-    if type(value) is not int or value < 0:
-        raise ValueError(f"the saved state is damaged: {what} is {value!r}, not a whole number of at least 0")
+    if type(value) is not int or not 0 <= value <= MOST:
+        raise ValueError(
+            f"the saved state is damaged: {what} is {value!r}, not a whole number from 0 to {MOST}"
+        )
     return value
