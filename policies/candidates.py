@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paceline.core.errors import ConfigError
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.core.records import RoundStart
+
+LARGEST: Final = 1024
+"""The largest gamma that a policy may be told to consider: its figures, and each decision, grow with it."""
 
 
 def drafting(gammas: Sequence[int]) -> Sequence[int]:

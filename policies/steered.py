@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import at_most, chosen_draft
+from paceline.policies.candidates import LARGEST, at_most, chosen_draft
 from paceline.policies.state import check_count, check_header
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SteeredConfig(PolicyConfig):
 
     first_gamma: int = Field(default=4, ge=1, description="Gamma to start from; `max_gamma` if that is less.")
     min_gamma: int = Field(default=1, ge=1, description="The smallest gamma.")
-    max_gamma: int = Field(default=16, ge=1, description="The largest gamma.")
+    max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma.")
     draft: str | None = Field(
         default=None, description="Name of the draft; the first one listed if left out."
     )

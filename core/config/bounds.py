@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.config.errors import Path, dotted, show
 from paceline.core.errors import ConfigError
+from paceline.core.inputs import shown
 from paceline.core.json_text import LARGEST_FLOAT, LARGEST_INT, bounded, is_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def check_values(data: Mapping[str, Any], locate: Locate) -> None:
     found = []
     for path, message in _problems(data, ()):
         place = locate(path)
-        found.append((place.line or 0, f"{place.origin}{dotted(path)}: {message}"))
+        found.append((place.line or 0, f"{place.origin}{shown(dotted(path))}: {message}"))
     if found:
         found.sort(key=lambda line: line[0])
         raise ConfigError("\n".join(text for _, text in found))
@@ -39,10 +40,7 @@ def _problems(node: object, path: Path) -> Iterator[tuple[Path, str]]:
     elif isinstance(node, Mapping):
         for key, value in node.items():
             if isinstance(key, str) and not _writable(key):
-                yield (
-                    path,
-                    f"found the key {key!a}, which is no text; remove NUL and halves of characters",
-                )
+                yield (*path, key), "this key is no text; remove NUL and halves of characters"
             else:
                 yield from _problems(value, (*path, key))
     elif isinstance(node, list | tuple):

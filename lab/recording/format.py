@@ -24,6 +24,7 @@ from paceline.lab.recording.format_changes import changes_from_json, changes_to_
 from paceline.lab.recording.format_starts import starts_from_json, starts_to_json
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Text
 from paceline.lab.recording.sheet import CostSheet
+from paceline.lab.typed import LARGEST_TOKEN, check_counts, check_types
 
 FORM: Final = "recording"
 
@@ -103,7 +104,11 @@ def text_to_json(text: Text, longest: int) -> dict[str, Any]:
 
 def text_from_json(values: Mapping[str, Any], header: Header) -> Text:
     """Return the text that a line stands for."""
+    check_types(values, name=str, of=str, prompt_sha256=str, prompt_tokens=int, wanted=int, varies=bool)
+    if values["perplexity"] is not None:
+        check_types(values, perplexity=float)
     tokens = tuple(values["tokens"])
+    check_counts((*tokens, *values.get("prompt", ())), "tokens", most=LARGEST_TOKEN)
     if not tokens or values["ended"] not in get_args(Ended):
         raise ValueError(f"{len(tokens)} tokens, ended {values['ended']!r}")
     if len(tokens) * header.longest > NUMBERS:
@@ -137,6 +142,7 @@ def measured_to_json(measured: Measured) -> dict[str, Any]:
 
 def measured_from_json(values: Mapping[str, Any]) -> Measured:
     """Return the measured text that a line stands for."""
+    check_types(values, text=str, tokens=int, rounds=int, seconds=float)
     return Measured(
         policy=dict(values["policy"]),
         text=values["text"],

@@ -14,15 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from paceline.core.errors import TraceError
 from paceline.core.inputs import input_lines, open_input
 from paceline.core.json_text import parse_json
 from paceline.core.outputs import GrowingFile
 from paceline.lab.replay.passes import Key
-from paceline.lab.replay.results import Outcome, Pass, Replay
+from paceline.lab.replay.results import Order, Outcome, Pass, Replay, Start
 from paceline.lab.sealed import LINE, seal, unseal
+from paceline.lab.typed import check_counts, check_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -180,12 +181,24 @@ def key_of(one: Pass) -> Key:
 
 
 def _pass(values: Mapping[str, Any]) -> Pass:
+    check_types(values, label=str, policy=dict, order=str, start=str, seed=int, outcomes=list)
+    if values["order"] not in get_args(Order) or values["start"] not in get_args(Start):
+        raise ValueError(f"order {values['order']!r}, start {values['start']!r}")
+    if values.get("draw") is not None:
+        check_types(values, draw=int)
     known = {key: values[key] for key in Pass.__dataclass_fields__ if key in values}
     known["outcomes"] = [_outcome(one) for one in values["outcomes"]]
     return Pass(**known)
 
 
 def _outcome(values: Mapping[str, Any]) -> Outcome:
+    check_types(values, text=str, kind=str, varies=bool)
+    check_types(values, **dict.fromkeys(("tokens", "rounds", "drafted", "accepted"), int))
+    check_types(values, **dict.fromkeys(("seconds", "draft_s", "verify_s", "score_s"), float))
+    for name in ("gammas", "drafts"):
+        check_counts(values[name].values(), name)
+    for name in ("reached", "agreed"):
+        check_counts(values[name], name)
     known = {key: values[key] for key in Outcome.__dataclass_fields__}
     known["gammas"] = {int(gamma): count for gamma, count in values["gammas"].items()}
     known["reached"], known["agreed"] = tuple(values["reached"]), tuple(values["agreed"])

@@ -46,6 +46,7 @@ from paceline.core.config.resolve import AnyPolicy
 from paceline.core.members import keeps, needs_of, state_of
 from paceline.core.plugins.building import build_policy
 from paceline.policies.bandits.bounds import most_promising
+from paceline.policies.candidates import LARGEST
 from paceline.policies.nested import joint_needs, joint_requirements, load_all, mark, marked, seed_of
 from paceline.policies.rates import Rates, tells_rate
 from paceline.policies.state import check_header, check_list
@@ -82,7 +83,10 @@ class TapOutConfig(PolicyConfig):
         default=0.5, ge=0, le=1, description="With `blended`: weight of the accepted length (a)."
     )
     max_gamma: int = Field(
-        default=20, ge=1, description="With `blended`: the accepted length that counts in full (gamma_max)."
+        default=20,
+        ge=1,
+        le=LARGEST,
+        description="With `blended`: the accepted length that counts in full (gamma_max).",
     )
     share: bool = Field(
         default=True, description="Whether arms learn from all rounds, or only from those they planned."

@@ -34,7 +34,7 @@ from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.policies.asking import Asking
 from paceline.policies.best_gamma import best_gamma
-from paceline.policies.candidates import drafting
+from paceline.policies.candidates import LARGEST, drafting
 from paceline.policies.catch_up import catch_up_share_s
 from paceline.policies.drafts.selector import Selector, choosable, proposing
 from paceline.policies.drafts.survival import Survival, read_survival
@@ -59,7 +59,9 @@ class HedgeConfig(PolicyConfig):
     window: int = Field(
         default=32, ge=1, description="Tokens of text that drafts are judged by; older ones fade."
     )
-    max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered when drafts compete.")
+    max_gamma: int = Field(
+        default=16, ge=1, le=LARGEST, description="The largest gamma considered when drafts compete."
+    )
     share: float = Field(
         default=0.1,
         ge=0,

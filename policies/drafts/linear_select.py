@@ -43,7 +43,7 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.policies.best_gamma import best_gamma
-from paceline.policies.candidates import drafting
+from paceline.policies.candidates import LARGEST, drafting
 from paceline.policies.drafts.prompts import Prompts
 from paceline.policies.drafts.selector import Selector, choosable
 from paceline.policies.nested import mark, marked
@@ -68,7 +68,9 @@ class LinearSelectConfig(PolicyConfig):
     length: AnyPolicy = Field(
         default="online", validate_default=True, description="Policy that plans gamma, one for each draft."
     )
-    max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered when drafts compete.")
+    max_gamma: int = Field(
+        default=16, ge=1, le=LARGEST, description="The largest gamma considered when drafts compete."
+    )
     max_accuracy: float = Field(default=0.95, gt=0, lt=1, description="Cap on predicted accuracy (Acc_max).")
     buckets: int = Field(
         default=32, ge=1, le=256, description="Buckets that tokens are hashed into for TF-IDF."

@@ -28,7 +28,7 @@ from pydantic import Field, FiniteFloat
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import at_most, chosen_draft, drafting
+from paceline.policies.candidates import LARGEST, at_most, chosen_draft, drafting
 from paceline.policies.catch_up import catch_up_share_s
 from paceline.policies.round_times import round_times
 from paceline.policies.state import check_count, check_header, check_list
@@ -47,7 +47,7 @@ class OnlineConfig(PolicyConfig):
 
     name: Literal["online"] = "online"
     window: int = Field(default=20, ge=1, description="Rounds the accuracy is estimated from (h of Eq 2).")
-    max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered.")
+    max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma considered.")
     max_accuracy: float = Field(default=0.95, gt=0, lt=1, description="Cap on the estimate (Acc_max).")
     prior: tuple[Annotated[FiniteFloat, Field(ge=0)], Annotated[FiniteFloat, Field(ge=0)]] | None = Field(
         default=(2.0, 1.0),

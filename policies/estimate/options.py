@@ -7,12 +7,13 @@ from typing import Annotated
 from pydantic import Field, FiniteFloat
 
 from paceline.core.config.blocks import PolicyConfig
+from paceline.policies.candidates import LARGEST
 
 
 class SurvivalOptions(PolicyConfig):
     """What is learnt, how fast it fades, and what may be tried."""
 
-    max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered.")
+    max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma considered.")
     discount: float = Field(
         default=0.94, gt=0, le=1, description="Weight of what is known, for each further round of evidence."
     )

@@ -28,7 +28,7 @@ from paceline.core.records import Plan, Requirements
 from paceline.policies.best_gamma import best_gamma
 from paceline.policies.beta import draw_beta
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import chosen_draft, drafting
+from paceline.policies.candidates import LARGEST, chosen_draft, drafting
 from paceline.policies.hazards import Hazards, export_hazards, read_export, read_hazards
 from paceline.policies.state import check_header, read_random, save_random
 
@@ -44,7 +44,7 @@ class ThompsonConfig(PolicyConfig):
     """Sample how far each draft may be trusted, and plan the draft and gamma of most tokens per second."""
 
     name: Literal["thompson"] = "thompson"
-    max_gamma: int = Field(default=16, ge=1, description="The largest gamma considered.")
+    max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma considered.")
     discount: float = Field(
         default=0.98, gt=0, le=1, description="Weight of what is known, for each round of age."
     )

@@ -15,7 +15,7 @@ from pydantic import Field
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.policies.blind import Blind
-from paceline.policies.candidates import chosen_draft
+from paceline.policies.candidates import LARGEST, chosen_draft
 
 if TYPE_CHECKING:
     from paceline.core.records import RoundStart, StopRule
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class StoppingConfig(PolicyConfig):
     """The options of every policy that stops by a threshold."""
 
-    max_gamma: int = Field(default=20, ge=1, description="Draft tokens of a round that nothing stops.")
+    max_gamma: int = Field(
+        default=20, ge=1, le=LARGEST, description="Draft tokens of a round that nothing stops."
+    )
     draft: str | None = Field(
         default=None,
         description="Name of the draft, which must deliver the signal; the first one listed if left out.",

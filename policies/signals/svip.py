@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from paceline.core.records import StopRule
+from paceline.policies.candidates import LARGEST
 from paceline.policies.signals.stopping import Stopping, StoppingConfig
 from paceline.policies.state import check_header
 
@@ -51,7 +52,9 @@ class SvipConfig(StoppingConfig):
         allow_inf_nan=False,
         description="Half the divergence of the two models, as a share of the draft's entropy.",
     )
-    max_gamma: int = Field(default=40, ge=1, description="Draft tokens of a round that nothing stops.")
+    max_gamma: int = Field(
+        default=40, ge=1, le=LARGEST, description="Draft tokens of a round that nothing stops."
+    )
 
     def build(self, seed: int = 0) -> SvipPolicy:
         """Return a fresh policy."""

@@ -7,6 +7,7 @@ import pytest
 
 from paceline import policies
 from paceline.core.config.load import load_config
+from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.state.entry import Entry
 
@@ -57,3 +58,15 @@ def test_a_number_that_nobody_can_have_counted_is_refused_or_harmless(name, cata
         except ValueError:
             continue
         assert other.generate("the rain", max_new_tokens=12).tokens == expected, place
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_an_option_that_would_take_any_amount_of_memory_is_refused(name, catalogue):
+    for option in BUILT_IN[name].model_fields:
+        for value in (2**62, 1e29):
+            try:
+                config = load_config(TOY | {"policy": {"name": name, option: value}}, catalogue=catalogue)
+            except ConfigError:
+                continue
+            decoder = config.build()
+            assert len(decoder.generate("the rain", max_new_tokens=12).tokens) == 12
