@@ -1,12 +1,14 @@
 # Needs Python 3.11 or newer, make and git. Everything else goes into a virtual environment.
 #   make demo    run the embedded pair and see it work
 #   make test    lint, types, import contracts, tests
-# Variables: PYTHON (python3), VENV (.venv), PYTEST_ARGS, VENVS, VLLM and RAY (test-engines). pip is steered by its own PIP_* variables.
+# Variables: PYTHON (python3), VENV (.venv), NEWEST (.venv-newest), PYTEST_ARGS, VENVS, VLLM and RAY (test-engines). pip is steered by its own PIP_* variables.
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 RUNS ?= runs
+# Where test-newest installs the newest release of everything.
+NEWEST ?= $(VENV)-newest
 # Where the environments of other engines are kept, and the versions of vLLM to try, in its build for CPUs.
 VENVS ?= $(RUNS)/engines
 VLLM ?= 0.29.0 0.32.0
@@ -22,7 +24,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/p
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures clean
+.PHONY: help demo test explore test-newest test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -35,6 +37,14 @@ test: lint types contracts ## Everything a change must pass; pytest comes last.
 
 explore: $(VENV)/.stamp-dev ## The tests, with examples that no run has tried before.
 	@$(BIN)/python -Im pytest --hypothesis-profile=default $(PYTEST_ARGS)
+
+# torch stays at the version on record: from 2.14 on, the one that pip takes by itself brings gigabytes for CUDA.
+test-newest: ## The tests that touch transformers, on the newest release of it and of everything but torch.
+	@test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+	  "$$(grep '^torch==' constraints.txt)" --editable ".[hf,lab,testing]" pytest
+	@$(NEWEST)/bin/python -Ic 'import transformers; print("transformers", transformers.__version__)'
+	@$(NEWEST)/bin/python -Im pytest $(PYTEST_ARGS) tests/backends/hf tests/backends/graph
 
 test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
 	@$(BIN)/python -Im pytest -m slow $(PYTEST_ARGS)

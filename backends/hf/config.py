@@ -86,8 +86,9 @@ class ModelConfig(BackendConfig):
     @classmethod
     def smallest(cls, folder: Path) -> Self:
         """Return a block for a Llama of a few thousand random weights, which is written there first."""
-        loading, testing = (import_module(f"paceline.backends.hf.{name}") for name in ("loading", "testing"))
-        with loading.quiet():
+        names = ("host.terminal", "testing")
+        terminal, testing = (import_module(f"paceline.backends.hf.{name}") for name in names)
+        with terminal.quiet_loading():
             testing.tiny_model("llama", dtype=testing.torch.float32).save_pretrained(folder)
         return cls.model_validate({"model": str(folder), "local_files_only": True})
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as hf_logging
 
 from paceline.backends.hf.checkpoint import commit_in_cache, stored_tensors
 from paceline.backends.hf.completeness import described, require_complete
@@ -19,14 +15,13 @@ from paceline.backends.hf.draft import HfDraft, ModelDraft
 from paceline.backends.hf.explaining import damaged_file, explained, first_line
 from paceline.backends.hf.host.model import keep_commit
 from paceline.backends.hf.host.release import release_named
+from paceline.backends.hf.host.terminal import quiet_loading
 from paceline.backends.hf.target import HfTarget, ModelTarget
 from paceline.backends.hf.translated import TranslatedDraft
 from paceline.backends.hf.vocabulary import difference
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from paceline.backends.hf.config import HfConfig, ModelConfig
     from paceline.core.protocols import Draft, Target
 
@@ -97,7 +92,7 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
         torch.set_num_threads(config.threads)
     device = device_of(config)
     settings = load_config(config)
-    with explained(config), quiet():
+    with explained(config), quiet_loading():
         described(config, settings, stored_tensors(config, settings))
         model, info = AutoModelForCausalLM.from_pretrained(
             config.model,
@@ -130,7 +125,7 @@ def load_config(config: ModelConfig) -> Any:
             f"{config.backend}: cannot load {config.model!r}. It is a file; name the folder that holds config.json and "
             "the weights."
         )
-    with explained(config), quiet():
+    with explained(config), quiet_loading():
         return AutoConfig.from_pretrained(config.model, **_source(config))
 
 
@@ -144,7 +139,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
     place = config.tokenizer or config.model
     folder = Path(place).expanduser()
     try:
-        with explained(config), quiet():
+        with explained(config), quiet_loading():
             return AutoTokenizer.from_pretrained(place, **_source(config))
     except BackendError as problem:
         if (
@@ -188,23 +183,3 @@ def device_of(config: ModelConfig) -> torch.device:
             f"{config.backend}: torch cannot use the device {name!r}: {first_line(problem)}. Use auto, cpu, cuda or "
             "cuda:0"
         ) from problem
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Show no progress bars where nobody watches them, and no tables of tensors that an error of ours tells of."""
-    bars = not sys.stderr.isatty() and hf_logging.is_progress_bar_enabled()
-    if bars:
-        hf_logging.disable_progress_bar()
-    logger = logging.getLogger("transformers.modeling_utils")
-    logger.addFilter(_no_report)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_no_report)
-        if bars:
-            hf_logging.enable_progress_bar()
-
-
-def _no_report(record: logging.LogRecord) -> bool:
-    return "LOAD REPORT" not in record.getMessage()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.adaptive import adaptive
+from paceline.backends.hf.host.terminal import no_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def _way(
 
     def decode(prompt: list[int], max_new_tokens: int) -> list[int]:
         ids = torch.tensor([prompt], device=target.device)
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), no_warnings():
             torch.manual_seed(sampling.seed)
             found = generate(
                 ids,

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
+from paceline.backends.hf.host.terminal import no_progress_bars
+
 from . import corpus, evaluate
-from .store import quiet
 from .tokenizer import load_tokenizer
 
 NAMES = ("target", "draft-small", "draft-medium")
@@ -49,7 +50,7 @@ def load(pair: Path, start: Path | None = None) -> dict[str, LlamaForCausalLM]:
     folders = {name: pair / name for name in NAMES}
     if start is not None:
         folders["start"] = start
-    with quiet():
+    with no_progress_bars():
         return {
             name: LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
             for name, folder in folders.items()

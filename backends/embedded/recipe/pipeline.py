@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from paceline.backends.hf.host.terminal import no_progress_bars
+
 from . import corpus, models, store
 from .distil import Mixture, Sampling, train_drafts
 from .muon import Pair
@@ -97,7 +99,7 @@ class Run:
             self.models = {name: model for name, model in found.items() if name in wanted}
             self._enter_distil_stage()
         elif self.options.start is not None:
-            with store.quiet():
+            with no_progress_bars():
                 model = LlamaForCausalLM.from_pretrained(self.options.start, dtype=torch.float32)
             self._enter_target_stage(model)
         else:

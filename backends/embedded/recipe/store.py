@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
-from transformers.utils import logging
+
+from paceline.backends.hf.host.terminal import no_progress_bars
 
 from .muon import Pair
 
@@ -27,18 +27,6 @@ class State:
     seconds: float = 0.0
     tokens: int = 0
     curve: list[dict[str, float | str]] = field(default_factory=list)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the progress bars of transformers off the terminal, and put its setting back afterwards."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def save(
@@ -92,7 +80,7 @@ def export(folder: Path, models: Mapping[str, LlamaForCausalLM], tokenizer: PreT
         copy.load_state_dict(model.state_dict())
         copy.tie_weights()
         copy.config.dtype = torch.bfloat16
-        with quiet():
+        with no_progress_bars():
             copy.save_pretrained(new / name)
     tokenizer.save_pretrained(new / "target")
     if folder.exists():
@@ -103,7 +91,7 @@ def export(folder: Path, models: Mapping[str, LlamaForCausalLM], tokenizer: PreT
 
 def read_pair(folder: Path) -> dict[str, LlamaForCausalLM]:
     """Return the models that `export` wrote there, in float32."""
-    with quiet():
+    with no_progress_bars():
         return {
             one.parent.name: LlamaForCausalLM.from_pretrained(one.parent, dtype=torch.float32)
             for one in sorted(folder.glob("*/config.json"))
