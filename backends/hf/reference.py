@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.adaptive import adaptive
+from paceline.backends.hf.host.cache import STATIC_CACHES_ROLL_BACK
+from paceline.backends.hf.host.generation import COMPILING, static_cache
 from paceline.backends.hf.host.terminal import no_warnings
 
 if TYPE_CHECKING:
@@ -31,19 +33,28 @@ def reference_modes(
     """Return functions from prompt tokens and a length limit to new tokens, by name; the first decodes plainly.
 
     "hf assisted" is `generate` with `assistant_model`, the `options` given (the tokenizers, where they are two) and
-    every other setting at its default; "hf adaptive" is `generate` with our loop in the place of its own. Where tokens
-    are drawn, each call begins with the seed; the random state of the process is put back.
+    every other setting at its default; "hf adaptive" is `generate` with our loop in the place of its own. On a GPU,
+    "hf compiled" and "hf compiled assisted" are the first two with a static cache, which makes `generate` compile its
+    passes; releases before 5.24 know no such assisted generation. Where tokens are drawn, each call begins with the
+    seed; the random state of the process is put back.
     """
+    compiled = target.device.type in COMPILING
     ways = {"hf generate": _way(target, eos, sampling)}
+    if compiled:
+        ways["hf compiled"] = _way(target, eos, sampling, static=True)
     if draft is not None:
         ways["hf assisted"] = _way(target, eos, sampling, assistant_model=draft, **options)
+        if compiled and STATIC_CACHES_ROLL_BACK:
+            ways["hf compiled assisted"] = _way(
+                target, eos, sampling, static=True, assistant_model=draft, **options
+            )
         if not options:
             ways["hf adaptive"] = _way(target, eos, sampling, custom_generate=adaptive(draft))
     return ways
 
 
 def _way(
-    target: PreTrainedModel, eos: frozenset[int], sampling: Sampling, **options: Any
+    target: PreTrainedModel, eos: frozenset[int], sampling: Sampling, *, static: bool = False, **options: Any
 ) -> Callable[[list[int], int], list[int]]:
     generate: Any = target.generate
     settings = _settings(target, sampling)
@@ -51,6 +62,7 @@ def _way(
 
     def decode(prompt: list[int], max_new_tokens: int) -> list[int]:
         ids = torch.tensor([prompt], device=target.device)
+        kind = static_cache(len(prompt) + max_new_tokens) if static else {}
         with torch.random.fork_rng(devices=devices), no_warnings():
             torch.manual_seed(sampling.seed)
             found = generate(
@@ -60,6 +72,7 @@ def _way(
                 eos_token_id=sorted(eos) or None,
                 pad_token_id=min(eos, default=0),
                 **settings,
+                **kind,
                 **options,
             )
         new: list[int] = found[0, len(prompt) :].tolist()

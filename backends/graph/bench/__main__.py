@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from paceline.backends.graph.bench.models import FULL, TINY, Setting, random_model
-from paceline.backends.graph.bench.modes import GAMMAS, compare, ours, theirs
+from paceline.backends.graph.bench.modes import BASE, COMPILED, GAMMAS, compare, ours, theirs
 from paceline.backends.graph.bench.page import write_page
 from paceline.backends.graph.bench.passes import PROBE, memory_speed, programs
 from paceline.backends.graph.cuda.opening import open_draft, open_target, runner_for
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from paceline.backends.graph.cuda.draft import GraphedDraft
     from paceline.backends.graph.cuda.target import GraphedTarget
-
-BASE = "hf plain"
 
 
 def measure(setting: Setting, *, tiny: bool) -> dict[str, Any]:
@@ -56,8 +54,8 @@ def measure(setting: Setting, *, tiny: bool) -> dict[str, Any]:
         "programs": tables,
         "rounds": _rounds(target, draft, setting, tables[str(setting.prompt)]),
     }
-    hf = theirs(big, small, setting, compiled=not tiny)
-    plain = {BASE: hf[BASE]}
+    hf = theirs(big, small, setting)
+    plain = {BASE: hf[BASE], COMPILED: hf[COMPILED]}
     found["modes"] = compare({**hf, **ours(target, draft, setting, imposed=False)}, BASE, setting.repeats)
     found["imposed"] = compare({**plain, **ours(target, draft, setting, imposed=True)}, BASE, setting.repeats)
     for model in (big, small):

@@ -12,7 +12,13 @@ from functools import cache as once
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer, StaticCache
+from transformers.cache_utils import (
+    DynamicCache,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    StaticCache,
+    StaticLayer,
+)
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 if TYPE_CHECKING:
@@ -29,6 +35,10 @@ def _first(names: Mapping[str, Any]) -> str | None:
 
 CACHE: Final = _first({field.name: field for field in fields(GenerateDecoderOnlyOutput)}) or CACHE_NAMES[0]
 """What this release calls the cache in `generate`, in what that hands on, and in what it returns."""
+
+
+STATIC_CACHES_ROLL_BACK: Final = hasattr(StaticLayer, "crop")
+"""Whether assisted generation takes a static cache, and so compiles its passes: from 5.24 on; before, it refuses."""
 
 
 def cache_argument(forward: Callable[..., Any]) -> str | None:

@@ -17,6 +17,18 @@ MEANINGLESS: Final = frozenset({"logits_to_keep", "use_cache", "cache_position"}
 """Say how a forward pass is to be made, which the loop knows better; they change no token."""
 
 
+COMPILING: Final = frozenset({"cuda", "xpu"})
+"""Kinds of device on which `generate` compiles its passes by itself, once it is told to use a static cache."""
+
+
+def static_cache(tokens: int) -> dict[str, Any]:
+    """Return what tells `generate` to use a static cache for so many tokens, where `COMPILING` compiled.
+
+    Rounded up to a power of two, since it compiles anew for a cache longer than any before.
+    """
+    return {"cache_implementation": "static", "max_cache_len": 1 << (tokens - 1).bit_length()}
+
+
 def mode_of(config: Any) -> str:
     """Return how a resolved generation configuration decodes: "greedy_search", "sample", or another mode's name."""
     mode = config.get_generation_mode()

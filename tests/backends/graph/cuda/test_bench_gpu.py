@@ -24,6 +24,7 @@ def test_it_measures_all_that_it_promises_and_writes_a_page(tmp_path, capsys):
         assert not [row for row in found[table] if "error" in row]
     page = (tmp_path / "page.md").read_text()
     assert "INVALID" in page
+    assert page.count("| hf compiled | 1.00 |") == 3
     assert "graph gamma 4, imposed 0.8" in page
     assert "share of the roofline" in page
     assert "page.md" in capsys.readouterr().out
