@@ -94,12 +94,11 @@ def test_an_error_that_a_newer_release_may_have_caused_names_it(installed):
     assert str(after.value).count("newer than") == 1
     model = tiny_model("llama")
     with pytest.raises(BackendError, match=r"is given memory.*newer than"):
-        read_request(model, torch.tensor([[1, 2]]), model.generation_config, {"memory": object()})
+        read_request(torch.tensor([[1, 2]]), model.generation_config, {"memory": object()})
 
 
 def test_what_a_newer_release_raises_itself_gets_a_note(installed):
     installed(NEXT)
-    model = tiny_model("llama")
     with pytest.raises(AttributeError) as raised:
-        read_request(model, torch.tensor([[1, 2]]), object(), {})
+        read_request(torch.tensor([[1, 2]]), object(), {})
     assert any(NEXT in note for note in raised.value.__notes__)
