@@ -24,7 +24,7 @@ from paceline.core.sampling.opening import check_sampling
 from paceline.core.sampling.settings import GREEDY, Sampling
 from paceline.core.stopping import Stop, criteria
 from paceline.core.targets import TargetGuard, check_target, perplexity
-from paceline.core.text import TextStream
+from paceline.core.text import TextStream, pieces
 from paceline.core.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class SpeculativeDecoder:
     ) -> Iterator[str]:
         """Decode piece by piece: text leaves when a round ends, and is never split inside a character."""
         rounds = self.rounds(prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
-        return _pieces(rounds, TextStream(self._codec()))
+        return pieces(rounds, TextStream(self._codec()))
 
     def generate(
         self,
@@ -287,11 +287,3 @@ class SpeculativeDecoder:
                 "this target has no tokenizer: give the prompt as tokens and use rounds() or generate()"
             )
         return GuardedCodec(self.target.codec)
-
-
-def _pieces(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:
-    for done in rounds:
-        if piece := text.push(done.tokens):
-            yield piece
-    if piece := text.finish():
-        yield piece

@@ -4,6 +4,7 @@ PacelineError
 ├── ConfigError        the configuration is wrong: names file, line, path and remedy
 ├── PluginError        a plugin is broken, missing, or clashes with another
 ├── BackendError       a backend cannot do what was asked: names it and the way out
+│   └── TargetError    a target raised something: names it; what it raised is the cause
 ├── ContractError      a policy, draft or target broke the contract of a round: names who
 ├── CapabilityError    the engine and the policy or request do not fit: found before the first token
 └── TraceError         a trace cannot be read, or does not fit what is replayed
@@ -32,6 +33,10 @@ class PluginError(PacelineError):
 
 class BackendError(PacelineError):
     """A backend cannot do what was asked; the message says what would work instead."""
+
+
+class TargetError(BackendError):
+    """A target, its session or its tokenizer raised something, which is `__cause__`; the message names it."""
 
 
 class ContractError(PacelineError):

@@ -12,7 +12,7 @@ import structlog
 
 from paceline.core.abilities import Perplexed
 from paceline.core.blame import INTERRUPTS, blame, shown
-from paceline.core.errors import BackendError, ContractError, PacelineError
+from paceline.core.errors import BackendError, ContractError, PacelineError, TargetError
 from paceline.core.proposals import TokenVerdict
 from paceline.core.records import Capabilities
 from paceline.core.sampling.opening import open_target
@@ -31,14 +31,14 @@ def ask_target(target: object, what: str, ask: Callable[..., T], *about: object)
     """Return what a target, its session or its tokenizer answers.
 
     Raises:
-        BackendError: It raised something; names it. Errors of paceline's own pass as they are.
+        TargetError: It raised something; names it. Errors of paceline's own pass as they are.
     """
     try:
         return ask(*about)
     except (*INTERRUPTS, PacelineError):
         raise
     except BaseException as error:
-        raise BackendError(f"target {blame(target)} failed in {what}: {shown(error)}") from error
+        raise TargetError(f"target {blame(target)} failed in {what}: {shown(error)}") from error
 
 
 def check_target(target: Target) -> None:

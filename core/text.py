@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from paceline.core.errors import PacelineError
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Codec
+    from paceline.core.records import Round
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
@@ -45,3 +48,18 @@ class TextStream:
         if self._held:
             self._shown, self._held = self._held, []
         return piece
+
+
+def pieces(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:
+    """Yield the text of rounds as it becomes certain; what was delivered before an error comes before the error."""
+    problem = None
+    try:
+        for done in rounds:
+            if piece := text.push(done.tokens):
+                yield piece
+    except PacelineError as error:
+        problem = error
+    if piece := text.finish():
+        yield piece
+    if problem is not None:
+        raise problem

@@ -13,7 +13,7 @@ from paceline.backends.hf.record import Record
 from paceline.backends.hf.row import Row, RowDraft, RowTarget
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.errors import BackendError
+from paceline.core.errors import TargetError
 from paceline.core.sampling.settings import GREEDY, Sampling
 
 if TYPE_CHECKING:
@@ -133,11 +133,9 @@ class Batch:
                     on_round(index, done)
                 # Only now: where showing them fails, it is not known how many were seen.
                 output.extend(done.tokens)
-        except BackendError as error:
+        except TargetError as error:
             # What the caller's own processors raise leaves `generate` as it is.
-            if error.__cause__ is not None:
-                raise error.__cause__ from None
-            raise
+            raise (error.__cause__ or error) from None
 
     def output(self, outputs: list[list[int]], input_ids: torch.Tensor) -> Any:
         """Return what `generate` returns."""

@@ -34,6 +34,7 @@ from paceline.core.errors import (
     ContractError,
     PacelineError,
     PluginError,
+    TargetError,
     TraceError,
 )
 from paceline.core.finish import finish_round
@@ -139,6 +140,7 @@ __all__ = [
     "StopCriterion",
     "StopRule",
     "Target",
+    "TargetError",
     "TargetSession",
     "TextStream",
     "TokenProposal",

@@ -12,9 +12,12 @@ from structlog.testing import capture_logs
 
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.errors import PacelineError
+from paceline.core.errors import PacelineError, TargetError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, Plan, Requirements, StopRule, TokenSignals
+from paceline.core.state.file import StateFile
+from paceline.core.state.lesson import Memory
+from paceline.core.state.subject import Subject
 from paceline.core.trace import TraceWriter, read_trace
 
 TARGET = ToyTarget(seed=3)
@@ -491,6 +494,40 @@ def test_a_session_of_a_target(where, member, after, fault, fallback):
         assert member == "advance"
         assert done.tokens == ALONE
     assert counted.open == 0
+
+
+def test_a_stream_gives_all_there_is_before_it_says_that_the_target_failed():
+    class Pairs:
+        """Two tokens are a character, so that one alone has to wait."""
+
+        def decode(self, tokens):
+            whole = "".join(chr(97 + tokens[i] % 26) for i in range(0, len(tokens) - 1, 2))
+            return whole + "\N{REPLACEMENT CHARACTER}" * (len(tokens) % 2)
+
+    counted = Counted()
+    target = counted.target(member="verify", fault=RAISING[0], after=3, where="session")
+    inner = replace(target._inner, codec=Pairs())
+    target._inner = inner
+    decoder = SpeculativeDecoder(target, {}, Kind())
+    pieces = []
+    with pytest.raises(TargetError, match="broken"):  # noqa: PT012 - the loop is what raises
+        for piece in decoder.stream([5], max_new_tokens=LIMIT):
+            pieces.append(piece)  # noqa: PERF402 - what came before the error is looked at
+    assert "".join(pieces) == Pairs().decode(ALONE[:3])
+    assert counted.open == 0
+
+
+STATES = ["state_dict", "load_state_dict", "export", "absorb"]
+
+
+@faults
+@after
+@pytest.mark.parametrize("member", STATES)
+def test_a_policy_that_is_kept_in_a_file(tmp_path, member, after, fault):
+    memory = lambda _: Memory(StateFile(tmp_path / "state.json"), Subject("kind", {"policy": "kind"}))
+    with capture_logs():
+        run(Counted(), memory=memory(None))
+    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault, after=after), memory=memory)
 
 
 @faults
