@@ -15,7 +15,7 @@ from paceline.backends.hf.host.model import text_config
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from paceline.backends.hf.checkpoint import Tensor
     from paceline.backends.hf.config import ModelConfig
@@ -39,7 +39,7 @@ def described(config: ModelConfig, settings: Any, stored: Mapping[str, Tensor] |
 
     Raises:
         BackendError: The model is out of proportion to its weights, so that filling it would take all memory, or they
-            hold whole numbers in the place of weights.
+            hold tensors of another kind or shape under the name of a weight.
     """
     layers = getattr(text_config(settings), "num_hidden_layers", 0)
     if stored is not None and isinstance(layers, int) and layers > max(LAYERS, len(stored)):
@@ -56,13 +56,25 @@ def described(config: ModelConfig, settings: Any, stored: Mapping[str, Tensor] |
         raise _refusal(
             config, f"config.json describes a model of {expected} weights, and the files hold {there}"
         )
-    for name, _ in model.named_parameters():
+    _require_kinds(config, model, stored)
+    return model
+
+
+def _require_kinds(config: ModelConfig, model: Any, stored: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that bear the name of a weight and are of another kind; renamed ones are seen when loaded."""
+    shapes = []
+    for name, weight in model.named_parameters():
         tensor = stored.get(name)
-        if tensor is not None and not tensor.floating:
+        if tensor is None:
+            continue
+        if not tensor.floating:
             raise _refusal(
                 config, f"the tensor {name} is of the format {tensor.dtype}, which is none of weights"
             )
-    return model
+        if tensor.shape != tuple(weight.shape):
+            shapes.append((name, tensor.shape, tuple(weight.shape)))
+    if shapes:
+        raise _refusal(config, _other_shapes(shapes))
 
 
 def require_complete(config: ModelConfig, info: Mapping[str, Any]) -> None:
@@ -82,14 +94,17 @@ def require_complete(config: ModelConfig, info: Mapping[str, Any]) -> None:
     ):
         if info[key]:
             problems.append(f"{len(info[key])} tensors {what} ({_some(info[key])})")
-    shapes = [
-        f"{name} is {list(own)}, not {list(made)}" for name, own, made in sorted(info["mismatched_keys"])
-    ]
-    if shapes:
-        problems.append(f"{len(shapes)} tensors have another shape ({_some(shapes)})")
+    if info["mismatched_keys"]:
+        problems.append(_other_shapes(info["mismatched_keys"]))
     problems += map(str, info["error_msgs"])
     if problems:
         raise _refusal(config, "; ".join(problems))
+
+
+def _other_shapes(found: Collection[tuple[str, Sequence[int], Sequence[int]]]) -> str:
+    """Say which tensors have another shape: name, the one in the files, the one of the model."""
+    shapes = [f"{name} is {list(own)}, not {list(made)}" for name, own, made in sorted(found)]
+    return f"{len(shapes)} tensors have another shape ({_some(shapes)})"
 
 
 def _some(names: Collection[str]) -> str:

@@ -75,13 +75,15 @@ class ModelConfig(BackendConfig):
         """Tell whether libraries, device, settings, files and memory are there; reads no weights."""
         if self.missing():
             return Readiness(self.missing())
-        return import_module(self.checking).check_target(self, run)  # type: ignore[no-any-return]
+        with explained(self):
+            return import_module(self.checking).check_target(self, run)  # type: ignore[no-any-return]
 
     def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
         """Tell the same of a draft, and how its tokens and the target's go together."""
         if self.missing():
             return Readiness(self.missing())
-        return import_module(self.checking).check_draft(self, run, target)  # type: ignore[no-any-return]
+        with explained(self):
+            return import_module(self.checking).check_draft(self, run, target)  # type: ignore[no-any-return]
 
     @classmethod
     def smallest(cls, folder: Path) -> Self:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.errors import CapabilityError
+from paceline.core.errors import CapabilityError, PacelineError
 from paceline.core.guard import check_fit
 from paceline.core.plugins.loading import describe
 from paceline.core.readiness import Readiness
@@ -67,6 +67,8 @@ def _asked(found: Findings, where: str, ask: Callable[[], Readiness]) -> Readine
     """Return what a block says, and note it; a block that fails is a problem."""
     try:
         said = ask()
+    except PacelineError as error:
+        said = Readiness((str(error),))
     except Exception as error:  # noqa: BLE001 - the backend may be anybody's
         said = Readiness((f"its check failed: {describe(error)}",))
     found.problems += [f"{where}: {problem}" for problem in said.problems]

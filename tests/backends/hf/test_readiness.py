@@ -69,10 +69,14 @@ def test_what_the_backends_refuse_by_is_what_the_doctor_says(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "cut")
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-9])
+    wide = shutil.copytree(folder, tmp_path / "wide")
+    settings = wide / "config.json"
+    settings.write_text(settings.read_text().replace('"num_key_value_heads": 2', '"num_key_value_heads": 4'))
     for block in (
         model(tmp_path / "cut"),
         model(folder, "graph", max_context=9999),
         model(folder, tokenizer=str(tmp_path)),
+        model(wide),
     ):
         assert findings(block).problems == [f"target: {refusals(block)}"]
 
