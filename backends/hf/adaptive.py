@@ -96,6 +96,8 @@ class Adaptive:
         with evaluating(*(each for each in self._drafts.values() if hasattr(each, "generate"))):
             target, knowledge = self._prepare(model)
             request = read_request(input_ids, generation_config, model_kwargs, target.engine.switch)
+            if any(request.padding):
+                knowledge.require_blind_to_padding(target)
             if self.streamer is not None and len(request.texts) > 1:
                 raise BackendError(
                     "hf: a streamer takes one row; leave it out, or call generate for each row"

@@ -8,6 +8,7 @@ import torch
 
 from paceline.backends.hf.host.generation import decoder_output, pad_token
 from paceline.backends.hf.lent import lent
+from paceline.backends.hf.preparation import require_blind_to_padding
 from paceline.backends.hf.processors import Place
 from paceline.backends.hf.record import Record
 from paceline.backends.hf.row import Row, RowDraft, RowTarget
@@ -41,6 +42,13 @@ class Knowledge:
         self.drafts = drafts
         self.policy = policy
         self.costs = LiveCosts()
+        self._blind_to_padding = False
+
+    def require_blind_to_padding(self, target: HfTarget) -> None:
+        """Refuse a target that reads a row otherwise behind padding; tried once."""
+        if not self._blind_to_padding:
+            require_blind_to_padding(target.engine)
+        self._blind_to_padding = True
 
     def decoder(self, target: HfTarget, row: Row, eos: frozenset[int]) -> SpeculativeDecoder:
         """Return the loop for one row."""

@@ -109,7 +109,8 @@ class Engine:
         except Exception as problem:
             raise BackendError(
                 f"hf: {self.name} ({type(model).__name__}) cannot read a single token on {self.device} as "
-                f"{model.dtype}: {problem!r}. Try another dtype, device or attention implementation."
+                f"{model.dtype}: {problem!r}. Try another dtype, device or attention implementation; a model "
+                "with a kind of cache of its own is not supported."
             ) from problem
         require_finite(logits, self)
         self._facts = replace(self._facts, vocabulary=int(logits.shape[-1]), switch=switch)

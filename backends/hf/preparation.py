@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.host.cache import cache_argument
-from paceline.backends.hf.host.generation import preparation, prepares, two_passes
+from paceline.backends.hf.host.generation import behind_padding, preparation, prepares, two_passes
 from paceline.backends.hf.host.model import hands_on, is_encoder_decoder
 from paceline.core.errors import BackendError
 
@@ -33,12 +33,18 @@ def require_decoder(model: Any, name: str) -> None:
             "such as Llama, Qwen or GPT-2."
         )
     if cache_argument(model.forward) is None and not hands_on(model):
-        raise BackendError(
-            f"{kind} takes no key-value cache, so its last tokens cannot be taken back after a rejection. Recurrent "
-            "models (Mamba, RWKV) are not supported; use a causal language model with attention layers."
-        )
+        raise no_cache(model, name)
     if model.get_output_embeddings() is None:
         raise BackendError(f"{kind} has no language-model head; load it with AutoModelForCausalLM.")
+
+
+def no_cache(model: Any, name: str) -> BackendError:
+    """Return the refusal of a model that keeps nothing of what it reads, or keeps it in a way of its own."""
+    return BackendError(
+        f"hf: {name} ({type(model).__name__}) fills no key-value cache, so its last tokens cannot be taken back after "
+        "a rejection. Recurrent models (RWKV) and those that read the whole text in each pass are not supported; use a "
+        "causal language model with attention layers and a cache."
+    )
 
 
 def require_agreement(engine: Engine) -> None:
@@ -62,6 +68,27 @@ def require_agreement(engine: Engine) -> None:
     pairs = zip(ours, theirs, strict=True)
     if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True) for one, other in pairs):
         raise _refusal(engine, "which leads to other logits")
+
+
+def require_blind_to_padding(engine: Engine) -> None:
+    """Compare a text behind padding, as `generate` reads it in a batch, with the text alone, as it is read here.
+
+    Raises:
+        BackendError: They differ: the model counts padding.
+    """
+    if engine.facts.takes_positions or not prepares(engine.model):
+        return
+    tokens, count = [index % engine.vocabulary for index in (1, 2, 3)], 5
+    alone = engine.feed(engine.new_cache(), tokens)
+    ids = torch.tensor([[0] * count + tokens], device=engine.device)
+    padded = behind_padding(engine.model, ids, count, engine.new_cache())
+    # The passes have other shapes, so that short floats agree roughly. NaN behind padding is no number to compare with.
+    rough = 1e-3 if torch.finfo(alone.dtype).bits >= 32 else 5e-2
+    if bool((alone - padded).abs().max() > rough * alone.abs().max()):
+        raise BackendError(
+            f"hf: {engine.name} ({type(engine.model).__name__}) counts padding as text, so that a row of a batch "
+            "depends on the length of the others; call generate for each row, without padding"
+        )
 
 
 def _refusal(engine: Engine, found: str) -> BackendError:

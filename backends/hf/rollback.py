@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.host.cache import keeps_running_state, kinds_of_layers
+from paceline.backends.hf.preparation import no_cache
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def require_rollback(engine: Engine) -> None:
         raise
     except Exception as problem:
         raise _refusal(engine, plain) from problem
-    if not kept or keeps_running_state(plain) or not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
+    if not kept and not keeps_running_state(plain):
+        raise no_cache(engine.model, engine.name)
+    if keeps_running_state(plain) or not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
         raise _refusal(engine, plain)
 
 

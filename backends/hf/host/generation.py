@@ -93,6 +93,21 @@ def two_passes(model: Any, ids: torch.Tensor, cache: Any) -> tuple[torch.Tensor,
     return output.logits[0, -1:], model(**then, return_dict=True).logits[0, -1:]
 
 
+@torch.inference_mode()
+def behind_padding(model: Any, ids: torch.Tensor, count: int, cache: Any) -> torch.Tensor:
+    """Return the logits that `generate` gets for a row whose first `count` tokens are padding, shape (1, vocabulary).
+
+    For models that are not told positions, which then follow from the mask, or count the padding.
+    """
+    mask = torch.ones_like(ids)
+    mask[:, :count] = 0
+    given = {CACHE: cache, "attention_mask": mask, "use_cache": True}
+    inputs = model.prepare_inputs_for_generation(
+        ids, next_sequence_length=ids.shape[1], is_first_iteration=True, **given
+    )
+    return model(**inputs, return_dict=True).logits[0, -1:]  # type: ignore[no-any-return]
+
+
 def crossing(model: Any, length: int, cache: Any) -> str | None:
     """Return what `generate` does with a full cache when a text gets longer than `length`.
 

@@ -117,6 +117,31 @@ def test_a_wrapper_that_hands_on_what_it_is_given_drafts():
     assert sum(seen) > 0
 
 
+def test_a_model_that_counts_padding_is_refused_behind_padding_alone():
+    config = CONFIG_MAPPING["trocr"](
+        vocab_size=VOCABULARY, d_model=32, decoder_layers=2, decoder_attention_heads=4, decoder_ffn_dim=48,
+        pad_token_id=0, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
+    loop = ahead()
+    assert fast(model, loop) == plain(model)
+    rows = {
+        "ids": torch.tensor([[0, 0, 4], [3, 1, 4]]),
+        "attention_mask": torch.tensor([[0, 0, 1], [1, 1, 1]]),
+    }
+    with pytest.raises(BackendError, match="counts padding as text"):
+        fast(model, loop, **rows)
+    rows["attention_mask"] = torch.ones_like(rows["ids"])
+    assert fast(model, loop, **rows) == plain(model, **rows)
+
+
+def test_a_model_without_a_cache_is_not_called_recurrent():
+    config = CONFIG_MAPPING["openai-gpt"](vocab_size=64, n_embd=16, n_layer=1, n_head=2, n_positions=32)
+    with pytest.raises(BackendError, match="fills no key-value cache"):
+        HfTarget(AutoModelForCausalLM.from_config(config).eval())
+
+
 def test_what_a_model_is_comes_before_what_it_is_given():
     t5 = AutoModelForSeq2SeqLM.from_config(
         CONFIG_MAPPING["t5"](
