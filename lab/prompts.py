@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from paceline.core.errors import ConfigError, PacelineError
+from paceline.core.errors import BackendError, ConfigError, PacelineError
+from paceline.lab.bench.records import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 EMBEDDED = "embedded"
 PACKAGE, FILE = "paceline.backends.embedded", "prompts.json"
@@ -56,6 +57,19 @@ def choose(texts: Sequence[Text], *, kinds: Sequence[str] = (), limit: int | Non
         raise ConfigError(f"no prompts of kind {unknown[0]!r}; there are: {', '.join(known)}")
     wanted = [one for one in texts if not kinds or one.kind in kinds]
     return wanted if limit is None else list(_in_turns(wanted))[:limit]
+
+
+def encoded(text: Text, encode: Callable[[str | Sequence[int]], list[int]], source: str) -> Prompt:
+    """Return a prompt as the target reads it; `source` is the workload or file that it is from.
+
+    Raises:
+        BackendError: The target cannot read it; names the source and the prompt.
+    """
+    try:
+        tokens = encode(text.text if text.tokens is None else text.tokens)
+    except BackendError as error:
+        raise BackendError(f"{source}: the prompt {text.name!r}: {error}") from error
+    return Prompt(text.name, text.kind, tuple(tokens))
 
 
 def _in_turns(texts: Iterable[Text]) -> Iterator[Text]:

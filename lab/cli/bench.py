@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,13 +20,9 @@ from paceline.lab.cli.options import (
     TopPOption,
     read_config,
 )
-from paceline.lab.prompts import Text
 from paceline.lab.prompts import choose as choose_prompts
+from paceline.lab.prompts import encoded
 from paceline.lab.workloads.named import SHIPPED, load
-
-if TYPE_CHECKING:
-    from paceline.core.decoder import SpeculativeDecoder
-    from paceline.lab.bench.records import Prompt
 
 
 def bench(
@@ -145,7 +141,7 @@ def bench(
     }
     measurement = Measurement(
         choice.modes,
-        [_encoded(decoder, text) for text in texts],
+        [encoded(text, decoder.encode, workload.name) for text in texts],
         run.generation.max_new_tokens,
         repeats,
         run.generation.seed,
@@ -178,10 +174,3 @@ def bench(
     else:
         show(result, measurement, choice.left_out, stopped=stopped)
     raise typer.Exit(int(stopped or bool(measurement.failed) or bool(result.different)))
-
-
-def _encoded(decoder: SpeculativeDecoder, text: Text) -> Prompt:
-    from paceline.lab.bench.records import Prompt  # noqa: PLC0415
-
-    prompt = text.text if text.tokens is None else text.tokens
-    return Prompt(text.name, text.kind, tuple(decoder.encode(prompt)))

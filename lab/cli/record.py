@@ -22,11 +22,11 @@ from paceline.lab.cli.options import (
     TemperatureOption,
     read_config,
 )
-from paceline.lab.prompts import Text, choose
+from paceline.lab.prompts import choose, encoded
 from paceline.lab.workloads.named import NAMES, SHIPPED, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.config.run import RunConfig
@@ -159,7 +159,7 @@ def record(
     )
     parts = load_parts(run)
     decoder = parts.under(run.policy)  # only encodes; what policies learnt before is left alone
-    prompts = [_encoded(text, decoder.encode) for text in texts]
+    prompts = [encoded(text, decoder.encode, prompts_of.name) for text in texts]
     what = _what(run, settings, workload=prompts_of.name, prompts=prompts)
     try:
         taken = recorded(parts, catalogue, prompts, out, settings=settings, run=what, replace=force)
@@ -180,12 +180,6 @@ def _policies(measure: str | None, catalogue: Catalogue) -> dict[str, PolicyConf
         return {}
     names = POLICIES if measure is None else split(measure, ",")
     return {name: parse_policy(name, catalogue) for name in names}
-
-
-def _encoded(text: Text, encode: Callable[[str | Sequence[int]], list[int]]) -> Prompt:
-    from paceline.lab.bench.records import Prompt  # noqa: PLC0415
-
-    return Prompt(text.name, text.kind, tuple(encode(text.text if text.tokens is None else text.tokens)))
 
 
 def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequence[Prompt]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import typer
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.extras import require
+from paceline.core.inputs import shown
 from paceline.core.outputs import check_output
 from paceline.lab.cli.interrupts import exit_code
 from paceline.lab.cli.options import ConfigOption, JsonOption, SetOption, read_config
@@ -86,6 +87,11 @@ def replay(
     if is_serving(recording):
         raise typer.Exit(checked(recording, catalogue, names, as_json=as_json))
     found = read_recording(recording)
+    if not found.complete:
+        count = len(found.texts.names())
+        sys.stderr.write(
+            f"paceline: {shown(recording)} was interrupted or cut off; {count} texts of it are replayed\n"
+        )
     if draws is not None:
         check_drawn(found.header)
     chosen = choose(found.header, catalogue, names, configured=configured)

@@ -143,3 +143,9 @@ def test_what_is_no_recording_is_not_exported(cli, toy):
     done = cli.call("export", "t.jsonl", code=1)
     assert "t.jsonl:1: this trace holds rounds as they were decided" in done.stderr
     assert not (cli.folder / "t.parquet").exists()
+
+
+def test_a_prompt_that_the_target_cannot_read_is_named_with_its_file(cli, toy):
+    prompts = cli.file("ids.jsonl", '{"tokens": [1, 2]}\n{"id": "odd", "tokens": [99999]}\n')
+    done = cli.call("record", "-c", toy, "-w", prompts, code=1)
+    assert "ids.jsonl: the prompt 'odd': the prompt holds 99999; tokens are 0 to" in done.stderr

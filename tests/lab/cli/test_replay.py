@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from paceline.lab.recording.files import lines
 from paceline.lab.replay.store import read_replay
 
 PROMPTS = "".join(
@@ -49,6 +50,16 @@ def here(run_here, cli, monkeypatch, capsys):
         return code, capsys.readouterr()
 
     return run
+
+
+def test_a_recording_that_was_cut_off_is_replayed_as_far_as_it_goes_and_says_so(cli, here, recorded):
+    path = cli.folder / "runs" / "recording.jsonl.zst"
+    lines_of = [line for _, _, line in lines(path)]
+    (cli.folder / "cut.jsonl").write_bytes(b"".join(lines_of[:-1]))
+    code, said = here("cut.jsonl", "-p", "static-1", "--seeds", 1)
+    count = sum(b'"kind":"text"' in line for line in lines_of)
+    assert code == 0
+    assert f"paceline: cut.jsonl was interrupted or cut off; {count} texts of it are replayed" in said.err
 
 
 def test_without_options_every_policy_is_ranked_and_the_passes_are_kept(cli, here, recorded):
