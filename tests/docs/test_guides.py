@@ -19,7 +19,7 @@ pytestmark = pytest.mark.engine
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "backends" / "embedded" / "weights"
-INSTALL_S, START_S, ASK_S = 1500.0, 400.0, 120.0
+INSTALL_S, START_S, ASK_S = 1800.0, 400.0, 400.0
 VLLM = "PACELINE_VLLM_ENV"
 """Environment variable: an environment that holds vLLM; what else it holds of paceline is hidden."""
 

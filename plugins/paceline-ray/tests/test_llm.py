@@ -48,7 +48,9 @@ def test_what_does_not_go_together_is_refused(drafting, options, message):
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray_a_message_names_the_command():
-    with pytest.raises(BackendError, match=r"pip install 'ray\[llm\]', and paceline-vllm from its folder"):
+    with pytest.raises(
+        BackendError, match=r"pip install 'ray\[llm\]'; .*pip install \. \./plugins/paceline-vllm"
+    ):
         llm_config("tiny", "somewhere", DRAFTING)
 
 

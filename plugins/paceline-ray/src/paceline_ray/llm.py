@@ -103,7 +103,8 @@ def llm_config(
         from ray.serve.llm import LLMConfig  # noqa: PLC0415
     except ImportError as error:
         raise BackendError(
-            f"Ray Serve LLM is missing ({error}); pip install 'ray[llm]', and paceline-vllm from its folder"
+            f"Ray Serve LLM is missing ({error}); pip install 'ray[llm]'; in paceline's source folder, "
+            "pip install . ./plugins/paceline-vllm"
         ) from error
     return LLMConfig(
         model_loading_config={"model_id": model_id, "model_source": model_source},
