@@ -13,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from paceline.core.abilities import Scoring
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, Signal
+from paceline.core.sampling.opening import open_draft, open_target
+from paceline.core.sampling.settings import GREEDY, Sampling
 from paceline.core.testing.reference import Reference, StopAfter, require
 
 if TYPE_CHECKING:
@@ -26,9 +28,13 @@ COUNTS = st.integers(0, MAX_GAMMA)
 
 
 class BackendRounds(RuleBasedStateMachine):
-    """One request after another on one pair of models; subclasses set `reference` and `starts`."""
+    """One request after another on one pair of models; subclasses set `reference` and `starts`.
+
+    Where sessions shall draw, `sampling` leaves them the likeliest token alone, so that they write what greedy ones do.
+    """
 
     reference: ClassVar[Reference]
+    sampling: ClassVar[Sampling] = GREEDY
     starts: ClassVar[Sequence[tuple[int, ...]]]
 
     context: tuple[int, ...]
@@ -45,8 +51,9 @@ class BackendRounds(RuleBasedStateMachine):
     def open(self, context: tuple[int, ...]) -> None:
         """Open fresh sessions."""
         self.context = context
-        self.target = self.reference.target.open(context)
-        self.draft = self.reference.draft.open(context) if self.reference.draft is not None else None
+        draft = self.reference.draft
+        self.target = open_target(self.reference.target, context, self.sampling)
+        self.draft = open_draft("draft", draft, context, self.sampling) if draft is not None else None
         self.drafted = False
 
     def close(self) -> None:

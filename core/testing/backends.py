@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from paceline.core.abilities import SampledTarget
+from paceline.core.testing.backend_draws import CERTAIN, draws_repeat
 from paceline.core.testing.backend_rounds import BackendRounds
-from paceline.core.testing.reference import Logits, Reference
+from paceline.core.testing.reference import Logits, Reference, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +36,9 @@ def check_backend(
 ) -> None:
     """Drive a target, and a draft if there is one, through random rounds; fail with the shortest story that breaks one.
 
+    A target that samples is driven so again with sessions that draw: from the likeliest token alone, which must give
+    the same text, and with everything open, where the same seed must give the same tokens and another one others.
+
     Args:
         target: Makes the target; called once.
         draft: Makes a draft for it; called once. Its sessions must be functions of their context.
@@ -48,12 +53,25 @@ def check_backend(
         AssertionError: A contract is broken; the message starts with its number in `paceline.core.protocols`.
     """
     model = target()
-    reference = Reference(model, draft(model) if draft is not None else None, logits, tolerance)
+    other = draft(model) if draft is not None else None
     starts = [tuple(prompt) for prompt in prompts or default_prompts(model.vocabulary)]
+    reference = Reference(model, other, logits, tolerance)
+    _drive({"reference": reference, "starts": starts}, max_examples, steps, shrink=shrink)
+    if model.capabilities.sampling:
+        require(
+            isinstance(model, SampledTarget),
+            "its capabilities say that it samples, but there is no `open_sampled`",
+        )
+        drawn = {"reference": Reference(model, other, None, tolerance), "starts": starts, "sampling": CERTAIN}
+        _drive(drawn, max(1, max_examples // 2), steps, shrink=shrink)
+        draws_repeat(model, other, starts)
+
+
+def _drive(members: dict[str, object], examples: int, steps: int, *, shrink: bool) -> None:
     run_state_machine_as_test(
-        type("Rounds", (BackendRounds,), {"reference": reference, "starts": starts}),
+        type("Rounds", (BackendRounds,), members),
         settings=settings(
-            max_examples=max_examples,
+            max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
             database=None,

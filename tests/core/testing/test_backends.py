@@ -1,10 +1,16 @@
 """The kit passes what is right and fails what is wrong."""
 
+from dataclasses import replace
+from itertools import count
+
 import pytest
 
 from paceline.backends.lookup import PromptLookupConfig
 from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget, ToyTargetSession
+from paceline.backends.toy.sampled import SampledToyDraft, SampledToyTarget
 from paceline.core.proposals import TokenProposal, TokenVerdict
+from paceline.core.records import Capabilities
+from paceline.core.sampling.dice import SeededDice
 from paceline.core.testing.backends import check_backend
 
 
@@ -145,3 +151,70 @@ def test_logits_that_drift_fail():
     check_backend(target, logits=lambda session: [0.0])
     with pytest.raises(AssertionError, match="S1: logits differ"):
         check_backend(target, logits=lambda session: [1e-6 * session.rounds])
+
+
+class Sampling(ToyTarget):
+    """A right target whose sessions that draw are of a class of the test."""
+
+    session = SampledToyTarget
+
+    def open_sampled(self, prompt, sampling):
+        return self.session(self, list(prompt), sampling, SeededDice(sampling.seed))
+
+
+class LeakyDraws(SampledToyTarget):
+    def verify(self, proposal):
+        verdict = super().verify(proposal)
+        self.context.extend(proposal.tokens if proposal is not None else ())
+        return verdict
+
+
+class TrustsDrafts(SampledToyTarget):
+    def verify(self, proposal):
+        tokens = tuple(proposal.tokens) if proposal is not None else ()
+        (last,) = (self._dice.draw(self._chances(tokens)),)
+        return TokenVerdict(len(tokens), (*tokens, last))
+
+
+class OwnChance(SampledToyTarget):
+    made = count()
+
+    def __init__(self, model, context, sampling, dice):
+        super().__init__(model, context, sampling, SeededDice(next(self.made)))
+
+
+class Seedless(SampledToyTarget):
+    def __init__(self, model, context, sampling, dice):
+        super().__init__(model, context, sampling, SeededDice(1))
+
+
+@pytest.mark.parametrize(
+    ("session", "complaint"),
+    [
+        (LeakyDraws, "[SV]1"),
+        (TrustsDrafts, "V1"),
+        (OwnChance, "chance must come from `sampling.seed` alone"),
+        (Seedless, "the seed is not used"),
+    ],
+)
+def test_a_target_that_draws_wrongly_fails_though_it_is_right_when_greedy(session, complaint):
+    right = type("Right", (Sampling,), {"session": SampledToyTarget})
+    check_backend(right, toy_draft, max_examples=5)
+    wrong = type("Wrong", (Sampling,), {"session": session})
+    with pytest.raises(AssertionError, match=complaint):
+        check_backend(wrong, toy_draft, shrink=False)
+    check_backend(lambda: wrong(capabilities=Capabilities()), toy_draft, max_examples=5)
+
+
+def test_a_draft_that_says_it_drew_from_what_is_no_distribution_fails():
+    class Lying(SampledToyDraft):
+        def _propose(self, tokens, signals):
+            made = super()._propose(tokens, signals)
+            return replace(made, chances=tuple([0.9] * len(chances) for chances in made.chances))
+
+    class Draft(ToyDraft):
+        def open_sampled(self, prompt, sampling):
+            return Lying(self, list(prompt), sampling, SeededDice(sampling.seed))
+
+    with pytest.raises(AssertionError, match=r"add up to|V1"):
+        check_backend(ToyTarget, lambda target: Draft(target, agreement=0.7), shrink=False)

@@ -6,6 +6,7 @@ import pytest
 
 from paceline.core.testing import check_policy
 from paceline.core.testing.policy_memory import keeps_no_text, parts, stays_small
+from paceline.policies.bandits.tapout import TapOutConfig
 
 from .counter import Counter
 
@@ -67,8 +68,33 @@ class Copyist(Counter):
         return super().plan(start)
 
 
+class SlowlyFilled(Counter):
+    """Keeps as much, but gets there late, as a part that is seldom used does."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = deque(maxlen=2000)
+        self.rounds = 0
+
+    def observe(self, done):
+        super().observe(done)
+        self.rounds += 1
+        if self.rounds % 3 == 0:
+            self.seen.append(done.total_s)
+
+
 def test_much_may_be_kept_where_it_is_bounded():
     check_policy(Bounded, drafts=DRAFTS, examples=5)
+
+
+def test_what_is_bounded_may_fill_slowly():
+    stays_small(SlowlyFilled, DRAFTS)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_wrapper_of_policies_that_keep_windows_stays_small(share):
+    config = TapOutConfig(arms=("ev-stop", "survival", "confidence"), share=share)
+    stays_small(lambda: config.build(0), DRAFTS)
 
 
 @pytest.mark.parametrize(
