@@ -27,6 +27,8 @@ def require_decoder(model: Any, name: str) -> None:
         BackendError: It is not a decoder with a language-model head over a key-value cache.
     """
     kind = f"hf: {name} ({type(model).__name__})"
+    if not hasattr(model, "config") or not hasattr(model, "get_input_embeddings"):
+        raise BackendError(f"{kind} is no model of transformers; load it with AutoModelForCausalLM.")
     if is_encoder_decoder(model):
         raise BackendError(
             f"{kind} is an encoder-decoder model; only decoder-only models are supported. Use a causal language model "
@@ -63,11 +65,11 @@ def require_agreement(engine: Engine) -> None:
     except torch.OutOfMemoryError:
         raise
     except Exception as problem:
-        raise _refusal(engine, f"which fails: {problem!r}") from problem
+        raise more_than_given(engine, f"{preparation(engine.model)} fails: {problem!r}") from problem
     # Passes of equal shapes agree to the last bits in any precision.
     pairs = zip(ours, theirs, strict=True)
     if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True) for one, other in pairs):
-        raise _refusal(engine, "which leads to other logits")
+        raise more_than_given(engine, f"{preparation(engine.model)} leads to other logits")
 
 
 def require_blind_to_padding(engine: Engine) -> None:
@@ -91,10 +93,10 @@ def require_blind_to_padding(engine: Engine) -> None:
         )
 
 
-def _refusal(engine: Engine, found: str) -> BackendError:
+def more_than_given(engine: Engine, found: str) -> BackendError:
+    """Return the refusal of a model that goes by more than the tokens it is given."""
     return BackendError(
-        f"hf: {engine.name} ({type(engine.model).__name__}) is fed more than its tokens and a cache by `generate`: its "
-        f"passes are prepared by {preparation(engine.model)}, {found}. Learnt prompts (prompt tuning, prefix tuning) "
-        "and inputs of its own cannot be honoured here; use `generate` alone, or an adapter that changes weights, such "
-        "as LoRA."
+        f"hf: {engine.name} ({type(engine.model).__name__}) is fed more than its tokens and a cache: {found}. Learnt "
+        "prompts (prompt tuning, prefix tuning) and inputs of its own cannot be honoured here; use `generate` alone, "
+        "or an adapter that changes weights, such as LoRA."
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.hf.host.cache import keeps_running_state, kinds_of_layers
-from paceline.backends.hf.preparation import no_cache
+from paceline.backends.hf.preparation import more_than_given, no_cache
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def require_rollback(engine: Engine) -> None:
     plain, tried = engine.new_cache(), engine.new_cache()
     try:
         engine.feed(plain, tokens)
-        kept = plain.get_seq_length() == len(tokens)
+        held = plain.get_seq_length()
         engine.feed(tried, tokens)
         engine.feed(tried, [tokens[0], tokens[0]])
         engine.feed(tried, [tokens[1]])
@@ -39,7 +39,9 @@ def require_rollback(engine: Engine) -> None:
         raise
     except Exception as problem:
         raise _refusal(engine, plain) from problem
-    if not kept and not keeps_running_state(plain):
+    if held != len(tokens) and not keeps_running_state(plain):
+        if held > len(tokens):
+            raise more_than_given(engine, f"it reads {held} tokens where it is given {len(tokens)}")
         raise no_cache(engine.model, engine.name)
     if keeps_running_state(plain) or not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
         raise _refusal(engine, plain)

@@ -40,6 +40,18 @@ def test_the_shape_of_a_family_is_read_from_its_configuration(family):
         ),
         (
             config_of(
+                rope_parameters={
+                    "rope_type": "longrope",
+                    "rope_theta": 1e4,
+                    "short_factor": [1.0] * 64,
+                    "long_factor": [2.0] * 64,
+                    "original_max_position_embeddings": 1024,
+                }
+            ),
+            "has rotary positions of type 'longrope'",
+        ),
+        (
+            config_of(
                 rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
             ),
             "turns only a part of each head",

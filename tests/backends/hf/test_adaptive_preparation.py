@@ -80,6 +80,21 @@ def test_a_learnt_prompt_is_refused_by_name_as_target_and_as_draft(tuned):
             use()
 
 
+def test_a_draft_that_reads_a_learnt_prompt_in_its_own_pass_is_refused_for_that():
+    draft = noisy_copy(MODEL)
+    embed, prompt = draft.get_input_embeddings(), torch.zeros((1, 3, 32), dtype=torch.float64)
+    draft.forward = lambda input_ids, position_ids=None, **given: type(draft).forward(
+        draft, inputs_embeds=torch.cat([prompt, embed(input_ids)], dim=1), **given
+    )
+    with pytest.raises(BackendError, match=r"reads 6 tokens where it is given 3.*LoRA"):
+        HfDraft(draft)
+
+
+def test_what_is_no_model_of_transformers_is_refused():
+    with pytest.raises(BackendError, match="no model of transformers"):
+        HfDraft(torch.nn.Linear(2, 2))
+
+
 def test_a_model_that_is_wrapped_later_is_tried_again(tuned):
     loop = ahead()
     wrapped = tuned.prepare_inputs_for_generation
