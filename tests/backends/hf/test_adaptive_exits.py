@@ -146,11 +146,12 @@ def test_the_next_turn_after_any_exit_is_that_of_generate_without_a_cache(
     cache, shown = interrupted(family, place, calls, error, read, script, sampled)
     assert cache.get_seq_length() <= len(shown) - 1
     longer = torch.tensor([[*shown, 8, 9]])
+    given = {**SHARED, "attention_mask": torch.ones_like(longer)}
     loop, policy = loop_of(family)
     policy.__init__([Plan(3, "small")])
     model = MODELS[family]
-    wanted = model.generate(longer, **SHARED).tolist()
-    assert model.generate(longer, **SHARED, **{CACHE: cache}, custom_generate=loop).tolist() == wanted
+    wanted = model.generate(longer, **given).tolist()
+    assert model.generate(longer, **given, **{CACHE: cache}, custom_generate=loop).tolist() == wanted
 
 
 @pytest.mark.parametrize("place", ["criterion", "processor", "on_round", "streamer"])
