@@ -17,7 +17,8 @@ LOG = b"""INFO something
 (EngineCore pid=7) ERROR 11-28 [core.py:1] Traceback (most recent call last):
 (EngineCore pid=7) ERROR 11-28 [core.py:1]   File "engine.py", line 3, in set_up
 (EngineCore pid=7) ERROR 11-28 [core.py:1] paceline.core.errors.CapabilityError: policy X does not fit this engine
-(EngineCore pid=7) ERROR 11-28 [core.py:1] more
+(EngineCore pid=7) ERROR 11-28 [core.py:1] Exception: it failed. See stack trace for root cause.
+Exception: it failed. See stack trace for root cause.
 (APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
 """
 
@@ -28,7 +29,7 @@ def test_the_cause_is_that_of_the_process_that_failed_first():
         "paceline.core.errors.CapabilityError: policy X does not fit this engine"
     )
     assert to.getvalue() == LOG
-    assert copied(LOG.splitlines(keepends=True)[5:], io.BytesIO()).startswith("RuntimeError: Engine core")
+    assert copied(LOG.splitlines(keepends=True)[6:], io.BytesIO()).startswith("RuntimeError: Engine core")
     assert copied([b"no errors: none"], io.BytesIO()) is None
 
 

@@ -23,8 +23,8 @@ from paceline_vllm.door import CLOSING
 SET_PDEATHSIG = 1
 RAISED = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception)\b: .*)$")
 """What a traceback ends in, behind the prefixes of vLLM's log."""
-SERVER = "(APIServer"
-"""How lines of the server's own process begin: it only hears that another one failed."""
+ELSEWHERE = re.compile(r"\bSee (?:root cause|stack trace)")
+"""What processes say of one that they started: the cause stands before."""
 
 
 def run_server(command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -63,19 +63,16 @@ def run_server(command: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 def copied(source: Iterable[bytes], to: IO[bytes]) -> str | None:
-    """Copy lines as they come, and return the last error that is in them, if possible not one of the server's own."""
-    own = other = None
+    """Copy lines as they come, and return the last error that is in them; one that names no other if there is one."""
+    cause = last = None
     for line in source:
         with suppress(OSError):  # nobody reads on; the server goes on
             to.write(line)
             to.flush()
-        text = line.decode(errors="replace").rstrip()
-        if raised := RAISED.search(text):
-            if text.startswith(SERVER):
-                own = raised[1]
-            else:
-                other = raised[1]
-    return other or own
+        if raised := RAISED.search(line.decode(errors="replace").rstrip()):
+            last = raised[1]
+            cause = cause if ELSEWHERE.search(last) else last
+    return cause or last
 
 
 def _end_with_parent() -> None:

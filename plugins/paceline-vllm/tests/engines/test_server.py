@@ -166,16 +166,24 @@ def test_a_server_that_is_told_to_end_finishes_what_is_under_way_and_leaves_noth
 
 
 def test_a_fault_of_the_engine_is_the_last_line(tmp_path, process):
+    empty = tmp_path / "no-weights"
+    empty.mkdir()
+    for path in (WEIGHTS / "target").iterdir():
+        if path.suffix != ".safetensors":
+            (empty / path.name).symlink_to(path)
     words = [
         "serve",
-        str(WEIGHTS / "target"),
+        str(empty),
         "--policy",
         "static",
         "--dtype",
-        "no-such-type",
+        "float32",
+        "--enforce-eager",
         "--port",
         "8766",
     ]
-    with pytest.raises(AssertionError, match=r"exit code 1") as failed:
+    with pytest.raises(AssertionError, match=r"exit code 1"):
         process([str(Path(sys.executable).with_name("paceline-vllm")), *words], tmp_path)
-    assert str(failed.value).splitlines()[-1].startswith("paceline-vllm: vLLM's server ended with code")
+    last = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()[-1]
+    assert last.startswith("paceline-vllm: vLLM's server ended with code 1: ")
+    assert "weights" in last
