@@ -42,10 +42,8 @@ FAMILIES: Final[dict[str, dict[str, Any]]] = {
     "bloom": {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4},
     "gpt_neox": _SIZES,
     "phi3": _GROUPED,
-    "roberta": {**_SIZES, "is_decoder": True, "type_vocab_size": 1, "pad_token_id": 1},
 }
-"""Model type -> configuration. mistral, gemma2 and gemma3_text attend through a window of 8 tokens. roberta
-would count positions from 2 by itself, and is told by `generate` to count from 0."""
+"""Model type -> configuration. mistral, gemma2 and gemma3_text attend through a window of 8 tokens."""
 
 
 def tiny_model(family: str, *, seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> Any:

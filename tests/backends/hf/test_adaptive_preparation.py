@@ -11,7 +11,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSeq2S
 import paceline.hf
 from paceline.backends.hf import HfDraft, HfTarget
 from paceline.backends.hf.host.cache import CACHE
-from paceline.backends.hf.testing import VOCABULARY, noisy_copy, tiny_model
+from paceline.backends.hf.testing import FAMILIES, VOCABULARY, noisy_copy, tiny_model
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan
 from paceline.core.testing.scripted import ScriptedPolicy
@@ -37,7 +37,10 @@ def fast(model, loop, ids=IDS, **options):
     return model.generate(ids, **{**SHARED, **options}, custom_generate=loop).tolist()
 
 
-def test_positions_are_those_that_generate_counts():
+def test_positions_are_those_that_generate_counts(monkeypatch):
+    # By itself it would count from 2, and `generate` tells it to count from 0.
+    roberta = {**FAMILIES["gpt_neox"], "is_decoder": True, "type_vocab_size": 1, "pad_token_id": 1}
+    monkeypatch.setitem(FAMILIES, "roberta", roberta)
     model = tiny_model("roberta")
     ids = torch.tensor([[3, 7, 4, 9, 5]])
     for policy in ([Plan(3, "small")], [Plan(2, "small"), Plan(0, None), Plan(4, "lookup")]):

@@ -122,6 +122,8 @@ class Tape:
 class Speller:
     """An engine whose model goes on with a text that it knows by heart, in its own tokens, then ends it."""
 
+    switch = None
+
     name = "speller"
     max_context = None
 
