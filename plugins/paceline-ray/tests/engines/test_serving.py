@@ -148,6 +148,7 @@ def test_long_prompts_and_full_queues_hold_up_nobody(service):
     began = time.monotonic()
     with pytest.raises(urllib.error.HTTPError) as refused:
         service.complete("word " * 200_000)
+    refused.value.close()
     assert refused.value.code == 400
     with urllib.request.urlopen(f"{service.url}/v1/models", timeout=10.0) as answer:
         assert answer.status == 200
@@ -166,8 +167,8 @@ def test_a_server_that_is_told_to_end_finishes_what_is_under_way(service):
             try:
                 service.complete("Once", max_tokens=1)
             except urllib.error.HTTPError as error:
-                refused = error
-        assert refused.code == 503
-        assert refused.headers["Retry-After"]
+                refused = error.code, error.headers["Retry-After"]
+                error.close()
+        assert refused == (503, "2")
         assert [one.result()["usage"]["completion_tokens"] for one in told] == [150] * 4
     assert service.command.process.wait(60.0) == 0

@@ -159,6 +159,8 @@ def test_a_server_that_is_told_to_end_finishes_what_is_under_way_and_leaves_noth
         with pytest.raises((urllib.error.URLError, ConnectionError)) as refused:
             completion(address, max_tokens=1)
         assert getattr(refused.value, "code", 503) == 503
+        if isinstance(refused.value, urllib.error.HTTPError):
+            refused.value.close()
         assert [json.loads(one.result())["usage"]["completion_tokens"] for one in told] == [180] * 3
     assert process.wait(60.0) == 0
     assert list((folder / "cache" / "paceline" / "vllm").iterdir()) == []
