@@ -126,6 +126,18 @@ class Tabulated(Protocol):
 
 
 @runtime_checkable
+class Dated(Protocol):
+    """A cost model that knows how old its prices are."""
+
+    def age(self, length: int) -> float:
+        """Return the rounds since a block of `length` tokens was timed; infinite where its price is in doubt.
+
+        It is in doubt if it was never timed, or if others have jumped since and it may have jumped with them or not.
+        """
+        ...
+
+
+@runtime_checkable
 class Mergeable(Protocol):
     """A policy whose knowledge is additive sufficient statistics, so that replicas can pool it."""
 

@@ -7,13 +7,13 @@ draft that lags, and verification as a function of block length and context, b(l
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import median
-from typing import TYPE_CHECKING
+from math import exp, log
+from typing import TYPE_CHECKING, Any
 
-from paceline.core.curve import REFIT, YOUNG, Curve
+from paceline.core.curve import TINY, Curve
+from paceline.core.price import RECENT, Price, kept_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 PRIOR_DRAFT_SHARE = 0.1
 """A draft token costs this share of a plain step until it was measured: small drafts lie between .03 and .2."""
 
-PRIOR_CATCH_UP_SHARE = 0.25
-"""A lagging token costs this share of a drafted one until measured: it is read in a block, not one by one."""
+
+CATCH_UP = 0.08
+"""A lagging token costs this share of a drafted one until measured: it is read in a block, not one by one. On a CPU a
+long prompt takes .07 to .08 of that, on a GPU much less."""
+
+RIDGE = 4.0
+"""That share counts as one round that lagged by so many tokens."""
+
+FADING = 0.9
+"""Weight of earlier rounds in the catch-up share, once per round that lagged."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +71,22 @@ class CostTable:
         return max(0.0, self.verify[x0] + slope * (length - x0)) + flat
 
 
+VERSION = 1
+
+
 class LiveCosts:
     """A cost model that learns from finished rounds; never knows more than the rounds it was shown.
 
-    Timings are noisy and the first ones are slow, so every answer is a median of recent timings and the first
-    timing of each kind is forgotten as soon as there is a second. Until anything is known a plain step costs 1
-    and a draft token a tenth of it: policies compare costs, so the unit does not matter.
+    Timings are noisy, the first ones are slow, and machines change while they are used. Verification is learnt by
+    `paceline.core.curve`, which follows the machine's speed; a draft's price is learnt as a multiple of that speed, so
+    that what is not in use moves with what is. Until anything is known a plain step costs 1 and a draft token a tenth
+    of it: policies compare costs, so the unit does not matter.
     """
 
     def __init__(self) -> None:
         self._verify = Curve()
-        self._draft: dict[str, _Rate] = {}
-        self._catch_up: dict[str, _Rate] = {}
+        self._drafts: dict[str, _DraftPrice] = {}
+        self._count = 0
         self._tables: dict[str, tuple[Sequence[float], float, Sequence[float]]] = {}
 
     def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
@@ -82,12 +94,8 @@ class LiveCosts:
 
         One lagging token is free: it is read together with the last token of the context.
         """
-        rate = self._draft.get(draft)
-        token_s = rate.value if rate else PRIOR_DRAFT_SHARE * self._verify.at(1, 0)
-        if lag <= 1:
-            return gamma * token_s
-        behind = self._catch_up.get(draft)
-        return gamma * token_s + lag * (behind.value if behind else PRIOR_CATCH_UP_SHARE * token_s)
+        token_s, share = self._token(draft)
+        return (gamma + (share * lag if lag > 1 else 0.0)) * token_s
 
     def verify_s(self, length: int, context: int) -> float:
         """Return the expected seconds to verify `length` tokens after `context` tokens."""
@@ -95,42 +103,160 @@ class LiveCosts:
 
     def round_s(self, draft: str, longest: int, context: int) -> tuple[Sequence[float], float]:
         """Return the expected seconds of rounds of 0, 1, ..., `longest` tokens: see `Tabulated`."""
-        token_s, (levels, context_s) = self.draft_s(draft, 1), self._verify.up_to(longest + 1, context)
+        token_s, _ = self._token(draft)
+        levels, context_s = self._verify.up_to(longest + 1, context)
         known = self._tables.get(draft)
         if known is None or known[0] is not levels or known[1] != token_s:
             known = levels, token_s, [gamma * token_s + level for gamma, level in enumerate(levels)]
             self._tables[draft] = known
         return known[2], context_s
 
+    def age(self, length: int) -> float:
+        """Return the rounds since a block of `length` was timed, or infinity: see `Dated`."""
+        return self._verify.age(length)
+
     def observe(self, done: Round) -> None:
         """Learn from the times of a finished round; a round that was ended took its full time all the same."""
         self._learn(done.plan.draft, done.drafted, done.lag, done.context, done.draft_s, done.verify_s)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the prices as JSON-able values, in seconds as the machine is now."""
+        speed = log(self._verify.speed)
+        drafts = {
+            name: [price.log + speed, price.catch_up, price.timings]
+            for name, price in sorted(self._drafts.items())
+            if price.timings
+        }
+        return {"version": VERSION, "verify": self._verify.save(), "drafts": drafts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Start from prices that were kept; rounds correct them as they correct what was measured a while ago.
+
+        Raises:
+            ValueError: They are damaged or of another version; nothing is changed.
+        """
+        saved = state.get("drafts")
+        if state.get("version") != VERSION or not isinstance(saved, dict):
+            raise ValueError(f"the saved costs are damaged or not of version {VERSION}")
+        drafts = {}
+        for name, values in saved.items():
+            log_s, share, timings = kept_numbers(values, 3)
+            drafts[str(name)] = price = _DraftPrice()
+            price.start(log_s, int(timings))
+            price.keep_share(min(share, 1.0))
+            price.timings = int(max(timings, 2))
+        verify = Curve()
+        verify.load(state.get("verify"))
+        self._verify, self._drafts, self._tables, self._count = verify, drafts, {}, 0
+
     def _learn(
         self, draft: str | None, drafted: int, lag: int, context: int, draft_s: float, verify_s: float
     ) -> None:
-        self._verify.add(drafted + 1, context, verify_s)
-        if not drafted or draft is None:
+        self._count += 1
+        price = self._drafts.setdefault(draft, _DraftPrice()) if draft is not None and drafted else None
+        beside = None if price is None else price.off(drafted, lag, draft_s / self._verify.speed, self._count)
+        jump = self._verify.add(drafted + 1, context, verify_s, beside)
+        if price is None:
             return
-        if lag <= 1:
-            self._draft.setdefault(draft, _Rate()).add(draft_s / drafted)
-        elif draft in self._draft:
-            excess = draft_s - drafted * self._draft[draft].value
-            self._catch_up.setdefault(draft, _Rate()).add(max(0.0, excess) / lag)
+        if jump:
+            price.rebase(jump)
+        price.observe(drafted, lag, draft_s / self._verify.speed, self._count)
+
+    def _token(self, draft: str) -> tuple[float, float]:
+        price = self._drafts.get(draft)
+        if price is None or not price.timings:
+            return PRIOR_DRAFT_SHARE * self._verify.at(1, 0), CATCH_UP
+        return exp(price.at(self._count)) * self._verify.speed, price.catch_up
 
 
-class _Rate:
-    """Seconds per token: the median of the last timings, the very first one dropped once there are others."""
+class _DraftPrice(Price):
+    """The price of a token of one draft, and what is known of it when it lags.
+
+    A draft in use is timed every round. A draft that rests cannot be, and when it is tried again its cache lags:
+
+        seconds = rate * (drafted + catch_up * lag),      0 <= catch_up <= 1.
+
+    `catch_up` is learnt where the rate is known from a round without a lag shortly before or after. Even where it is
+    not, the round bounds the rate from both sides: seconds / (drafted + lag) <= rate <= seconds / drafted.
+    """
+
+    __slots__ = ("_clean_at", "_waiting", "_xx", "_xy", "timings")
 
     def __init__(self) -> None:
-        self._timings: deque[float] = deque(maxlen=31)
-        self._count = 0
-        self.value = 0.0
+        super().__init__()
+        self.timings = 0
+        self._clean_at = -RECENT
+        self._waiting: tuple[int, int, float] | None = None  # a round that lagged, until the rate is known
+        self._xx = RIDGE * RIDGE
+        self._xy = CATCH_UP * self._xx
 
-    def add(self, seconds: float) -> None:
-        self._count += 1
-        if self._count == 2:
-            self._timings.clear()
-        self._timings.append(seconds)
-        if self._count <= YOUNG or self._count % REFIT == 0:
-            self.value = median(self._timings)
+    @property
+    def catch_up(self) -> float:
+        """The price of a lagging token, as a share of a drafted one."""
+        return self._xy / self._xx
+
+    def keep_share(self, share: float) -> None:
+        """Start from a share that was kept."""
+        self._xx = (2.0 * RIDGE) ** 2
+        self._xy = share * self._xx
+
+    def off(self, drafted: int, lag: int, seconds: float, now: int) -> float | None:
+        """Return log(measured / expected) of a round, where enough is known to expect anything."""
+        if self.timings < 2 or lag > 1 or seconds <= TINY or now - self.seen_at > RECENT:
+            return None
+        return log(seconds / drafted) - self.log
+
+    def rebase(self, jump: float) -> None:
+        """Take the machine's jump out of what was set aside."""
+        self.odd = [off - jump for off in self.odd]
+
+    def observe(self, drafted: int, lag: int, seconds: float, now: int) -> None:
+        """Learn from a round that drafted `drafted` >= 1 tokens after catching up on `lag`."""
+        if seconds <= TINY:
+            return
+        rested = now - self.seen_at > RECENT
+        if lag > 1:
+            self._lagging(drafted, lag, seconds, now, rested=rested)
+            return
+        self._take(log(seconds / drafted), now, rested=rested)
+        self._clean_at = now
+        if self._waiting is not None:
+            self._learn_share(*self._waiting)
+
+    def _take(self, level: float, now: int, *, rested: bool) -> None:
+        self.timings += 1
+        off = level - self.log
+        if self.timings <= 2:  # the first timing is slow, and forgotten as soon as there is a second
+            self.log, self.count, self.seen_at = level, self.timings, now
+        elif rested:
+            self.renew(off, now)
+        elif abs(off) <= self.bound:
+            self.follow(off, now)
+        else:
+            self.seen_at = now
+            jump = self.set_aside(off)
+            if jump is not None:
+                self.jump(jump, now)
+
+    def _lagging(self, drafted: int, lag: int, seconds: float, now: int, *, rested: bool) -> None:
+        low, high = log(seconds / (drafted + lag)), log(seconds / drafted)
+        # Where the share was never measured, the rate is the better known of the two.
+        sure = self.timings > 1 and (now - self._clean_at <= RECENT or self._xx == RIDGE * RIDGE)
+        if sure and low - self.bound <= self.log <= high + self.bound:
+            self._learn_share(drafted, lag, seconds)
+            self.seen_at = now
+            return
+        level = min(max(log(seconds / (drafted + self.catch_up * lag)), low), high)
+        if self.timings:
+            self._take(level, now, rested=rested)
+        else:
+            self.timings, self.log, self.seen_at = 1, level, now
+        self._waiting = (drafted, lag, seconds)
+
+    def _learn_share(self, drafted: int, lag: int, seconds: float) -> None:
+        """Fit the share by least squares over rounds that fade; long lags tell the most."""
+        self._waiting = None
+        share = min(max((seconds / exp(self.log) - drafted) / lag, 0.0), 1.0)
+        weight = float(min(lag, 256)) ** 2
+        self._xx = FADING * self._xx + weight
+        self._xy = FADING * self._xy + weight * share

@@ -1,39 +1,36 @@
-"""Verification time as a function of block length and context, learnt from noisy timings.
+"""Verification time as a function of block length and context, learnt from noisy timings on a machine that changes.
 
-    seconds(length, context) = level(length) + slope * context
+    seconds(length, context) = speed * (level(length) + slope * context)
 
-`level` is the median of recent timings where there are some, and a line fitted through them elsewhere. It is made never
-to decrease with length by isotonic regression (pool adjacent violators, Ayer et al. 1955): where a longer block was
-measured as cheaper than a shorter one, as with kernels that favour some lengths, both get their weighted mean, so that
-the longer one, which yields more, is not made to look dear. Length 1 stands apart from the line: one row is a
-matrix-vector product, which engines run by another path, so the step from 1 to 2 tokens says nothing about the step
-from 2 to 3.
+`speed` says how slow the machine is now against how it was at first. It is measured with every round, whatever its
+length, and every timing is divided by it, so that timings of different moments can be compared: a length that was last
+timed while another process held the core is not taken to be dear for as long as it is not tried again.
+
+`level` follows the timings of a length as `paceline.core.price` says where there are some, and the line of
+`paceline.core.levels` elsewhere.
+
+A jump is the machine's, and moves everything, where the draft of the same round or another length jumped as far, or
+where it makes no sense for one length alone. Otherwise it is that length's: blocks became dearer, or cheaper. Plain
+decoding, which decides whether to draft at all, is then not known until it is timed again (`age`).
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from math import exp, inf, log
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from paceline.core.levels import fit_levels
+from paceline.core.price import CONFIRMED, RECENT, Price, kept_number, kept_numbers
 
-MEMORY = 15
-"""Timings kept for each length: a median over them shrugs off a third of outliers and still follows change."""
-
-HALF_LIFE = 128
+HALF_LIFE = 64
 """Rounds after which the timings of a length that is no longer used count half; the fitted line takes over."""
 
-PRIOR_SLOPE = 0.04
-"""One more token costs this share of a block until two lengths were seen: verification is nearly flat."""
-
-PRIOR_WEIGHT = 4.0
-"""The prior slope counts as much as this many timings one token away from the mean length."""
-
-UNSEEN_WEIGHT = 0.5
-"""A length without timings counts as this many on the fitted line."""
+MEMORY = 15
+"""Timings of a length that count as much as any more would."""
 
 CONTEXT_RIDGE = 64.0 * 64.0 * 8
 """Spread of contexts (tokens squared) that must be seen before the context slope is trusted half."""
@@ -50,121 +47,331 @@ REFIT = 4
 LENGTHS = 17
 """Lengths that are fitted before anybody asks for longer ones: blocks of the usual largest gamma."""
 
+SURE = 8
+"""Rounds until deviations are judged at all: the first ones warm up caches and kernels."""
 
-class _Timings:
-    """The recent timings of one block length."""
+UNSURE = 0.7
+"""Where a length has no timings of its own, the fitted line is right within a factor of two."""
 
-    __slots__ = ("context_mean", "level", "pairs", "seen_at", "warm")
+TINY = 1e-12
+"""Seconds below which nothing can be told."""
+
+MACHINE = 0.2
+"""Weight of the latest timing in the machine's speed: it moves sooner than what one length costs beside others."""
+
+ALIKE = 0.1
+"""Jumps of two kinds of work that differ by so much (10 %) are one jump of the machine."""
+
+SLACK = 1.25
+"""How far timings may lie from what is plausible."""
+
+RESTED = 16
+"""Rounds without a timing after which a length is believed at once."""
+
+LONGEST_KEPT = 4096
+"""Tokens of a block; longer ones are no blocks of drafts."""
+
+FRESH = 64
+"""Rounds for which a jump of one length may turn out to have been the machine's."""
+
+
+class _Length(Price):
+    """The price of one block length, at the mean of the contexts it was timed at."""
+
+    __slots__ = ("context", "last_odd", "moved", "moved_at", "timings")
 
     def __init__(self) -> None:
-        self.pairs: deque[tuple[int, float]] = deque(maxlen=MEMORY)
-        self.warm = False
-        self.seen_at = 0
-        self.level = 0.0
-        self.context_mean = 0.0
-
-    def add(self, context: int, seconds: float) -> None:
-        if len(self.pairs) == 1 and not self.warm:
-            self.pairs.clear()
-            self.warm = True
-        self.pairs.append((context, seconds))
-
-    def settle(self, slope: float) -> None:
-        self.level = max(0.0, median([seconds - slope * context for context, seconds in self.pairs]))
+        super().__init__()
+        self.context = 0.0
+        self.timings = 0
+        self.last_odd = 0.0  # how far off the last timing was, if it was set aside
+        self.moved, self.moved_at = 0.0, -FRESH  # size and round of the last jump of its own
 
     def weight(self, now: int) -> float:
-        return float(len(self.pairs) * 0.5 ** ((now - self.seen_at) / HALF_LIFE))
+        return float(min(self.count, MEMORY) * 0.5 ** ((now - self.seen_at) / HALF_LIFE))
+
+
+@dataclass(frozen=True, slots=True)
+class _Odd:
+    """A timing far from what was expected, set aside until the next one tells whether it was a stall."""
+
+    length: int
+    context: int
+    off: float
+    beside: float | None
+
+    def joint(self, alike: float) -> bool:
+        """Tell whether the draft's time of the same round was off as far."""
+        return self.beside is not None and abs(self.beside - self.off) <= 2.0 * alike
 
 
 class Curve:
-    """Learns seconds(length, context); lengths count from 1."""
+    """Learns seconds(length, context); lengths count from 1.
+
+    Attributes:
+        speed: Seconds now for each second when the curve was new.
+    """
 
     def __init__(self) -> None:
-        self._timings: dict[int, _Timings] = {}
+        self.speed = 1.0
+        self._machine = Price()
+        self._odd: list[_Odd] = []
+        # Others jumped since plain decoding was timed, and it may have or not; by how much, and when.
+        self._doubtful, self._jumped, self._jumped_at = False, 0.0, 0
+        self._lengths: dict[int, _Length] = {}
         self._count = 0
         self._slope = 0.0
         self._sxx = self._sxy = 0.0
         self._levels = self._fit(LENGTHS)
+        self._table: tuple[Sequence[float], float, Sequence[float]] = (), 0.0, ()
 
-    def add(self, length: int, context: int, seconds: float) -> None:
-        """Learn that a block of `length` tokens after `context` tokens took `seconds`."""
+    def add(self, length: int, context: int, seconds: float, beside: float | None = None) -> float:
+        """Learn that a block of `length` tokens after `context` tokens took `seconds`.
+
+        Args:
+            length: Tokens verified.
+            context: Tokens before them.
+            seconds: What it took.
+            beside: log(measured / expected) of the draft that ran in the same round; None when none did.
+
+        Returns:
+            The logarithm of the machine's jump that this timing confirmed; 0.0 when there was none.
+        """
         self._count += 1
-        timings = self._timings.setdefault(length, _Timings())
-        self._learn_slope(timings, context, seconds)
-        timings.add(context, seconds)
-        timings.seen_at = self._count
-        if self._count % REFIT_CONTEXT == 0:
-            self._slope = max(0.0, self._sxy / (self._sxx + CONTEXT_RIDGE))
-            for other in self._timings.values():
-                other.settle(self._slope)
+        if seconds <= TINY:
+            return 0.0
+        price = self._lengths.setdefault(length, _Length())
+        expected = self._expected(price, length, context)
+        off = log(seconds / expected) if expected > TINY else 0.0
+        bound, jump = self._machine.bound, 0.0
+        if self._is_first(price, off):
+            self._set(price, length, context, seconds)
+        elif self._count <= SURE or abs(off) <= bound:
+            self._follow(price, length, context, off)
+        elif length == 1 and self._doubtful and abs(off + self._jumped) <= max(self._alike, 0.5 * abs(off)):
+            self._take_back(off)
+            self._follow(price, length, context, 0.0)
+            jump = -self._jumped
+        elif self._moved_alone(price, length, off):
+            self._move({length: off})
+            self._learn_context(price, context, off)
         else:
-            timings.settle(self._slope)
-        if self._count <= YOUNG or self._count % REFIT == 0:
-            self._levels = self._fit(len(self._levels))
+            price.last_odd = off
+            self._odd.append(_Odd(length, context, off, beside))
+            jump = self._conclude()
+        self._refit(now=self._count <= YOUNG or abs(off) > bound)
+        return jump
+
+    def age(self, length: int) -> float:
+        """Return the rounds since a length was timed, or infinity: see `Dated`."""
+        price = self._lengths.get(length)
+        return inf if price is None or (length == 1 and self._doubtful) else self._count - price.seen_at
 
     def at(self, length: int, context: int) -> float:
         """Return the expected seconds of a block; 1.0 for a single token when nothing is known."""
-        if len(self._levels) < length:
-            self._levels = self._fit(length)
-        return self._levels[length - 1] + self._slope * context
+        levels, context_s = self.up_to(length, context)
+        return levels[length - 1] + context_s
 
     def up_to(self, longest: int, context: int) -> tuple[Sequence[float], float]:
-        """Return the levels of at least the lengths 1..longest, and what `context` adds to each."""
+        """Return the seconds of at least the lengths 1..longest without context, and what `context` adds to each."""
         if len(self._levels) < longest:
-            self._levels = self._fit(longest)
-        return self._levels, self._slope * context
+            # From the line as it was fitted: what is asked, and when, must not change what is answered.
+            more = (self._line.at(n) for n in range(len(self._levels) + 1, longest + 1))
+            self._levels = [*self._levels[:-1], *accumulate(more, max, initial=self._levels[-1])]
+        known = self._table
+        if known[0] is not self._levels or known[1] != self.speed:
+            known = self._table = self._levels, self.speed, [self.speed * level for level in self._levels]
+        return known[2], self.speed * self._slope * context
 
-    def _learn_slope(self, timings: _Timings, context: int, seconds: float) -> None:
-        # Regression within each length, pooled: what differs between lengths must not look like context.
-        if not timings.pairs:
-            timings.context_mean = float(context)
-            return
-        expected = timings.level + self._slope * timings.context_mean
-        off = context - timings.context_mean
-        clipped = min(max(seconds, 0.5 * expected), 2.0 * expected) - expected
-        self._sxx = 0.99 * self._sxx + off * off
-        self._sxy = 0.99 * self._sxy + off * clipped
-        timings.context_mean += 0.1 * off
+    def save(self) -> dict[str, Any]:
+        """Return the prices as JSON-able values, in seconds as the machine is now."""
+        lengths = {
+            str(n): [price.log + self._machine.log, price.context, price.timings]
+            for n, price in sorted(self._lengths.items())
+            if price.timings
+        }
+        return {"slope": self._slope * self.speed, "lengths": lengths}
+
+    def load(self, saved: object) -> None:
+        """Start from prices that were kept; how much they are worth now, the first rounds tell.
+
+        Raises:
+            ValueError: They are damaged; nothing is changed.
+        """
+        if not isinstance(saved, dict) or not isinstance(saved.get("lengths"), dict):
+            raise ValueError("the saved costs are damaged: verify is not a mapping of block lengths")  # noqa: TRY004 - callers are promised ValueError
+        slope = kept_number(saved.get("slope"), 0.0, 1e9)
+        lengths = {}
+        for key, values in saved["lengths"].items():
+            if not (isinstance(key, str) and key.isdecimal() and 0 < int(key) <= LONGEST_KEPT):
+                raise ValueError(f"the saved costs are damaged: {key!r} is no block length")
+            log_s, context, timings = kept_numbers(values, 3)
+            price = lengths[int(key)] = _Length()
+            price.start(log_s, int(timings))
+            price.context, price.timings = abs(context), int(max(timings, 2))
+        self._lengths, self._slope = lengths, slope
+        self._count = SURE
+        self._levels = self._fit(LENGTHS)
+
+    def _expected(self, price: _Length, length: int, context: int) -> float:
+        if not price.timings:
+            price.context = float(context)
+            level, context_s = self.up_to(length, context)[0][length - 1], self.speed * self._slope * context
+            price.log = log(max((level + context_s) / self.speed, TINY))
+        return self.speed * (exp(price.log) + self._slope * (context - price.context))
+
+    def _is_first(self, price: _Length, off: float) -> bool:
+        """Tell whether a timing makes the price of its length: its first one, or the second, for the first is slow.
+
+        Not where it lies so far from the fitted line, or from the first one, that the machine may have jumped.
+        """
+        return price.timings < 2 and (
+            self._count <= SURE or abs(off) <= (UNSURE if price.timings else max(UNSURE, self._machine.bound))
+        )
+
+    def _moved_alone(self, price: _Length, length: int, off: float) -> bool:
+        """Tell whether a timing far off is believed at once, and to be its length's own.
+
+        After a rest; when plain decoding was looked at because it was in doubt; or when it is as far off for the
+        second time, while others were as expected in between.
+        """
+        rested = self._count - price.seen_at > RESTED or (length == 1 and self._doubtful)
+        again = not self._odd and abs(off - price.last_odd) <= self._machine.bound
+        return (rested or again) and self._plausible(length, off) and not self._companions({length}, off)
+
+    def _set(self, price: _Length, length: int, context: int, seconds: float) -> None:
+        """Take one timing for the price of its length."""
+        price.timings += 1
+        price.log, price.context = log(seconds / self.speed), float(context)
+        price.count, price.seen_at = price.timings, self._count
+        self._doubtful &= length != 1
+
+    def _follow(self, price: _Length, length: int, context: int, off: float) -> None:
+        """Take in a timing that is as expected, but for noise."""
+        price.timings += 1
+        if self._odd:
+            self._machine.doubt()
+            self._odd.clear()
+        price.last_odd = 0.0
+        self._learn_context(price, context, off)
+        self._machine.follow(off, self._count, MACHINE)
+        self.speed = exp(self._machine.log)
+        if self._count - price.seen_at > RESTED:
+            price.renew(off, self._count)
+        else:
+            price.follow(off, self._count)
+        self._doubtful &= length != 1
+
+    def _refit(self, *, now: bool) -> None:
+        if self._count % REFIT_CONTEXT == 0:
+            self._slope = max(0.0, self._sxy / (self._sxx + CONTEXT_RIDGE))
+        if now or self._count % REFIT == 0:
+            self._levels = self._fit(len(self._levels))
+
+    def _learn_context(self, price: _Length, context: int, off: float) -> None:
+        """Learn how time grows with context: regression within each length, pooled over them."""
+        apart = context - price.context
+        level = exp(price.log)
+        extra = level * (exp(min(max(off, -0.7), 0.7)) - 1.0) + self._slope * apart
+        self._sxx = 0.99 * self._sxx + apart * apart
+        self._sxy = 0.99 * self._sxy + apart * extra
+        price.context += 0.1 * apart
+        price.log = log(max(level + 0.1 * self._slope * apart, TINY))
+
+    def _conclude(self) -> float:
+        """Follow a jump once it is confirmed: the machine's, or that of one length."""
+        odd, last = self._odd, self._odd[-1]
+        if len(odd) < 2:
+            return 0.0
+        apart = abs(odd[-2].off - last.off)
+        if apart > self._machine.bound and len(odd) < CONFIRMED:
+            return 0.0
+        self._odd = []
+        seen = odd[-2:] if apart <= self._machine.bound else odd
+        size = median(timing.off for timing in seen)
+        lengths = {timing.length for timing in seen}
+        joint = all(timing.joint(self._alike) for timing in seen)
+        companions = self._companions(lengths, size)
+        together = len(lengths) > 1 and max(abs(timing.off - size) for timing in seen) <= self._alike
+        jump = 0.0
+        if (
+            companions
+            or joint
+            or together
+            or not all(self._plausible(timing.length, timing.off) for timing in seen)
+        ):
+            jump = size
+            if not joint and 1 not in lengths:
+                self._doubtful, self._jumped, self._jumped_at = True, size, self._count
+            self._machine.jump(size, self._count)
+            self.speed = exp(self._machine.log)
+            for price in companions:
+                price.log -= size
+                price.moved_at = -FRESH
+            for length in lengths:
+                self._lengths[length].seen_at = self._count
+                self._lengths[length].last_odd = 0.0
+        else:
+            self._move(
+                {n: median(timing.off for timing in seen if timing.length == n) for n in sorted(lengths)}
+            )
+        return jump
+
+    def _move(self, sizes: dict[int, float]) -> None:
+        """Follow lengths that moved, as far as is known, alone."""
+        for length, size in sizes.items():
+            price = self._lengths[length]
+            price.jump(size, self._count)
+            price.timings = max(price.timings, 2)
+            price.last_odd = 0.0
+            price.moved, price.moved_at = size, self._count
+            self._doubtful &= length != 1
+
+    def _take_back(self, off: float) -> None:
+        """Undo a jump that plain decoding did not share: what changed are blocks, those timed since at least."""
+        self._machine.jump(off, self._count)
+        self.speed = exp(self._machine.log)
+        for n, price in self._lengths.items():
+            if n > 1 and price.seen_at >= self._jumped_at - 1:
+                price.jump(-off, price.seen_at)
+
+    def _plausible(self, length: int, size: float) -> bool:
+        """Tell whether a length may have moved alone, beside plain decoding and what was timed lately.
+
+        A longer block takes no less time than a shorter one, and no more than its tokens one by one.
+        """
+        level = self._lengths[length].log + size
+        plain = self._lengths.get(1)
+        slack = log(SLACK)
+        if length > 1 and plain is not None and level > log(length) + plain.log + slack:
+            return False
+        return not any(
+            n < length and price.log > level + slack
+            for n, price in self._lengths.items()
+            if n == 1 or self._count - price.seen_at <= RECENT
+        )
+
+    def _companions(self, lengths: set[int], size: float) -> list[_Length]:
+        """Return the other lengths that jumped as far not long ago."""
+        return [
+            price
+            for n, price in self._lengths.items()
+            if n not in lengths
+            and price.moved_at > self._count - FRESH
+            and abs(price.moved - size) <= self._alike
+        ]
+
+    @property
+    def _alike(self) -> float:
+        """How far two jumps may lie apart that are one."""
+        return max(3.0 * self._machine.spread, ALIKE)
 
     def _fit(self, longest: int) -> list[float]:
-        """Return the levels of lengths 1..longest, measured where measured, fitted elsewhere, never decreasing."""
-        blocks = [(n, t.level, t.weight(self._count)) for n, t in self._timings.items() if n > 1]
-        plain = self._timings.get(1)
-        if not blocks:
-            level = plain.level if plain else 1.0
-            return [level * (1 + PRIOR_SLOPE * n) for n in range(longest)]
-        # Weighted least squares with the slope pulled towards the prior.
-        total = sum(w for _, _, w in blocks)
-        mean_n = sum(n * w for n, _, w in blocks) / total
-        mean_t = sum(t * w for _, t, w in blocks) / total
-        sxx = sum(w * (n - mean_n) ** 2 for n, _, w in blocks)
-        sxy = sum(w * (n - mean_n) * (t - mean_t) for n, t, w in blocks)
-        slope = max(0.0, (sxy + PRIOR_WEIGHT * PRIOR_SLOPE * mean_t) / (sxx + PRIOR_WEIGHT))
-        points = []
-        seen = max(self._timings)
-        for n in range(1, seen + 1):
-            line = max(0.0, mean_t + slope * (n - mean_n))
-            timings = self._timings.get(n)
-            weight = UNSEEN_WEIGHT
-            if timings:
-                weight += timings.weight(self._count)
-                trust = 1.0 if n == 1 else 1.0 - UNSEEN_WEIGHT / weight
-                line += trust * (timings.level - line)
-            points.append((line, weight))
-        # What lies beyond the longest block seen must not move what was measured.
-        beyond = (max(0.0, mean_t + slope * (n - mean_n)) for n in range(seen + 1, longest + 1))
-        return list(accumulate([*_never_decreasing(points), *beyond], max))
-
-
-def _never_decreasing(points: list[tuple[float, float]]) -> list[float]:
-    """Return the never decreasing values that lie closest to weighted ones, in the sense of least squares."""
-    pools: list[tuple[float, float, int]] = []
-    for point in points:
-        value, weight, count = *point, 1
-        while pools and pools[-1][0] > value:
-            before, heavier, more = pools.pop()
-            value = (before * heavier + value * weight) / (heavier + weight)
-            weight += heavier
-            count += more
-        pools.append((value, weight, count))
-    return [value for value, _, count in pools for _ in range(count)]
+        """Return the levels of lengths 1..longest, and keep the line through them for longer ones."""
+        known = {
+            n: (max(exp(price.at(self._count)) - self._slope * price.context, 0.0), price.weight(self._count))
+            for n, price in self._lengths.items()
+            if price.timings
+        }
+        levels, self._line = fit_levels(known, self._machine.spread, longest)
+        return levels

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paceline.core.costs import PRIOR_DRAFT_SHARE
-from paceline.core.curve import PRIOR_SLOPE
+from paceline.core.levels import PRIOR_SLOPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

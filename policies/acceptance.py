@@ -6,9 +6,13 @@ is censored. So position k has y_k acceptances and f_k refusals among the rounds
 further round of evidence, and the chance to be accepted once it is reached, which is one minus the hazard of a
 discrete-time survival curve (Kaplan and Meier 1958), is estimated as
 
-    m    = (sum y + p) / (sum y + sum f + p + q)          the mean of the draft, prior included
+    m    = (sum y + w M) / (sum y + sum f + w)            the mean of the draft, w = p + q
+    M    = (Y + p) / (Y + F + p + q)                      its mean in the long run, with Y and F fading slower
     a_k  = (y_k + s m) / (y_k + f_k + s)                  drawn towards that mean with the weight of s observations
     a_bk = (y_bk + 4 a_k) / (y_bk + f_bk + 4)             within a bucket of hints, drawn towards a_k
+
+A draft that nobody hears of fades, and so comes to be trusted as it was in the long run: one that was good gets another
+chance soon, one that never was does not.
 
 A hint is what some drafts know before they draft, such as the length of prompt lookup's match. Hints within the same
 power of two share a bucket. All of this is ours, pieced together from standard parts; that several serving systems
@@ -18,10 +22,11 @@ dynamic speculation of vLLM).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paceline.policies.beta import draw_beta
 from paceline.policies.hazards import Hazards, read_hazards
+from paceline.policies.state import check_count, check_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
 LARGEST_BUCKET = 6  # hints of 32 and more, further than prompt lookup measures a match
 LEANING = 4.0  # observations that the whole draft is worth to a bucket, whose own counts matter more than their number
+SLOWER = 6.0  # the long run fades so many times slower: a discount of 0.94 makes a hundred rounds of evidence
 ALL = "all"
 BUCKETS = frozenset({ALL, *map(str, range(LARGEST_BUCKET + 1))})
 
@@ -51,22 +57,34 @@ class Acceptance:
     def __init__(self, size: int, discount: float, prior: tuple[float, float], pooling: float) -> None:
         self._size, self._discount, self._prior, self._pooling = size, discount, prior, pooling
         self.counts: dict[str, Hazards] = {ALL: Hazards(size)}
+        self._long = list(prior)
+        self._slow = discount ** (1.0 / SLOWER)
 
     def observe(self, hint: int | None, accepted: int, *, refused: bool) -> None:
         """Count a proposal: so many tokens accepted, and whether the next one was refused."""
         for hazards in self._aged(hint):
             hazards.count(accepted, refused=refused)
+        within = min(accepted, self._size)
+        self._remember(within, float(refused and within == accepted and accepted < self._size))
 
     def weigh(self, hint: int | None, scores: Sequence[float]) -> None:
         """Count a proposal that was never made, by the chance of each of its tokens to have been accepted."""
         for hazards in self._aged(hint):
             hazards.weigh(scores)
+        right = wrong = 0.0
+        reached = 1.0
+        for score in scores[: self._size]:
+            right += reached * score
+            wrong += reached * (1.0 - score)
+            reached *= score
+        self._remember(right, wrong)
 
     def chances(self, hint: int | None) -> Iterator[float]:
         """Return a_b1, a_b2, ... for a hint, as many as are counted, each worked out when it is read."""
-        whole, s, (right, wrong) = self.counts[ALL], self._pooling, self._prior
-        right += sum(whole.accepted)
-        pulled = s * (right / (right + wrong + sum(whole.refused)))
+        whole, s = self.counts[ALL], self._pooling
+        weight = sum(self._prior)
+        right = sum(whole.accepted) + weight * self._long[0] / (self._long[0] + self._long[1])
+        pulled = s * right / (sum(whole.accepted) + sum(whole.refused) + weight)
         mine = None if hint is None else self.counts.get(bucket(hint))
         counts = zip(whole.accepted, whole.refused, strict=True)
         if mine is None:
@@ -86,13 +104,14 @@ class Acceptance:
             yield draw_beta(random, chance * total, (1.0 - chance) * total)
 
     def rest(self, discount: float) -> None:
-        """Let all that is known weigh less, so that a draft nobody hears of comes to be trusted like a new one."""
+        """Let all that is known weigh less, so that a draft nobody hears of comes to be trusted as in the long run."""
         for hazards in self.counts.values():
             hazards.age(discount)
 
-    def save(self) -> dict[str, list[list[float]]]:
-        """Return the counts as JSON-able values, by bucket."""
-        return {name: [list(one.accepted), list(one.refused)] for name, one in self.counts.items()}
+    def save(self) -> dict[str, Any]:
+        """Return the counts as JSON-able values, by bucket, and those of the long run."""
+        counts = {name: [list(one.accepted), list(one.refused)] for name, one in self.counts.items()}
+        return {"counts": counts, "long": list(self._long)}
 
     def load(self, saved: object) -> None:
         """Replace the counts by saved ones.
@@ -100,15 +119,28 @@ class Acceptance:
         Raises:
             ValueError: They are damaged or of another size; nothing is changed.
         """
-        counts = read_hazards(saved, self._size)
+        if not isinstance(saved, dict):
+            raise ValueError("the saved state is damaged: what is known of a draft is not a mapping")  # noqa: TRY004 - callers are promised ValueError
+        counts = read_hazards(saved.get("counts"), self._size)
+        long = check_list(saved.get("long"), "the long run of a draft", length=2)
+        right, refused = (float(check_count(count, "a count of the long run")) for count in long)
+        if right + refused <= 0.0:
+            raise ValueError("the saved state is damaged: the long run of a draft holds no counts")
         if wrong := counts.keys() - BUCKETS:
             raise ValueError(f"the saved state is damaged: there is no bucket {min(wrong)!r}")
         self.counts = {ALL: Hazards(self._size), **counts}
+        self._long = [right, refused]
 
     def add(self, name: str, position: int, amount: float, *, refused: bool) -> None:
         """Add to one count of one bucket, from elsewhere; positions that are not counted are left out."""
         if position < self._size:
             self._of(name).add(position, amount, refused=refused)
+            if name == ALL:
+                self._long[int(refused)] += amount
+
+    def _remember(self, right: float, wrong: float) -> None:
+        self._long[0] = self._slow * self._long[0] + right
+        self._long[1] = self._slow * self._long[1] + wrong
 
     def _aged(self, hint: int | None) -> list[Hazards]:
         """Let what a round of evidence for this hint bears on weigh less, and return it."""

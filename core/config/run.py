@@ -163,6 +163,7 @@ class RunConfig(Strict):
             target,
             drafts,
             learns.policy,
+            costs=learns.costs,
             clock=clock,
             trace=trace,
             on_policy_error=self.on_policy_error,

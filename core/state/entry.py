@@ -15,24 +15,28 @@ from paceline.core.abilities import Mergeable
 from paceline.core.members import take_over
 
 if TYPE_CHECKING:
+    from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is kept of one policy; at least one of the two is there."""
+    """What is kept of one policy, state or statistics or both, and of the costs that it learnt beside."""
 
     state: Mapping[str, Any] | None = None
     statistics: Mapping[str, float] | None = None
+    costs: Mapping[str, Any] | None = None
 
-    def teach(self, policy: Policy) -> None:
-        """Give a fresh policy what is known: its whole state, or else the statistics.
+    def teach(self, policy: Policy, costs: LiveCosts | None = None) -> None:
+        """Give a fresh policy what is known, its whole state or else the statistics, and a cost model its prices.
 
         A state may be refused for options that changed, where the statistics still mean something.
 
         Raises:
-            ValueError: The policy refuses both.
+            ValueError: The policy refuses both, or the cost model its own.
         """
+        if costs is not None and self.costs is not None:
+            costs.load_state_dict(self.costs)
         pooling = self.statistics if isinstance(policy, Mergeable) else None
         if self.state is not None:
             try:
@@ -54,6 +58,8 @@ class Entry:
             written["state"] = dict(self.state)
         if self.statistics is not None:
             written["statistics"] = dict(self.statistics)
+        if self.costs is not None:
+            written["costs"] = dict(self.costs)
         return written
 
 
@@ -67,14 +73,16 @@ def read_entry(found: object, about: Mapping[str, Any]) -> Entry:
         raise ValueError(f"the entry is {type(found).__name__}, not a mapping")  # noqa: TRY004 - callers catch ValueError
     if found.get("about") != about:
         raise ValueError("the entry was learnt about other models, drafts or hardware than its key says")
-    state, statistics = found.get("state"), found.get("statistics")
+    state, statistics, costs = found.get("state"), found.get("statistics"), found.get("costs")
     if state is None and statistics is None:
         raise ValueError("the entry holds neither state nor statistics")
     if state is not None and not isinstance(state, dict):
         raise ValueError(f"the state is {type(state).__name__}, not a mapping")
     if statistics is not None:
         check_statistics(statistics)
-    return Entry(state, statistics)
+    if costs is not None and not isinstance(costs, dict):
+        raise ValueError(f"the costs are {type(costs).__name__}, not a mapping")
+    return Entry(state, statistics, costs)
 
 
 def check_statistics(statistics: object) -> None:

@@ -17,6 +17,7 @@ from paceline.core.members import breach, has
 from paceline.core.state.entry import Entry, check_statistics, pooled
 
 if TYPE_CHECKING:
+    from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Policy
     from paceline.core.state.file import StateFile
     from paceline.core.state.subject import Subject
@@ -28,10 +29,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Knowledge about one subject in a file. Call it with a fresh policy to teach that."""
+    """Knowledge about one subject in a file. Call it with a fresh policy to teach that.
+
+    Attributes:
+        file: Where it is.
+        subject: What it is about.
+        costs: The cost model that learns beside the policy, and is taught and saved with it.
+    """
 
     file: StateFile
     subject: Subject
+    costs: LiveCosts | None = None
 
     def __call__(self, policy: Policy) -> Lesson:
         """Give a fresh policy what is known, and return what saves what it learns from now on."""
@@ -39,7 +47,7 @@ class Memory:
         refused: Entry | None = None
         if known is not None:
             try:
-                known.teach(policy)
+                known.teach(policy, self.costs)
             except ValueError as error:
                 self.file.warn_refused(self.subject, error)
                 known, refused = None, known
@@ -142,11 +150,12 @@ class Lesson:
         self._known, self._refused, self._before = written, None, (state, sums)
 
     def _merged(self, now: Entry | None, state: dict[str, Any], sums: dict[str, float] | None) -> Entry:
+        costs = None if self._memory.costs is None else self._memory.costs.state_dict()
         if sums is None:
-            return Entry(state)
+            return Entry(state, costs=costs)
         self._alone = self._alone and now == self._known
         there = now.statistics if now is not None and now.statistics is not None else {}
-        return Entry(state if self._alone else None, pooled(there, sums, self._before[1] or {}))
+        return Entry(state if self._alone else None, pooled(there, sums, self._before[1] or {}), costs)
 
     def _learnt(self) -> tuple[dict[str, Any], dict[str, float] | None]:
         """Return state and sums as they read back from JSON, so that they compare equal to what is in a file."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from paceline.core.costs import LiveCosts
 from paceline.core.forks import ForkSafeLock
 from paceline.core.guard import admit
 from paceline.core.plugins.building import build_policy
@@ -32,22 +33,24 @@ class Learning:
         policy: A policy, or what makes one for each request.
         memory: Teaches a policy what is known, and returns what saves what it learns.
         turn: Entered around each round.
+        costs: The cost model, with what was kept of an earlier one; None for a fresh one.
     """
 
     policy: Policy | Callable[[], Policy]
     memory: Callable[[Policy], Lesson] | None = None
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    costs: LiveCosts | None = None
 
 
 class SharedPolicy(ForkSafeLock):
-    """One policy of several decoders. Entered, it is at work for one of them, and the others wait.
+    """One policy of several decoders, with its costs. Entered, it is at work for one of them, and the others wait.
 
     A policy may remember its plan until it has seen what came of it, so a round must not begin within another one.
     """
 
-    def __init__(self, policy: Policy, memory: Memory | None, *, fallback: bool) -> None:
+    def __init__(self, policy: Policy, memory: Memory | None, costs: LiveCosts, *, fallback: bool) -> None:
         super().__init__()
-        self.policy = policy
+        self.policy, self.costs = policy, costs
         self.lesson = None if memory is None else taught(memory, policy, fallback=fallback)
 
 
@@ -62,15 +65,18 @@ def learning(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> 
     fallback = config.on_policy_error == "fallback"
     made = partial(admit, fresh, lambda _policy: None, fallback=fallback)
     about = subject(config, target, drafts) if config.state is not None or config.scope == "process" else None
-    memory = None if about is None or config.state is None else Memory(StateFile(config.state), about)
+    costs = LiveCosts()
+    memory = None if about is None or config.state is None else Memory(StateFile(config.state), about, costs)
     if about is not None and config.scope == "process":
         file = None if memory is None else str(memory.file.path)
         options = config.policy.model_dump(mode="json")
         key = json.dumps([about.key, options, config.generation.seed, file], sort_keys=True)
-        shared = _share(key, lambda: SharedPolicy(made(), memory, fallback=fallback))
+        shared = _share(key, lambda: SharedPolicy(made(), memory, costs, fallback=fallback))
         lesson = shared.lesson
-        return Learning(shared.policy, None if lesson is None else (lambda _policy: lesson), shared)
-    return Learning(fresh if config.scope == "request" else made(), memory)
+        return Learning(
+            shared.policy, None if lesson is None else (lambda _policy: lesson), shared, shared.costs
+        )
+    return Learning(fresh if config.scope == "request" else made(), memory, costs=costs)
 
 
 def _share(key: str, make: Callable[[], SharedPolicy]) -> SharedPolicy:

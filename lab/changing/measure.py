@@ -60,9 +60,9 @@ Keep = Callable[["Policy", LiveCosts, "Policy", LiveCosts], None]
 
 
 def keep_state(policy: Policy, costs: LiveCosts, later: Policy, later_costs: LiveCosts) -> None:
-    """Carry over what a state file holds: the state of the policy."""
-    del costs, later_costs
+    """Carry over what a state file holds: the state of the policy, and the costs."""
     later.load_state_dict(json.loads(json.dumps(policy.state_dict())))
+    later_costs.load_state_dict(json.loads(json.dumps(costs.state_dict())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """The default: every choice by measurement.
 
-`auto` puts together what stands on its own elsewhere:
+`auto` is `ev-stop` with `listen: measured`, under a name of its own:
 
-- which draft, how far, or none at all: `survival`, with all drafts judged by what they would have made of a round, and
-  prompt lookup by the length of its match;
+- which draft, how far, or none at all, and when to look again at what is not in use: `survival`, with all drafts judged
+  by what they would have made of a round, and prompt lookup by the length of its match;
 - when to stop early: `ev-stop`, listening to a draft only where that can pay (`paceline.policies.estimate.listening`);
-- whether all that is of use: `gate`, which looks at nothing but the tokens delivered per second.
+- what all that costs on this machine, now: the cost model (`paceline.core.costs`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ from paceline.policies.estimate.ev_stop import EvStopPolicy
 from paceline.policies.estimate.listening import Listening
 from paceline.policies.estimate.options import SurvivalOptions
 from paceline.policies.state import check_header
-from paceline.policies.wrappers.gate import GateConfig, GatePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from paceline.core.records import Plan, Requirements, Round, RoundStart, Signal, TokenSignals
-
-VERSION = 1
+VERSION = 2
 
 
 class AutoConfig(SurvivalOptions):
@@ -36,41 +33,17 @@ class AutoConfig(SurvivalOptions):
         return AutoPolicy(self)
 
 
-class AutoPolicy:
-    """A gate before an `ev-stop` that listens where it pays."""
+class AutoPolicy(EvStopPolicy):
+    """An `ev-stop` that listens where it pays, and whose counts can be merged."""
 
     timed = False
 
     def __init__(self, config: SurvivalOptions) -> None:
-        self._stopping = EvStopPolicy(config, Listening())
-        # What is inside knows when not to draft, as far as its measurements go; the gate is for when they mislead.
-        self._gate = GatePolicy(GateConfig(policy=config, window=64, margin=0.1), self._stopping)
-
-    @property
-    def needs(self) -> frozenset[Signal]:
-        """The drafts' probabilities, where they are worth their time."""
-        return self._gate.needs
-
-    @property
-    def requires(self) -> Requirements:
-        """Costs fitted to the times of rounds, and rounds without drafting."""
-        return self._gate.requires
-
-    def plan(self, start: RoundStart) -> Plan:
-        """Choose draft and gamma, or neither."""
-        return self._gate.plan(start)
-
-    def keep(self, signals: TokenSignals) -> bool:
-        """Tell whether another token is worth its time."""
-        return self._gate.keep(signals)
-
-    def observe(self, done: Round) -> None:
-        """Learn from the round."""
-        self._gate.observe(done)
+        super().__init__(config, Listening())
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that was learnt."""
-        return {"policy": "auto", "version": VERSION, "gate": self._gate.state_dict()}
+        return {"policy": "auto", "version": VERSION, "stopping": super().state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over everything.
@@ -79,14 +52,14 @@ class AutoPolicy:
             ValueError: The state is damaged, or of another policy or version; nothing is changed.
         """
         check_header(state, "auto", VERSION)
-        inner = state.get("gate")
+        inner = state.get("stopping")
         if not isinstance(inner, dict):
-            raise ValueError("the saved state is damaged: gate is not a mapping")  # noqa: TRY004 - callers are promised ValueError
-        self._gate.load_state_dict(inner)
+            raise ValueError("the saved state is damaged: stopping is not a mapping")  # noqa: TRY004 - callers are promised ValueError
+        super().load_state_dict(inner)
 
     def export(self) -> dict[str, float]:
         """Return the counts of acceptance, as `survival` does; times are this machine's own."""
-        return self._stopping.survival.export()
+        return self.survival.export()
 
     def absorb(self, statistics: Mapping[str, float]) -> None:
         """Add the counts of another instance.
@@ -94,12 +67,12 @@ class AutoPolicy:
         Raises:
             ValueError: A key or a number is not one that `export` writes; nothing is changed.
         """
-        self._stopping.survival.absorb(statistics)
+        self.survival.absorb(statistics)
 
     def replace(self, statistics: Mapping[str, float]) -> None:
-        """Put the counts of a group in the place of this policy's own; what the gate measured stays.
+        """Put the counts of a group in the place of this policy's own.
 
         Raises:
-            ValueError: A key or a number is not one that `export` writes; nothing is changed.
+            ValueError: As `absorb`; nothing is changed.
         """
-        self._stopping.survival.replace(statistics)
+        self.survival.replace(statistics)

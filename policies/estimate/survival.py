@@ -7,8 +7,9 @@ every smaller gamma would have yielded, and up to its refusal every larger one.
 
 Choosing a draft is none either where drafts can score a round that another one drafted (`Plan.score`): the tokens up
 to the first that the idle draft would have got wrong are what it would have had accepted. What is known of a draft that
-neither drafts nor scores fades with every round until it is trusted like a new one, and tried again. What plain
-decoding takes has to be known too: after `plain_every` rounds without a block of a single token one is planned.
+neither drafts nor scores fades with every round until it is trusted as in the long run, and so may be tried again.
+What is not in use is looked at besides, within a budget of time (see `paceline.policies.exploration`): a draft at rest
+by a round of one token, and plain decoding after `plain_every` rounds, or when the cost model says that it is in doubt.
 
 Ours. Per-position acceptance times measured cost is also how SGLang's throughput-aware controller
 (https://github.com/sgl-project/sglang/pull/28045) chooses a length; that drafts can be judged without running them
@@ -30,6 +31,7 @@ from paceline.policies.best_gamma import best_gamma
 from paceline.policies.blind import Blind
 from paceline.policies.candidates import chosen_draft, drafting
 from paceline.policies.estimate.options import SurvivalOptions
+from paceline.policies.exploration import PLAIN, Exploration
 from paceline.policies.hazards import export_hazards, read_export
 from paceline.policies.state import check_count, check_header, check_list, read_random, save_random
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from paceline.core.records import Round, RoundStart
 
-VERSION = 1
+VERSION = 2
 SOON = 8  # rounds until plain decoding is measured for the first time, unless it is by then
 
 
@@ -72,6 +74,8 @@ class SurvivalPolicy(Blind):
         self._known: dict[str, Acceptance] = {}
         self._hints: Mapping[str, int] = {}
         self._asking = Asking(config.score_share)
+        self._exploration = Exploration()
+        self._plain_s = 0.0  # what a plain step was thought to take when the latest round was planned
         self.token_s = math.inf
         """Seconds per token expected of the latest plan."""
         self._drafting = max(config.plain_every - SOON, 0)  # rounds in a row of more than one token
@@ -87,17 +91,18 @@ class SurvivalPolicy(Blind):
         gammas = start.gammas(self._config.max_gamma)
         if gammas[-1] == 0:
             return 0, None, None, frozenset()
-        gamma, draft, reason = 0, None, None
-        if self._drafting >= self._config.plain_every and gammas[0] == 0:
-            reason = "baseline"
-        else:
-            gamma, draft = self._best(start, self._drafts(start, must_draft=gammas[0] > 0), gammas)
+        drafts = self._drafts(start, must_draft=gammas[0] > 0)
+        gamma, draft = self._best(start, drafts, gammas)
+        reason = None
+        if gammas[0] == 0:
+            gamma, draft, reason = self._explored(start, drafts, drafting(gammas)[0], gamma, draft)
         asked = frozenset[str]() if self._config.draft else self._asking.whom(start, draft)
         return gamma, draft, reason, asked
 
     def observe(self, done: Round) -> None:
         """Count what became of the proposal, and what would have become of those of the drafts that scored."""
         self._asking.observe(done)
+        self._exploration.observe(done, self._plain_s)
         draft = done.plan.draft
         if draft is not None and (done.accepted or done.rejected):
             self.of(draft).observe(done.hint, done.accepted, refused=done.rejected)
@@ -126,6 +131,7 @@ class SurvivalPolicy(Blind):
             "version": VERSION,
             "known": {draft: known.save() for draft, known in self._known.items()},
             "asking": self._asking.save(),
+            "exploration": self._exploration.save(),
             "drafting": self._drafting,
             "random": save_random(self._random) if self._random is not None else [],
         }
@@ -145,12 +151,14 @@ class SurvivalPolicy(Blind):
             known[str(draft)].load(counts)
         asking = Asking(self._config.score_share)
         asking.load(state.get("asking"))
+        exploration = Exploration()
+        exploration.load(state.get("exploration"))
         rounds = int(check_count(state.get("drafting"), "drafting", whole=True))
         random = self._random and read_random(state.get("random"))
         if not self._random:
             check_list(state.get("random"), "random")
         self._known, self._asking, self._random = known, asking, random
-        self._drafting = rounds
+        self._exploration, self._drafting = exploration, rounds
 
     def export(self) -> dict[str, float]:
         """Return the discounted counts, one number for each draft, bucket, position and verdict."""
@@ -190,6 +198,33 @@ class SurvivalPolicy(Blind):
         except ValueError:
             self._known = before
             raise
+
+    def _explored(
+        self, start: RoundStart, drafts: Sequence[str], least: int, gamma: int, draft: str | None
+    ) -> tuple[int, str | None, str | None]:
+        """Return the plan, or a look at what has not been measured for long: a draft at rest, or plain decoding."""
+        costs, context = start.costs, start.context
+        self._plain_s = plain_s = costs.verify_s(1, context)
+        if gamma:
+            age = (
+                costs.age(1) if hasattr(costs, "age") else self._drafting
+            )  # isinstance(costs, Dated) is slow
+            due = self._drafting >= self._config.plain_every or (
+                age >= self._config.plain_every
+                and self._exploration.due(PLAIN, plain_s - self.token_s, plain_s)
+            )
+            if due:
+                self._exploration.begin(PLAIN, self.token_s)
+                return 0, None, "baseline"
+            return gamma, draft, None
+        for name in drafts:
+            price_s = (
+                costs.draft_s(name, least, start.lags[name]) + costs.verify_s(least + 1, context) - plain_s
+            )
+            if self._exploration.due(name, price_s, plain_s):
+                self._exploration.begin(name, plain_s)
+                return least, name, "probe"
+        return 0, None, None
 
     def _fresh(self) -> Acceptance:
         options = self._config

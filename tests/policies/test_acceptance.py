@@ -74,7 +74,7 @@ def test_scores_between_count_what_they_expect(chances):
     scored.weigh(None, chances)
     reached = 1.0
     for place, chance in enumerate(chances):
-        right, wrong = (side[place] for side in scored.save()[ALL])
+        right, wrong = (side[place] for side in scored.save()["counts"][ALL])
         assert right == pytest.approx(reached * chance, abs=1e-12)
         assert wrong == pytest.approx(reached * (1 - chance), abs=1e-12)
         reached *= chance
@@ -125,15 +125,19 @@ def test_draws_scatter_around_the_chances_and_less_the_more_is_known():
     assert spread[200] < spread[5] / 3
 
 
-def test_a_draft_at_rest_comes_to_be_trusted_like_a_new_one():
-    known, fresh = (Acceptance(4, 0.94, (2.0, 1.0), 4.0) for _ in range(2))
-    for _ in range(20):
-        known.observe(1, 0, refused=True)
-    before = next(known.chances(1))
-    for _ in range(400):
-        known.rest(0.98)
-    assert before < 0.2
-    assert next(known.chances(1)) == pytest.approx(next(fresh.chances(1)), abs=0.01)
+def test_a_draft_at_rest_comes_to_be_trusted_as_in_the_long_run():
+    """One that was good for long and bad lately gets another chance; one that was always bad does not."""
+    chances = {}
+    for name, verdicts in {"good": [3] * 60 + [0] * 20, "bad": [0] * 80}.items():
+        known = Acceptance(4, 0.94, (2.0, 1.0), 4.0)
+        for accepted in verdicts:
+            known.observe(1, accepted, refused=True)
+        assert next(known.chances(1)) < 0.35
+        for _ in range(400):
+            known.rest(0.98)
+        chances[name] = next(known.chances(1))
+    assert chances["good"] > 0.6
+    assert chances["bad"] < 0.1
 
 
 @pytest.mark.parametrize(
@@ -141,10 +145,13 @@ def test_a_draft_at_rest_comes_to_be_trusted_like_a_new_one():
     [
         None,
         [],
-        {"all": 3},
-        {"all": [[1.0], [1.0]]},
-        {"nine": [[0.0] * 4] * 2},
-        {"all": [[-1.0] * 4, [0.0] * 4]},
+        {"counts": {"all": 3}, "long": [2.0, 1.0]},
+        {"counts": {"all": [[1.0], [1.0]]}, "long": [2.0, 1.0]},
+        {"counts": {"nine": [[0.0] * 4] * 2}, "long": [2.0, 1.0]},
+        {"counts": {"all": [[-1.0] * 4, [0.0] * 4]}, "long": [2.0, 1.0]},
+        {"counts": {}, "long": [0.0, 0.0]},
+        {"counts": {}, "long": [1.0]},
+        {"counts": {}},
     ],
 )
 def test_damaged_counts_are_refused_and_change_nothing(damage):

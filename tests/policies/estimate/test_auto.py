@@ -34,20 +34,6 @@ def test_it_listens_to_a_draft_only_where_stopping_early_can_pay(price, heard):
     assert any(done.signals for done in rounds) is heard
 
 
-def test_the_gate_closes_when_the_measured_parts_of_a_round_mislead():
-    """Every round that drafts takes twice what its parts add up to: only tokens per second show it."""
-    from dataclasses import replace
-
-    policy = AutoConfig().build()
-    observe = policy.observe
-    policy.observe = lambda done: observe(
-        replace(done, total_s=done.total_s * (2.5 if done.drafted else 1.0))
-    )
-    rounds = play(policy, bits(0.5, 6000), costs=FixedCosts(0.5, 10.0))
-    later = [done for done in rounds if done.position > 4000]
-    assert sum(done.drafted == 0 for done in later) > 0.8 * len(later)
-
-
 def test_what_it_knows_of_acceptance_can_be_merged():
     policy, other = AutoConfig().build(), AutoConfig().build()
     play(policy, bits(0.7, 300))

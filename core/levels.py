@@ -1,0 +1,88 @@
+"""Levels of every block length from those that were timed.
+
+A line is fitted through them, and each is drawn to it as far as its timings are few or noisy. Levels are made never to
+decrease with length by isotonic regression (pool adjacent violators, Ayer et al. 1955): where a longer block was
+measured as cheaper than a shorter one, as with kernels that favour some lengths, both get their weighted mean, so that
+the longer one, which yields more, is not made to look dear. Length 1 stands apart from the line: one row is a
+matrix-vector product, which engines run by another path, so the step from 1 to 2 tokens says nothing about the step
+from 2 to 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+PRIOR_SLOPE = 0.04
+"""One more token costs this share of a block until two lengths were seen: verification is nearly flat."""
+
+PRIOR_WEIGHT = 4.0
+"""The prior slope counts as much as this many timings one token away from the mean length."""
+
+UNSEEN_WEIGHT = 0.5
+"""A length without timings counts as this many on the fitted line."""
+
+IRREGULAR = 0.05
+"""How far lengths lie from the line, as a share: kernels favour some. Timings noisier than this are drawn to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line over block lengths."""
+
+    start: float
+    step: float
+
+    def at(self, length: int) -> float:
+        """Return the level of a length, at least 0."""
+        return max(0.0, self.start + self.step * length)
+
+
+def fit_levels(
+    known: Mapping[int, tuple[float, float]], spread: float, longest: int
+) -> tuple[list[float], Line]:
+    """Return the levels of lengths 1..longest or more, never decreasing, and the line for longer ones.
+
+    Args:
+        known: For each length that was timed its level, and the timings that count for it.
+        spread: The usual deviation of a timing, as a share.
+        longest: The longest length wanted.
+    """
+    blocks = [(n, level, weight) for n, (level, weight) in known.items() if n > 1 and weight > 0.0]
+    if not blocks:
+        level = known[1][0] if 1 in known else 1.0
+        line = Line(level * (1.0 - PRIOR_SLOPE), level * PRIOR_SLOPE)
+        return [line.at(n) for n in range(1, longest + 1)], line
+    # Weighted least squares with the slope pulled towards the prior.
+    total = sum(w for _, _, w in blocks)
+    mean_n = sum(n * w for n, _, w in blocks) / total
+    mean_t = sum(t * w for _, t, w in blocks) / total
+    sxx = sum(w * (n - mean_n) ** 2 for n, _, w in blocks)
+    sxy = sum(w * (n - mean_n) * (t - mean_t) for n, t, w in blocks)
+    slope = max(0.0, (sxy + PRIOR_WEIGHT * PRIOR_SLOPE * mean_t) / (sxx + PRIOR_WEIGHT))
+    line = Line(mean_t - slope * mean_n, slope)
+    noisy = max((spread / IRREGULAR) ** 2, UNSEEN_WEIGHT)
+    points = []
+    timed = max(known)
+    for n in range(1, timed + 1):
+        level, own = known.get(n, (0.0, 0.0))
+        trust = 1.0 if n == 1 and n in known else own / (own + noisy)
+        points.append((line.at(n) + trust * (level - line.at(n)), UNSEEN_WEIGHT + own))
+    # What lies beyond the longest block that was timed must not move what was measured.
+    beyond = (line.at(n) for n in range(timed + 1, longest + 1))
+    return list(accumulate([*_never_decreasing(points), *beyond], max)), line
+
+
+def _never_decreasing(points: list[tuple[float, float]]) -> list[float]:
+    """Return the never decreasing values that lie closest to weighted ones, in the sense of least squares."""
+    pools: list[tuple[float, float, int]] = []
+    for point in points:
+        value, weight, count = *point, 1
+        while pools and pools[-1][0] > value:
+            before, heavier, more = pools.pop()
+            value = (before * heavier + value * weight) / (heavier + weight)
+            weight += heavier
+            count += more
+        pools.append((value, weight, count))
+    return [value for value, _, count in pools for _ in range(count)]

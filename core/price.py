@@ -1,0 +1,165 @@
+"""The price of one kind of work on a machine that changes: followed through noise, stalls and jumps, and aged at rest.
+
+Prices are logarithms of multiples of the machine's speed (`Curve.speed`), since machines slow down by factors and what
+is not in use should move with what is. Timings of one kind of work differ for three reasons. Each carries noise. A few
+are stalls: the process lost its core for a moment, and the next timing is as before. And the price itself moves, for a
+second or for good. A mean smears a jump over many timings, and a median notices it only when half of them are new. So
+deviations are told apart by what follows them:
+
+- one within `ODD` usual deviations is noise: the price moves towards it by an exponentially weighted mean;
+- one beyond is set aside. A second one like it in a row, or any third, is a jump, and the price follows at once;
+- one set aside and not confirmed by the next timing was a stall, and is forgotten.
+
+That is a CUSUM chart (Page 1954) with the smallest memory that survives a stall. Work that was not done for a while is
+believed at once, since much may have changed.
+
+What is not renewed ages. A price that rests goes back to the lowest one held lately, by half for every `HOLD` rounds,
+since slow spells end; so what became too dear to use is tried again. Where it is met just as dear it is held for twice
+as long, up to `LONGEST_HOLD`: the looks at a price that stays high become rarer and rarer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+ODD = 4.0
+"""Usual deviations beyond which a timing is set aside."""
+
+LEAST = 0.15
+"""A deviation up to this (15 %) is noise on the calmest machine."""
+
+SPREAD = 0.1
+"""The usual deviation until it is known."""
+
+WEIGHT = 0.03
+"""Of the latest timing in a price, once some thirty are known."""
+
+SPREADING = 0.1
+"""Of the latest deviation in the usual one."""
+
+CONFIRMED = 3
+"""Timings set aside in a row that are a jump even if they are not alike."""
+
+LEVELS = 8
+"""Prices before the latest jumps that are remembered."""
+
+SETTLED = 3
+"""Timings that make a price worth remembering."""
+
+RECENT = 8
+"""Rounds for which a price is taken to hold as it was timed."""
+
+HOLD = 32
+LONGEST_HOLD = 512
+"""Rounds of rest after which a high price is believed half."""
+
+
+class Price:
+    """Follows the logarithm of one price.
+
+    Attributes:
+        log: The price when it was last timed.
+        spread: The usual size of a deviation.
+        count: Timings since the last jump.
+        odd: Deviations set aside, not yet confirmed.
+        seen_at: The round of the last timing.
+    """
+
+    __slots__ = ("_hold", "_lows", "count", "log", "odd", "seen_at", "spread")
+
+    def __init__(self) -> None:
+        self.log = 0.0
+        self.spread = SPREAD
+        self.count = 0
+        self.odd: list[float] = []
+        self.seen_at = 0
+        self._lows: deque[float] = deque(maxlen=LEVELS)
+        self._hold = HOLD
+
+    def start(self, log: float, timings: int) -> None:
+        """Start from a price that was kept: it is believed, but the first timings move it."""
+        self.log, self.count = log, min(max(timings, 1), SETTLED)
+
+    @property
+    def bound(self) -> float:
+        """The largest deviation that is taken for noise."""
+        return max(ODD * self.spread, LEAST)
+
+    def at(self, now: int) -> float:
+        """Return the price as believed in round `now`."""
+        rest = now - self.seen_at - RECENT
+        if rest <= 0 or not self._lows:
+            return self.log
+        low = min(self._lows)
+        return self.log if self.log <= low else low + (self.log - low) * 0.5 ** (rest / self._hold)
+
+    def follow(self, off: float, now: int, weight: float = WEIGHT) -> None:
+        """Take in a deviation that is noise."""
+        if self.odd:
+            self.doubt()
+        self.count += 1
+        self.seen_at = now
+        self.log += max(weight, 1.0 / (self.count + 1)) * off
+        self.spread += SPREADING * (1.25 * abs(off) - self.spread)
+
+    def doubt(self) -> None:
+        """Forget what was set aside; the usual deviation grows a little, for it may have been noise after all."""
+        self.odd.clear()
+        self.spread += 0.5 * SPREADING * (self.bound - self.spread)
+
+    def set_aside(self, off: float) -> float | None:
+        """Set a deviation aside; return the size of the jump if it confirms one."""
+        self.odd.append(off)
+        alike = len(self.odd) > 1 and abs(self.odd[-2] - off) <= self.bound
+        if not alike and len(self.odd) < CONFIRMED:
+            return None
+        return median(self.odd[-2:] if alike else self.odd)
+
+    def jump(self, size: float, now: int) -> None:
+        """Move by so much at once, and trust the next few timings more than what was known."""
+        before, low, rest = self.log, min(self._lows, default=self.log), now - self.seen_at
+        self.log += size
+        self._hold_on(before, low, rest)
+        if self.count >= SETTLED:
+            self._lows.append(before)
+        self.count = 1
+        self.seen_at = now
+        self.odd.clear()
+
+    def renew(self, off: float, now: int) -> None:
+        """Take in a timing after a rest, whatever it is."""
+        if abs(off) > self.bound:
+            self.jump(off, now)
+            return
+        self._hold_on(self.log, min(self._lows, default=self.log), now - self.seen_at)
+        self.follow(off, now)
+
+    def _hold_on(self, before: float, low: float, rest: int) -> None:
+        """Hold a high price for longer that was met again after it had been believed half."""
+        if self.log <= low + max(0.5 * (before - low), self.bound):
+            self._hold = HOLD
+        elif rest > self._hold:
+            self._hold = min(2 * self._hold, LONGEST_HOLD)
+
+
+def kept_number(value: object, least: float, most: float) -> float:
+    """Return a number of a saved cost model.
+
+    Raises:
+        ValueError: It is no number within bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"the saved costs are damaged: {value!r} is no number from {least:g} to {most:g}")
+    return float(value)
+
+
+def kept_numbers(values: object, length: int) -> list[float]:
+    """Return a logarithm of a price, followed by other numbers of a saved cost model.
+
+    Raises:
+        ValueError: They are not so many numbers within bounds.
+    """
+    if not isinstance(values, list) or len(values) != length:
+        raise ValueError(f"the saved costs are damaged: {values!r} are not {length} numbers")
+    return [kept_number(values[0], -50.0, 50.0), *(kept_number(value, 0.0, 1e12) for value in values[1:])]

@@ -1,0 +1,100 @@
+"""Looks at choices that are not in use, at a price that is bounded.
+
+What is not used is not measured, and what is not measured may have changed: a draft that was too dear while another
+process held the core, a draft that guessed badly on another kind of text, plain decoding while everything drafts. A
+look costs what its round takes longer than the best choice would for the same tokens. So a share of all time is saved
+for looks; one is due when what it is expected to cost has been saved, and it pays what it did cost. Looks that turn out
+well pay in. Over any stretch, looks take no more than `SHARE` of the time, and `MOST` plain steps.
+
+Where even a dear look is cheap against the time since the last one, it is due after `PATIENCE` rounds: a choice that
+was dear when it was last seen is not forgotten, at no more than `DEAREST / PATIENCE` of the time, 1.25 %.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paceline.policies.state import check_count
+
+if TYPE_CHECKING:
+    from paceline.core.records import Round
+
+SHARE = 0.005
+"""Of all time, for looks."""
+
+PATIENCE = 320
+"""Rounds after which a look is due even where not enough was saved, if it costs no more than `DEAREST` steps."""
+
+DEAREST = 4.0
+MOST = 4.0
+"""Plain steps that are saved at most, so that a long quiet time is not followed by a burst of looks."""
+
+CREDIT = 2.0
+"""Plain steps that may be spent before any were saved: a draft that is unlucky at first gets another chance."""
+
+APART = 8
+"""Rounds between two looks at the same choice, unless the last one turned out well."""
+
+PLAIN = "plain decoding"
+
+
+class Exploration:
+    """Saves a share of the time, and says when a look at a choice is due."""
+
+    def __init__(self) -> None:
+        self._saved = CREDIT  # in plain steps, so that it keeps its worth on a machine that changes
+        self._waited: dict[str, int] = {}
+        self._look: tuple[str, float] | None = None
+
+    def due(self, choice: str, price_s: float, plain_s: float) -> bool:
+        """Tell whether to look at a choice now.
+
+        Args:
+            choice: A draft, or `PLAIN`.
+            price_s: Seconds that a round of it takes longer than the best choice would for what it surely yields.
+            plain_s: Seconds of a plain step.
+        """
+        waited = self._waited.setdefault(choice, APART)
+        if waited < APART:
+            return False
+        price = price_s / plain_s if plain_s > 0.0 else 0.0
+        return price <= self._saved or (waited >= PATIENCE and price <= DEAREST)
+
+    def begin(self, choice: str, token_s: float) -> None:
+        """Note that the round that starts now is a look; the best choice would take `token_s` seconds a token."""
+        self._look = choice, token_s
+
+    def observe(self, done: Round, plain_s: float) -> None:
+        """Save a share of the round's time, or pay for it if it was a look."""
+        look, self._look = self._look, None
+        used = done.plan.draft if done.drafted and done.plan.draft is not None else PLAIN
+        for choice in self._waited:
+            self._waited[choice] = 0 if choice == used else self._waited[choice] + 1
+        if plain_s <= 0.0:
+            return
+        self._saved += SHARE * done.total_s / plain_s
+        if look is not None:
+            choice, token_s = look
+            self._saved -= (done.total_s - done.emitted * token_s) / plain_s
+            if done.accepted:
+                self._waited[choice] = APART
+        self._saved = min(self._saved, MOST)
+
+    def save(self) -> dict[str, Any]:
+        """Return the account as JSON-able values: what is missing of `MOST`, and how long each choice has waited."""
+        return {"missing": MOST - self._saved, "waited": dict(self._waited)}
+
+    def load(self, state: object) -> None:
+        """Take over an account.
+
+        Raises:
+            ValueError: It is damaged; nothing is changed.
+        """
+        if not isinstance(state, dict) or not isinstance(state.get("waited"), dict):
+            raise ValueError("the saved state is damaged: exploration is not an account of looks")  # noqa: TRY004 - callers are promised ValueError
+        missing = check_count(state.get("missing"), "what is missing of the time for looks")
+        waited = {
+            str(choice): int(check_count(rounds, f"the rounds since {choice!r} was used", whole=True))
+            for choice, rounds in state["waited"].items()
+        }
+        self._saved, self._waited, self._look = MOST - missing, waited, None
