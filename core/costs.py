@@ -159,7 +159,7 @@ class LiveCosts:
         if price is None:
             return
         if jump:
-            price.rebase(jump)
+            price.rebase(jump, self._count)
         price.observe(drafted, lag, draft_s / self._verify.speed, self._count)
 
     def _token(self, draft: str) -> tuple[float, float]:
@@ -206,9 +206,12 @@ class _DraftPrice(Price):
             return None
         return log(seconds / drafted) - self.log
 
-    def rebase(self, jump: float) -> None:
-        """Take the machine's jump out of what was set aside."""
+    def rebase(self, jump: float, now: int) -> None:
+        """Take the machine's jump out of what was set aside, and of a jump that was the same one, seen sooner."""
         self.odd = [off - jump for off in self.odd]
+        if now - self.jumped_at < RECENT and abs(self.jumped - jump) <= self.bound:
+            self.log -= jump
+            self.jumped = 0.0
 
     def observe(self, drafted: int, lag: int, seconds: float, now: int) -> None:
         """Learn from a round that drafted `drafted` >= 1 tokens after catching up on `lag`."""

@@ -64,9 +64,10 @@ class Price:
         count: Timings since the last jump.
         odd: Deviations set aside, not yet confirmed.
         seen_at: The round of the last timing.
+        jumped, jumped_at: Size and round of the last jump.
     """
 
-    __slots__ = ("_hold", "_lows", "count", "log", "odd", "seen_at", "spread")
+    __slots__ = ("_hold", "_lows", "count", "jumped", "jumped_at", "log", "odd", "seen_at", "spread")
 
     def __init__(self) -> None:
         self.log = 0.0
@@ -74,6 +75,7 @@ class Price:
         self.count = 0
         self.odd: list[float] = []
         self.seen_at = 0
+        self.jumped, self.jumped_at = 0.0, -RECENT
         self._lows: deque[float] = deque(maxlen=LEVELS)
         self._hold = HOLD
 
@@ -124,7 +126,8 @@ class Price:
         if self.count >= SETTLED:
             self._lows.append(before)
         self.count = 1
-        self.seen_at = now
+        self.seen_at = self.jumped_at = now
+        self.jumped = size
         self.odd.clear()
 
     def renew(self, off: float, now: int) -> None:

@@ -80,7 +80,7 @@ def check_tokens(target, drafts, policy, request, plainly):
 def check_abandoned(target, drafts, policy, request, plainly, left_after):
     """Leave a request after some rounds, and demand that those that begin before and after it ends are untouched."""
     family, prompt, limit, eos = request
-    decoder = SpeculativeDecoder(target, drafts, policy, eos=eos)
+    decoder = SpeculativeDecoder(target, drafts, policy, eos=eos, interleaved=True)
     abandoned = decoder.rounds(prompt, max_new_tokens=limit)
     for _, _done in zip(range(left_after), abandoned, strict=False):
         pass

@@ -1,5 +1,6 @@
 """What was learnt by one decoder is known to the next one: `state:` in a run file, from end to end."""
 
+import json
 import os
 
 import pytest
@@ -223,3 +224,21 @@ def test_a_policy_whose_state_is_no_json_is_blamed_before_the_first_token(kept):
 
     with pytest.raises(ContractError, match=r"Odd.*its state cannot be saved"):
         kept.load(policy=OddConfig())
+
+
+def test_costs_are_kept_beside_what_the_policy_learnt(kept):
+    with kept.load() as decoder:
+        decoder.generate("the rain")
+        known = decoder.costs.state_dict()
+    assert kept.entry()["costs"] == known
+    assert kept.load().costs.state_dict()["verify"]["lengths"].keys() == known["verify"]["lengths"].keys()
+
+
+def test_damaged_costs_cost_a_warning_and_no_text(kept):
+    kept.learn()
+    document = kept.document()
+    document["entries"][kept.key()]["costs"] = {"version": 1, "verify": 3, "drafts": {}}
+    kept.path.write_text(json.dumps(document))
+    with capture_logs() as logs:
+        assert kept.learn() is not None
+    assert any("saved costs" in str(log) for log in logs)
