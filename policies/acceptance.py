@@ -7,7 +7,7 @@ further round of evidence, and the chance to be accepted once it is reached, whi
 discrete-time survival curve (Kaplan and Meier 1958), is estimated as
 
     m    = (sum y + w M) / (sum y + sum f + w)            the mean of the draft, w = p + q
-    M    = (Y + p) / (Y + F + p + q)                      its mean in the long run, with Y and F fading slower
+    M    = (Y + p) / (Y + F + p + q), at most p / (p + q) its mean in the long run, with Y and F fading slower
     a_k  = (y_k + s m) / (y_k + f_k + s)                  drawn towards that mean with the weight of s observations
     a_bk = (y_bk + 4 a_k) / (y_bk + f_bk + 4)             within a bucket of hints, drawn towards a_k
 
@@ -83,8 +83,9 @@ class Acceptance:
         """Return a_b1, a_b2, ... for a hint, as many as are counted, each worked out when it is read."""
         whole, s = self.counts[ALL], self._pooling
         weight = sum(self._prior)
-        right = sum(whole.accepted) + weight * self._long[0] / (self._long[0] + self._long[1])
-        pulled = s * right / (sum(whole.accepted) + sum(whole.refused) + weight)
+        assumed = min(self._prior[0], weight * self._long[0] / (self._long[0] + self._long[1]))
+        accepted = sum(whole.accepted)
+        pulled = s * (accepted + assumed) / (accepted + sum(whole.refused) + weight)
         mine = None if hint is None else self.counts.get(bucket(hint))
         counts = zip(whole.accepted, whole.refused, strict=True)
         if mine is None:

@@ -49,6 +49,9 @@ def test_drawing_again_until_a_token_is_likely_would_be_found_out(tiny_pair, apa
         def __init__(self, draft):
             self._draft = draft
 
+        def open(self, prompt):
+            return self._draft.open(prompt)
+
         def open_sampled(self, prompt, sampling):
             session = self._draft.open_sampled(prompt, sampling)
             plain = session.draft

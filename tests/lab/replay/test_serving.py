@@ -45,7 +45,14 @@ def served(path, config, *, seed, requests=2, scope="decoder", sampling=GREEDY):
     policy = (lambda: config.build(seed)) if scope == "request" else config.build(seed)
     trace = TraceWriter(path, about)
     with SpeculativeDecoder(
-        target, drafts, policy, clock=Jitter(seed), trace=trace, sampling=sampling, max_new_tokens=40
+        target,
+        drafts,
+        policy,
+        clock=Jitter(seed),
+        trace=trace,
+        sampling=sampling,
+        max_new_tokens=40,
+        interleaved=True,
     ) as decoder:
         under_way = [decoder.rounds([1 + number, 5, 6]) for number in range(requests)]
         while under_way:  # requests take turns, so that their rounds interleave

@@ -90,8 +90,8 @@ def test_what_counts_as_a_reward(how, expected, start, done):
 
 def test_a_round_too_short_to_draft_is_nobodys_fault(start, done):
     policy = MetaSDConfig(length="static").build()
-    policy.plan(start(0, lags=DRAFTS))
-    policy.observe(done(0, 0))
+    plan = policy.plan(start(0, lags=DRAFTS))
+    policy.observe(replace(done(0, 0), plan=plan))
     assert policy.export() == {}
 
 

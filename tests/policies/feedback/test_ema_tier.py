@@ -267,6 +267,10 @@ def test_only_the_cost_aware_rule_needs_times():
 
 
 def test_the_draft_is_the_one_named():
-    assert EmaTierConfig(draft="b").build().plan(begin(lags=("a", "b"))) == Plan(5, "b")
-    assert EmaTierConfig().build().plan(begin(lags=("a", "b"))) == Plan(5, "a")
-    assert EmaTierConfig().build().plan(begin(lags=())) == Plan(0)
+    for named, lags, expected in (
+        ("b", ("a", "b"), (5, "b")),
+        (None, ("a", "b"), (5, "a")),
+        (None, (), (0, None)),
+    ):
+        plan = EmaTierConfig(draft=named).build().plan(begin(lags=lags))
+        assert (plan.gamma, plan.draft) == expected
