@@ -152,7 +152,7 @@ class Curve:
             self._take_back(off)
             self._follow(price, length, context, 0.0)
             jump = -self._jumped
-        elif self._moved_alone(price, length, off):
+        elif self._moved_alone(price, length, off, beside):
             self._move({length: off})
             self._learn_context(price, context, off)
         else:
@@ -229,14 +229,16 @@ class Curve:
             self._count <= SURE or abs(off) <= (UNSURE if price.timings else max(UNSURE, self._machine.bound))
         )
 
-    def _moved_alone(self, price: _Length, length: int, off: float) -> bool:
+    def _moved_alone(self, price: _Length, length: int, off: float, beside: float | None) -> bool:
         """Tell whether a timing far off is believed at once, and to be its length's own.
 
         After a rest; when plain decoding was looked at because it was in doubt; or when it is as far off for the
-        second time, while others were as expected in between.
+        second time, while others were as expected in between. Not where the timing before it or the draft was off too.
         """
+        if self._odd or (beside is not None and abs(beside - off) <= 2.0 * self._alike):
+            return False
         rested = self._count - price.seen_at > RESTED or (length == 1 and self._doubtful)
-        again = not self._odd and abs(off - price.last_odd) <= self._machine.bound
+        again = abs(off - price.last_odd) <= self._machine.bound
         return (rested or again) and self._plausible(length, off) and not self._companions({length}, off)
 
     def _set(self, price: _Length, length: int, context: int, seconds: float) -> None:
@@ -292,6 +294,10 @@ class Curve:
         lengths = {timing.length for timing in seen}
         joint = all(timing.joint(self._alike) for timing in seen)
         companions = self._companions(lengths, size)
+        if not any(self._lengths[n].timings for n in lengths):
+            # What was never timed tells that something jumped, and others how far.
+            companions = companions or self._moved_lately(size)
+            size = median([price.moved for price in companions] or [size])
         together = len(lengths) > 1 and max(abs(timing.off - size) for timing in seen) <= self._alike
         jump = 0.0
         if (
@@ -308,9 +314,11 @@ class Curve:
             for price in companions:
                 price.log -= size
                 price.moved_at = -FRESH
-            for length in lengths:
-                self._lengths[length].seen_at = self._count
-                self._lengths[length].last_odd = 0.0
+            for timing in seen:
+                price = self._lengths[timing.length]
+                price.seen_at, price.last_odd = self._count, 0.0
+                if not price.timings:
+                    price.log, price.timings = price.log + timing.off - size, 1
         else:
             self._move(
                 {n: median(timing.off for timing in seen if timing.length == n) for n in sorted(lengths)}
@@ -359,6 +367,14 @@ class Curve:
             if n not in lengths
             and price.moved_at > self._count - FRESH
             and abs(price.moved - size) <= self._alike
+        ]
+
+    def _moved_lately(self, size: float) -> list[_Length]:
+        """Return the lengths that jumped a few rounds ago, in the same direction."""
+        return [
+            price
+            for price in self._lengths.values()
+            if price.moved_at >= self._count - RECENT and price.moved * size > 0.0
         ]
 
     @property

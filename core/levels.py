@@ -68,7 +68,9 @@ def fit_levels(
     for n in range(1, timed + 1):
         level, own = known.get(n, (0.0, 0.0))
         trust = 1.0 if n == 1 and n in known else own / (own + noisy)
-        points.append((line.at(n) + trust * (level - line.at(n)), UNSEEN_WEIGHT + own))
+        # A length that was never timed says nothing about plain decoding.
+        fitted = max(line.at(n), known[1][0]) if n not in known and 1 in known else line.at(n)
+        points.append((fitted + trust * (level - fitted), UNSEEN_WEIGHT + own))
     # What lies beyond the longest block that was timed must not move what was measured.
     beyond = (line.at(n) for n in range(timed + 1, longest + 1))
     return list(accumulate([*_never_decreasing(points), *beyond], max)), line

@@ -10,7 +10,8 @@ them by exponentially weighted means (see `speed`); a switch only where the othe
 in two windows in a row; probes of speculation while it is off, which replace the estimate; a rare look at plain
 decoding while it is on; estimates that count as stale once the context has doubled.
 
-Ours: the interval between probes doubles while they fail, up to eight times the first one, and a success sets it back;
+Ours: the interval between probes doubles while they fail, up to eight times the first one, and a success sets it back,
+as does a machine that becomes faster or slower by a quarter;
 a window that speaks against speculation has plain decoding measured afresh before the gate goes off, so that a machine
 that became slower is not taken for a draft that became worse; rounds of gamma 0 that the inner policy plans measure
 plain decoding for nothing; the first round after a change is not judged, since it reads what the draft missed (and an
@@ -47,6 +48,7 @@ IN_A_ROW = 2  # windows that must agree before the gate moves
 MOST_DOUBLINGS = 3  # of the interval between probes
 PLAUSIBLE = 1.25
 PATIENT = 4  # as many times rarer are looks at plain decoding while it is not plausibly the faster one
+CHANGED = 0.25  # of the speed of plain decoding, from one window to the next
 SHORT = 1024  # below this many tokens of context a round hardly feels how many there are
 
 Phase = Literal["on", "baseline", "off", "probe"]
@@ -224,7 +226,11 @@ class GatePolicy:
             self._enter("on")
             self._doubt()
         elif self._phase == "off":
+            before = self._plain.rate
             self._plain.follow(window, context)
+            if before > 0.0 and abs(self._plain.latest - before) > CHANGED * before:
+                # The machine is not what it was when speculation was judged.
+                self._failures, self._waited = 0, max(self._waited, self._options.probe_every)
         else:
             self._drafting.replace(window, context)
             self._hope()
