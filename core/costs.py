@@ -163,10 +163,11 @@ class LiveCosts:
         price.observe(drafted, lag, draft_s / self._verify.speed, self._count)
 
     def _token(self, draft: str) -> tuple[float, float]:
-        price = self._drafts.get(draft)
+        price, speed = self._drafts.get(draft), self._verify.speed
+        assumed_s = PRIOR_DRAFT_SHARE * self._verify.at(1, 0)
         if price is None or not price.timings:
-            return PRIOR_DRAFT_SHARE * self._verify.at(1, 0), CATCH_UP
-        return exp(price.at(self._count)) * self._verify.speed, price.catch_up
+            return assumed_s, CATCH_UP
+        return exp(price.at(self._count, log(max(assumed_s / speed, TINY)))) * speed, price.catch_up
 
 
 class _DraftPrice(Price):

@@ -23,7 +23,7 @@ from math import exp, inf, log
 from statistics import median
 from typing import Any
 
-from paceline.core.levels import fit_levels
+from paceline.core.levels import PRIOR_SLOPE, fit_levels
 from paceline.core.price import CONFIRMED, RECENT, Price, kept_number, kept_numbers
 
 HALF_LIFE = 64
@@ -384,10 +384,15 @@ class Curve:
 
     def _fit(self, longest: int) -> list[float]:
         """Return the levels of lengths 1..longest, and keep the line through them for longer ones."""
-        known = {
-            n: (max(exp(price.at(self._count)) - self._slope * price.context, 0.0), price.weight(self._count))
-            for n, price in self._lengths.items()
-            if price.timings
-        }
+        plain = self._lengths.get(1)
+        if any(n > 1 and price.settled for n, price in self._lengths.items()):
+            plain = None  # the line through blocks says more than what is assumed of them
+        known = {}
+        for n, price in self._lengths.items():
+            if not price.timings:
+                continue
+            assumed = price.log if plain is None else plain.log + log(1.0 + PRIOR_SLOPE * (n - 1))
+            level = exp(price.at(self._count, assumed)) - self._slope * price.context
+            known[n] = max(level, 0.0), price.weight(self._count)
         levels, self._line = fit_levels(known, self._machine.spread, longest)
         return levels

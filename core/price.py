@@ -64,10 +64,22 @@ class Price:
         count: Timings since the last jump.
         odd: Deviations set aside, not yet confirmed.
         seen_at: The round of the last timing.
+        settled: Whether it was ever timed often enough to be relied on.
         jumped, jumped_at: Size and round of the last jump.
     """
 
-    __slots__ = ("_hold", "_lows", "count", "jumped", "jumped_at", "log", "odd", "seen_at", "spread")
+    __slots__ = (
+        "_hold",
+        "_lows",
+        "count",
+        "jumped",
+        "jumped_at",
+        "log",
+        "odd",
+        "seen_at",
+        "settled",
+        "spread",
+    )
 
     def __init__(self) -> None:
         self.log = 0.0
@@ -78,22 +90,27 @@ class Price:
         self.jumped, self.jumped_at = 0.0, -RECENT
         self._lows: deque[float] = deque(maxlen=LEVELS)
         self._hold = HOLD
+        self.settled = False
 
     def start(self, log: float, timings: int) -> None:
         """Start from a price that was kept: it is believed, but the first timings move it."""
         self.log, self.count = log, min(max(timings, 1), SETTLED)
+        self.settled = self.count >= SETTLED
 
     @property
     def bound(self) -> float:
         """The largest deviation that is taken for noise."""
         return max(ODD * self.spread, LEAST)
 
-    def at(self, now: int) -> float:
-        """Return the price as believed in round `now`."""
+    def at(self, now: int, assumed: float) -> float:
+        """Return the price as believed in round `now`.
+
+        A price that was never settled goes back to `assumed` at rest: what was timed first may have been a stall.
+        """
         rest = now - self.seen_at - RECENT
-        if rest <= 0 or not self._lows:
+        if rest <= 0:
             return self.log
-        low = min(self._lows)
+        low = min(self._lows, default=self.log if self.settled else assumed)
         return self.log if self.log <= low else low + (self.log - low) * 0.5 ** (rest / self._hold)
 
     def follow(self, off: float, now: int, weight: float = WEIGHT) -> None:
@@ -101,6 +118,7 @@ class Price:
         if self.odd:
             self.doubt()
         self.count += 1
+        self.settled |= self.count >= SETTLED
         self.seen_at = now
         self.log += max(weight, 1.0 / (self.count + 1)) * off
         self.spread += SPREADING * (1.25 * abs(off) - self.spread)

@@ -96,7 +96,7 @@ def test_a_high_price_at_rest_goes_back_to_the_lowest_and_is_held_for_longer_eac
     price.jump(3.0, now)
     halves = []
     for _ in range(6):
-        rest = next(rest for rest in range(4000) if price.at(now + rest) < 1.5)
+        rest = next(rest for rest in range(4000) if price.at(now + rest, 3.0) < 1.5)
         halves.append(rest)
         now += rest + LONGEST_HOLD
         price.renew(3.0 - price.log, now)
@@ -153,3 +153,14 @@ def test_damaged_costs_are_refused_and_change_nothing(costs, damage):
     with pytest.raises(ValueError, match="saved costs"):
         costs.load_state_dict(damage)
     assert costs.state_dict() == before
+
+
+def test_a_stall_in_the_first_rounds_is_not_believed_for_ever():
+    """The draft was timed twice, once in a stall, and not again since."""
+    costs = LiveCosts()
+    for slow in (1.0, 10.0):
+        costs.observe(a_round(4, draft=slow, target=slow))
+    for _ in range(200):
+        costs.observe(a_round(0))
+    assert costs.draft_s("d", 4) < 0.6
+    assert costs.verify_s(5, 100) < 1.4
