@@ -96,6 +96,9 @@ class Changed:
         self.signals = self.model.signals
         self._session = session
 
+    def open(self, prompt):
+        return self.model.open(prompt)
+
     def open_sampled(self, prompt, sampling):
         return self._session(self.model, list(prompt), sampling, self.target.dice(sampling.seed))
 

@@ -39,8 +39,10 @@ def test_two_replicas_know_together_what_each_decoded(config, tmp_path):
     (known,) = hub.status()["subjects"]
     accepted = sum(value for name, value in known["pool"].items() if name.endswith("/accepted"))
     refused = sum(value for name, value in known["pool"].items() if name.endswith("/refused"))
-    assert accepted == sum(done.accepted for done in rounds) == known["counts"]["accepted"]
-    assert refused == sum(done.rejected for done in rounds)
+    scored = [scores for done in rounds for scores in done.scores.values()]  # of drafts that did not draft
+    assert known["counts"]["accepted"] == sum(done.accepted for done in rounds)
+    assert accepted == known["counts"]["accepted"] + sum((*scores, 0.0).index(0.0) for scores in scored)
+    assert refused == sum(done.rejected for done in rounds) + sum(0.0 in scores for scores in scored)
     assert known["counts"]["rounds"] == len(rounds)
     assert [one["replica"] for one in known["replicas"]] == ["a", "b"]
     assert {path.name for path in tmp_path.iterdir()} == {"t-a.jsonl", "t-b.jsonl"}

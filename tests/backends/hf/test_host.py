@@ -48,10 +48,14 @@ def test_a_model_that_knows_the_cache_by_either_name_is_decoded_without_a_warnin
     given = model.forward
 
     def old(self, input_ids=None, past_key_values=None, **options):
-        return given(input_ids=input_ids, **{CACHE: past_key_values}, **options)
+        held = (
+            options.pop(CACHE, None) if past_key_values is None else past_key_values
+        )  # as generate feeds it
+        return given(input_ids=input_ids, **{CACHE: held}, **options)
 
     def new(self, input_ids=None, cache=None, **options):
-        return given(input_ids=input_ids, **{CACHE: cache}, **options)
+        held = options.pop(CACHE, None) if cache is None else cache
+        return given(input_ids=input_ids, **{CACHE: held}, **options)
 
     model.forward = MethodType({"cache": new, "past_key_values": old}[name], model)
     assert cache_argument(model.forward) == name
