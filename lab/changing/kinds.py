@@ -118,6 +118,9 @@ PLACES: tuple[Where, ...] = ("draft", "target", "all")
 JUMPY = 0.93
 """The least share where prices jump every 60 rounds: there is little time to gain what was learnt."""
 
+NOISY = 0.96
+"""The least share where timings carry 30 % of noise, in which a machine twice as slow cannot be told by one round."""
+
 KINDS: tuple[Kind, ...] = (
     Kind("even", "share", 1500, steady()),
     *(_spell(where, factor, rounds) for where in PLACES for factor, rounds in SPELLS),
@@ -140,7 +143,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("stalls", "share", 2000, steady(), chance=prices.stalls),
     Kind("draft-dies", "share", 2000, halves(AGREEMENT, 0.0)),
     Kind("draft-comes-alive", "share", 2000, halves(0.0, AGREEMENT)),
-    Kind("busy", "share", 2000, steady(), level=prices.busy, chance=prices.jitter),
+    Kind("busy", "share", 2000, steady(), level=prices.busy, chance=prices.jitter, least=NOISY),
     Kind("useless", "useless", 2000, steady(0.0), price=0.3, least=0.99),
     Kind("cold-32", "cold", COLD, steady(), least=0.95),
     Kind("cold-32-cheap", "cold", COLD, steady(), price=0.02, least=0.95),

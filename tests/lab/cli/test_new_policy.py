@@ -85,7 +85,7 @@ def test_once_installed_it_is_listed_without_a_fault_and_decodes(site, tmp_path)
 
 def test_it_is_replayed_reported_and_tuned(site, tmp_path):
     write_recording(
-        tmp_path / "recording.jsonl", made_up(*cells("regimes-0.12"), texts=6, tokens=100, longest=6)
+        tmp_path / "recording.jsonl", made_up(*cells("regimes-0.12"), texts=10, tokens=100, longest=6)
     )
     command = ("-m", "paceline.lab.cli")
     asked = ("replay", "recording.jsonl", "--policies", "static-2,see-saw", "--seeds", "1", "--jobs", "1")

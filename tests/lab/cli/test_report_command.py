@@ -16,7 +16,7 @@ from paceline.lab.workloads.synthetic import cells, made_up
 def made(tmp_path_factory):
     """Return a folder with a made-up recording and a replay of it, made by the command once for all."""
     folder = tmp_path_factory.mktemp("replayed")
-    whole = made_up(*cells("regimes-0.12"), texts=8, tokens=150, longest=6)
+    whole = made_up(*cells("regimes-0.12"), texts=10, tokens=150, longest=6)
     write_recording(folder / "recording.jsonl", whole)
     subprocess.run(
         [sys.executable, "-Im", "paceline.lab.cli", "replay", "recording.jsonl",
