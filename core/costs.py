@@ -13,7 +13,7 @@ from math import exp, log
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.curve import TINY, Curve
-from paceline.core.price import RECENT, Price, kept_numbers
+from paceline.core.price import RECENT, Price, keep, kept_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,7 @@ class LiveCosts:
         """Return the prices as JSON-able values, in seconds as the machine is now."""
         speed = log(self._verify.speed)
         drafts = {
-            name: [price.log + speed, price.catch_up, price.timings]
+            name: keep(price.log + speed, price.catch_up, price.timings)
             for name, price in sorted(self._drafts.items())
             if price.timings
         }
@@ -136,7 +136,8 @@ class LiveCosts:
             ValueError: They are damaged or of another version; nothing is changed.
         """
         saved = state.get("drafts")
-        if state.get("version") != VERSION or not isinstance(saved, dict):
+        version = state.get("version")
+        if version != VERSION or isinstance(version, bool) or not isinstance(saved, dict):
             raise ValueError(f"the saved costs are damaged or not of version {VERSION}")
         drafts = {}
         for name, values in saved.items():

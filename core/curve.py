@@ -16,6 +16,7 @@ decoding, which decides whether to draft at all, is then not known until it is t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -24,7 +25,7 @@ from statistics import median
 from typing import Any
 
 from paceline.core.levels import PRIOR_SLOPE, fit_levels
-from paceline.core.price import CONFIRMED, RECENT, Price, kept_number, kept_numbers
+from paceline.core.price import CONFIRMED, RECENT, Price, keep, kept_number, kept_numbers
 
 HALF_LIFE = 64
 """Rounds after which the timings of a length that is no longer used count half; the fitted line takes over."""
@@ -68,8 +69,8 @@ SLACK = 1.25
 RESTED = 16
 """Rounds without a timing after which a length is believed at once."""
 
-LONGEST_KEPT = 4096
-"""Tokens of a block; longer ones are no blocks of drafts."""
+LENGTH = re.compile("[1-9][0-9]{0,3}")
+"""A block length as it is kept; longer ones are no blocks of drafts."""
 
 FRESH = 64
 """Rounds for which a jump of one length may turn out to have been the machine's."""
@@ -186,7 +187,7 @@ class Curve:
     def save(self) -> dict[str, Any]:
         """Return the prices as JSON-able values, in seconds as the machine is now."""
         lengths = {
-            str(n): [price.log + self._machine.log, price.context, price.timings]
+            str(n): keep(price.log + self._machine.log, price.context, price.timings)
             for n, price in sorted(self._lengths.items())
             if price.timings
         }
@@ -203,8 +204,8 @@ class Curve:
         slope = kept_number(saved.get("slope"), 0.0, 1e9)
         lengths = {}
         for key, values in saved["lengths"].items():
-            if not (isinstance(key, str) and key.isdecimal() and 0 < int(key) <= LONGEST_KEPT):
-                raise ValueError(f"the saved costs are damaged: {key!r} is no block length")
+            if not (isinstance(key, str) and LENGTH.fullmatch(key)):
+                raise ValueError(f"the saved costs are damaged: {str(key)[:20]!r} is no block length")
             log_s, context, timings = kept_numbers(values, 3)
             price = lengths[int(key)] = _Length()
             price.start(log_s, int(timings))

@@ -50,6 +50,9 @@ SETTLED = 3
 RECENT = 8
 """Rounds for which a price is taken to hold as it was timed."""
 
+LARGEST, MOST = 50.0, 1e12
+"""Bounds of what is kept: logarithms of seconds, and counts."""
+
 HOLD = 32
 LONGEST_HOLD = 512
 """Rounds of rest after which a high price is believed half."""
@@ -93,9 +96,8 @@ class Price:
         self.settled = False
 
     def start(self, log: float, timings: int) -> None:
-        """Start from a price that was kept: it is believed, but the first timings move it."""
+        """Start from a price that was kept: it is believed, but the first timings move it, and it goes at rest."""
         self.log, self.count = log, min(max(timings, 1), SETTLED)
-        self.settled = self.count >= SETTLED
 
     @property
     def bound(self) -> float:
@@ -164,6 +166,11 @@ class Price:
             self._hold = min(2 * self._hold, LONGEST_HOLD)
 
 
+def keep(log: float, *others: float) -> list[float]:
+    """Return a logarithm of a price and what goes with it as they are kept, within the bounds of `kept_numbers`."""
+    return [min(max(log, -LARGEST), LARGEST), *(min(other, MOST) for other in others)]
+
+
 def kept_number(value: object, least: float, most: float) -> float:
     """Return a number of a saved cost model.
 
@@ -183,4 +190,7 @@ def kept_numbers(values: object, length: int) -> list[float]:
     """
     if not isinstance(values, list) or len(values) != length:
         raise ValueError(f"the saved costs are damaged: {values!r} are not {length} numbers")
-    return [kept_number(values[0], -50.0, 50.0), *(kept_number(value, 0.0, 1e12) for value in values[1:])]
+    return [
+        kept_number(values[0], -LARGEST, LARGEST),
+        *(kept_number(value, 0.0, MOST) for value in values[1:]),
+    ]

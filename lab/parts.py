@@ -33,7 +33,14 @@ class Parts:
     def decoder(self, *, trace: TraceWriter | None = None) -> SpeculativeDecoder:
         """Return a decoder for the configured policy, drafts and scope."""
         learns = learning(self.config, self.target, self.drafts)
-        return self._decoder(learns.policy, self.drafts, trace=trace, memory=learns.memory, turn=learns.turn)
+        return self._decoder(
+            learns.policy,
+            self.drafts,
+            costs=learns.costs,
+            trace=trace,
+            memory=learns.memory,
+            turn=learns.turn,
+        )
 
     def beside(self, decoder: SpeculativeDecoder) -> SpeculativeDecoder:
         """Return a decoder that goes on where `decoder` is, with what it learnt, and leaves no trace."""

@@ -15,7 +15,6 @@ from paceline.core.abilities import Mergeable
 from paceline.core.members import take_over
 
 if TYPE_CHECKING:
-    from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Policy
 
 
@@ -27,16 +26,14 @@ class Entry:
     statistics: Mapping[str, float] | None = None
     costs: Mapping[str, Any] | None = None
 
-    def teach(self, policy: Policy, costs: LiveCosts | None = None) -> None:
-        """Give a fresh policy what is known, its whole state or else the statistics, and a cost model its prices.
+    def teach(self, policy: Policy) -> None:
+        """Give a fresh policy what is known: its whole state, or else the statistics.
 
         A state may be refused for options that changed, where the statistics still mean something.
 
         Raises:
-            ValueError: The policy refuses both, or the cost model its own.
+            ValueError: The policy refuses both.
         """
-        if costs is not None and self.costs is not None:
-            costs.load_state_dict(self.costs)
         pooling = self.statistics if isinstance(policy, Mergeable) else None
         if self.state is not None:
             try:

@@ -47,7 +47,7 @@ class Memory:
         refused: Entry | None = None
         if known is not None:
             try:
-                known.teach(policy, self.costs)
+                known.teach(policy)
             except ValueError as error:
                 self.file.warn_refused(self.subject, error)
                 known, refused = None, known
@@ -55,6 +55,16 @@ class Memory:
                 raise
             except BaseException as error:
                 raise breach(policy, f"being taught its state, it raised {shown(error)}") from error
+        if known is not None and known.costs is not None and self.costs is not None:
+            try:
+                self.costs.load_state_dict(known.costs)
+            except ValueError as error:
+                log.warning(
+                    "costs_refused",
+                    file=str(self.file.path),
+                    reason=words(error),
+                    action="they are measured again",
+                )
         return Lesson(self, policy, known, refused)
 
 

@@ -142,7 +142,9 @@ def test_kept_costs_are_right_from_the_first_round(costs):
         {"version": 1, "verify": {"slope": 1e308, "lengths": {}}, "drafts": {}},
         {"version": 1, "verify": {"slope": 0.0, "lengths": {"0": [0.0, 1.0, 3]}}, "drafts": {}},
         {"version": 1, "verify": {"slope": 0.0, "lengths": {"1": [1e9, 1.0, 3]}}, "drafts": {}},
-        {"version": 1, "verify": {"slope": 0.0, "lengths": {"9" * 50: [0.0, 1.0, 3]}}, "drafts": {}},
+        {"version": True, "verify": {"slope": 0.0, "lengths": {}}, "drafts": {}},
+        {"version": 1, "verify": {"slope": 0.0, "lengths": {"9" * 5000: [0.0, 1.0, 3]}}, "drafts": {}},
+        {"version": 1, "verify": {"slope": 0.0, "lengths": {"\u0663": [0.0, 1.0, 3]}}, "drafts": {}},
         {"version": 1, "verify": {"slope": 0.0, "lengths": {}}, "drafts": {"d": [0.0, math.nan, 3]}},
         {"version": 1, "verify": {"slope": 0.0, "lengths": {}}, "drafts": {"d": [0.0, 0.1]}},
         {"version": 1, "verify": {"slope": 0.0, "lengths": {}}, "drafts": {"d": [True, 0.1, 3]}},
@@ -164,3 +166,29 @@ def test_a_stall_in_the_first_rounds_is_not_believed_for_ever():
         costs.observe(a_round(0))
     assert costs.draft_s("d", 4) < 0.6
     assert costs.verify_s(5, 100) < 1.4
+
+
+@pytest.mark.parametrize("price", [3.0, 30.0])
+def test_a_kept_price_that_is_too_high_is_tried_again_though_nothing_is_drafted(costs, price):
+    """It was kept while the draft's device was busy; the target is as it was."""
+    state = costs.state_dict()
+    state["drafts"]["d"] = [math.log(price), 0.03, 40]
+    again = LiveCosts()
+    again.load_state_dict(state)
+    assert again.draft_s("d", 1) == pytest.approx(price)
+    for _ in range(300):
+        again.observe(a_round(0))
+    assert again.draft_s("d", 1) < 0.2
+
+
+@settings(deadline=None)
+@given(logs=st.lists(st.floats(-50.0, 50.0), min_size=4, max_size=4))
+def test_whatever_was_read_can_be_read_again_after_it_was_kept(logs):
+    costs = LiveCosts()
+    lengths = {str(n): [log, 1e12, 1e12] for n, log in zip((1, 4, 5), logs, strict=False)}
+    costs.load_state_dict(
+        {"version": 1, "verify": {"slope": 0.0, "lengths": lengths}, "drafts": {"d": [logs[3], 1.0, 1e12]}}
+    )
+    for gamma in (4, 0, 3, 4) * 10:
+        costs.observe(a_round(gamma))
+    LiveCosts().load_state_dict(json.loads(json.dumps(costs.state_dict())))

@@ -10,7 +10,7 @@ import torch
 
 from paceline.backends.hf import HfTarget, libraries
 from paceline.backends.hf.host import release
-from paceline.backends.hf.host.cache import CACHE_NAMES
+from paceline.backends.hf.host.cache import CACHE, CACHE_NAMES
 from paceline.backends.hf.libraries import BELOW, NEWEST_TESTED, OLDEST, missing_libraries
 from paceline.backends.hf.request import read_request
 from paceline.backends.hf.testing import tiny_model
@@ -81,7 +81,8 @@ class Renamed(torch.nn.Module):
             return getattr(super().__getattr__("inner"), name)
 
     def forward(self, input_ids=None, memory=None, **options):
-        return self.inner(input_ids=input_ids, **{CACHE_NAMES[0]: memory}, **options)
+        known = {name: value for name, value in options.items() if name not in CACHE_NAMES}
+        return self.inner(input_ids=input_ids, **{CACHE: memory}, **known)
 
 
 def test_an_error_that_a_newer_release_may_have_caused_names_it(installed):

@@ -29,6 +29,9 @@ def test_a_second_run_goes_on_where_the_first_one_ended(cli, toy):
     )
     cli.call(*call, code=0)
     once = len(learnt(state)["rounds"])
+    (entry,) = json.loads(state.read_text())["entries"].values()
+    assert entry["costs"]["drafts"]
+    assert entry["costs"]["verify"]["lengths"]
     cli.call(*call, code=0)
     assert len(learnt(state)["rounds"]) > 1.5 * once > 0
 
