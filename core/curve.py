@@ -69,6 +69,9 @@ SLACK = 1.25
 RESTED = 16
 """Rounds without a timing after which a length is believed at once."""
 
+STEEPEST = 1e9
+"""Seconds a token of context that are kept at most: what is written can be read again."""
+
 LENGTH = re.compile("[1-9][0-9]{0,3}")
 """A block length as it is kept; longer ones are no blocks of drafts."""
 
@@ -97,7 +100,6 @@ class _Odd:
     """A timing far from what was expected, set aside until the next one tells whether it was a stall."""
 
     length: int
-    context: int
     off: float
     beside: float | None
 
@@ -158,7 +160,7 @@ class Curve:
             self._learn_context(price, context, off)
         else:
             price.last_odd = off
-            self._odd.append(_Odd(length, context, off, beside))
+            self._odd.append(_Odd(length, off, beside))
             jump = self._conclude()
         self._refit(now=self._count <= YOUNG or abs(off) > bound)
         return jump
@@ -191,7 +193,7 @@ class Curve:
             for n, price in sorted(self._lengths.items())
             if price.timings
         }
-        return {"slope": self._slope * self.speed, "lengths": lengths}
+        return {"slope": min(self._slope * self.speed, STEEPEST), "lengths": lengths}
 
     def load(self, saved: object) -> None:
         """Start from prices that were kept; how much they are worth now, the first rounds tell.
@@ -201,7 +203,7 @@ class Curve:
         """
         if not isinstance(saved, dict) or not isinstance(saved.get("lengths"), dict):
             raise ValueError("the saved costs are damaged: verify is not a mapping of block lengths")  # noqa: TRY004 - callers are promised ValueError
-        slope = kept_number(saved.get("slope"), 0.0, 1e9)
+        slope = kept_number(saved.get("slope"), 0.0, STEEPEST)
         lengths = {}
         for key, values in saved["lengths"].items():
             if not (isinstance(key, str) and LENGTH.fullmatch(key)):

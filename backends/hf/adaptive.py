@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,6 @@ from paceline.backends.hf.batch import Batch, Knowledge
 from paceline.backends.hf.criteria import Endings
 from paceline.backends.hf.draft import HfDraft
 from paceline.backends.hf.loading import fitted
-from paceline.backends.hf.modes import evaluating
 from paceline.backends.hf.processors import Rules
 from paceline.backends.hf.request import read_request, require_repeatable
 from paceline.backends.hf.target import HfTarget
@@ -26,7 +26,7 @@ from paceline.core.config.load import load_config
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.protocols import Draft, Policy
@@ -232,3 +232,16 @@ def _stop_strings(tokenizer: Any, stop_strings: str | Sequence[str] | None) -> t
     return (
         StopStringCriteria(tokenizer, stop_strings if isinstance(stop_strings, str) else [*stop_strings]),
     )
+
+
+@contextmanager
+def evaluating(*models: Any) -> Iterator[None]:
+    """Put models into evaluation mode, and each of their modules back into its own afterwards."""
+    training = [module for model in models for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paceline.backends.hf.host.cache import cut, empty
 from paceline.backends.hf.host.generation import decoder_output, pad_token
-from paceline.backends.hf.lent import lent
 from paceline.backends.hf.preparation import require_blind_to_padding
 from paceline.backends.hf.processors import Place
 from paceline.backends.hf.record import Record
@@ -18,9 +19,10 @@ from paceline.core.errors import TargetError
 from paceline.core.sampling.settings import GREEDY, Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from paceline.backends.hf.criteria import Endings
+    from paceline.backends.hf.model import Cache
     from paceline.backends.hf.processors import Rules
     from paceline.backends.hf.request import GenerateRequest
     from paceline.backends.hf.target import HfTarget
@@ -174,3 +176,23 @@ class Batch:
 
 def _sampling(seed: int | None) -> Sampling:
     return Sampling(seed=int(torch.randint(2**62, ())) if seed is None else seed)
+
+
+@contextmanager
+def lent(cache: Cache | None, shown: Callable[[], int], fresh: Callable[[], Cache]) -> Iterator[None]:
+    """Leave a cache no further than the text that was shown, also where an exception ends the work on it.
+
+    An exception may come between the layers of a forward pass, or after a round that nobody was shown. Where a layer
+    cannot go back as far, the cache is emptied: the text is then read anew.
+
+    Args:
+        cache: The cache, if one was lent.
+        shown: Returns how many tokens it may hold.
+        fresh: Returns an empty cache for the same model.
+    """
+    try:
+        yield
+    except BaseException:
+        if cache is not None and not cut(cache, shown()):
+            empty(cache, fresh())
+        raise
