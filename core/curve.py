@@ -303,12 +303,8 @@ class Curve:
             size = median([price.moved for price in companions] or [size])
         together = len(lengths) > 1 and max(abs(timing.off - size) for timing in seen) <= self._alike
         jump = 0.0
-        if (
-            companions
-            or joint
-            or together
-            or not all(self._plausible(timing.length, timing.off) for timing in seen)
-        ):
+        alone = all(self._plausible(timing.length, timing.off) for timing in seen)
+        if companions or joint or together or not alone:
             jump = size
             if not joint and 1 not in lengths:
                 self._doubtful, self._jumped, self._jumped_at = True, size, self._count
