@@ -44,7 +44,7 @@ test-newest: ## The tests that touch transformers, on the newest release of it a
 	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
 	  "$$(grep '^torch==' constraints.txt)" --editable ".[hf,lab,testing]" pytest
 	@$(NEWEST)/bin/python -Ic 'import transformers; print("transformers", transformers.__version__)'
-	@$(NEWEST)/bin/python -Im pytest $(PYTEST_ARGS) tests/backends/hf tests/backends/graph
+	@$(NEWEST)/bin/python -Im pytest $(PYTEST_ARGS) tests/backends/torch tests/backends/transformers tests/backends/graph
 
 test-slow: $(VENV)/.stamp-dev ## The tests that take minutes.
 	@$(BIN)/python -Im pytest -m slow $(PYTEST_ARGS)

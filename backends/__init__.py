@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from paceline.backends.embedded.config import EmbeddedConfig
 from paceline.backends.graph.config import GraphConfig
-from paceline.backends.hf.config import HfConfig
-from paceline.backends.lookup import PromptLookupConfig
+from paceline.backends.prompt_lookup import PromptLookupConfig
 from paceline.backends.toy import ToyConfig
+from paceline.backends.transformers.config import HfConfig
 from paceline.core.plugins.hooks import impl
 
 if TYPE_CHECKING:

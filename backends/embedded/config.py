@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 from pydantic import Field
 
 from paceline.backends.graph.config import GraphConfig
-from paceline.backends.hf.config import HfConfig, ModelConfig
-from paceline.backends.hf.libraries import missing_libraries
+from paceline.backends.torch.libraries import missing_libraries
+from paceline.backends.transformers.config import HfConfig, ModelConfig
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
 from paceline.core.readiness import Readiness

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from paceline.backends.hf.config import ModelConfig
+from paceline.backends.transformers.config import ModelConfig
 from paceline.core.config.blocks import Role
 
 

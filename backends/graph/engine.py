@@ -14,9 +14,9 @@ from paceline.backends.graph.packing import packing_problem
 from paceline.backends.graph.products import prepare
 from paceline.backends.graph.shape import Shape, read_shape
 from paceline.backends.graph.weights import take_weights
-from paceline.backends.hf.finite import require_finite
-from paceline.backends.hf.host.model import end_tokens
-from paceline.backends.hf.identity import identity
+from paceline.backends.torch.finite import require_finite
+from paceline.backends.transformers.host.model import end_tokens
+from paceline.backends.transformers.identity import identity
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from paceline.backends.graph.cuda.opening import open_draft, open_target
 from paceline.backends.graph.engine import context_of
 from paceline.backends.graph.roles import GraphDraft, GraphTarget
 from paceline.backends.graph.shape import read_shape
-from paceline.backends.hf import loading
+from paceline.backends.torch import loading
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paceline.backends.graph.config import GraphConfig
     from paceline.backends.graph.cuda.opening import Options
     from paceline.backends.graph.options import GraphOptions
-    from paceline.backends.hf.draft import ModelDraft
+    from paceline.backends.torch.draft import ModelDraft
     from paceline.core.protocols import Draft, Target
 
 

@@ -12,7 +12,7 @@ from paceline.backends.graph.cuda.tiers import TIERS
 from paceline.backends.graph.engine import MARGIN, context_of
 from paceline.backends.graph.loading import check_settings, require_cpu
 from paceline.backends.graph.shape import read_shape
-from paceline.backends.hf.readiness import Look, conversing, look, paired
+from paceline.backends.torch.readiness import Look, conversing, look, paired
 from paceline.core.records import Capabilities
 
 if TYPE_CHECKING:

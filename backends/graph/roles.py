@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 from paceline.backends.graph.engine import GraphEngine
-from paceline.backends.hf.draft import ModelDraft
-from paceline.backends.hf.target import ModelTarget
+from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.torch.target import ModelTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,23 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paceline.backends.hf.adaptive import Adaptive, adaptive
-    from paceline.backends.hf.candidates import candidate_draft
-    from paceline.backends.hf.draft import HfDraft
-    from paceline.backends.hf.target import HfTarget
+    from paceline.backends.torch.draft import HfDraft
+    from paceline.backends.torch.target import HfTarget
+    from paceline.backends.transformers.candidates import candidate_draft
+    from paceline.backends.transformers.generate import Adaptive, adaptive
 
 __all__ = ["Adaptive", "HfDraft", "HfTarget", "adaptive", "candidate_draft"]
 
 _PLACES = {
-    "Adaptive": "adaptive",
-    "HfDraft": "draft",
-    "HfTarget": "target",
-    "adaptive": "adaptive",
-    "candidate_draft": "candidates",
+    "Adaptive": "transformers.generate",
+    "HfDraft": "torch.draft",
+    "HfTarget": "torch.target",
+    "adaptive": "transformers.generate",
+    "candidate_draft": "transformers.candidates",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"paceline.backends.hf.{_PLACES[name]}"), name)
+    return getattr(import_module(f"paceline.backends.{_PLACES[name]}"), name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyConfig, ToyTarget
 from paceline.core.errors import BackendError
 from paceline.core.proposals import judge

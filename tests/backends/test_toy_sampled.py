@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget
 from paceline.backends.toy.sampled import SampledToyDraft
 from paceline.core.decoder import SpeculativeDecoder

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.clock import CostTableClock, RecordedClock
 from paceline.core.costs import CostTable

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from paceline.backends.hf.host.cache import CACHE, new_cache
+from paceline.backends.transformers.host.cache import CACHE, new_cache
 
 from .corpus import blocks
 from .muon import Pair

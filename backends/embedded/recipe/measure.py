@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM
 
-from paceline.backends.hf.host.terminal import no_progress_bars
+from paceline.backends.transformers.host.terminal import no_progress_bars
 
 from . import corpus, evaluate
 from .tokenizer import load_tokenizer

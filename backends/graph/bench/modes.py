@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.graph.bench.imposed import ImposedTarget
-from paceline.backends.hf.host.cache import STATIC_CACHES_ROLL_BACK
-from paceline.backends.hf.host.generation import static_cache
-from paceline.backends.hf.host.terminal import no_warnings
+from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
+from paceline.backends.transformers.host.generation import static_cache
+from paceline.backends.transformers.host.terminal import no_warnings
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.testing.scripted import ScriptedPolicy
 

@@ -12,7 +12,7 @@ from paceline.backends.graph.cuda.signals import rule_numbers, tell
 from paceline.backends.graph.cuda.slot import Slots
 from paceline.backends.graph.cuda.taste import kind_of
 from paceline.backends.graph.cuda.tiers import next_up
-from paceline.backends.hf.draft import ModelDraft
+from paceline.backends.torch.draft import ModelDraft
 from paceline.core.proposals import TokenProposal
 from paceline.core.sampling.settings import GREEDY
 

@@ -12,8 +12,8 @@ from paceline.backends.graph.cuda.tiers import TIERS, check_tiers, next_up, span
 from paceline.backends.graph.engine import context_of
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.graph.weights import take_weights
-from paceline.backends.hf.host.model import end_tokens
-from paceline.backends.hf.identity import identity
+from paceline.backends.transformers.host.model import end_tokens
+from paceline.backends.transformers.identity import identity
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:

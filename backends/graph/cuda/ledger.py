@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paceline.backends.hf.ledger import UNREAD, Ledger
+from paceline.backends.torch.ledger import UNREAD, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

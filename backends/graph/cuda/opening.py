@@ -9,7 +9,7 @@ import structlog
 from paceline.backends.graph.cuda.draft import GraphedDraft
 from paceline.backends.graph.cuda.engine import BlockEngine
 from paceline.backends.graph.cuda.target import GraphedTarget
-from paceline.backends.hf.finite import require_finite
+from paceline.backends.torch.finite import require_finite
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:

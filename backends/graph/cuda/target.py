@@ -11,9 +11,9 @@ from paceline.backends.graph.cuda.slot import Slots
 from paceline.backends.graph.cuda.target_slot import TargetSlot
 from paceline.backends.graph.cuda.taste import kind_of
 from paceline.backends.graph.cuda.tiers import next_up
-from paceline.backends.hf.finite import NONE, not_finite
-from paceline.backends.hf.rejection import claimed_by
-from paceline.backends.hf.target import ModelTarget
+from paceline.backends.torch.finite import NONE, not_finite
+from paceline.backends.torch.rejection import claimed_by
+from paceline.backends.torch.target import ModelTarget
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenVerdict
 from paceline.core.records import Capabilities

@@ -11,7 +11,7 @@ from paceline.backends.graph.cuda.forward import forward
 from paceline.backends.graph.cuda.post import Post
 from paceline.backends.graph.cuda.slot import Slot
 from paceline.backends.graph.cuda.taste import shares
-from paceline.backends.hf.finite import NONE, likeliest
+from paceline.backends.torch.finite import NONE, likeliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import torch
 
 from paceline.backends.embedded import config as embedded
 from paceline.backends.embedded.config import EmbeddedConfig
-from paceline.backends.hf.testing import tiny_model
+from paceline.backends.torch.testing import tiny_model
 from paceline.core.errors import BackendError
 
 torch.set_num_threads(1)
@@ -26,7 +26,7 @@ def weights(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def without_tokenizer(monkeypatch):
-    monkeypatch.setattr("paceline.backends.hf.loading.load_tokenizer", lambda config: None)
+    monkeypatch.setattr("paceline.backends.torch.loading.load_tokenizer", lambda config: None)
 
 
 def test_the_block_needs_no_options(weights):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paceline.backends.graph import GraphTarget, attention, linear, packing, products
 from paceline.backends.graph.bits import BLOCK
 from paceline.backends.graph.engine import GraphEngine
-from paceline.backends.hf.testing import VOCABULARY, noisy_copy, tiny_model
+from paceline.backends.torch.testing import VOCABULARY, noisy_copy, tiny_model
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from paceline.backends.graph import GraphTarget
-from paceline.backends.hf import HfTarget
-from paceline.backends.hf.finite import likeliest
+from paceline.backends.torch.finite import likeliest
+from paceline.backends.transformers import HfTarget
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
 from paceline.core.sampling.settings import Sampling

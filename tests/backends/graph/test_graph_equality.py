@@ -58,7 +58,7 @@ def test_drafts_are_partly_right_so_that_these_tests_mean_something(family):
 
 
 def test_tokens_drawn_with_a_seed_are_those_that_the_hf_backend_draws():
-    from paceline.backends.hf import HfDraft, HfTarget
+    from paceline.backends.transformers import HfDraft, HfTarget
 
     target, drafts = pair("llama")
     models = target.original(), drafts["near"].original()

@@ -6,10 +6,10 @@ from transformers import CONFIG_MAPPING
 
 from paceline.backends.graph import GraphConfig, GraphTarget
 from paceline.backends.graph.shape import FAMILIES, read_shape
-from paceline.backends.hf.testing import tiny_model
+from paceline.backends.torch.testing import tiny_model
 from paceline.core.errors import BackendError
 
-from ..hf.stand_ins import folder_of, tokenizer_of
+from ..torch.stand_ins import folder_of, tokenizer_of
 
 torch.set_num_threads(1)
 

@@ -13,7 +13,7 @@ import torch
 from paceline.backends.graph import GraphDraft, GraphTarget
 from paceline.backends.graph.cache import KEPT
 from paceline.backends.graph.engine import MARGIN
-from paceline.backends.hf.testing import VOCABULARY, noisy_copy
+from paceline.backends.torch.testing import VOCABULARY, noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal

@@ -1,4 +1,4 @@
-"""What is done to scores in plain Python; tests/backends/hf compares it with transformers."""
+"""What is done to scores in plain Python; tests/backends/transformers compares it with transformers."""
 
 import math
 

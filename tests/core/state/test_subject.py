@@ -2,7 +2,7 @@
 
 import pytest
 
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyTarget
 from paceline.core.config import load_config
 from paceline.core.state.subject import policy_name, subject

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from paceline.backends.lookup import PromptLookupConfig
+from paceline.backends.prompt_lookup import PromptLookupConfig
 from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget, ToyTargetSession
 from paceline.backends.toy.sampled import SampledToyDraft, SampledToyTarget
 from paceline.core.proposals import TokenProposal, TokenVerdict

@@ -5,7 +5,8 @@ from typing import Literal
 import pytest
 
 from paceline import Catalogue, hookimpl
-from paceline.backends import lookup, toy
+from paceline.backends import prompt_lookup as lookup
+from paceline.backends import toy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.load import load_config
 from paceline.core.errors import CapabilityError, ConfigError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy.models import ToyDraft, ToyTarget
 from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder

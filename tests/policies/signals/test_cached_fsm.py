@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError

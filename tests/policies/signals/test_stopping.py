@@ -2,7 +2,7 @@
 
 import pytest
 
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError

@@ -6,8 +6,8 @@ import torch
 
 from paceline.backends.graph.cuda.opening import open_draft, open_target
 from paceline.backends.graph.cuda.runner import Eager
-from paceline.backends.hf.testing import noisy_copy
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
+from paceline.backends.torch.testing import noisy_copy
 from paceline.core.records import Capabilities
 
 from ..pairs import FAMILIES, model_of, plainly

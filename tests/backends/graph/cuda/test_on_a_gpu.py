@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from paceline.backends.hf.testing import noisy_copy, tiny_model
+from paceline.backends.torch.testing import noisy_copy, tiny_model
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan, StopRule
 from paceline.core.sampling.settings import Sampling

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.hf.testing import VOCABULARY, noisy_copy
+from paceline.backends.torch.testing import VOCABULARY, noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Capabilities, Plan, StopRule
 from paceline.core.testing import check_backend

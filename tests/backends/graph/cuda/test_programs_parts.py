@@ -14,7 +14,7 @@ from paceline.backends.graph.cuda.runner import Eager
 from paceline.backends.graph.cuda.signals import MEASURED, measure
 from paceline.backends.graph.cuda.tiers import check_tiers, next_up, spans
 from paceline.backends.graph.norm import normalise
-from paceline.backends.hf.signals import measure as hf_measure
+from paceline.backends.torch.signals import measure as hf_measure
 from paceline.core.errors import BackendError
 
 from .programs import CONTEXT, model_of

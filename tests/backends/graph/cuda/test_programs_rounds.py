@@ -13,7 +13,7 @@ from paceline.backends.graph.cuda.engine import BlockEngine
 from paceline.backends.graph.cuda.forward import Network
 from paceline.backends.graph.cuda.opening import open_target
 from paceline.backends.graph.cuda.runner import Eager
-from paceline.backends.hf.testing import noisy_copy
+from paceline.backends.torch.testing import noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal

@@ -8,9 +8,9 @@ import torch
 
 from paceline.backends.graph.cuda.chance import Chance
 from paceline.backends.graph.cuda.taste import Taste, kind_of, numbers_of
-from paceline.backends.hf import HfDraft, HfTarget
-from paceline.backends.hf.testing import noisy_copy, tiny_model
-from paceline.backends.lookup import PromptLookup
+from paceline.backends.prompt_lookup import PromptLookup
+from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan, StopRule
@@ -84,7 +84,7 @@ def apart(one, other):
 
 def decoded(plans, length, sampling, monkeypatch, draft="drawing"):
     """Return the exact distribution of what the loop delivers, the programs deciding all but the dice."""
-    from paceline.backends.hf import sampler as hf_sampler
+    from paceline.backends.torch import sampler as hf_sampler
 
     dice = None
 

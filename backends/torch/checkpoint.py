@@ -1,0 +1,217 @@
+"""The files of a model's weights: which ones would be read, and what their headers say; no weight is read here.
+
+Only `.safetensors` files inside the model's own folder or repository count. Whatever else a folder can make
+transformers read is refused: an index or a config.json that names a pickle or a file elsewhere, an adapter, shards of a
+training run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+from huggingface_hub import file_exists, hf_hub_download, is_offline_mode, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError, safe_open
+
+from paceline.backends.torch.explaining import read_json
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from paceline.backends.transformers.config import ModelConfig
+
+WHOLE: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+
+_TRAINING_SHARD: Final = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What a header says of one tensor: its number format as safetensors spells it, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it holds."""
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """How much memory they take as they are stored."""
+        bits = re.search(r"\d+", self.dtype)
+        return self.numbers * (int(bits[0]) if bits else 8) // 8
+
+    @property
+    def floating(self) -> bool:
+        """Whether they are of a floating-point format."""
+        return self.dtype.startswith(("F", "BF"))
+
+
+def stored_tensors(config: ModelConfig, settings: Any) -> Mapping[str, Tensor] | None:
+    """Return the tensors that would be read, by name; None where some of them have not been downloaded yet.
+
+    Args:
+        config: Names the model.
+        settings: What its config.json says.
+
+    Raises:
+        BackendError: There are no weights, they would not be safetensors of its own, or a header is damaged.
+    """
+    folder = Path(config.model).expanduser()
+    place = _Place(config, folder if folder.is_dir() else None)
+    tensors: dict[str, Tensor] = {}
+    for name in _files(place, getattr(settings, "transformers_weights", None)):
+        path = place.path(name)
+        if path is None and place.offline:
+            raise place.refusal(
+                f"Its weights ({name}) are not on this machine, and nothing may be downloaded; allow it for once"
+            )
+        if path is None:
+            return None
+        tensors.update(_header(place, name, path))
+    if not tensors:
+        raise place.refusal("Its weights hold no tensor; copy them again from where the model came from")
+    return tensors
+
+
+def commit_in_cache(config: ModelConfig) -> str | None:
+    """Return the commit of a model of the hub that was read from the cache; None for a folder."""
+    if Path(config.model).expanduser().is_dir():
+        return None
+    cached = try_to_load_from_cache(config.model, "config.json", revision=config.revision or "main")
+    return Path(cached).parent.name if isinstance(cached, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the files of a model are: a folder, or a repository of the hub if that is None."""
+
+    config: ModelConfig
+    folder: Path | None
+
+    def refusal(self, why: str) -> BackendError:
+        return BackendError(f"{self.config.backend}: cannot load {self.config.model!r}. {why}.")
+
+    def entry(self) -> str:
+        """Return the file in which reading begins: all weights, or the index of several files."""
+        if self.folder is None:
+            return self._entry_of_repository()
+        names = {path.name for path in self.folder.iterdir()}
+        if "adapter_config.json" in names:
+            raise self.refusal(
+                "The folder holds an adapter (adapter_config.json), which is not a whole model; merge it into its "
+                "model (peft's `merge_and_unload`, then `save_pretrained`) and name that folder"
+            )
+        if any(map(_TRAINING_SHARD.fullmatch, names)):
+            raise self.refusal(
+                "The folder holds the shards of a training run (shard-*.safetensors); save the model again with "
+                "`save_pretrained`"
+            )
+        for name in (WHOLE, INDEX):
+            if (self.folder / name).is_file():
+                return name
+        raise self.refusal(
+            "The folder has no .safetensors weights, and pickled weights are never loaded; save it again with "
+            "safetensors"
+        )
+
+    def _entry_of_repository(self) -> str:
+        if self.path(INDEX, small=True) is not None:
+            return INDEX
+        # Asked before transformers is, which would load what somebody else has made of the pickles.
+        if self.path(WHOLE) is None and not self._downloadable(WHOLE):
+            here = " on this machine, nothing may be downloaded," if self.offline else ","
+            raise self.refusal(
+                f"It has no .safetensors weights{here} and pickled weights are never loaded; name a revision that has "
+                f"them{', or allow the network for once' if self.offline else ''}"
+            )
+        return WHOLE
+
+    def _downloadable(self, name: str) -> bool:
+        if self.offline:
+            return False
+        try:
+            return file_exists(self.config.model, name, revision=self.config.revision or "main")
+        except Exception:  # noqa: BLE001 - of any library of the network; transformers says what is wrong with it
+            return True
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing may be downloaded."""
+        return self.config.local_files_only or is_offline_mode()
+
+    def path(self, name: str, *, small: bool = False) -> Path | None:
+        """Return a file; None where it is not on this machine. A small one is downloaded first."""
+        if self.folder is not None:
+            if not (self.folder / name).is_file():
+                raise self.refusal(f"The file {name}, which holds weights, is missing; copy it as well")
+            return self.folder / name
+        if not small:
+            cached = try_to_load_from_cache(self.config.model, name, revision=self.config.revision or "main")
+            return Path(cached) if isinstance(cached, str) else None
+        try:
+            return Path(
+                hf_hub_download(
+                    self.config.model,
+                    name,
+                    revision=self.config.revision or "main",
+                    local_files_only=self.config.local_files_only,
+                )
+            )
+        except EntryNotFoundError:
+            return None
+
+
+def _files(place: _Place, explicit: object) -> tuple[str, ...]:
+    """Return the names of the files that hold weights."""
+    if explicit is None:
+        name = place.entry()
+    else:
+        name = _own(place, "config.json", explicit, (".safetensors", ".safetensors.index.json"))
+    if not name.endswith(".index.json"):
+        return (name,)
+    path = place.path(name, small=True)
+    try:
+        files = {} if path is None else read_json(path).get("weight_map")
+    except (OSError, ValueError) as problem:
+        raise place.refusal(f"The file {name} is damaged: {problem}; copy it again") from problem
+    if not isinstance(files, dict) or not files:
+        raise place.refusal(f"The file {name} is damaged: its `weight_map` names no tensors; copy it again")
+    return tuple(dict.fromkeys(_own(place, name, found, (".safetensors",)) for found in files.values()))
+
+
+def _own(place: _Place, where: str, name: object, endings: tuple[str, ...]) -> str:
+    """Return the name of a file of the model's own that is no pickle."""
+    text = str(name)
+    path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or "\0" in text:
+        raise place.refusal(
+            f"Its {where} names weights outside of the model: {text!r}; this is never followed"
+        )
+    if not isinstance(name, str) or not text.endswith(endings):
+        raise place.refusal(
+            f"Its {where} names {text!r} as weights, but only .safetensors files are loaded, and pickles never; save "
+            "the model again with safetensors"
+        )
+    return text
+
+
+def _header(place: _Place, name: str, path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a file."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            for key in opened.keys():  # noqa: SIM118 - it is no mapping
+                part = opened.get_slice(key)
+                yield key, Tensor(str(part.get_dtype()), tuple(part.get_shape()))
+    except (SafetensorError, OSError, ValueError, OverflowError) as problem:
+        raise place.refusal(
+            f"The file {name} is damaged or cut short ({problem}); copy it again from where the model came from"
+        ) from problem

@@ -1,0 +1,185 @@
+"""Loads models and tokenizers, and turns what can go wrong into messages with a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from paceline.backends.torch.checkpoint import commit_in_cache, stored_tensors
+from paceline.backends.torch.completeness import described, require_complete
+from paceline.backends.torch.draft import HfDraft, ModelDraft
+from paceline.backends.torch.explaining import damaged_file, explained, first_line
+from paceline.backends.torch.target import HfTarget, ModelTarget
+from paceline.backends.torch.translated import TranslatedDraft
+from paceline.backends.torch.vocabulary import difference
+from paceline.backends.transformers.host.model import keep_commit
+from paceline.backends.transformers.host.release import release_named
+from paceline.backends.transformers.host.terminal import quiet_loading
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from paceline.backends.transformers.config import HfConfig, ModelConfig
+    from paceline.core.protocols import Draft, Target
+
+log = structlog.get_logger()
+
+_Made = TypeVar("_Made", bound=ModelTarget | ModelDraft)
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def load_target(config: HfConfig) -> HfTarget:
+    """Load a target.
+
+    Raises:
+        BackendError: It cannot be loaded or used; says why and what to do.
+    """
+    return usable(HfTarget(_with_attention(config), load_tokenizer(config), name=config.model))
+
+
+def load_draft(config: HfConfig, target: Target) -> Draft:
+    """Load a draft; one that does not speak the target's tokens gets its text re-encoded.
+
+    A pair of which one has no tokenizer is taken at its word.
+
+    Raises:
+        BackendError: It cannot be loaded or used.
+    """
+    model = _with_attention(config)
+    draft = HfDraft(model, load_tokenizer(config), vocabulary=target.vocabulary, name=config.model)
+    return fitted(usable(draft), target)
+
+
+def usable(made: _Made) -> _Made:
+    """Return a target or draft after everything that a run asks of it, besides its passes, was asked once.
+
+    Raises:
+        Exception: Of any class; its files are damaged.
+    """
+    _ = made.identity, made.engine.eos, made.engine.max_context
+    if made.codec is not None:
+        made.codec.decode(made.codec.encode("a"))
+    return made
+
+
+def fitted(draft: ModelDraft, target: Target) -> Draft:
+    """Return the draft, or one that re-encodes its text where its tokenizer is not the target's."""
+    found = difference(target, draft)
+    if found is None:
+        return draft
+    log.info(
+        "draft_reencoded", draft=draft.engine.name, reason=f"another tokenizer than the target's: {found}"
+    )
+    return TranslatedDraft(draft, target)
+
+
+@release_named()
+def load_model(config: ModelConfig, **options: Any) -> Any:
+    """Load the weights (safetensors only) onto their device; all of them, and nothing else, must be there.
+
+    Args:
+        config: Which, and in which form.
+        options: For transformers, besides what `config` says.
+
+    Raises:
+        BackendError: No such model, device or weights file; not a causal language model; weights that do not fit it.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = device_of(config)
+    settings = load_config(config)
+    with explained(config), quiet_loading():
+        described(config, settings, stored_tensors(config, settings))
+        model, info = AutoModelForCausalLM.from_pretrained(
+            config.model,
+            dtype=config.dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **_source(config),
+            **options,
+        )
+        require_complete(config, info)
+        keep_commit(model.config, commit_in_cache(config))
+        return model.to(device)
+
+
+@release_named()
+def load_config(config: ModelConfig) -> Any:
+    """Load what a model says of itself, without its weights.
+
+    Raises:
+        BackendError: There is no such model, or what it says cannot be read.
+    """
+    folder = Path(config.model).expanduser()
+    # Where its generation_config.json is damaged, transformers makes do with config.json: other tokens end a text.
+    damage = damaged_file(folder, ("config.json", "generation_config.json")) if folder.is_dir() else None
+    if damage is not None:
+        raise BackendError(f"{config.backend}: cannot load {config.model!r}. {damage}.")
+    if folder.is_file():
+        raise BackendError(
+            f"{config.backend}: cannot load {config.model!r}. It is a file; name the folder that holds config.json and "
+            "the weights."
+        )
+    with explained(config), quiet_loading():
+        return AutoConfig.from_pretrained(config.model, **_source(config))
+
+
+@release_named()
+def load_tokenizer(config: ModelConfig) -> Any:
+    """Load the tokenizer; None when none is stored beside the model and none was named.
+
+    Raises:
+        BackendError: There is a tokenizer, but it cannot be loaded.
+    """
+    place = config.tokenizer or config.model
+    folder = Path(place).expanduser()
+    try:
+        with explained(config), quiet_loading():
+            return AutoTokenizer.from_pretrained(place, **_source(config))
+    except BackendError as problem:
+        if (
+            config.tokenizer is None
+            and folder.is_dir()
+            and not any((folder / x).exists() for x in _TOKENIZER_FILES)
+        ):
+            return None
+        why = (damaged_file(folder) if folder.is_dir() else None) or first_line(problem.__cause__ or problem)
+        raise BackendError(
+            f"{config.backend}: cannot load the tokenizer of {place!r}: {why}. Name another one with `tokenizer:`"
+        ) from problem
+
+
+def _source(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "revision": config.revision or "main",
+        "trust_remote_code": config.trust_remote_code,
+        "local_files_only": config.local_files_only,
+    }
+
+
+def _with_attention(config: HfConfig) -> Any:
+    options = {"attn_implementation": config.attention} if config.attention else {}
+    return load_model(config, **options)
+
+
+def device_of(config: ModelConfig) -> torch.device:
+    """Return the device that a block means.
+
+    Raises:
+        BackendError: torch cannot use it.
+    """
+    name = config.device
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except Exception as problem:
+        raise BackendError(
+            f"{config.backend}: torch cannot use the device {name!r}: {first_line(problem)}. Use auto, cpu, cuda or "
+            "cuda:0"
+        ) from problem

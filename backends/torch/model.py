@@ -1,0 +1,92 @@
+"""What sessions ask of a model, whoever computes its forward pass: feed tokens after a cache, get logits.
+
+`paceline.backends.transformers.engine` does it with transformers' own code; a faster one only has to offer the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from paceline.backends.transformers.host.rotation import Switch
+
+
+class Cache(Protocol):
+    """The keys and values of one request; grows with each forward pass."""
+
+    def get_seq_length(self) -> int:
+        """Return how many tokens it holds."""
+        ...
+
+    def crop(self, max_length: int, /) -> None:
+        """Drop the last `-max_length` tokens; the name and the sign are transformers'. 0 drops none."""
+        ...
+
+
+class Model(Protocol):
+    """A loaded model, shared by all its sessions; holds no state of a request."""
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend, for messages."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What messages call the model."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Name, version, number format and kind of device; see `paceline.core.abilities.Identified`."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens are fed and logits come out."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of logits, padding included."""
+        ...
+
+    @property
+    def max_context(self) -> int | None:
+        """The longest sequence that can be read, or None when there is no limit."""
+        ...
+
+    @property
+    def switch(self) -> Switch | None:
+        """Where the model turns positions otherwise, so that passes must not be cut just anywhere; None if nowhere."""
+        ...
+
+    @property
+    def eos(self) -> frozenset[int]:
+        """The tokens that end a text."""
+        ...
+
+    def new_cache(self) -> Any:
+        """Return an empty cache that nobody else has."""
+        ...
+
+    def free(self, cache: Any) -> None:
+        """Be told that a cache of `new_cache` is not needed any longer."""
+        ...
+
+    def feed(self, cache: Any, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
+        """Append tokens to the cache; return the logits after the last `rows` of them.
+
+        Args:
+            cache: Grows by the tokens, or stays as it was where this raises.
+            tokens: Plain integers, or a device tensor of shape (1, tokens).
+            rows: At least 1.
+
+        Returns:
+            Logits in the model's own precision, shape (rows, vocabulary).
+        """
+        ...

@@ -1,0 +1,189 @@
+"""What can be known of a model of transformers before its weights are read, by the rules that loading refuses by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from paceline.backends.torch import loading
+from paceline.backends.torch.checkpoint import stored_tensors
+from paceline.backends.torch.codec import HfCodec
+from paceline.backends.torch.completeness import described
+from paceline.backends.torch.explaining import explained, first_line
+from paceline.backends.torch.libraries import untested_release
+from paceline.backends.torch.vocabulary import difference
+from paceline.backends.transformers.host.model import text_config
+from paceline.backends.transformers.preparation import require_decoder
+from paceline.core.errors import BackendError
+from paceline.core.readiness import Readiness
+from paceline.core.records import SIGNALS, Capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from paceline.backends.torch.checkpoint import Tensor
+    from paceline.backends.transformers.config import HfConfig, ModelConfig
+    from paceline.core.config.run import RunConfig
+
+PROMPT: Final = 512
+"""Tokens of a prompt that room is reckoned for."""
+
+
+@dataclass(slots=True)
+class Look:
+    """What was seen of a model; None where it could not be seen.
+
+    Attributes:
+        problems, remarks: As in `Readiness`.
+        device: Where it will be.
+        settings: Its config.json.
+        stored: The tensors in its files.
+        model: What config.json describes, without weights.
+        tokenizer: Its tokenizer.
+    """
+
+    config: ModelConfig
+    problems: list[str]
+    remarks: list[str]
+    device: torch.device | None = None
+    settings: Any = None
+    stored: Mapping[str, Tensor] | None = None
+    model: Any = None
+    tokenizer: Any = None
+
+    def attempt(self, step: Callable[[], Any]) -> Any:
+        """Return what a step of loading returns; where it refuses, keep its reason and return None."""
+        try:
+            with explained(self.config):
+                return step()
+        except BackendError as refused:
+            self.problems.append(str(refused))
+            return None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format that its weights will have."""
+        if self.config.dtype != "auto":
+            return getattr(torch, self.config.dtype)  # type: ignore[no-any-return]
+        named = getattr(self.settings, "dtype", None)
+        return named if isinstance(named, torch.dtype) else torch.float32
+
+    @property
+    def weights(self) -> int:
+        """Bytes of its weights in memory."""
+        if self.model is None:
+            return 0
+        if getattr(self.settings, "quantization_config", None) is not None and self.stored is not None:
+            return sum(tensor.bytes for tensor in self.stored.values())
+        return self.dtype.itemsize * sum(int(weight.numel()) for weight in self.model.parameters())
+
+    def readiness(self, *, cache: int, copies: int = 0) -> Readiness:
+        """Return what was seen, with the bytes that a request's cache and copies of weights take."""
+        text = None if self.settings is None else text_config(self.settings)
+        memory = (
+            {}
+            if self.device is None or self.model is None
+            else {str(self.device): self.weights + cache + copies}
+        )
+        return Readiness(
+            tuple(dict.fromkeys(self.problems)),
+            tuple(self.remarks),
+            memory,
+            Capabilities(sampling=True),
+            codec=None if self.tokenizer is None else HfCodec(self.tokenizer),
+            vocabulary=getattr(text, "vocab_size", None),
+        )
+
+
+def _runs_all(_settings: Any) -> None:
+    """Refuse no model by its settings: the rest is found out by trying."""
+
+
+def look(config: ModelConfig, refuse: Callable[[Any], None] = _runs_all) -> Look:
+    """Look at all that loading looks at before it reads weights, in its order, and go on after what it would refuse.
+
+    Args:
+        config: Names the model.
+        refuse: Raises BackendError where the backend cannot run a model of these settings.
+    """
+    newer = untested_release()
+    seen = Look(config, [], [] if newer is None else [newer])
+    seen.device = seen.attempt(lambda: loading.device_of(config))
+    seen.settings = seen.attempt(lambda: loading.load_config(config))
+    if seen.settings is None:
+        return seen
+    before = len(seen.problems)
+    seen.attempt(lambda: refuse(seen.settings))
+    seen.stored = seen.attempt(lambda: stored_tensors(config, seen.settings))
+    if len(seen.problems) == before:
+        if seen.stored is None:
+            seen.remarks.append("its weights are not on this machine yet; the run downloads them")
+        seen.model = seen.attempt(lambda: described(config, seen.settings, seen.stored))
+    seen.tokenizer = seen.attempt(lambda: loading.load_tokenizer(config))
+    return seen
+
+
+def check_target(config: HfConfig, run: RunConfig) -> Readiness:
+    """Tell what can be known of a target."""
+    seen = look(config)
+    return conversing(_checked(seen, run), seen)
+
+
+def check_draft(config: HfConfig, run: RunConfig, target: Readiness) -> Readiness:
+    """Tell what can be known of a draft for `target`."""
+    return paired(_checked(look(config), run), target)
+
+
+def conversing(found: Readiness, seen: Look) -> Readiness:
+    """Return what is known of a target, with what its chat template is good for."""
+    if seen.tokenizer is None:
+        return replace(found, remarks=(*found.remarks, "it has no tokenizer, so prompts are tokens"))
+    if not getattr(seen.tokenizer, "chat_template", None):
+        remark = "it has no chat template, so it goes on with texts and holds no conversations"
+        return replace(found, remarks=(*found.remarks, remark))
+    try:
+        seen.tokenizer.apply_chat_template([{"role": "user", "content": "a"}], add_generation_prompt=True)
+    except Exception as problem:  # noqa: BLE001 - a template is a program, and may raise anything
+        remark = f"its chat template cannot be used: {first_line(problem)}"
+        return replace(found, remarks=(*found.remarks, remark))
+    return found
+
+
+def paired(found: Readiness, target: Readiness) -> Readiness:
+    """Return what is known of a draft, with how its tokens and the target's go together."""
+    if found.vocabulary is None or target.vocabulary is None:
+        return found
+    common = min(found.vocabulary, target.vocabulary)
+    differ = difference(target, replace(found, vocabulary=common))
+    if differ is not None:
+        remark = f"its text is re-encoded, since its tokenizer is not the target's: {differ} It offers no signals then"
+        return replace(found, remarks=(*found.remarks, remark), signals=frozenset())
+    if (found.codec is None or target.codec is None) and found.vocabulary != target.vocabulary:
+        remark = (
+            f"it has {found.vocabulary} tokens and the target {target.vocabulary}, and without both tokenizers nobody "
+            "can tell whether they mean the same"
+        )
+        return replace(found, remarks=(*found.remarks, remark))
+    return replace(found, signals=SIGNALS)
+
+
+def _checked(seen: Look, run: RunConfig) -> Readiness:
+    if seen.model is not None:
+        seen.attempt(lambda: require_decoder(seen.model, seen.config.model))
+    return seen.readiness(cache=_cache(seen, PROMPT + run.generation.max_new_tokens))
+
+
+def _cache(seen: Look, tokens: int) -> int:
+    """Return the bytes of keys and values, as far as the settings name their sizes."""
+    if seen.settings is None:
+        return 0
+    text = text_config(seen.settings)
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+    layers, hidden, heads = (int(getattr(text, name, 0) or 0) for name in names)
+    if not heads:
+        return 0
+    width = int(getattr(text, "head_dim", 0) or hidden // heads)
+    kept = int(getattr(text, "num_key_value_heads", 0) or heads)
+    return 2 * layers * kept * width * tokens * seen.dtype.itemsize

@@ -1,0 +1,147 @@
+"""Draws the tokens of one request on the device, with transformers' own processors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+from transformers import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+from paceline.backends.transformers.processors import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paceline.core.sampling.settings import Sampling
+
+
+class Sampler:
+    """The processors and the generator of one session.
+
+    Args:
+        sampling: What is applied; its seed is the generator's.
+        prompt: The tokens of the prompt, as the processors shall see it.
+        device: Where logits are processed and tokens drawn.
+        rules: Applied instead of what `sampling` says, which then tells only the seed and whether it is greedy.
+        columns: The number of scores that `rules` expect, if not the model's own.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        device: torch.device,
+        *,
+        rules: Rules | None = None,
+        columns: int | None = None,
+    ) -> None:
+        self._greedy = sampling.greedy
+        self._device = device
+        self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
+        self._rules = Rules(_processors(sampling)) if rules is None else rules
+        self._columns = columns
+        # Where no processor reads the context, none is kept.
+        self._context = self.tokens(prompt if self._rules.reads else ())
+
+    def tokens(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Return tokens as the processors read them, shape (1, tokens)."""
+        return torch.tensor([list(tokens)], device=self._device, dtype=torch.long)
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in tokens that were delivered."""
+        if self._rules.reads:
+            self._context = torch.cat([self._context, self.tokens(tokens)], dim=1)
+
+    @torch.inference_mode()
+    def process(self, logits: torch.Tensor, tried: Sequence[torch.Tensor], width: int) -> torch.Tensor:
+        """Return the scores that tokens are drawn from, each row after the tokens that stand before it.
+
+        Args:
+            logits: Shape (rows, vocabulary). The last row is about the token after context and `tried`, each row above
+                about the token before.
+            tried: Tokens after the context, shapes (1, some).
+            width: Only tokens below this can be drawn.
+
+        Returns:
+            float64 where logits to be drawn from are, else float32, shape (rows, width).
+        """
+        # In float32 like `generate` where the likeliest is taken, so that ties are broken alike.
+        precise = logits.dtype == torch.float64 and not self._greedy
+        scores = logits.to(self._device, torch.float64 if precise else torch.float32)[:, :width]
+        if not self._rules.reads:
+            return self._rules(self._context, scores)
+        # Tokens of the context may lie beyond the width.
+        beyond = (self._columns or logits.shape[1]) - width
+        if beyond > 0:
+            scores = F.pad(scores, (0, beyond), value=-torch.inf)
+        return self._rules(torch.cat([self._context, *tried], dim=1), scores)[:, :width]
+
+    @torch.inference_mode()
+    def chances(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities that processed scores stand for; all on the likeliest token when greedy."""
+        if self._greedy:
+            return F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(scores.dtype)
+        return torch.softmax(scores, dim=-1)
+
+    def shares(self, logits: torch.Tensor, tokens: Sequence[int], width: int) -> list[float]:
+        """Return the probability that each of `tokens`, which follow the context, is drawn after those before it.
+
+        Args:
+            logits: One row a token, shape (len(tokens), vocabulary).
+            tokens: They need not be below `width`; those that are not have no share.
+            width: As in `process`.
+        """
+        chances = self.chances(self.process(logits, [self.tokens(tokens[:-1])], width))
+        known = [min(token, width - 1) for token in tokens]
+        shares: list[float] = chances.gather(1, self.tokens(known).T).flatten().tolist()
+        return [
+            # Rounding may carry a share past 1.
+            min(share, 1.0) if token < width else 0.0
+            for share, token in zip(shares, tokens, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def draw(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return one token a row, with a probability proportional to its weight, shape (rows, 1); nothing is copied.
+
+        The first of independent exponential clocks to ring, each going at the rate of its weight, is a draw by weight.
+        `torch.multinomial` draws the same way, but first waits for the device to check its input.
+        """
+        clocks = torch.empty_like(weights).exponential_(generator=self._generator)
+        # A clock that rings at 0 would make 0 / 0 of a token that cannot be drawn.
+        return (weights / clocks.clamp_min_(torch.finfo(weights.dtype).tiny)).argmax(dim=-1, keepdim=True)
+
+    @torch.inference_mode()
+    def accept(self, wanted: torch.Tensor, claimed: torch.Tensor) -> torch.Tensor:
+        """Return for each pair of probabilities p and q whether a token is accepted: True with min(1, p / q)."""
+        # Strictly below: a token without a chance is refused also where the number is 0.
+        numbers = torch.rand(
+            wanted.shape, generator=self._generator, dtype=wanted.dtype, device=wanted.device
+        )
+        return numbers * claimed < wanted
+
+
+def _processors(sampling: Sampling) -> list[Any]:
+    """Return what the settings ask for, in the order of `generate`."""
+    wanted: list[Any] = []
+    if sampling.repetition_penalty != 1.0:
+        wanted.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    if not sampling.greedy and sampling.temperature != 1.0:
+        wanted.append(TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k is not None:
+        wanted.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p is not None and sampling.top_p < 1.0:
+        wanted.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p is not None:
+        wanted.append(MinPLogitsWarper(sampling.min_p))
+    if sampling.typical_p is not None:
+        wanted.append(TypicalLogitsWarper(sampling.typical_p))
+    return wanted

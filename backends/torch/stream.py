@@ -1,0 +1,148 @@
+"""One request on one model: a ledger and the cache it counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paceline.backends.torch.ledger import Ledger
+from paceline.backends.transformers.host.cache import empty
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from paceline.backends.torch.model import Cache, Model
+
+CHUNK = 512
+"""Tokens read in one forward pass while catching up; bounds the memory that a long prompt needs."""
+
+
+class Stream:
+    """The state of one request. Both roles work on it: try tokens, then settle what was delivered.
+
+    The ledger is told of tokens once they are in the cache, so that a pass that fails changes nothing. Where it has
+    changed the cache all the same, the stream is closed.
+
+    Args:
+        engine: The model.
+        prompt: Its tokens.
+        cache: One to go on with, which holds the first tokens of the prompt but never all; a new one by default.
+
+    Raises:
+        BackendError: The prompt is empty or longer than the model can read.
+    """
+
+    def __init__(self, engine: Model, prompt: Sequence[int], cache: Cache | None = None) -> None:
+        if not prompt:
+            raise BackendError(
+                f"{engine.backend}: {engine.name} was given an empty prompt; give at least one token, for example the "
+                "beginning-of-sequence token"
+            )
+        self.engine = engine
+        self.vocabulary = engine.vocabulary
+        self.ledger = Ledger(prompt)
+        self._switch = engine.switch
+        anew = self._switch is not None and self._switch.cache == "anew"
+        self._text = list(prompt) if anew else None
+        self._lent = cache is not None
+        self._cache: Cache | None = engine.new_cache() if cache is None else cache
+        if cache is not None:
+            self.ledger.read(cache.get_seq_length())
+
+    @property
+    def cache(self) -> Cache:
+        """The cache.
+
+        Raises:
+            BackendError: The session was closed.
+        """
+        if self._cache is None:
+            engine = self.engine
+            raise BackendError(f"{engine.backend}: this session of {engine.name} was closed; open a new one")
+        return self._cache
+
+    @property
+    def room(self) -> int | None:
+        """The most tokens of a guess in one pass: up to where the model turns positions otherwise. None: any."""
+        if self._switch is None or self.ledger.context > self._switch.length:
+            return None
+        return self._switch.length - self.ledger.context
+
+    def catch_up(self, most: int) -> None:
+        """Read the context for good, in chunks, until the cache lacks at most `most` >= 1 tokens of it.
+
+        Past the switch of a model, what comes before it is read in one pass with what comes after; where that leaves
+        too little, it is left to the next attempt.
+        """
+        while (excess := len(self.ledger.tail) - most) > 0:
+            count = min(excess, CHUNK)
+            if self._crosses():
+                assert self._switch is not None
+                if self.ledger.context - most <= self._switch.length:
+                    return
+                self._begin_anew()
+                count = len(self.ledger.tail) - most
+            self._feed(self.ledger.tail[:count], 1)
+            self.ledger.read(count)
+            self.cache.crop(0)  # windowed layers let go of what has left the window
+
+    def attempt(self, guess: Sequence[int] = ()) -> torch.Tensor:
+        """Feed the rest of the context and a guess; return the logits that judge the guess and follow it.
+
+        Returns:
+            Shape (len(guess) + 1, vocabulary). Row i is about the token after i tokens of the guess.
+        """
+        self.undo()
+        self.catch_up(CHUNK)
+        self._begin_anew()
+        logits = self._feed([*self.ledger.tail, *guess], len(guess) + 1)
+        self.ledger.attempt(guess)
+        return logits
+
+    def extend(self, token: torch.Tensor) -> torch.Tensor:
+        """Feed one more token, shape (1, 1), without reading its value; return the logits after it: (1, vocabulary)."""
+        logits = self._feed(token, 1)
+        self.ledger.extend()
+        return logits
+
+    def undo(self) -> None:
+        """Take back an attempt that was never settled."""
+        self.advance(())
+
+    def advance(self, emitted: Sequence[int]) -> None:
+        """Take in the tokens a round delivered and forget whatever else was tried."""
+        tried = bool(self.ledger.trial)
+        drop = self.ledger.settle(emitted)
+        if self._text is not None:
+            self._text.extend(emitted)
+        if tried:
+            self.cache.crop(-drop)
+
+    def close(self) -> None:
+        """Give the cache back."""
+        cache, self._cache = self._cache, None
+        if cache is not None and not self._lent:
+            self.engine.free(cache)
+
+    def _crosses(self) -> bool:
+        """Tell whether the next pass reaches past the switch, and begins before it."""
+        ledger, switch = self.ledger, self._switch
+        return switch is not None and ledger.cached <= switch.length < ledger.context
+
+    def _begin_anew(self) -> None:
+        """Forget what was read before the switch, if the model does so and the next pass reaches past it."""
+        if self._text is not None and self.ledger.cached and self._crosses():
+            empty(self.cache, self.engine.new_cache())
+            self.ledger.forget(self._text)
+
+    def _feed(self, tokens: Sequence[int] | torch.Tensor, rows: int) -> torch.Tensor:
+        cache = self.cache
+        try:
+            return self.engine.feed(cache, tokens, rows)
+        except BaseException:
+            if cache.get_seq_length() != self.ledger.filled:
+                # Some layers hold the tokens and some do not: nothing can be built on that.
+                self._cache = None
+            raise

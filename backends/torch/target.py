@@ -1,0 +1,211 @@
+"""A model in the target's role."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+
+from paceline.backends.torch.codec import HfCodec
+from paceline.backends.torch.finite import NONE, likeliest, not_finite
+from paceline.backends.torch.stream import CHUNK, Stream
+from paceline.backends.transformers.engine import Engine
+from paceline.core.errors import BackendError
+from paceline.core.proposals import judge
+from paceline.core.records import Capabilities
+from paceline.core.sampling.settings import GREEDY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from transformers import PreTrainedModel
+
+    from paceline.backends.torch.model import Model
+    from paceline.backends.transformers.facts import Facts
+    from paceline.core.proposals import TokenVerdict
+    from paceline.core.protocols import Proposal
+    from paceline.core.sampling.settings import Sampling
+
+
+class ModelTarget:
+    """A causal language model whose output is wanted, greedily or drawn.
+
+    Args:
+        engine: What computes it.
+        tokenizer: Its tokenizer; without one, prompts are tokens.
+        original: Returns the model as transformers knows it, for comparisons.
+    """
+
+    def __init__(
+        self, engine: Model, tokenizer: Any = None, *, original: Callable[[], PreTrainedModel]
+    ) -> None:
+        self.engine = engine
+        self.original = original
+        self.codec = None if tokenizer is None else HfCodec(tokenizer)
+        self.capabilities = Capabilities(sampling=True)
+
+    @property
+    def identity(self) -> str:
+        """Name, version, number format and kind of device."""
+        return self.engine.identity
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens the model chooses from, padding included."""
+        return self.engine.vocabulary
+
+    @property
+    def eos(self) -> frozenset[int]:
+        """The tokens that end a text."""
+        return self.engine.eos
+
+    @property
+    def max_context(self) -> int | None:
+        """The longest prompt + output, or None when there is no limit."""
+        return self.engine.max_context
+
+    def gap(self, context: Sequence[int], one: int, other: int) -> float:
+        """Return how far apart the logits of two candidates for the next token are, in one pass over the context.
+
+        Where two runs of a model in short floats differ, this tells a near-tie from an error.
+        """
+        session = self.open(context)
+        try:
+            logits = session.logits()
+        finally:
+            session.close()
+        return abs(float(logits[one] - logits[other]))
+
+    def perplexity(self, prompt: Sequence[int]) -> float | None:
+        """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
+
+        None also for a prompt that must be read in one pass (see `paceline.backends.transformers.host.rotation`).
+
+        Reads the prompt once more, in chunks, so that the logits of a long one need not fit in memory together.
+        """
+        switch = self.engine.switch
+        if len(prompt) < 2 or (switch is not None and len(prompt) > switch.length):
+            return None
+        cache, total = self.engine.new_cache(), 0.0
+        try:
+            for begin in range(0, len(prompt) - 1, CHUNK):
+                fed, followed = prompt[begin : begin + CHUNK], prompt[begin + 1 : begin + CHUNK + 1]
+                logits = self.engine.feed(cache, fed, rows=len(fed))[: len(followed)]
+                wanted = torch.tensor(followed, device=logits.device)
+                total += float(F.cross_entropy(logits.float(), wanted, reduction="sum"))
+        finally:
+            self.engine.free(cache)
+        return math.exp(total / (len(prompt) - 1))
+
+    def reference_modes(
+        self, draft: object = None, *, sampling: Sampling = GREEDY
+    ) -> dict[str, Callable[[list[int], int], list[int]]]:
+        """Return transformers' own ways to decode, by name, for comparisons: see its `reference`.
+
+        Args:
+            draft: A draft that is a model of transformers, for assisted generation; any other is left out, and so is
+                one with another tokenizer where tokens are drawn, for which transformers has a method of its own.
+            sampling: How they draw their tokens.
+        """
+        from paceline.backends.torch.draft import ModelDraft  # noqa: PLC0415 - the roles do not need one another otherwise
+        from paceline.backends.torch.translated import TranslatedDraft  # noqa: PLC0415
+        from paceline.backends.transformers.reference import reference_modes  # noqa: PLC0415
+
+        if isinstance(draft, TranslatedDraft) and self.codec is not None and sampling.greedy:
+            two = {"tokenizer": self.codec.tokenizer, "assistant_tokenizer": draft.codec.tokenizer}
+            return reference_modes(self.original(), draft.source.original(), self.eos, sampling, **two)
+        assistant = draft.original() if isinstance(draft, ModelDraft) else None
+        return reference_modes(self.original(), assistant, self.eos, sampling)
+
+    def open(self, prompt: Sequence[int]) -> HfTargetSession:
+        """Start a request by reading all of the prompt but its last token.
+
+        Raises:
+            BackendError: The prompt is empty, too long, or holds a number that is no token.
+        """
+        return HfTargetSession(self._stream(prompt))
+
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> HfTargetSession:
+        """Start a request whose tokens are drawn; like `open` otherwise."""
+        from paceline.backends.torch.sampled import SampledHfTarget  # noqa: PLC0415 - built on this module
+        from paceline.backends.torch.sampler import Sampler  # noqa: PLC0415
+
+        return SampledHfTarget(self._stream(prompt), Sampler(sampling, prompt, self.engine.device))
+
+    def _stream(self, prompt: Sequence[int]) -> Stream:
+        engine, limit = self.engine, self.max_context
+        if limit is not None and len(prompt) > limit:
+            raise BackendError(
+                f"{engine.backend}: the prompt has {len(prompt)} tokens, but {engine.name} reads at most {limit}; "
+                "shorten it"
+            )
+        wrong = next((token for token in prompt if not 0 <= token < self.vocabulary), None)
+        if wrong is not None:
+            raise BackendError(
+                f"{engine.backend}: {wrong} in the prompt is no token of {engine.name}; tokens are 0 to "
+                f"{self.vocabulary - 1}"
+            )
+        return Stream(engine, prompt)
+
+
+class HfTarget(ModelTarget):
+    """A causal language model of transformers, computed by transformers.
+
+    Args:
+        model: A decoder-only model, on its device, in its dtype.
+        tokenizer: Its tokenizer; without one, prompts are tokens.
+        name: What messages call it.
+        facts: What is known of the model already (see `Engine`).
+
+    Raises:
+        BackendError: The model cannot be verified against (see `Engine`).
+    """
+
+    engine: Engine
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        name: str | None = None,
+        facts: Facts | None = None,
+    ) -> None:
+        super().__init__(Engine(model, name=name, facts=facts), tokenizer, original=lambda: model)
+
+
+class HfTargetSession:
+    """The target at work on one request."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        stream.catch_up(1)
+
+    def verify(self, proposal: Proposal | None) -> TokenVerdict:
+        """Compare a proposal with the target's own choices, in one forward pass and one copy from the device.
+
+        Raises:
+            BackendError: The model's logits are no numbers.
+        """
+        guess = () if proposal is None else tuple(proposal.tokens)[: self.stream.room]
+        # What is no token cannot be fed; it is never the target's choice either, so another in its place will do.
+        engine, limit = self.stream.engine, self.stream.vocabulary
+        logits = self.stream.attempt([token if 0 <= token < limit else 0 for token in guess])
+        verdict = judge(guess, likeliest(logits).tolist())
+        if NONE in verdict.tokens:
+            raise not_finite(engine.backend, engine.name, f"{logits.dtype} on {engine.device}")
+        return verdict
+
+    def logits(self) -> torch.Tensor:
+        """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
+        return self.stream.attempt()[-1]
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        self.stream.advance(tokens)
+
+    def close(self) -> None:
+        """Free what this request held."""
+        self.stream.close()

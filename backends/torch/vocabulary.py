@@ -1,0 +1,94 @@
+"""Tells whether a draft and its target mean the same text by the same token.
+
+Model families pad their vocabularies to different sizes; only the ids that both have are compared, and the
+draft never proposes others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from paceline.backends.torch.codec import HfCodec
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from paceline.backends.torch.draft import ModelDraft
+    from paceline.backends.torch.target import ModelTarget
+    from paceline.core.protocols import Codec
+
+PADDING = 1024
+"""The most by which vocabularies of one tokenizer differ: sizes are rounded up to a multiple of something below."""
+
+PROBES = (
+    "The quick brown fox, 42 times.",
+    "def f(x):\n    return x + 1\n",
+    "  two  spaces\tand a tab",
+    "Größe, naïve, 数学, привет",
+)
+"""Texts on which different merges, normalisers and pre-tokenizers of equal vocabularies give themselves away."""
+
+
+class Speaker(Protocol):
+    """Whoever has tokens and perhaps a tokenizer: a model, or what is known of one before it is loaded."""
+
+    @property
+    def codec(self) -> Codec | None:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of its tokens; of a draft, of those that it may propose."""
+        ...
+
+
+def difference(target: Speaker, draft: Speaker) -> str | None:
+    """Return in a sentence how the tokenizers of a pair differ; None where they do not, or only one is known."""
+    ours, theirs = draft.codec, target.codec
+    if ours is None or theirs is None:
+        return None
+    found = None
+    if isinstance(theirs, HfCodec) and isinstance(ours, HfCodec) and draft.vocabulary is not None:
+        found = _ids_differ(theirs, ours, draft.vocabulary)
+    return found or _probes_differ(theirs, ours)
+
+
+def require_alike(name: str, draft: ModelDraft, target: ModelTarget) -> None:
+    """Refuse a draft that, as far as can be told without tokenizers, does not speak the target's tokens.
+
+    Raises:
+        BackendError: Their vocabularies differ by more than padding.
+    """
+    own, other = draft.engine.vocabulary, target.vocabulary
+    if abs(own - other) > PADDING:
+        raise BackendError(
+            f"hf: the draft {name!r} ({draft.engine.name}) has a vocabulary of {own} tokens and the target of {other}, "
+            "so they do not share a tokenizer. Give both, and its text is re-encoded: adaptive(..., tokenizer=..., "
+            "assistant_tokenizer=...); or choose a draft of the target's family"
+        )
+
+
+def _ids_differ(target: HfCodec, draft: HfCodec, common: int) -> str | None:
+    """Describe the first id below `common` that means different tokens, or return None.
+
+    An id that only one of the two uses is padding in the other: a guess there is wasted, never wrong.
+    """
+    left, right = (
+        {index: token for token, index in codec.tokenizer.get_vocab().items() if index < common}
+        for codec in (target, draft)
+    )
+    both = sorted(left.keys() & right.keys())
+    if not both:
+        return "they have no token id in common."
+    for index in both:
+        if left[index] != right[index]:
+            return f"token {index} is {left[index]!r} for the target and {right[index]!r} for the draft."
+    return None
+
+
+def _probes_differ(target: Codec, draft: Codec) -> str | None:
+    for text in PROBES:
+        left, right = target.encode(text), draft.encode(text)
+        if left != right:
+            return f"{text!r} becomes {left[:8]}... for the target and {right[:8]}... for the draft."
+    return None

@@ -1,0 +1,198 @@
+"""A batch of `generate`, decoded row by row: each row has its own rounds, its own gammas and its own end."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.transformers.host.cache import cut, empty
+from paceline.backends.transformers.host.generation import decoder_output, pad_token
+from paceline.backends.transformers.preparation import require_blind_to_padding
+from paceline.backends.transformers.processors import Place
+from paceline.backends.transformers.record import Record
+from paceline.backends.transformers.rows import Row, RowDraft, RowTarget
+from paceline.core.costs import LiveCosts
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.errors import TargetError
+from paceline.core.sampling.settings import GREEDY, Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from paceline.backends.torch.model import Cache
+    from paceline.backends.torch.target import HfTarget
+    from paceline.backends.transformers.criteria import Endings
+    from paceline.backends.transformers.processors import Rules
+    from paceline.backends.transformers.request import GenerateRequest
+    from paceline.core.protocols import Draft, Policy
+    from paceline.core.records import Round
+
+
+class Knowledge:
+    """What is kept about a target from call to call; the model itself is not, so that it may be let go of.
+
+    Args:
+        target: What it is about.
+        drafts: What may draft for it.
+        policy: Goes on learning.
+    """
+
+    def __init__(self, target: HfTarget, drafts: Mapping[str, Draft], policy: Policy) -> None:
+        self.facts = target.engine.facts
+        self.drafts = drafts
+        self.policy = policy
+        self.costs = LiveCosts()
+        self._blind_to_padding = False
+
+    def require_blind_to_padding(self, target: HfTarget) -> None:
+        """Refuse a target that reads a row otherwise behind padding; tried once."""
+        if not self._blind_to_padding:
+            require_blind_to_padding(target.engine)
+        self._blind_to_padding = True
+
+    def decoder(self, target: HfTarget, row: Row, eos: frozenset[int]) -> SpeculativeDecoder:
+        """Return the loop for one row."""
+        drafts = {name: RowDraft(name, draft, row, target.vocabulary) for name, draft in self.drafts.items()}
+        return SpeculativeDecoder(RowTarget(target, row, eos), drafts, self.policy, costs=self.costs, eos=eos)
+
+
+class Batch:
+    """The rows of one call, decoded one after the other."""
+
+    def __init__(
+        self,
+        target: HfTarget,
+        knowledge: Knowledge,
+        request: GenerateRequest,
+        rules: Rules,
+        endings: Endings,
+        config: Any,
+        seed: int | None,
+        device: torch.device,
+    ) -> None:
+        self._target = target
+        self._knowledge = knowledge
+        self._request = request
+        self._endings = endings
+        self._config = config
+        wanted = {
+            kind: bool(config.return_dict_in_generate and getattr(config, f"output_{kind}"))
+            for kind in ("scores", "logits")
+        }
+        places = [Place(row, len(request.texts)) for row in range(len(request.texts))]
+        sampling = _sampling(seed) if request.sampled else GREEDY
+        # Everything that can be refused is refused here, before any row is decoded.
+        self._rows = [
+            Row(
+                padding=text[:padding],
+                rules=rules.for_row(place),
+                sampling=sampling.of(f"row {place.row}"),
+                device=device,
+                record=Record(**wanted) if any(wanted.values()) else None,
+                cache=request.cache,
+            )
+            for place, text, padding in zip(places, request.texts, request.padding, strict=True)
+        ]
+        self._stops = [
+            endings.for_row(text, place, device, row.record)
+            for place, text, row in zip(places, request.texts, self._rows, strict=True)
+        ]
+
+    def decode(self, on_round: Callable[[int, Round], None] | None) -> list[list[int]]:
+        """Return the new tokens of each row; a lent cache ends where the text that was shown does, come what may."""
+        width = len(self._request.texts[0])
+        most = max(1, self._endings.max_length - width)
+        outputs: list[list[int]] = [[] for _ in self._rows]
+        shown = lambda: width + len(outputs[0]) - 1  # noqa: E731 - as in `generate`, the last token is yet to be read
+        with lent(self._request.cache, shown, self._target.engine.new_cache):
+            self._decode(outputs, most, on_round)
+        return outputs
+
+    def _decode(
+        self, outputs: list[list[int]], most: int, on_round: Callable[[int, Round], None] | None
+    ) -> None:
+        for index, stop in enumerate(self._stops):
+            if stop is not None:
+                stop.begin(len(outputs) - index)
+            ends = () if stop is None else (stop,)
+            self._continue(index, outputs[index], most, self._endings.eos, ends, on_round)
+        longest = max(map(len, outputs))
+        if not self._endings.padded:
+            # As in `generate`: without an end-of-sequence token, rows go on until the last one has ended.
+            for index, output in enumerate(outputs):
+                if len(output) < longest:
+                    self._continue(index, output, longest - len(output), frozenset(), (), on_round)
+
+    def _continue(
+        self,
+        index: int,
+        output: list[int],
+        most: int,
+        eos: frozenset[int],
+        stop: tuple[Callable[[Sequence[int]], bool], ...],
+        on_round: Callable[[int, Round], None] | None,
+    ) -> None:
+        row = self._rows[index]
+        prompt = [*self._request.texts[index][len(row.padding) :], *output]
+        decoder = self._knowledge.decoder(self._target, row, eos)
+        try:
+            for done in decoder.rounds(prompt, max_new_tokens=most, stop=stop):
+                if on_round is not None:
+                    on_round(index, done)
+                # Only now: where showing them fails, it is not known how many were seen.
+                output.extend(done.tokens)
+        except TargetError as error:
+            # What the caller's own processors raise leaves `generate` as it is.
+            raise (error.__cause__ or error) from None
+
+    def output(self, outputs: list[list[int]], input_ids: torch.Tensor) -> Any:
+        """Return what `generate` returns."""
+        longest = max(map(len, outputs))
+        filler = pad_token(self._config)
+        filled = [output + [filler] * (longest - len(output)) for output in outputs]
+        new = torch.tensor(filled, dtype=input_ids.dtype, device=input_ids.device)
+        sequences = torch.cat([input_ids, new], dim=1)
+        if not self._config.return_dict_in_generate:
+            return sequences
+        return decoder_output(
+            sequences=sequences,
+            scores=self._stacked("scores", longest),
+            logits=self._stacked("logits", longest),
+            cache=self._request.cache,
+        )
+
+    def _stacked(self, kind: str, longest: int) -> tuple[torch.Tensor, ...] | None:
+        """Return one tensor a step, shape (rows, vocabulary); 0 where a row has ended."""
+        if not getattr(self._config, f"output_{kind}"):
+            return None
+        kept = [getattr(row.record, kind) for row in self._rows]
+        return tuple(
+            torch.cat([rows[step] if step < len(rows) else torch.zeros_like(rows[0]) for rows in kept])
+            for step in range(longest)
+        )
+
+
+def _sampling(seed: int | None) -> Sampling:
+    return Sampling(seed=int(torch.randint(2**62, ())) if seed is None else seed)
+
+
+@contextmanager
+def lent(cache: Cache | None, shown: Callable[[], int], fresh: Callable[[], Cache]) -> Iterator[None]:
+    """Leave a cache no further than the text that was shown, also where an exception ends the work on it.
+
+    An exception may come between the layers of a forward pass, or after a round that nobody was shown. Where a layer
+    cannot go back as far, the cache is emptied: the text is then read anew.
+
+    Args:
+        cache: The cache, if one was lent.
+        shown: Returns how many tokens it may hold.
+        fresh: Returns an empty cache for the same model.
+    """
+    try:
+        yield
+    except BaseException:
+        if cache is not None and not cut(cache, shown()):
+            empty(cache, fresh())
+        raise

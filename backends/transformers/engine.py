@@ -1,0 +1,168 @@
+"""A causal language model of transformers, seen as: feed tokens after a cache, get logits.
+
+Batch 1, no padding: positions follow from the length of the cache, and no mask is ever passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.torch.finite import require_finite
+from paceline.backends.transformers.facts import Facts, basis_of
+from paceline.backends.transformers.host.cache import CACHE, cache_argument, new_cache
+from paceline.backends.transformers.host.model import (
+    end_tokens,
+    keeps_logits,
+    most_positions,
+    takes_positions,
+    text_config,
+)
+from paceline.backends.transformers.host.release import release_named
+from paceline.backends.transformers.host.rotation import switch_of
+from paceline.backends.transformers.identity import identity
+from paceline.backends.transformers.preparation import require_agreement, require_decoder
+from paceline.backends.transformers.rollback import require_rollback
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel
+
+    from paceline.backends.torch.model import Cache
+    from paceline.backends.transformers.host.rotation import Switch
+
+
+class Engine:
+    """One loaded model, shared by all its sessions; holds no state of a request.
+
+    What it must know of the model is found by trying it, and anew when a request begins on a model that was changed.
+
+    Args:
+        model: A decoder-only model of transformers; it is put into evaluation mode.
+        name: What messages call it; its own `name_or_path` if None.
+        facts: What an earlier engine found out about this model; tried anew where that does not hold any longer.
+
+    Raises:
+        BackendError: The model is no causal language model, its cache cannot be rolled back, or `generate` feeds it
+            more than tokens and a cache.
+    """
+
+    backend = "hf"
+
+    @release_named()
+    def __init__(
+        self, model: PreTrainedModel, *, name: str | None = None, facts: Facts | None = None
+    ) -> None:
+        self.model = model
+        self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
+        require_decoder(model, self.name)
+        self.config: Any = text_config(model.config)
+        # Dropout would make the output depend on how it is computed.
+        model.eval()
+        self._facts = facts if facts is not None else self._try(basis_of(model))
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the model as it is now."""
+        basis = basis_of(self.model)
+        if basis != self._facts.basis:
+            self._facts = self._try(basis)
+        return self._facts
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens are fed and logits come out."""
+        return self._facts.device
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of logits, padding included."""
+        return self.facts.vocabulary
+
+    @property
+    def switch(self) -> Switch | None:
+        """Where the model turns positions otherwise, if it does."""
+        return self._facts.switch
+
+    def _try(self, basis: tuple[object, ...]) -> Facts:
+        """Find out what can be done with the model, by doing it."""
+        model: Any = self.model
+        self._facts = Facts(
+            basis=basis,
+            device=model.get_input_embeddings().weight.device,
+            vocabulary=1,
+            # A wrapper that names no cache hands on what it is given.
+            cache_name=cache_argument(model.forward) or CACHE,
+            keeps_logits=keeps_logits(model),
+            takes_positions=takes_positions(model),
+            switch=None,
+        )
+        try:
+            logits = self.feed(self.new_cache(), [0])
+            switch = switch_of(model, self.config)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as problem:
+            raise BackendError(
+                f"hf: {self.name} ({type(model).__name__}) cannot read a single token on {self.device} as "
+                f"{model.dtype}: {problem!r}. Try another dtype, device or attention implementation; a model "
+                "with a kind of cache of its own is not supported."
+            ) from problem
+        require_finite(logits, self)
+        self._facts = replace(self._facts, vocabulary=int(logits.shape[-1]), switch=switch)
+        require_rollback(self)
+        require_agreement(self)
+        return self._facts
+
+    @property
+    def identity(self) -> str:
+        """Name, version, number format and kind of device."""
+        return identity(self.name, self.model, self.device)
+
+    @property
+    def max_context(self) -> int | None:
+        """The longest sequence the model has positions for, or None when there is no limit."""
+        limit, switch = most_positions(self.config), self.switch
+        if switch is not None and switch.cache is None:
+            return switch.length if limit is None else min(switch.length, limit)
+        return limit
+
+    @property
+    def eos(self) -> frozenset[int]:
+        """The tokens that end a text, from the generation configuration, else from the model's own."""
+        return end_tokens(self.model, self.config)
+
+    def new_cache(self) -> Cache:
+        """Return an empty cache."""
+        return new_cache(self.config)  # type: ignore[no-any-return]
+
+    def free(self, cache: Cache) -> None:
+        """Be told that a cache is not needed any longer; its memory goes with it."""
+
+    @torch.inference_mode()
+    def feed(self, cache: Cache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
+        """Append tokens to the cache; return the logits after the last `rows` of them.
+
+        Args:
+            cache: Grows by the tokens.
+            tokens: Plain integers, or a device tensor of shape (1, tokens).
+            rows: At least 1.
+
+        Returns:
+            Logits in the model's own precision, shape (rows, vocabulary).
+        """
+        facts = self._facts
+        ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([tokens], device=facts.device)
+        options: dict[str, Any] = {facts.cache_name: cache}
+        if facts.keeps_logits:
+            options["logits_to_keep"] = rows
+        if facts.takes_positions:
+            # As `generate` does: there are models that would count otherwise by themselves.
+            begin = cache.get_seq_length()
+            options["position_ids"] = torch.arange(begin, begin + ids.shape[1], device=ids.device)[None]
+        logits = self.model(input_ids=ids, use_cache=True, return_dict=True, **options).logits
+        return logits[0, -rows:]  # type: ignore[no-any-return]

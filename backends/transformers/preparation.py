@@ -1,0 +1,102 @@
+"""What `generate` feeds a model, and the refusal of models for which that is more than tokens and a cache.
+
+`generate` lets a model, or what is wrapped around it, prepare the input of each pass. Some put learnt prompts before
+the text there (prompt tuning), or count positions in their own way. Whether passes of ours say the same is found out
+by making the same two in both ways, not from a list of names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.transformers.host.cache import cache_argument
+from paceline.backends.transformers.host.generation import behind_padding, preparation, prepares, two_passes
+from paceline.backends.transformers.host.model import hands_on, is_encoder_decoder
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from paceline.backends.transformers.engine import Engine
+
+
+def require_decoder(model: Any, name: str) -> None:
+    """Look at what a model is before anything is tried on it.
+
+    Raises:
+        BackendError: It is not a decoder with a language-model head over a key-value cache.
+    """
+    kind = f"hf: {name} ({type(model).__name__})"
+    if not hasattr(model, "config") or not hasattr(model, "get_input_embeddings"):
+        raise BackendError(f"{kind} is no model of transformers; load it with AutoModelForCausalLM.")
+    if is_encoder_decoder(model):
+        raise BackendError(
+            f"{kind} is an encoder-decoder model; only decoder-only models are supported. Use a causal language model "
+            "such as Llama, Qwen or GPT-2."
+        )
+    if cache_argument(model.forward) is None and not hands_on(model):
+        raise no_cache(model, name)
+    if model.get_output_embeddings() is None:
+        raise BackendError(f"{kind} has no language-model head; load it with AutoModelForCausalLM.")
+
+
+def no_cache(model: Any, name: str) -> BackendError:
+    """Return the refusal of a model that keeps nothing of what it reads, or keeps it in a way of its own."""
+    return BackendError(
+        f"hf: {name} ({type(model).__name__}) fills no key-value cache, so its last tokens cannot be taken back after "
+        "a rejection. Recurrent models (RWKV) and those that read the whole text in each pass are not supported; use a "
+        "causal language model with attention layers and a cache."
+    )
+
+
+def require_agreement(engine: Engine) -> None:
+    """Compare a prompt and a step after it with what `generate` makes of the same tokens.
+
+    Raises:
+        BackendError: They differ.
+    """
+    if not prepares(engine.model):
+        return
+    tokens = [index % engine.vocabulary for index in (1, 2, 3, 2)]
+    cache = engine.new_cache()
+    ours = [engine.feed(cache, tokens[:-1]), engine.feed(cache, tokens[-1:])]
+    try:
+        theirs = two_passes(engine.model, torch.tensor([tokens], device=engine.device), engine.new_cache())
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as problem:
+        raise more_than_given(engine, f"{preparation(engine.model)} fails: {problem!r}") from problem
+    # Passes of equal shapes agree to the last bits in any precision.
+    pairs = zip(ours, theirs, strict=True)
+    if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True) for one, other in pairs):
+        raise more_than_given(engine, f"{preparation(engine.model)} leads to other logits")
+
+
+def require_blind_to_padding(engine: Engine) -> None:
+    """Compare a text behind padding, as `generate` reads it in a batch, with the text alone, as it is read here.
+
+    Raises:
+        BackendError: They differ: the model counts padding.
+    """
+    if engine.facts.takes_positions or not prepares(engine.model):
+        return
+    tokens, count = [index % engine.vocabulary for index in (1, 2, 3)], 5
+    alone = engine.feed(engine.new_cache(), tokens)
+    ids = torch.tensor([[0] * count + tokens], device=engine.device)
+    padded = behind_padding(engine.model, ids, count, engine.new_cache())
+    # The passes have other shapes, so that short floats agree roughly. NaN behind padding is no number to compare with.
+    rough = 1e-3 if torch.finfo(alone.dtype).bits >= 32 else 5e-2
+    if bool((alone - padded).abs().max() > rough * alone.abs().max()):
+        raise BackendError(
+            f"hf: {engine.name} ({type(engine.model).__name__}) counts padding as text, so that a row of a batch "
+            "depends on the length of the others; call generate for each row, without padding"
+        )
+
+
+def more_than_given(engine: Engine, found: str) -> BackendError:
+    """Return the refusal of a model that goes by more than the tokens it is given."""
+    return BackendError(
+        f"hf: {engine.name} ({type(engine.model).__name__}) is fed more than its tokens and a cache: {found}. Learnt "
+        "prompts (prompt tuning, prefix tuning) and inputs of its own cannot be honoured here; use `generate` alone, "
+        "or an adapter that changes weights, such as LoRA."
+    )

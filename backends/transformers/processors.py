@@ -1,0 +1,161 @@
+"""Logits processors of transformers, applied to a block of positions, each after its own prefix.
+
+Those known to be functions of prefix and logits alone may be shown any prefix, also one that is refused later. The
+others (stateful ones, and what users wrote) may only be shown the prefixes that `generate` would show them, in its
+order.
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.transformers.host.processing import CONTEXT_FREE, PREFIX_ONLY, WHOLE_BATCH, of_row
+from paceline.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands in a batch.
+
+    Attributes:
+        row: Its number, from 0.
+        rows: How many there are.
+    """
+
+    row: int
+    rows: int
+
+    @contextmanager
+    def explained(self, asked: Any) -> Iterator[None]:
+        """Add to what a processor or criterion raises in a batch that it was shown one row alone."""
+        try:
+            yield
+        except Exception as problem:
+            if self.rows > 1:
+                problem.add_note(
+                    f"paceline decodes the rows of a batch one by one: {type(asked).__name__} was shown row {self.row} "
+                    "in the place of every row. If it needs the other rows, call generate for each row."
+                )
+            raise
+
+
+class RowOfBatch:
+    """A processor made for a batch, shown one row of it.
+
+    It may hold a value for each row, so it is shown as many rows as there are. All of them are the one that is decoded.
+    """
+
+    def __init__(self, processor: Any, place: Place) -> None:
+        self._processor = processor
+        self._place = place
+
+    def __call__(self, text: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return processed scores of the row, shape (1, vocabulary).
+
+        Raises:
+            BackendError: It does not answer for each row.
+        """
+        row, rows = self._place.row, self._place.rows
+        with self._place.explained(self._processor):
+            found = self._processor(text.expand(rows, -1), scores.repeat(rows, 1))
+        return _checked(self._processor, found, rows)[row : row + 1]
+
+
+class Rules:
+    """Processors in the order in which `generate` applies them.
+
+    Attributes:
+        reads: Whether any of them looks at the tokens before a position.
+        ordered: Whether one of them may only be shown what `generate` would show it.
+    """
+
+    def __init__(self, processors: Iterable[Any] = ()) -> None:
+        self._processors = tuple(processors)
+        self.reads = any(type(each) not in CONTEXT_FREE for each in self._processors)
+        self.ordered = any(type(each) not in CONTEXT_FREE | PREFIX_ONLY for each in self._processors)
+
+    def __bool__(self) -> bool:
+        return bool(self._processors)
+
+    def for_guesses(self) -> Rules:
+        """Return those rules that may be shown tokens on trial."""
+        return Rules(each for each in self._processors if type(each) in CONTEXT_FREE | PREFIX_ONLY)
+
+    def for_row(self, place: Place) -> Rules:
+        """Return the rules for one row of a batch that is decoded row by row.
+
+        What may have a state gets one for each row, by a copy.
+
+        Raises:
+            BackendError: A processor is made for the batch as a whole.
+        """
+        return self if place.rows == 1 else Rules(_for_row(each, place) for each in self._processors)
+
+    def __call__(self, text: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return processed scores.
+
+        Args:
+            text: Shape (1, tokens): what stands before the last row of scores. Each row above has one token less.
+            scores: Shape (rows, vocabulary).
+
+        Raises:
+            BackendError: A processor answers with something else than a row of scores for each row.
+        """
+        first = text.shape[1] - len(scores) + 1
+        for processor in self._processors:
+            if type(processor) in CONTEXT_FREE or len(scores) == 1:
+                scores = _checked(processor, processor(text, scores), len(scores))
+            else:
+                rows = (
+                    processor(text[:, : first + row], scores[row : row + 1]) for row in range(len(scores))
+                )
+                scores = torch.cat(list(rows))
+        return scores
+
+
+def _checked(processor: Any, found: Any, rows: int) -> torch.Tensor:
+    if isinstance(found, torch.Tensor) and found.dim() == 2 and len(found) == rows:
+        return found
+    shape = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else repr(found)
+    raise BackendError(
+        f"hf: {type(processor).__name__} returns {shape} for scores of {rows} rows; let it return one row of scores "
+        "for each"
+    )
+
+
+def _for_row(processor: Any, place: Place) -> Any:
+    kind = type(processor)
+    own = of_row(processor, place.row)
+    if own is not None:
+        return own
+    if kind in CONTEXT_FREE | PREFIX_ONLY:
+        return processor
+    if kind in WHOLE_BATCH:
+        raise BackendError(
+            f"hf: {kind.__name__} runs the model on a whole batch, but rows are decoded one by one; call generate for "
+            "each row, or leave it out"
+        )
+    return RowOfBatch(own_copy(processor), place)
+
+
+def own_copy(thing: Any) -> Any:
+    """Return a copy of a processor or criterion for one row.
+
+    Raises:
+        BackendError: It cannot be copied.
+    """
+    try:
+        return copy.deepcopy(thing)
+    except (TypeError, RuntimeError, NotImplementedError, AttributeError) as problem:
+        raise BackendError(
+            f"hf: {type(thing).__name__} cannot be copied ({problem}), and rows of a batch are decoded one by one, "
+            "each with its own; call generate for each row"
+        ) from problem

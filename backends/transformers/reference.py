@@ -1,0 +1,101 @@
+"""transformers' own ways to decode, so that a comparison can run them beside the loop.
+
+Everything is left at its defaults except what makes the outputs comparable: how tokens are chosen or drawn,
+end-of-sequence tokens and length limit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from paceline.backends.transformers.generate import adaptive
+from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
+from paceline.backends.transformers.host.generation import COMPILING, static_cache
+from paceline.backends.transformers.host.terminal import no_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedModel
+
+    from paceline.core.sampling.settings import Sampling
+
+
+def reference_modes(
+    target: PreTrainedModel,
+    draft: PreTrainedModel | None,
+    eos: frozenset[int],
+    sampling: Sampling,
+    **options: Any,
+) -> dict[str, Callable[[list[int], int], list[int]]]:
+    """Return functions from prompt tokens and a length limit to new tokens, by name; the first decodes plainly.
+
+    "hf assisted" is `generate` with `assistant_model`, the `options` given (the tokenizers, where they are two) and
+    every other setting at its default; "hf adaptive" is `generate` with our loop in the place of its own. On a GPU,
+    "hf compiled" and "hf compiled assisted" are the first two with a static cache, which makes `generate` compile its
+    passes; releases before 5.24 know no such assisted generation. Where tokens are drawn, each call begins with the
+    seed; the random state of the process is put back.
+    """
+    compiled = target.device.type in COMPILING
+    ways = {"hf generate": _way(target, eos, sampling)}
+    if compiled:
+        ways["hf compiled"] = _way(target, eos, sampling, static=True)
+    if draft is not None:
+        ways["hf assisted"] = _way(target, eos, sampling, assistant_model=draft, **options)
+        if compiled and STATIC_CACHES_ROLL_BACK:
+            ways["hf compiled assisted"] = _way(
+                target, eos, sampling, static=True, assistant_model=draft, **options
+            )
+        if not options:
+            ways["hf adaptive"] = _way(target, eos, sampling, custom_generate=adaptive(draft))
+    return ways
+
+
+def _way(
+    target: PreTrainedModel, eos: frozenset[int], sampling: Sampling, *, static: bool = False, **options: Any
+) -> Callable[[list[int], int], list[int]]:
+    generate: Any = target.generate
+    settings = _settings(target, sampling)
+    devices = [target.device] if target.device.type == "cuda" else []
+
+    def decode(prompt: list[int], max_new_tokens: int) -> list[int]:
+        ids = torch.tensor([prompt], device=target.device)
+        kind = static_cache(len(prompt) + max_new_tokens) if static else {}
+        with torch.random.fork_rng(devices=devices), no_warnings():
+            torch.manual_seed(sampling.seed)
+            found = generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max_new_tokens,
+                eos_token_id=sorted(eos) or None,
+                pad_token_id=min(eos, default=0),
+                **settings,
+                **kind,
+                **options,
+            )
+        new: list[int] = found[0, len(prompt) :].tolist()
+        return new
+
+    return decode
+
+
+def _settings(target: PreTrainedModel, sampling: Sampling) -> dict[str, Any]:
+    """Return what `generate` must be told, so that nothing comes from the generation settings of the model."""
+    settings = {
+        "do_sample": not sampling.greedy,
+        "repetition_penalty": sampling.repetition_penalty,
+        "no_repeat_ngram_size": 0,
+    }
+    if sampling.greedy:
+        return settings
+    neutral = {"top_k": 0, "top_p": 1.0, "typical_p": 1.0}
+    settings["temperature"] = sampling.temperature
+    for name, nothing in neutral.items():
+        value = getattr(sampling, name)
+        settings[name] = nothing if value is None else value
+    # Any number, 0.0 as well, costs a pass over the vocabulary.
+    if sampling.min_p is not None or getattr(target.generation_config, "min_p", None) is not None:
+        settings["min_p"] = sampling.min_p or 0.0
+    return settings

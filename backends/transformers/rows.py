@@ -1,0 +1,156 @@
+"""One row of a batch: the target and the drafts as `generate` has prepared them for it.
+
+Processors and criteria see the row with its padding, as in `generate`; the models see it without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from paceline.backends.torch import sampler as samplers
+from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.torch.rejection import claimed_by, judge_drawn
+from paceline.backends.torch.sampled import SampledHfDraft, readable
+from paceline.backends.torch.stream import Stream
+from paceline.backends.torch.target import HfTargetSession
+from paceline.backends.transformers.processors import Rules
+from paceline.core.proposals import TokenVerdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paceline.backends.torch.model import Cache
+    from paceline.backends.torch.sampler import Sampler
+    from paceline.backends.torch.target import HfTarget
+    from paceline.backends.transformers.record import Record
+    from paceline.core.protocols import Draft, DraftSession, Proposal, TargetSession
+    from paceline.core.records import Capabilities, Signal
+    from paceline.core.sampling.settings import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How the tokens of one row are chosen.
+
+    Attributes:
+        padding: What stands before its first token.
+        rules: The processors.
+        sampling: The seed, and whether the likeliest token is taken.
+        device: Where `generate` has put its processors and its tokens.
+        record: Where scores and logits are kept, if they are wanted.
+        cache: A cache to go on with, if one was given.
+    """
+
+    padding: tuple[int, ...]
+    rules: Rules
+    sampling: Sampling
+    device: torch.device
+    record: Record | None = None
+    cache: Cache | None = None
+
+
+class RowTarget:
+    """The target, opening sessions for one row."""
+
+    codec = None
+    max_context = None  # `generate` warns and goes on
+
+    def __init__(self, target: HfTarget, row: Row, eos: frozenset[int]) -> None:
+        self._target = target
+        self._row = row
+        self.eos = eos
+        self.vocabulary = target.vocabulary
+        self.capabilities: Capabilities = target.capabilities
+        self.perplexity = target.perplexity
+
+    def open(self, prompt: Sequence[int]) -> TargetSession:
+        """Start on the row by reading all of it but its last token, or what a given cache lacks of that."""
+        row, engine = self._row, self._target.engine
+        stream = Stream(engine, prompt, row.cache)
+        if row.sampling.greedy and not row.rules and row.record is None:
+            return HfTargetSession(stream)
+        text = (*row.padding, *prompt)
+        sampler = samplers.Sampler(row.sampling.of("target"), text, row.device, rules=row.rules)
+        return RowSession(stream, sampler, row, self.eos)
+
+
+class RowDraft:
+    """A draft, opening sessions for one row. One of this backend applies the row's rules where it may."""
+
+    def __init__(self, name: str, draft: Draft, row: Row, vocabulary: int) -> None:
+        self._name = name
+        self._draft = draft
+        self._row = row
+        self._columns = vocabulary
+        self.signals: frozenset[Signal] = draft.signals
+
+    def open(self, prompt: Sequence[int]) -> DraftSession:
+        """Start on the row."""
+        draft, row = self._draft, self._row
+        if not isinstance(draft, ModelDraft):
+            return draft.open(prompt)
+        engine = draft.engine
+        # Elsewhere, the tensors that processors hold cannot be used; the draft then guesses without them.
+        rules = row.rules.for_guesses() if engine.device == row.device else Rules()
+        if row.sampling.greedy and not rules:
+            return draft.open(prompt)
+        sampling, text = row.sampling.of(f"draft {self._name}"), (*row.padding, *prompt)
+        sampler = samplers.Sampler(sampling, text, engine.device, rules=rules, columns=self._columns)
+        return SampledHfDraft(Stream(engine, prompt), draft.vocabulary, sampler)
+
+
+class RowSession(HfTargetSession):
+    """The target at work on one row, with processors, drawn tokens or a record."""
+
+    def __init__(self, stream: Stream, sampler: Sampler, row: Row, eos: frozenset[int]) -> None:
+        super().__init__(stream)
+        self._sampler = sampler
+        self._row = row
+        self._eos = eos
+
+    def verify(self, proposal: Proposal | None) -> TokenVerdict:
+        """Accept or refuse tokens and choose one more, in one forward pass."""
+        guess = readable(proposal, self.stream)
+        logits = self.stream.attempt(guess)
+        if self._row.rules.ordered:
+            return self._in_order(proposal, guess, logits)
+        wanted = self._chances(logits, guess)
+        claimed = claimed_by(proposal, wanted)
+        return judge_drawn(guess, None if claimed is None else claimed[: len(guess)], wanted, self._sampler)
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        super().advance(tokens)
+        self._sampler.advance(tokens)
+        if self._row.record is not None:
+            self._row.record.settle(len(tokens))
+
+    def _in_order(
+        self, proposal: Proposal | None, guess: tuple[int, ...], logits: torch.Tensor
+    ) -> TokenVerdict:
+        """Judge token by token, so that processors see the text grow exactly as in `generate`.
+
+        They are not asked about what follows a refusal, or the end of the text. Costs a copy from the device a token.
+        """
+        for place, token in enumerate(guess):
+            wanted = self._chances(logits[place : place + 1], guess[:place])
+            claimed = claimed_by(proposal, wanted)
+            stated = None if claimed is None else claimed[place : place + 1]
+            found = judge_drawn([token], stated, torch.cat([wanted, wanted]), self._sampler)
+            if not found.accepted or token in self._eos:
+                return TokenVerdict(place, (*guess[:place], found.tokens[0]))
+        wanted = self._chances(logits[-1:], guess)
+        return TokenVerdict(len(guess), (*guess, int(self._sampler.draw(wanted))))
+
+    def _chances(self, logits: torch.Tensor, guess: Sequence[int]) -> torch.Tensor:
+        """Return the distributions after processing; the last row of logits is about the token after the guess."""
+        record = self._row.record
+        if record is not None:
+            record.offer("logits", logits)
+        scores = self._sampler.process(logits, [self._sampler.tokens(guess)], logits.shape[1])
+        if record is not None:
+            record.offer("scores", scores)
+        return self._sampler.chances(scores)

@@ -1,0 +1,159 @@
+"""What was written for a batch is shown one row of it, and serves it rightly or is refused by name."""
+
+import time
+
+import pytest
+import torch
+from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers.generation.stopping_criteria import MaxTimeCriteria
+
+import paceline.hf
+from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.core.errors import BackendError
+
+torch.set_num_threads(1)
+
+MODEL = tiny_model("llama")
+DRAFT = noisy_copy(MODEL)
+IDS = torch.tensor([[3, 1, 4], [1, 5, 9], [2, 6, 5]])
+SHARED = {
+    "max_new_tokens": 12, "pad_token_id": 0, "eos_token_id": 95, "do_sample": False,
+    "attention_mask": torch.ones_like(IDS),
+}  # fmt: skip
+
+
+def plain(ids=IDS, **options):
+    return MODEL.generate(ids, **{**SHARED, **options}).tolist()
+
+
+def fast(ids=IDS, **options):
+    loop = paceline.hf.adaptive(DRAFT, policy={"name": "static", "gamma": 4})
+    return MODEL.generate(ids, **{**SHARED, **options}, custom_generate=loop).tolist()
+
+
+def criteria(*those):
+    return {"stopping_criteria": StoppingCriteriaList(those)}
+
+
+def processors(*those):
+    return {"logits_processor": LogitsProcessorList(those)}
+
+
+class Lengths:
+    """Ends each row at a length of its own."""
+
+    limits = torch.tensor([5, 12, 8])
+
+    def __call__(self, input_ids, scores, **kwargs):
+        return input_ids.shape[1] >= self.limits
+
+
+class Words(Lengths):
+    """Ends each row at a token of its own, found by the number of the row."""
+
+    words = (17, 40, 61)
+
+    def __call__(self, input_ids, scores, **kwargs):
+        return torch.tensor([self.words[at] in row[3:] for at, row in enumerate(input_ids.tolist())])
+
+
+class Bans:
+    """Bans a token of its own in each row, and counts its calls."""
+
+    def __init__(self):
+        self.calls = torch.zeros(3, dtype=torch.long)
+
+    def __call__(self, input_ids, scores):
+        self.calls += 1
+        for row in range(len(scores)):
+            scores[row, input_ids[row, -1]] = -torch.inf
+            scores[row, 30 * row : 30 * row + int(self.calls[row])] -= 2.0
+        return scores
+
+
+def test_a_value_for_each_row_is_that_of_the_row():
+    for given in (criteria(Lengths()), criteria(Words()), criteria(Lengths(), Words())):
+        assert fast(**given) == plain(**given)
+    assert fast(**processors(Bans())) == plain(**processors(Bans()))
+    tensors = {"encoder_repetition_penalty": 2.0, "encoder_no_repeat_ngram_size": 1}
+    assert fast(**tensors) == plain(**tensors)
+
+
+def test_scores_that_a_criterion_reads_are_those_of_the_row():
+    class Sure:
+        def __call__(self, input_ids, scores, **kwargs):
+            return scores[-1].softmax(-1).amax(-1) > torch.tensor([0.3, 0.9, 0.5])
+
+    given = {"return_dict_in_generate": True, "output_scores": True, **criteria(Sure())}
+    loop = paceline.hf.adaptive(DRAFT, policy={"name": "static", "gamma": 4})
+    found = MODEL.generate(IDS, **{**SHARED, **given}, custom_generate=loop)
+    assert found.sequences.tolist() == MODEL.generate(IDS, **{**SHARED, **given}).sequences.tolist()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda ids: bool(ids[0, -1] == 7),
+        lambda ids: (ids[:, -1] == 7).any(),
+        lambda ids: ids[:1, -1] == 7,
+        lambda ids: ids[:, -2:] == 7,
+        lambda ids: None,
+    ],
+)
+def test_an_answer_for_the_whole_batch_is_refused_by_name(answer):
+    class Whole:
+        def __call__(self, input_ids, scores, **kwargs):
+            return answer(input_ids)
+
+    with pytest.raises(BackendError, match=r"Whole answers .*one truth value a row.*for each row"):
+        fast(**criteria(Whole()))
+
+
+def test_the_answer_for_a_single_row_may_be_what_generate_takes():
+    row = {"attention_mask": None}
+    token = plain(IDS[:1], **row)[0][8]
+    for answer in (lambda ids: bool(ids[0, -1] == token), lambda ids: ids[0, -1] == token):
+        given = criteria(lambda ids, scores, **_: answer(ids))  # noqa: B023 - used at once
+        assert fast(IDS[:1], **row, **given) == plain(IDS[:1], **row, **given)
+    with pytest.raises(BackendError, match=r"shape .3,. for a single row"):
+        fast(IDS[:1], **row, **criteria(Lengths()))
+
+
+def test_scores_of_another_shape_are_refused_by_name():
+    class Loses:
+        def __call__(self, input_ids, scores):
+            return None if len(scores) == 1 else scores[:1]
+
+    for ids, mask in ((IDS, SHARED["attention_mask"]), (IDS[:1], None)):
+        with pytest.raises(BackendError, match=r"Loses returns .*one row of scores"):
+            fast(ids, attention_mask=mask, **processors(Loses()))
+
+
+def test_what_fails_on_a_row_says_that_it_was_shown_one_row():
+    class Picky:
+        def __call__(self, input_ids, scores):
+            if input_ids[0].equal(input_ids[1]):
+                raise ValueError("rows must differ")
+            return scores
+
+    with pytest.raises(ValueError, match="rows must differ") as caught:
+        fast(**processors(Picky()))
+    assert "Picky was shown row 0 in the place of every row" in caught.value.__notes__[0]
+
+
+def test_the_time_is_shared_by_the_rows(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    hook = MODEL.register_forward_hook(lambda *_: now.__setitem__(0, now[0] + 1.0))
+    loop = paceline.hf.adaptive("lookup", policy={"name": "static", "gamma": 0})
+    try:
+        MODEL.generate(IDS[:1], max_new_tokens=1, custom_generate=loop, pad_token_id=0)  # the model is tried
+        now[0] = 1000.0
+        found = MODEL.generate(
+            IDS, **{**SHARED, "max_new_tokens": 40}, **criteria(MaxTimeCriteria(36.0)), custom_generate=loop
+        )
+    finally:
+        hook.remove()
+    lengths = [sum(token != 0 for token in row[3:]) for row in found.tolist()]
+    assert max(lengths) - min(lengths) <= 2
+    assert 10 <= min(lengths) <= 13
