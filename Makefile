@@ -61,9 +61,9 @@ lint: $(VENV)/.stamp-dev ## ruff: rules and format.
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make format"; exit 1; }
 
-types: $(VENV)/.stamp-dev ## mypy, strict, on the package, the examples of its public types, and the plugins.
+types: $(VENV)/.stamp-dev ## mypy, strict, on the package, the tools, the examples of its public types, and the plugins.
 	@$(BIN)/mypy --no-error-summary -p paceline
-	@$(BIN)/mypy --no-error-summary tests/typing/api.py $(addsuffix /src,$(PLUGINS))
+	@$(BIN)/mypy --no-error-summary tools tests/typing/api.py $(addsuffix /src,$(PLUGINS))
 
 contracts: $(VENV)/.stamp-dev ## import-linter: who may import whom.
 	@$(BIN)/lint-imports --no-cache > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
@@ -77,17 +77,17 @@ record: $(VENV)/.stamp-dev ## Renew the record of the public names and the table
 	$(BIN)/python -I tests/docs/test_options.py
 
 pair: $(VENV)/.stamp-user ## Train a new embedded pair (hours on a CPU).
-	$(BIN)/python -m paceline.backends.embedded.recipe --out $(RUNS)/pair
+	$(BIN)/python -I tools embedded_recipe --out $(RUNS)/pair
 
 cells: $(VENV)/.stamp-dev ## Compare policies on made-up texts, and renew the tables in docs/policies.md.
-	$(BIN)/python -Im paceline.lab.cells docs/policies.md
-	-$(BIN)/python -Im paceline.lab.changing --page docs/policies.md
+	$(BIN)/python -I tools policy_table docs/policies.md
+	-$(BIN)/python -I tools changing --page docs/policies.md
 
 changing: $(VENV)/.stamp-user ## Hold auto to its limits where costs change on the way (a minute).
-	@$(BIN)/python -Im paceline.lab.changing auto
+	@$(BIN)/python -I tools changing auto
 
 starved: $(VENV)/.stamp-user ## Time auto before, while and after other processes take its core (Linux, a minute).
-	@$(BIN)/python -Im paceline.lab.changing.starved
+	@$(BIN)/python -I tools changing.starved
 
 bench: $(VENV)/.stamp-user ## Compare the policies on the embedded pair.
 	$(BIN)/paceline bench
@@ -96,14 +96,14 @@ bench-decisions: $(VENV)/.stamp-user ## Time the decisions of every policy.
 	@$(BIN)/paceline bench --decisions
 
 bench-gpu: $(VENV)/.stamp-user ## Measure the graph backend on a CUDA device, within ten minutes.
-	$(BIN)/python -Im paceline.backends.graph.bench --out $(RUNS)/bench-gpu
+	$(BIN)/python -I tools bench_gpu --out $(RUNS)/bench-gpu
 
 report-pictures: $(VENV)/.stamp-user ## Renew the pictures in docs/report.md from runs/replay.jsonl and its recording.
 	@$(BIN)/paceline report $(RUNS)/replay.jsonl --out $(RUNS)/report.html --pictures docs/pictures
 
 clean: ## Remove what make and the tools made; never runs/.
 	rm -rf $(VENV) build dist src/*.egg-info plugins/*/build plugins/*/dist plugins/*/src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find core policies backends lab plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find core policies backends lab cli tools plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \

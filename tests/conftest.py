@@ -1,13 +1,15 @@
-"""A pair of models so small that every text they can write is counted out."""
+"""What several folders share: a pair of models so small that every text is counted out, and the command line."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.cli import app
 from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.sampling.processing import chances, process
@@ -112,3 +114,10 @@ def tiny_pair() -> TinyPair:
 @pytest.fixture(scope="session")
 def apart() -> Callable[[Texts, Texts], float]:
     return distance
+
+
+@pytest.fixture
+def run_here() -> Iterator[Callable[..., int]]:
+    """Return what runs the command line in this process; logging is put back, since the command configures it."""
+    yield lambda *arguments: app.run([str(argument) for argument in arguments])
+    structlog.reset_defaults()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("core", "policies", "backends", "lab")
-MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("core", "policies", "backends", "lab", "cli")
+MODULES = sorted(path for folder in (*FOLDERS, "tools") for path in (ROOT / folder).rglob("*.py"))
 LONGEST = 400
 
 
@@ -65,7 +65,7 @@ def test_the_folders_are_not_importable_by_themselves() -> None:
         ["paceline", "paceline.policies", "paceline.backends"],
         ["paceline.testing"],
         ["paceline.hf"],
-        ["paceline.lab.cli"],
+        ["paceline.cli"],
         ["paceline.core.plugins.catalogue as c; c.Catalogue.load()"],
     ],
     ids=["the three packages", "testing", "transformers", "command line", "a loaded catalogue"],

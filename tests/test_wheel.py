@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("core", "policies", "backends", "lab")
+FOLDERS = ("core", "policies", "backends", "lab", "cli")
 NOT_SHIPPED = shutil.ignore_patterns(
     ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist", "runs", "*.egg-info"
 )
@@ -60,6 +60,8 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name and not name.endswith("/")}
     assert names == shipped_files()
+    assert "paceline/cli/app.py" in names
+    assert not any("tools" in Path(name).parts or "recipe" in name for name in names)
 
 
 def test_the_wheel_carries_licence_entry_points_and_command(wheel: Path) -> None:
@@ -85,6 +87,7 @@ def test_the_source_distribution_holds_tests_docs_and_build_files_and_the_weight
         "LICENSE",
         ".ci/run",
         "tests/test_wheel.py",
+        "tools/__main__.py",
     }
     assert wanted - names == set()
     assert [name for name in names if "plugins" in Path(name).parts[:1] or "banditspec" in name] == []

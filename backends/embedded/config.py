@@ -99,7 +99,7 @@ class EmbeddedConfig(BackendConfig):
         if not (folder / "config.json").exists():
             raise BackendError(
                 f"embedded: the weights are missing from {folder}; reinstall paceline, or in a source checkout train "
-                "them with the recipe in backends/embedded/recipe"
+                "them with the recipe in tools/embedded_recipe"
             )
         kind = GraphConfig if self.engine == "graph" else HfConfig
         return kind(

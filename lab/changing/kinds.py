@@ -28,7 +28,7 @@ WARM = 1200
 """Tokens of a cold request, and of the text from which a policy learns what it is then compared with."""
 
 Sort = Literal["share", "spell", "useless", "cold"]
-"""What is asked of a kind: see `paceline.lab.changing.measure`."""
+"""What is asked of a kind: see `tools/changing/measure.py`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,6 @@ def main() -> None:
     # Ignored interrupts, as of jobs in the background of a shell, stay ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from paceline.lab.cli.app import main as run  # noqa: PLC0415
+    from paceline.cli.app import main as run  # noqa: PLC0415
 
     run()

@@ -101,7 +101,7 @@ def commands(page: Path, blocks: Blocks) -> Iterator[list[str]]:
 
 @each_page
 def test_every_paceline_command_and_option_exists(page: Path, blocks: Blocks) -> None:
-    from paceline.lab.cli.app import app
+    from paceline.cli.app import app
 
     group = typer.main.get_command(app)
     known = {name: command.params for name, command in group.commands.items()}  # type: ignore[attr-defined]

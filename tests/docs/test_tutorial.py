@@ -25,7 +25,7 @@ def run(*arguments: str | Path, cwd: Path, site: Path | None = None) -> str:
 
 
 def paceline(*arguments: str | Path, cwd: Path, site: Path) -> str:
-    code = "import sys; from paceline.lab.cli import main; sys.exit(main())"
+    code = "import sys; from paceline.cli import main; sys.exit(main())"
     return run("-c", code, *arguments, cwd=cwd, site=site)
 
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from paceline.cli.options import read_config
 from paceline.core.errors import ConfigError
-from paceline.lab.cli.options import read_config
 from paceline.lab.prompts import embedded
 from paceline.lab.workloads.made import TIMES
 from paceline.lab.workloads.named import NAMES, load

@@ -1,0 +1,134 @@
+"""The command's root: its options, its commands, and how errors become messages and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage (a wrong configuration is wrong usage), 129, 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paceline.cli.bench import bench
+from paceline.cli.doctor import doctor
+from paceline.cli.export import export
+from paceline.cli.generate import generate
+from paceline.cli.interrupts import exit_code, stops
+from paceline.cli.log import configure
+from paceline.cli.new_policy import new_policy
+from paceline.cli.page import report
+from paceline.cli.plugins import plugins
+from paceline.cli.record import record
+from paceline.cli.regret import regret
+from paceline.cli.replay import replay
+from paceline.cli.schema import schema
+from paceline.cli.streams import OutputLost, settle
+from paceline.cli.tune import tune
+from paceline.core.errors import ConfigError, PacelineError
+from paceline.core.extras import LIBRARIES, remedy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEBUG = "PACELINE_DEBUG"
+"""Environment variable: "1" shows the traceback of an error instead of its message."""
+
+app = typer.Typer(
+    name="paceline",
+    help="Speculative decoding under an adaptive policy: the same text, sooner.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    generate,
+    bench,
+    record,
+    replay,
+    regret,
+    report,
+    tune,
+    export,
+    plugins,
+    schema,
+    doctor,
+    new_policy,
+):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"paceline {metadata.version('paceline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more, to stderr.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Speculative decoding under an adaptive policy: the same text, sooner."""
+    configure(verbose=verbose)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    settle()
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; nothing but a bug gets out as an exception."""
+    with stops() as seen:
+        try:
+            code = _run(arguments)
+        except Exception:
+            # Code that was interrupted in the middle, such as an import, may fail in any way.
+            if seen.number is None:
+                raise
+            code = 1
+    return code if seen.number is None else 128 + seen.number
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        app(args=list(arguments), prog_name="paceline")
+        sys.stdout.flush()
+    except SystemExit as leaving:
+        return _left(leaving)
+    except PacelineError as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        return _failed(str(error), 2 if isinstance(error, ConfigError) else 1)
+    except OutputLost as lost:
+        return 1 if lost.gone else _failed(str(lost), 1)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in LIBRARIES:
+            raise
+        return _failed(f"this needs {library}, which is not installed; {remedy(LIBRARIES[library])}", 1)
+    except KeyboardInterrupt as stop:
+        return exit_code(stop)
+    return 0
+
+
+def _left(leaving: SystemExit) -> int:
+    """Return the exit code of a command that left, once what it wrote is on its way."""
+    try:
+        sys.stdout.flush()
+    except OutputLost as lost:
+        return 1 if lost.gone else _failed(str(lost), 1)
+    return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+
+
+def _failed(message: str, code: int) -> int:
+    sys.stderr.write(f"paceline: {message}\n")
+    return code

@@ -1,0 +1,201 @@
+"""`paceline record`: what every draft would have done everywhere, and what rounds take, in one file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paceline.cli.interrupts import exit_code
+from paceline.cli.options import (
+    ConfigOption,
+    JsonOption,
+    MaxOption,
+    SeedOption,
+    SetOption,
+    TemperatureOption,
+    read_config,
+)
+from paceline.core.errors import ConfigError, TraceError
+from paceline.core.extras import require
+from paceline.core.outputs import check_output
+from paceline.lab.prompts import choose, encoded
+from paceline.lab.workloads.named import NAMES, SHIPPED, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paceline.core.config.blocks import PolicyConfig
+    from paceline.core.config.run import RunConfig
+    from paceline.core.plugins.catalogue import Catalogue
+    from paceline.lab.bench.records import Prompt
+    from paceline.lab.recording.taking import Settings
+
+DEFAULT = Path("runs/recording.jsonl.zst")
+TOKENS = 96
+"""New tokens of each text where no run file says otherwise: enough for policies to learn, minutes for all prompts."""
+
+NOTHING = "none"
+
+
+def record(
+    context: typer.Context,
+    *,
+    config: ConfigOption = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PATH", help="The file; compressed if it ends in .zst.")
+    ] = DEFAULT,
+    workload: Annotated[
+        str,
+        typer.Option(
+            "--workload",
+            "-w",
+            metavar="NAME|FILE",
+            help="Prompts: shipped, varied, repetitive, bad-pair, or a file.",
+        ),
+    ] = SHIPPED,
+    synthetic: Annotated[
+        str | None,
+        typer.Option(
+            "--synthetic",
+            metavar="NAME|all",
+            help="Made-up texts instead, without a model; see docs/workloads.md.",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many prompts.")] = None,
+    max_new_tokens: MaxOption = None,
+    longest: Annotated[
+        int, typer.Option("--longest", min=1, max=256, help="The largest gamma that can be tried later.")
+    ] = 16,
+    drafts: Annotated[
+        str | None,
+        typer.Option(
+            "--drafts", metavar="a,b,...", help="Only these drafts: the run's own, or small, lookup, ..."
+        ),
+    ] = None,
+    signals: Annotated[
+        bool,
+        typer.Option(
+            "--signals/--no-signals", help="Whether to record signals, for policies that stop by them."
+        ),
+    ] = True,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            "--measure",
+            metavar="a,b,...",
+            help="Policies to time for real, to hold replays against; or `none`.",
+        ),
+    ] = None,
+    keep_prompts: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-prompts/--no-keep-prompts",
+            help="Whether to store prompts; by default only those shipped with paceline are.",
+        ),
+    ] = None,
+    changes: SetOption = None,
+    temperature: TemperatureOption = None,
+    seed: SeedOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a recording that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Record what every draft would have done at every place, so that any policy can be tried on it with `replay`.
+
+    An interrupted recording goes on where it stopped when the same command is given again.
+    """
+    if synthetic is not None:
+        require("numpy")
+        from paceline.cli.made_up import record_cells  # noqa: PLC0415
+
+        record_cells(
+            context,
+            synthetic,
+            out,
+            texts=limit,
+            tokens=max_new_tokens,
+            longest=longest,
+            force=force,
+            as_json=as_json,
+        )
+        return
+    check_output(out, inputs=[workload, *([config] if config is not None else [])])
+    given = [] if config is not None else [f"generation.max_new_tokens={TOKENS}"]
+    prompts_of = load(workload)
+    run = read_config(
+        config,
+        [*given, *(changes or ())],
+        base=prompts_of.changes,
+        generation__max_new_tokens=max_new_tokens,
+        generation__temperature=temperature,
+        generation__seed=seed,
+    )
+    texts = choose(prompts_of.texts, limit=limit)
+    require("numpy")
+    # Models and numbers are loaded only now, so that a wrong option is told at once.
+    from paceline.cli.recording import recorded, show, to_json  # noqa: PLC0415
+    from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
+    from paceline.lab.drafts import with_drafts  # noqa: PLC0415
+    from paceline.lab.parts import load_parts  # noqa: PLC0415
+    from paceline.lab.policies import split  # noqa: PLC0415
+    from paceline.lab.recording.resuming import REMEDY, finished  # noqa: PLC0415
+    from paceline.lab.recording.taking import Settings  # noqa: PLC0415
+
+    if not force and finished(out):
+        raise TraceError(f"{out}: a finished recording is there; {REMEDY}")
+    catalogue = Catalogue.load()
+    if drafts is not None:
+        run = with_drafts(run, split(drafts, ","), catalogue)
+    if not run.drafts:
+        raise ConfigError("nothing to record: the run has no draft; name some (--drafts)")
+    settings = Settings(
+        longest=longest,
+        signals=signals,
+        keep_prompts=prompts_of.name in NAMES if keep_prompts is None else keep_prompts,
+        policies=_policies(measure, catalogue),
+    )
+    parts = load_parts(run)
+    decoder = parts.under(run.policy)  # only encodes; what policies learnt before is left alone
+    prompts = [encoded(text, decoder.encode, prompts_of.name) for text in texts]
+    what = _what(run, settings, workload=prompts_of.name, prompts=prompts)
+    try:
+        taken = recorded(parts, catalogue, prompts, out, settings=settings, run=what, replace=force)
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"paceline: interrupted; the same command goes on from the last text in {out}\n")
+        raise typer.Exit(exit_code(stop)) from None
+    if as_json:
+        sys.stdout.write(json.dumps(to_json(taken, out), indent=2) + "\n")
+    else:
+        show(taken, out, default=out == DEFAULT)
+
+
+def _policies(measure: str | None, catalogue: Catalogue) -> dict[str, PolicyConfig]:
+    from paceline.lab.policies import parse_policy, split  # noqa: PLC0415
+    from paceline.lab.recording.measuring import POLICIES  # noqa: PLC0415
+
+    if measure == NOTHING:
+        return {}
+    names = POLICIES if measure is None else split(measure, ",")
+    return {name: parse_policy(name, catalogue) for name in names}
+
+
+def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Return what ran, as JSON-able values; an interrupted recording goes on where this is the same."""
+    from paceline.lab.bench.machine import describe, versions  # noqa: PLC0415
+
+    return {
+        "workload": workload,
+        "prompts": len(prompts),
+        "max_new_tokens": run.generation.max_new_tokens,
+        "signals": settings.signals,
+        "keep_prompts": settings.keep_prompts,
+        "measure": list(settings.policies),
+        "config": run.model_dump(
+            mode="json", exclude={"policy", "trace", "state", "scope", "on_policy_error"}
+        ),
+        "versions": versions(),
+        "machine": describe(),
+    }

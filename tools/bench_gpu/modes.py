@@ -1,0 +1,122 @@
+"""Whole texts, in ways that take turns: transformers' own, and ours with imposed acceptance."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bench_gpu.imposed import ImposedTarget
+from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
+from paceline.backends.transformers.host.generation import static_cache
+from paceline.backends.transformers.host.terminal import no_warnings
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.testing.scripted import ScriptedPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bench_gpu.models import Setting
+    from paceline.backends.graph.cuda.draft import GraphedDraft
+    from paceline.backends.graph.cuda.target import GraphedTarget
+
+RATES = (0.6, 0.8)
+"""Acceptance that is imposed: of a modest pair and of a good one."""
+
+GAMMAS = (2, 4, 8)
+
+BASE = "hf plain"
+COMPILED = "hf compiled"
+"""What a user would pick on a GPU before any of our ways."""
+
+
+def theirs(target: Any, draft: Any, setting: Setting) -> dict[str, Callable[[], int]]:
+    """Return transformers' ways; each writes a text and returns how many tokens it has.
+
+    A static cache makes `generate` compile its passes on a GPU, not on a CPU.
+    """
+    ids = torch.arange(setting.prompt, device=target.device)[None] % target.config.vocab_size
+
+    def way(**options: Any) -> Callable[[], int]:
+        def write() -> int:
+            with no_warnings():
+                found = target.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    do_sample=False,
+                    max_new_tokens=setting.new,
+                    pad_token_id=0,
+                    **options,
+                )
+            return int(found.shape[1]) - setting.prompt
+
+        return write
+
+    static = static_cache(setting.prompt + setting.new)
+    ways = {BASE: way(), "hf assisted": way(assistant_model=draft), COMPILED: way(**static)}
+    if STATIC_CACHES_ROLL_BACK:
+        ways[f"{COMPILED} assisted"] = way(**static, assistant_model=draft)
+    return ways
+
+
+def ours(
+    target: GraphedTarget, draft: GraphedDraft, setting: Setting, *, imposed: bool
+) -> dict[str, Callable[[], int]]:
+    """Return our ways; with `imposed`, for each rate and gamma, else with the pair as it is."""
+    prompt = [index % target.vocabulary for index in range(setting.prompt)]
+
+    def way(model: GraphedTarget, gamma: int) -> Callable[[], int]:
+        # A round near the end may plan any gamma up to its budget; the script must not leave the tiers.
+        tiers = [tier for tier in model.engine.tiers if tier <= gamma]
+
+        class Steady(ScriptedPolicy):
+            def plan(self, start: Any) -> Any:
+                self._plans = [type(self._plans[0])(max(tier for tier in tiers if tier <= start.budget))]
+                return super().plan(start)
+
+        decoder = SpeculativeDecoder(model, {"draft": draft}, Steady([gamma]), eos=frozenset())
+        return lambda: len(decoder.generate(prompt, max_new_tokens=setting.new).tokens)
+
+    ways = {"graph plain": way(target, 0)}
+    if not imposed:
+        return {**ways, **{f"graph gamma {gamma}": way(target, gamma) for gamma in GAMMAS}}
+    for rate in RATES:
+        model = ImposedTarget(target.engine, rate, original=target.original)
+        model.warm()
+        ways |= {f"graph gamma {gamma}, imposed {rate}": way(model, gamma) for gamma in GAMMAS}
+    return ways
+
+
+def compare(ways: Mapping[str, Callable[[], int]], base: str, repeats: int) -> list[dict[str, Any]]:
+    """Let the ways take turns; return tokens a second as ratios to `base`, the median over the repeats of each.
+
+    A way that raises is reported with its error, and left out.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    failed: dict[str, str] = {}
+    for turn in range(repeats + 1):
+        for name, write in ways.items():
+            if name in failed:
+                continue
+            began = perf_counter()
+            try:
+                tokens = write()
+            except Exception as error:  # noqa: BLE001 - whatever a library raises is shown in the table
+                failed[name] = f"{type(error).__name__}: {error}"
+                continue
+            if turn:  # the first turn compiles, and chooses kernels
+                rates[name].append(tokens / (perf_counter() - began))
+    against = median(rates[base])
+    return [
+        {"mode": name, "error": failed[name]}
+        if name in failed
+        else {
+            "mode": name,
+            "ratio": median(found) / against,
+            "least": min(found) / against,
+            "most": max(found) / against,
+        }
+        for name, found in rates.items()
+    ]

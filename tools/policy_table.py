@@ -1,0 +1,84 @@
+"""Every installed policy on the twelve made-up cells: `python -I tools policy_table [PAGE]`.
+
+A number is the speed as a share of that of the best static gamma of each text in hindsight, mean over texts. Policies
+start cold on every text. Signals tell nothing. With a page, the table is written between its two `cells` marks.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from paceline.core.errors import PacelineError
+from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.records import TokenSignals
+from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.playing import play
+from paceline.lab.marked import write_marked
+from paceline.lab.synthetic import ACCEPTANCES, CELLS, PRICES, Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paceline.core.protocols import Policy
+
+TOKENS = 600
+TEXTS = 24
+LONGEST = 10
+SILENT = {"draft": [TokenSignals(0, top1=0.7, prob=0.7, entropy=1.0, margin=0.5, token=0)] * TOKENS}
+
+
+@cache
+def best_static_s(cell: Cell, seed: int) -> float:
+    """Return the seconds of the best static gamma of one text."""
+    bits = cell.text(TOKENS, seed)
+    return min(cell.static_s(bits, gamma) for gamma in range(LONGEST + 1))
+
+
+def share_of_best(build: Callable[[int], Policy], cell: Cell, texts: int = TEXTS) -> float:
+    """Return the speed of a policy on one cell, as a share of the best static gamma of each text."""
+    costs = FixedCosts(cell.price, cell.verify_s)
+    shares = []
+    for seed in range(texts):
+        rounds = play(build(seed), cell.text(TOKENS, seed), costs=costs, signals=SILENT)
+        shares.append(best_static_s(cell, seed) / sum(done.total_s for done in rounds))
+    return mean(shares)
+
+
+def rows(catalogue: Catalogue) -> list[tuple[str, list[float]]]:
+    """Return each policy with its share on every cell, the best on average first."""
+    found = []
+    for name, entry in catalogue.policies.items():
+        try:
+            config = entry.config.model_validate({"name": name})
+            found.append((name, [share_of_best(config.build, cell) for cell in CELLS]))
+        except (PacelineError, ValueError) as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+    return sorted(found, key=lambda row: -mean(row[1]))
+
+
+def table(found: list[tuple[str, list[float]]]) -> str:
+    """Return the rows as a table, cells of one kind of acceptance averaged over the prices."""
+    kinds = list(ACCEPTANCES)
+    lines = [f"| policy | mean | worst cell | {' | '.join(kinds)} |", "|---" * (3 + len(kinds)) + "|"]
+    for name, shares in found:
+        by_kind = [shares[i :: len(kinds)] for i in range(len(kinds))]
+        cells = " | ".join(f"{mean(one):.2f}" for one in by_kind)
+        lines.append(f"| `{name}` | {mean(shares):.3f} | {min(shares):.3f} | {cells} |")
+    assert len(CELLS) == len(PRICES) * len(kinds)
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table, or write it into a page."""
+    made = table(rows(Catalogue.load()))
+    print(made)
+    if arguments:
+        write_marked(Path(arguments[0]), "cells", made)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
