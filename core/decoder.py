@@ -219,10 +219,10 @@ class SpeculativeDecoder:
 
     def _rounds(self, tokens: list[int], limits: Limits, tally: Tally, sampling: Sampling) -> Iterator[Round]:
         with self._occupation.request(), self._policies.request() as policy:
-            tally.opening(self._clock.now())
+            opening = self._clock.now()
             request = self._open(policy, tokens, limits, sampling)
             with request, self._tracing.request(request, self.drafts) as trace:
-                tally.opened(self._clock.now())
+                tally.prefill_s = self._clock.now() - opening
                 while request.ended is None:
                     began = self._clock.now()
                     with self._occupation, self._turn:

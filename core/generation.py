@@ -1,10 +1,15 @@
-"""What a finished request amounts to: its tokens, its text, and the sums over its rounds."""
+"""Sums over the rounds of a request, and what a finished request amounts to: its tokens, its text, its sums."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, zip_longest
+from typing import TypeVar
 
 from paceline.core.records import Ended, Round
+
+Key = TypeVar("Key", int, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +21,11 @@ class Totals:
         prefill_s: Seconds until the first round could start: reading the prompt.
         draft_s, verify_s: Seconds, as in `Round`.
         seconds: Decode time as the caller waits for it, reading the prompt not included.
+        score_s: Seconds that drafts took to score what another one had drafted.
+        gammas: Rounds by planned gamma.
+        drafts: Rounds by the draft that was planned; "" for plain rounds.
+        reached: By position in the proposal, rounds in which that position was verified and not censored.
+        agreed: Of those, rounds in which it was accepted.
     """
 
     rounds: int = 0
@@ -26,6 +36,11 @@ class Totals:
     draft_s: float = 0.0
     verify_s: float = 0.0
     seconds: float = 0.0
+    score_s: float = 0.0
+    gammas: Mapping[int, int] = field(default_factory=dict)
+    drafts: Mapping[str, int] = field(default_factory=dict)
+    reached: Sequence[int] = ()
+    agreed: Sequence[int] = ()
 
     @property
     def tokens_per_second(self) -> float:
@@ -43,6 +58,12 @@ class Totals:
         return self.emitted / self.rounds if self.rounds else 0.0
 
     @property
+    def gamma(self) -> float:
+        """The mean planned gamma."""
+        planned = sum(gamma * count for gamma, count in self.gammas.items())
+        return planned / self.rounds if self.rounds else 0.0
+
+    @property
     def overhead(self) -> float:
         """Share of decode time spent outside drafting and verifying: policy, bookkeeping, trace."""
         return max(0.0, 1.0 - (self.draft_s + self.verify_s) / self.seconds) if self.seconds else 0.0
@@ -57,7 +78,19 @@ class Totals:
             self.draft_s + other.draft_s,
             self.verify_s + other.verify_s,
             self.seconds + other.seconds,
+            self.score_s + other.score_s,
+            _joined(self.gammas, other.gammas),
+            _joined(self.drafts, other.drafts),
+            tuple(map(sum, zip_longest(self.reached, other.reached, fillvalue=0))),
+            tuple(map(sum, zip_longest(self.agreed, other.agreed, fillvalue=0))),
         )
+
+
+def _joined(left: Mapping[Key, int], right: Mapping[Key, int]) -> dict[Key, int]:
+    joined = dict(left)
+    for key, count in right.items():
+        joined[key] = joined.get(key, 0) + count
+    return dict(sorted(joined.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +115,82 @@ class Generation:
 
 
 class Tally:
-    """Adds up the rounds of one request while it runs."""
+    """Adds up rounds; what it holds does not grow with their number.
+
+    Attributes:
+        prefill_s: Seconds until the first round could start; whoever runs the rounds sets it.
+        ended: Why the text ended, as of the last round.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_agreed",
+        "_draft_s",
+        "_drafted",
+        "_drafts",
+        "_emitted",
+        "_gammas",
+        "_reached",
+        "_rounds",
+        "_score_s",
+        "_seconds",
+        "_verify_s",
+        "ended",
+        "prefill_s",
+    )
 
     def __init__(self) -> None:
-        self._sums = Totals()
-        self._opening = 0.0
+        self.prefill_s = 0.0
         self.ended: Ended | None = None
-
-    def opening(self, now: float) -> None:
-        """Note the moment the prompt begins to be read."""
-        self._opening = now
-
-    def opened(self, now: float) -> None:
-        """Note the moment the first round can start."""
-        self._sums = Totals(prefill_s=now - self._opening)
+        self._rounds = self._drafted = self._accepted = self._emitted = 0
+        self._seconds = self._draft_s = self._verify_s = self._score_s = 0.0
+        self._gammas: dict[int, int] = {}
+        self._drafts: dict[str, int] = {}
+        # How many rounds reached, and how many agreed up to, exactly so many positions; summed up at the end.
+        self._reached: dict[int, int] = {}
+        self._agreed: dict[int, int] = {}
 
     def add(self, done: Round, seconds: float) -> None:
         """Add a finished round that took `seconds` in all."""
-        self._sums += Totals(
-            1, done.drafted, done.accepted, done.emitted, 0.0, done.draft_s, done.verify_s, seconds
-        )
+        plan, accepted, drafted = done.plan, done.accepted, done.drafted
+        name = plan.draft or ""
         self.ended = done.ended
+        self._rounds += 1
+        self._emitted += done.emitted
+        self._drafted += drafted
+        self._accepted += accepted
+        self._draft_s += done.draft_s
+        self._verify_s += done.verify_s
+        self._score_s += done.score_s
+        self._seconds += seconds
+        self._gammas[plan.gamma] = self._gammas.get(plan.gamma, 0) + 1
+        self._drafts[name] = self._drafts.get(name, 0) + 1
+        if name:
+            # A round that was cut says nothing about the token after the last one accepted.
+            reached = accepted + (accepted < drafted and done.ended is None)
+            self._agreed[accepted] = self._agreed.get(accepted, 0) + 1
+            self._reached[reached] = self._reached.get(reached, 0) + 1
 
     def totals(self) -> Totals:
         """Return the sums so far."""
-        return self._sums
+        return Totals(
+            self._rounds,
+            self._drafted,
+            self._accepted,
+            self._emitted,
+            self.prefill_s,
+            self._draft_s,
+            self._verify_s,
+            self._seconds,
+            self._score_s,
+            dict(sorted(self._gammas.items())),
+            dict(sorted(self._drafts.items())),
+            _at_least(self._reached),
+            _at_least(self._agreed),
+        )
+
+
+def _at_least(exactly: Mapping[int, int]) -> tuple[int, ...]:
+    """Return for each position how many rounds came past it, without the positions that none came to."""
+    counts = [exactly.get(place, 0) for place in range(max(exactly, default=0), 0, -1)]
+    return tuple(accumulate(counts))[::-1]

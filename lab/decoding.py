@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from paceline.core.generation import Totals
+from paceline.core.generation import Tally, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,31 +24,30 @@ class Decoding:
     Attributes:
         tokens: The tokens delivered.
         gammas: The planned gamma of each round.
-        totals: Sums over the rounds.
-        ended: Why the text ended; None while it runs or when it was abandoned.
     """
 
     tokens: list[int] = field(default_factory=list)
     gammas: list[int] = field(default_factory=list)
-    totals: Totals = field(default_factory=Totals)
-    ended: Ended | None = None
+    _tally: Tally = field(default_factory=Tally)
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over the rounds."""
+        return self._tally.totals()
+
+    @property
+    def ended(self) -> Ended | None:
+        """The reason why the text ended; None while it runs or when it was abandoned."""
+        return self._tally.ended
 
     def add(self, done: Round, waited_s: float) -> None:
         """Take in a round that the caller waited for; before the first one the prompt was read as well."""
-        prefill_s = 0.0 if self.gammas else max(0.0, waited_s - done.total_s)
+        if not self.gammas:
+            self._tally.prefill_s = max(0.0, waited_s - done.total_s)
+            waited_s -= self._tally.prefill_s
         self.tokens.extend(done.tokens)
         self.gammas.append(done.plan.gamma)
-        self.ended = done.ended
-        self.totals += Totals(
-            1,
-            done.drafted,
-            done.accepted,
-            done.emitted,
-            prefill_s,
-            done.draft_s,
-            done.verify_s,
-            waited_s - prefill_s,
-        )
+        self._tally.add(done, waited_s)
 
 
 def _ignore(_done: Round) -> None:

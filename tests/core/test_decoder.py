@@ -1,6 +1,7 @@
 """`SpeculativeDecoder` on the toy pair."""
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -13,6 +14,7 @@ from paceline.core.clock import CostTableClock, RecordedClock
 from paceline.core.costs import CostTable
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, CapabilityError, ContractError
+from paceline.core.generation import Totals
 from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements
 from paceline.core.testing.scripted import ChaoticPolicy, ScriptedPolicy
 from paceline.core.trace import TraceWriter, read_trace
@@ -40,7 +42,28 @@ def decoder(policy, drafts=DRAFTS, target=TARGET, **options):
     return SpeculativeDecoder(target, drafts, policy, **options)
 
 
+def at_least(counts):
+    """Return how many counts come past each position."""
+    return tuple(sum(count > place for count in counts) for place in range(max(counts, default=0)))
+
+
 prompts = st.lists(st.integers(1, 26), min_size=1, max_size=9)
+
+
+totals = st.builds(
+    Totals,
+    rounds=st.integers(0, 9),
+    seconds=st.integers(0, 9).map(float),
+    gammas=st.dictionaries(st.integers(0, 4), st.integers(1, 9)),
+    drafts=st.dictionaries(st.sampled_from(["", "a", "b"]), st.integers(1, 9)),
+    reached=st.lists(st.integers(1, 9), max_size=4).map(tuple),
+)
+
+
+@given(one=totals, two=totals, three=totals)
+def test_totals_add_up_in_any_order(one, two, three):
+    assert one + two == two + one
+    assert (one + two) + three == one + (two + three)
 
 
 @settings(deadline=None, max_examples=300)
@@ -67,6 +90,10 @@ def test_the_rounds_add_up_to_the_text_and_to_the_totals(prompt, limit, gammas):
     assert result.tokens == tuple(token for done in seen for token in done.tokens)
     assert result.totals.rounds == len(seen)
     assert result.totals.accepted == sum(done.accepted for done in seen)
+    assert result.totals.gammas == dict(sorted(Counter(done.plan.gamma for done in seen).items()))
+    assert result.totals.drafts == dict(sorted(Counter(done.plan.draft or "" for done in seen).items()))
+    assert result.totals.agreed == at_least([done.accepted for done in seen])
+    assert result.totals.reached == at_least([done.accepted + done.rejected for done in seen])
     assert [None] * (len(seen) - 1) == [done.ended for done in seen[:-1]]
     assert result.ended == seen[-1].ended
     for done in seen:
