@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DAMAGES = 150
 """As many damages are tried; states are alike inside, so that more would find little."""
 
+LIVES = st.tuples(STEPS, STEPS)
+"""A life before a restart and one after it."""
+
 
 def survives_a_restart(make: Make, drafts: Sequence[str], examples: int) -> None:
     """A policy restored from its JSON state goes on exactly as the one that was saved."""
@@ -38,7 +41,7 @@ def survives_a_restart(make: Make, drafts: Sequence[str], examples: int) -> None
             "a policy restored from its state_dict() plans differently from the one that was saved",
         )
 
-    for_steps(restart, st.tuples(STEPS, STEPS), examples)
+    for_steps(restart, LIVES, examples)
 
 
 def can_be_saved_within_a_round(make: Make, drafts: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -104,13 +105,14 @@ STEPS = st.lists(
 """Hypothesis strategy of short lives of a policy."""
 
 
-def many_steps(count: int, seed: int, *, accuracy: float = 0.7) -> list[Step]:
+@cache
+def many_steps(count: int, seed: int, *, accuracy: float = 0.7) -> tuple[Step, ...]:
     """Return a long, ordinary life: each draft token is right with the same chance, each request takes 50 rounds.
 
     No two requests are alike in their prompts and their hints.
     """
     random = Random(seed)
-    return [
+    return tuple(
         Step(
             budget=49 - i % 50 + 10,
             context=20 + i // 50 * 37 % 1009 + i % 50,
@@ -122,7 +124,7 @@ def many_steps(count: int, seed: int, *, accuracy: float = 0.7) -> list[Step]:
             perplexity=1.0 + i // 50 * 0.618 % 29,
         )
         for i in range(count)
-    ]
+    )
 
 
 def live(

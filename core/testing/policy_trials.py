@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -30,8 +31,27 @@ def demand(holds: bool, sentence: str) -> None:
 
 
 def for_steps(check: Callable[[Any], object], strategy: SearchStrategy[Any], examples: int) -> None:
-    """Run a check over many generated lives; the same ones each time, shrunk when one fails."""
+    """Run a check over many generated lives, the same ones for every policy; when one fails, shrink it."""
+    try:
+        for life in _lives(strategy, examples):
+            check(life)
+    except Exception as error:  # noqa: BLE001 - whatever a policy raises is its failure
+        failure = error
+    else:
+        return
+    _search(check, strategy, examples)
+    raise failure  # a policy that is not deterministic need not fail twice; it failed
 
+
+@cache
+def _lives(strategy: SearchStrategy[Any], examples: int) -> tuple[Any, ...]:
+    """Return what hypothesis generates; kept, since generating takes ten times as long as living through it."""
+    lives: list[Any] = []
+    _search(lives.append, strategy, examples)
+    return tuple(lives)
+
+
+def _search(check: Callable[[Any], object], strategy: SearchStrategy[Any], examples: int) -> None:
     @settings(
         max_examples=examples,
         deadline=None,
@@ -46,7 +66,7 @@ def for_steps(check: Callable[[Any], object], strategy: SearchStrategy[Any], exa
 
     try:
         run()
-    except FlakyFailure as error:  # a policy that is not deterministic need not fail twice; it failed
+    except FlakyFailure as error:
         raise error.exceptions[0] from None
 
 
