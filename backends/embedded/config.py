@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 from pydantic import Field
 
 from paceline.backends.graph.config import GraphConfig
+from paceline.backends.torch.config import ModelConfig
 from paceline.backends.torch.libraries import missing_libraries
-from paceline.backends.transformers.config import HfConfig, ModelConfig
+from paceline.backends.transformers.config import HfConfig
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.errors import BackendError
 from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paceline.core.config.blocks import Generate
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
 
@@ -79,6 +83,17 @@ class EmbeddedConfig(BackendConfig):
     def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
         """Tell what the engine's own block tells."""
         return Readiness(self.missing()) if self.missing() else self.source("small").check_draft(run, target)
+
+    def reference_modes(self, run: RunConfig, target: Target, draft: Draft | None) -> Mapping[str, Generate]:
+        """Return transformers' own ways to decode."""
+        source = self.source("target")
+        drafts = {
+            name: block.source("small") if isinstance(block, EmbeddedConfig) else block
+            for name, block in run.drafts.items()
+        }
+        return source.reference_modes(
+            run.model_copy(update={"target": source, "drafts": drafts}), target, draft
+        )
 
     @classmethod
     def smallest(cls, folder: Path) -> Self:

@@ -15,8 +15,7 @@ from paceline.backends.graph.products import prepare
 from paceline.backends.graph.shape import Shape, read_shape
 from paceline.backends.graph.weights import take_weights
 from paceline.backends.torch.finite import require_finite
-from paceline.backends.transformers.host.model import end_tokens
-from paceline.backends.transformers.identity import identity
+from paceline.backends.torch.host import end_tokens, identity
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -103,6 +102,10 @@ class GraphEngine:
     def free(self, cache: StaticCache) -> None:
         """Take back a cache for the next session."""
         self._pool.give(cache)
+
+    def clear(self, cache: StaticCache) -> None:
+        """Make a cache hold nothing."""
+        cache.filled = 0
 
     def feed(self, cache: StaticCache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
         """Append tokens to the cache; return the logits after the last `rows` of them.

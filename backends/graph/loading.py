@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from paceline.backends.graph.cuda.opening import open_draft, open_target
@@ -13,10 +12,6 @@ from paceline.backends.torch import loading
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from transformers import PreTrainedModel
-
     from paceline.backends.graph.config import GraphConfig
     from paceline.backends.graph.cuda.opening import Options
     from paceline.backends.graph.options import GraphOptions
@@ -31,10 +26,10 @@ def load_target(config: GraphConfig) -> Target:
         BackendError: It cannot be loaded or run; says why and what to do.
     """
     _check(config)
-    model, tokenizer, original = loading.load_model(config), loading.load_tokenizer(config), _again(config)
+    model, tokenizer = loading.load_model(config), loading.load_tokenizer(config)
     if model.device.type == "cuda":
-        return loading.usable(open_target(model, tokenizer, original=original, **_captured(config)))
-    return loading.usable(GraphTarget(model, tokenizer, original=original, **_options(config)))
+        return loading.usable(open_target(model, tokenizer, **_captured(config)))
+    return loading.usable(GraphTarget(model, tokenizer, **_options(config)))
 
 
 def load_draft(config: GraphConfig, target: Target) -> Draft:
@@ -44,14 +39,12 @@ def load_draft(config: GraphConfig, target: Target) -> Draft:
         BackendError: It cannot be loaded or run.
     """
     _check(config)
-    model, tokenizer, original = loading.load_model(config), loading.load_tokenizer(config), _again(config)
+    model, tokenizer = loading.load_model(config), loading.load_tokenizer(config)
     draft: ModelDraft
     if model.device.type == "cuda":
-        draft = open_draft(model, tokenizer, target=target, original=original, **_captured(config))
+        draft = open_draft(model, tokenizer, target=target, **_captured(config))
     else:
-        draft = GraphDraft(
-            model, tokenizer, vocabulary=target.vocabulary, original=original, **_options(config)
-        )
+        draft = GraphDraft(model, tokenizer, vocabulary=target.vocabulary, **_options(config))
     return loading.fitted(loading.usable(draft), target)
 
 
@@ -93,8 +86,3 @@ def _options(config: GraphConfig) -> GraphOptions:
 def _captured(config: GraphConfig) -> Options:
     require_cpu(config)
     return {"name": config.model, "max_context": config.max_context, "consume": True}
-
-
-def _again(config: GraphConfig) -> Callable[[], PreTrainedModel]:
-    """Return what loads the model anew when it is first asked for, since the one that was loaded is taken apart."""
-    return cache(partial(loading.load_model, config))

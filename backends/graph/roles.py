@@ -9,8 +9,6 @@ from paceline.backends.torch.draft import ModelDraft
 from paceline.backends.torch.target import ModelTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from transformers import PreTrainedModel
 
     from paceline.backends.graph.options import GraphOptions
@@ -24,7 +22,6 @@ class GraphTarget(ModelTarget):
     Args:
         model: A Llama, Mistral, Qwen2 or Qwen3 of transformers, on its device, in its dtype.
         tokenizer: Its tokenizer; without one, prompts are tokens.
-        original: Returns the model as transformers knows it, for comparisons; by default `model`.
         options: See `GraphEngine`.
 
     Raises:
@@ -37,11 +34,9 @@ class GraphTarget(ModelTarget):
         self,
         model: PreTrainedModel,
         tokenizer: Any = None,
-        *,
-        original: Callable[[], PreTrainedModel] | None = None,
         **options: Unpack[GraphOptions],
     ) -> None:
-        super().__init__(GraphEngine(model, **options), tokenizer, original=original or (lambda: model))
+        super().__init__(GraphEngine(model, **options), tokenizer)
 
 
 class GraphDraft(ModelDraft):
@@ -51,7 +46,6 @@ class GraphDraft(ModelDraft):
         model: A Llama, Mistral, Qwen2 or Qwen3 of transformers, on its device, in its dtype.
         tokenizer: Its tokenizer, if it should be compared with the target's.
         vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
-        original: Returns the model as transformers knows it, for comparisons; by default `model`.
         options: See `GraphEngine`.
 
     Raises:
@@ -66,12 +60,10 @@ class GraphDraft(ModelDraft):
         tokenizer: Any = None,
         *,
         vocabulary: int | None = None,
-        original: Callable[[], PreTrainedModel] | None = None,
         **options: Unpack[GraphOptions],
     ) -> None:
         super().__init__(
             GraphEngine(model, **options),
             tokenizer,
             vocabulary=vocabulary,
-            original=original or (lambda: model),
         )

@@ -9,7 +9,7 @@ import torch
 
 from paceline.backends.graph.rope import Rope, rope_of
 from paceline.backends.graph.shape import WAY_OUT, Shape
-from paceline.backends.transformers.host.release import release_named
+from paceline.backends.torch.host import release_named
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from paceline.core.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from paceline.backends.transformers.config import ModelConfig
+    from paceline.backends.torch.config import ModelConfig
 
 WHOLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"

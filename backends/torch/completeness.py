@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from transformers import AutoModelForCausalLM
 
-from paceline.backends.transformers.host.model import text_config
+from paceline.backends.torch.host import text_config
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from paceline.backends.torch.checkpoint import Tensor
-    from paceline.backends.transformers.config import ModelConfig
+    from paceline.backends.torch.config import ModelConfig
 
 LAYERS: Final = 1000
 """More layers than any model has; beyond it, each must have a tensor of its own before they are built."""

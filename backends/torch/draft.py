@@ -9,15 +9,12 @@ import torch
 from paceline.backends.torch.codec import HfCodec
 from paceline.backends.torch.signals import measure
 from paceline.backends.torch.stream import Stream
-from paceline.backends.transformers.engine import Engine
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, TokenSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
-
-    from transformers import PreTrainedModel
 
     from paceline.backends.torch.model import Model
     from paceline.core.protocols import Proposal, Watch
@@ -32,19 +29,10 @@ class ModelDraft:
         engine: What computes it.
         tokenizer: Its tokenizer, if it should be compared with the target's.
         vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
-        original: Returns the model as transformers knows it, for comparisons.
     """
 
-    def __init__(
-        self,
-        engine: Model,
-        tokenizer: Any = None,
-        *,
-        vocabulary: int | None = None,
-        original: Callable[[], PreTrainedModel],
-    ) -> None:
+    def __init__(self, engine: Model, tokenizer: Any = None, *, vocabulary: int | None = None) -> None:
         self.engine = engine
-        self.original = original
         self.codec = None if tokenizer is None else HfCodec(tokenizer)
         self._limit = vocabulary
 
@@ -75,32 +63,6 @@ class ModelDraft:
 
         sampler = Sampler(sampling, prompt, self.engine.device)
         return SampledHfDraft(Stream(self.engine, prompt), self.vocabulary, sampler)
-
-
-class HfDraft(ModelDraft):
-    """A causal language model of transformers, computed by transformers.
-
-    Args:
-        model: A decoder-only model, on its device, in its dtype.
-        tokenizer: Its tokenizer, if it should be compared with the target's.
-        vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
-        name: What messages call it.
-
-    Raises:
-        BackendError: The model cannot draft (see `Engine`).
-    """
-
-    engine: Engine
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: Any = None,
-        *,
-        vocabulary: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(Engine(model, name=name), tokenizer, vocabulary=vocabulary, original=lambda: model)
 
 
 class HfDraftSession:

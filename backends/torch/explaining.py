@@ -16,7 +16,7 @@ from paceline.core.errors import BackendError, PacelineError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from paceline.backends.transformers.config import ModelConfig
+    from paceline.backends.torch.config import ModelConfig
 
 _FILES: Final = (
     "config.json",

@@ -1,4 +1,4 @@
-"""Loads models and tokenizers, and turns what can go wrong into messages with a remedy."""
+"""Loading of models and tokenizers; what can go wrong becomes a message with a remedy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from paceline.backends.torch.checkpoint import commit_in_cache, stored_tensors
 from paceline.backends.torch.completeness import described, require_complete
-from paceline.backends.torch.draft import HfDraft, ModelDraft
+from paceline.backends.torch.draft import ModelDraft
 from paceline.backends.torch.explaining import damaged_file, explained, first_line
-from paceline.backends.torch.target import HfTarget, ModelTarget
+from paceline.backends.torch.host import keep_commit, quiet_loading, release_named
+from paceline.backends.torch.target import ModelTarget
 from paceline.backends.torch.translated import TranslatedDraft
 from paceline.backends.torch.vocabulary import difference
-from paceline.backends.transformers.host.model import keep_commit
-from paceline.backends.transformers.host.release import release_named
-from paceline.backends.transformers.host.terminal import quiet_loading
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from paceline.backends.transformers.config import HfConfig, ModelConfig
+    from paceline.backends.torch.config import ModelConfig
     from paceline.core.protocols import Draft, Target
 
 log = structlog.get_logger()
@@ -30,28 +28,6 @@ log = structlog.get_logger()
 _Made = TypeVar("_Made", bound=ModelTarget | ModelDraft)
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
-
-
-def load_target(config: HfConfig) -> HfTarget:
-    """Load a target.
-
-    Raises:
-        BackendError: It cannot be loaded or used; says why and what to do.
-    """
-    return usable(HfTarget(_with_attention(config), load_tokenizer(config), name=config.model))
-
-
-def load_draft(config: HfConfig, target: Target) -> Draft:
-    """Load a draft; one that does not speak the target's tokens gets its text re-encoded.
-
-    A pair of which one has no tokenizer is taken at its word.
-
-    Raises:
-        BackendError: It cannot be loaded or used.
-    """
-    model = _with_attention(config)
-    draft = HfDraft(model, load_tokenizer(config), vocabulary=target.vocabulary, name=config.model)
-    return fitted(usable(draft), target)
 
 
 def usable(made: _Made) -> _Made:
@@ -160,11 +136,6 @@ def _source(config: ModelConfig) -> dict[str, Any]:
         "trust_remote_code": config.trust_remote_code,
         "local_files_only": config.local_files_only,
     }
-
-
-def _with_attention(config: HfConfig) -> Any:
-    options = {"attn_implementation": config.attention} if config.attention else {}
-    return load_model(config, **options)
 
 
 def device_of(config: ModelConfig) -> torch.device:

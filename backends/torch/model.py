@@ -1,10 +1,11 @@
 """What sessions ask of a model, whoever computes its forward pass: feed tokens after a cache, get logits.
 
-`paceline.backends.transformers.engine` does it with transformers' own code; a faster one only has to offer the same.
+The transformers backend does it with that library's own code; a faster one only has to offer the same.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -12,7 +13,21 @@ if TYPE_CHECKING:
 
     import torch
 
-    from paceline.backends.transformers.host.rotation import Switch
+
+@dataclass(frozen=True, slots=True)
+class RopeSwitch:
+    """Where a model turns positions otherwise.
+
+    Attributes:
+        kind: The type of its rotary positions.
+        length: The longest text that is turned the first way.
+        cache: What `generate` does with the cache where a text gets longer than that: it is "kept", or it reads the
+            text "anew", as Phi-3 does. None where no text can be followed past it.
+    """
+
+    kind: str
+    length: int
+    cache: str | None
 
 
 class Cache(Protocol):
@@ -61,7 +76,7 @@ class Model(Protocol):
         ...
 
     @property
-    def switch(self) -> Switch | None:
+    def switch(self) -> RopeSwitch | None:
         """Where the model turns positions otherwise, so that passes must not be cut just anywhere; None if nowhere."""
         ...
 
@@ -76,6 +91,10 @@ class Model(Protocol):
 
     def free(self, cache: Any) -> None:
         """Be told that a cache of `new_cache` is not needed any longer."""
+        ...
+
+    def clear(self, cache: Any) -> None:
+        """Make a cache hold nothing, in place; asked for only past the switch."""
         ...
 
     def feed(self, cache: Any, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:

@@ -12,10 +12,9 @@ from paceline.backends.torch.checkpoint import stored_tensors
 from paceline.backends.torch.codec import HfCodec
 from paceline.backends.torch.completeness import described
 from paceline.backends.torch.explaining import explained, first_line
+from paceline.backends.torch.host import text_config
 from paceline.backends.torch.libraries import untested_release
 from paceline.backends.torch.vocabulary import difference
-from paceline.backends.transformers.host.model import text_config
-from paceline.backends.transformers.preparation import require_decoder
 from paceline.core.errors import BackendError
 from paceline.core.readiness import Readiness
 from paceline.core.records import SIGNALS, Capabilities
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from paceline.backends.torch.checkpoint import Tensor
-    from paceline.backends.transformers.config import HfConfig, ModelConfig
-    from paceline.core.config.run import RunConfig
+    from paceline.backends.torch.config import ModelConfig
 
 PROMPT: Final = 512
 """Tokens of a prompt that room is reckoned for."""
@@ -125,17 +123,6 @@ def look(config: ModelConfig, refuse: Callable[[Any], None] = _runs_all) -> Look
     return seen
 
 
-def check_target(config: HfConfig, run: RunConfig) -> Readiness:
-    """Tell what can be known of a target."""
-    seen = look(config)
-    return conversing(_checked(seen, run), seen)
-
-
-def check_draft(config: HfConfig, run: RunConfig, target: Readiness) -> Readiness:
-    """Tell what can be known of a draft for `target`."""
-    return paired(_checked(look(config), run), target)
-
-
 def conversing(found: Readiness, seen: Look) -> Readiness:
     """Return what is known of a target, with what its chat template is good for."""
     if seen.tokenizer is None:
@@ -167,23 +154,3 @@ def paired(found: Readiness, target: Readiness) -> Readiness:
         )
         return replace(found, remarks=(*found.remarks, remark))
     return replace(found, signals=SIGNALS)
-
-
-def _checked(seen: Look, run: RunConfig) -> Readiness:
-    if seen.model is not None:
-        seen.attempt(lambda: require_decoder(seen.model, seen.config.model))
-    return seen.readiness(cache=_cache(seen, PROMPT + run.generation.max_new_tokens))
-
-
-def _cache(seen: Look, tokens: int) -> int:
-    """Return the bytes of keys and values, as far as the settings name their sizes."""
-    if seen.settings is None:
-        return 0
-    text = text_config(seen.settings)
-    names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
-    layers, hidden, heads = (int(getattr(text, name, 0) or 0) for name in names)
-    if not heads:
-        return 0
-    width = int(getattr(text, "head_dim", 0) or hidden // heads)
-    kept = int(getattr(text, "num_key_value_heads", 0) or heads)
-    return 2 * layers * kept * width * tokens * seen.dtype.itemsize

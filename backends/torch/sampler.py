@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch.nn import functional as F
@@ -15,12 +15,80 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from paceline.backends.transformers.processors import Rules
+from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from paceline.core.sampling.settings import Sampling
+
+
+WARPERS: Final = frozenset(
+    {
+        MinPLogitsWarper,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+        TypicalLogitsWarper,
+    }
+)
+"""Those processors of a request's settings that look at the logits alone."""
+
+
+class LogitsRules:
+    """Processors in the order in which `generate` applies them.
+
+    Args:
+        processors: Each maps tokens and scores to scores.
+        context_free: The classes that look at the logits alone, so that all positions of a block are one call.
+
+    Attributes:
+        reads: Whether any of them looks at the tokens before a position.
+    """
+
+    def __init__(self, processors: Iterable[Any] = (), context_free: Collection[type] = WARPERS) -> None:
+        self.processors = tuple(processors)
+        self._context_free = context_free
+        self.reads = any(type(each) not in context_free for each in self.processors)
+
+    def __bool__(self) -> bool:
+        return bool(self.processors)
+
+    def __call__(self, text: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return processed scores.
+
+        Args:
+            text: Shape (1, tokens): what stands before the last row of scores. Each row above has one token less.
+            scores: Shape (rows, vocabulary).
+
+        Raises:
+            BackendError: A processor answers with something else than a row of scores for each row.
+        """
+        first = text.shape[1] - len(scores) + 1
+        for processor in self.processors:
+            if type(processor) in self._context_free or len(scores) == 1:
+                scores = checked_scores(processor, processor(text, scores), len(scores))
+            else:
+                rows = (
+                    processor(text[:, : first + row], scores[row : row + 1]) for row in range(len(scores))
+                )
+                scores = torch.cat(list(rows))
+        return scores
+
+
+def checked_scores(processor: Any, answer: Any, rows: int) -> torch.Tensor:
+    """Return what a processor answered.
+
+    Raises:
+        BackendError: It is something else than a row of scores for each row.
+    """
+    if isinstance(answer, torch.Tensor) and answer.dim() == 2 and len(answer) == rows:
+        return answer
+    shape = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, torch.Tensor) else repr(answer)
+    raise BackendError(
+        f"hf: {type(processor).__name__} returns {shape} for scores of {rows} rows; let it return one row of scores "
+        "for each"
+    )
 
 
 class Sampler:
@@ -40,13 +108,13 @@ class Sampler:
         prompt: Sequence[int],
         device: torch.device,
         *,
-        rules: Rules | None = None,
+        rules: LogitsRules | None = None,
         columns: int | None = None,
     ) -> None:
         self._greedy = sampling.greedy
         self._device = device
         self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
-        self._rules = Rules(_processors(sampling)) if rules is None else rules
+        self._rules = LogitsRules(_processors(sampling)) if rules is None else rules
         self._columns = columns
         # Where no processor reads the context, none is kept.
         self._context = self.tokens(prompt if self._rules.reads else ())

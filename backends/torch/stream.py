@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paceline.backends.torch.ledger import Ledger
-from paceline.backends.transformers.host.cache import empty
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ class Stream:
     def _begin_anew(self) -> None:
         """Forget what was read before the switch, if the model does so and the next pass reaches past it."""
         if self._text is not None and self.ledger.cached and self._crosses():
-            empty(self.cache, self.engine.new_cache())
+            self.engine.clear(self.cache)
             self.ledger.forget(self._text)
 
     def _feed(self, tokens: Sequence[int] | torch.Tensor, rows: int) -> torch.Tensor:

@@ -11,19 +11,14 @@ from torch.nn import functional as F
 from paceline.backends.torch.codec import HfCodec
 from paceline.backends.torch.finite import NONE, likeliest, not_finite
 from paceline.backends.torch.stream import CHUNK, Stream
-from paceline.backends.transformers.engine import Engine
 from paceline.core.errors import BackendError
 from paceline.core.proposals import judge
 from paceline.core.records import Capabilities
-from paceline.core.sampling.settings import GREEDY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from transformers import PreTrainedModel
+    from collections.abc import Sequence
 
     from paceline.backends.torch.model import Model
-    from paceline.backends.transformers.facts import Facts
     from paceline.core.proposals import TokenVerdict
     from paceline.core.protocols import Proposal
     from paceline.core.sampling.settings import Sampling
@@ -35,14 +30,10 @@ class ModelTarget:
     Args:
         engine: What computes it.
         tokenizer: Its tokenizer; without one, prompts are tokens.
-        original: Returns the model as transformers knows it, for comparisons.
     """
 
-    def __init__(
-        self, engine: Model, tokenizer: Any = None, *, original: Callable[[], PreTrainedModel]
-    ) -> None:
+    def __init__(self, engine: Model, tokenizer: Any = None) -> None:
         self.engine = engine
-        self.original = original
         self.codec = None if tokenizer is None else HfCodec(tokenizer)
         self.capabilities = Capabilities(sampling=True)
 
@@ -81,7 +72,7 @@ class ModelTarget:
     def perplexity(self, prompt: Sequence[int]) -> float | None:
         """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
 
-        None also for a prompt that must be read in one pass (see `paceline.backends.transformers.host.rotation`).
+        None also for a prompt that must be read in one pass (see `RopeSwitch`).
 
         Reads the prompt once more, in chunks, so that the logits of a long one need not fit in memory together.
         """
@@ -98,26 +89,6 @@ class ModelTarget:
         finally:
             self.engine.free(cache)
         return math.exp(total / (len(prompt) - 1))
-
-    def reference_modes(
-        self, draft: object = None, *, sampling: Sampling = GREEDY
-    ) -> dict[str, Callable[[list[int], int], list[int]]]:
-        """Return transformers' own ways to decode, by name, for comparisons: see its `reference`.
-
-        Args:
-            draft: A draft that is a model of transformers, for assisted generation; any other is left out, and so is
-                one with another tokenizer where tokens are drawn, for which transformers has a method of its own.
-            sampling: How they draw their tokens.
-        """
-        from paceline.backends.torch.draft import ModelDraft  # noqa: PLC0415 - the roles do not need one another otherwise
-        from paceline.backends.torch.translated import TranslatedDraft  # noqa: PLC0415
-        from paceline.backends.transformers.reference import reference_modes  # noqa: PLC0415
-
-        if isinstance(draft, TranslatedDraft) and self.codec is not None and sampling.greedy:
-            two = {"tokenizer": self.codec.tokenizer, "assistant_tokenizer": draft.codec.tokenizer}
-            return reference_modes(self.original(), draft.source.original(), self.eos, sampling, **two)
-        assistant = draft.original() if isinstance(draft, ModelDraft) else None
-        return reference_modes(self.original(), assistant, self.eos, sampling)
 
     def open(self, prompt: Sequence[int]) -> HfTargetSession:
         """Start a request by reading all of the prompt but its last token.
@@ -148,32 +119,6 @@ class ModelTarget:
                 f"{self.vocabulary - 1}"
             )
         return Stream(engine, prompt)
-
-
-class HfTarget(ModelTarget):
-    """A causal language model of transformers, computed by transformers.
-
-    Args:
-        model: A decoder-only model, on its device, in its dtype.
-        tokenizer: Its tokenizer; without one, prompts are tokens.
-        name: What messages call it.
-        facts: What is known of the model already (see `Engine`).
-
-    Raises:
-        BackendError: The model cannot be verified against (see `Engine`).
-    """
-
-    engine: Engine
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: Any = None,
-        *,
-        name: str | None = None,
-        facts: Facts | None = None,
-    ) -> None:
-        super().__init__(Engine(model, name=name, facts=facts), tokenizer, original=lambda: model)
 
 
 class HfTargetSession:

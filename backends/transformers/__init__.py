@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from paceline.backends.transformers.config import HfConfig
 
 if TYPE_CHECKING:
-    from paceline.backends.torch.draft import HfDraft
-    from paceline.backends.torch.target import HfTarget
     from paceline.backends.torch.translated import TranslatedDraft
+    from paceline.backends.transformers.models import HfDraft, HfTarget
 
 __all__ = ["HfConfig", "HfDraft", "HfTarget", "TranslatedDraft"]
 
 _LAZY = {
-    "HfDraft": "paceline.backends.torch.draft",
-    "HfTarget": "paceline.backends.torch.target",
+    "HfDraft": "paceline.backends.transformers.models",
+    "HfTarget": "paceline.backends.transformers.models",
     "TranslatedDraft": "paceline.backends.torch.translated",
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.transformers.host.cache import cut, empty
+from paceline.backends.transformers.host.cache import cut
 from paceline.backends.transformers.host.generation import decoder_output, pad_token
 from paceline.backends.transformers.preparation import require_blind_to_padding
 from paceline.backends.transformers.processors import Place
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from paceline.backends.torch.model import Cache
-    from paceline.backends.torch.target import HfTarget
     from paceline.backends.transformers.criteria import Endings
+    from paceline.backends.transformers.models import HfTarget
     from paceline.backends.transformers.processors import Rules
     from paceline.backends.transformers.request import GenerateRequest
     from paceline.core.protocols import Draft, Policy
@@ -106,7 +106,7 @@ class Batch:
         most = max(1, self._endings.max_length - width)
         outputs: list[list[int]] = [[] for _ in self._rows]
         shown = lambda: width + len(outputs[0]) - 1  # noqa: E731 - as in `generate`, the last token is yet to be read
-        with lent(self._request.cache, shown, self._target.engine.new_cache):
+        with lent(self._request.cache, shown, self._target.engine.clear):
             self._decode(outputs, most, on_round)
         return outputs
 
@@ -179,7 +179,7 @@ def _sampling(seed: int | None) -> Sampling:
 
 
 @contextmanager
-def lent(cache: Cache | None, shown: Callable[[], int], fresh: Callable[[], Cache]) -> Iterator[None]:
+def lent(cache: Cache | None, shown: Callable[[], int], clear: Callable[[Cache], None]) -> Iterator[None]:
     """Leave a cache no further than the text that was shown, also where an exception ends the work on it.
 
     An exception may come between the layers of a forward pass, or after a round that nobody was shown. Where a layer
@@ -188,11 +188,11 @@ def lent(cache: Cache | None, shown: Callable[[], int], fresh: Callable[[], Cach
     Args:
         cache: The cache, if one was lent.
         shown: Returns how many tokens it may hold.
-        fresh: Returns an empty cache for the same model.
+        clear: Makes a cache of the same model hold nothing.
     """
     try:
         yield
     except BaseException:
         if cache is not None and not cut(cache, shown()):
-            empty(cache, fresh())
+            clear(cache)
         raise

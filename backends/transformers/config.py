@@ -1,110 +1,20 @@
-"""The `hf` backend's block in a configuration, and what it shares with others that load models of transformers."""
+"""The `hf` backend's block in a configuration."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from paceline.backends.torch.explaining import explained
-from paceline.backends.torch.libraries import missing_libraries
-from paceline.core.config.blocks import BackendConfig, Role
-from paceline.core.errors import BackendError
-from paceline.core.extras import remedy
-from paceline.core.readiness import Readiness
+from paceline.backends.torch.config import ModelConfig
+from paceline.core.config.blocks import Role
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from types import ModuleType
+    from collections.abc import Mapping
 
+    from paceline.core.config.blocks import Generate
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
-
-
-class ModelConfig(BackendConfig):
-    """Which model of transformers is loaded, from the hub or a folder, and in which form."""
-
-    model: str = Field(description="Name on the Hugging Face hub, or a folder.")
-    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    tokenizer: str | None = Field(default=None, description="Where the tokenizer is, if not with the model.")
-    dtype: Literal["auto", "float32", "float64", "bfloat16", "float16"] = Field(
-        default="auto", description="Number format of the weights; auto is the one they are stored in."
-    )
-    device: str = Field(
-        default="auto", description="A torch device such as cpu or cuda:0; auto is cuda if there."
-    )
-    threads: int | None = Field(
-        default=None, ge=1, description="CPU threads of torch; null leaves them alone."
-    )
-    trust_remote_code: bool = Field(default=False, description="Run Python code from the model's repository.")
-    local_files_only: bool = Field(default=False, description="Never use the network.")
-
-    loading: ClassVar[str]
-    """The module that loads the models: its `load_target` and `load_draft` take the block."""
-
-    checking: ClassVar[str]
-    """The module that looks at them before: its `check_target` and `check_draft` take the block."""
-
-    @classmethod
-    def missing(cls) -> tuple[str, ...]:
-        """Return which libraries are absent or too old."""
-        return missing_libraries()
-
-    def build_target(self) -> Target:
-        """Load the model and its tokenizer.
-
-        Raises:
-            BackendError: A library is missing, or the model cannot be loaded or used.
-        """
-        loading = self._loading()
-        with explained(self):
-            return loading.load_target(self)  # type: ignore[no-any-return]
-
-    def build_draft(self, target: Target) -> Draft:
-        """Load the model as a draft for `target`; where their tokenizers differ, its text is re-encoded.
-
-        Raises:
-            BackendError: As for the target.
-        """
-        loading = self._loading()
-        with explained(self):
-            return loading.load_draft(self, target)  # type: ignore[no-any-return]
-
-    def check_target(self, run: RunConfig) -> Readiness:
-        """Tell whether libraries, device, settings, files and memory are there; reads no weights."""
-        if self.missing():
-            return Readiness(self.missing())
-        with explained(self):
-            return import_module(self.checking).check_target(self, run)  # type: ignore[no-any-return]
-
-    def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
-        """Tell the same of a draft, and how its tokens and the target's go together."""
-        if self.missing():
-            return Readiness(self.missing())
-        with explained(self):
-            return import_module(self.checking).check_draft(self, run, target)  # type: ignore[no-any-return]
-
-    @classmethod
-    def smallest(cls, folder: Path) -> Self:
-        """Return a block for a Llama of a few thousand random weights, which is written there first."""
-        names = ("transformers.host.terminal", "torch.testing")
-        terminal, testing = (import_module(f"paceline.backends.{name}") for name in names)
-        with terminal.quiet_loading():
-            testing.tiny_model("llama", dtype=testing.torch.float32).save_pretrained(folder)
-        return cls.model_validate({"model": str(folder), "local_files_only": True})
-
-    def _loading(self) -> ModuleType:
-        """Import what needs torch, which must stay unloaded until a model is built."""
-        try:
-            return import_module(self.loading)
-        except ModuleNotFoundError as problem:
-            if (problem.name or "").partition(".")[0] == "paceline":
-                raise
-            raise BackendError(
-                f"the {self.backend} backend needs the Python package {problem.name!r}, which is not installed; "
-                f"{remedy('hf')}"
-            ) from problem
 
 
 class HfConfig(ModelConfig):
@@ -116,8 +26,14 @@ class HfConfig(ModelConfig):
     """
 
     roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
-    loading = "paceline.backends.torch.loading"
-    checking = "paceline.backends.torch.readiness"
+    loading = "paceline.backends.transformers.models"
+    checking = "paceline.backends.transformers.models"
 
     backend: Literal["hf"] = "hf"
     attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")
+
+    def reference_modes(self, run: RunConfig, target: Target, draft: Draft | None) -> Mapping[str, Generate]:
+        """Return transformers' own ways to decode."""
+        from paceline.backends.transformers.reference import references  # noqa: PLC0415 - needs torch
+
+        return references(run, target, draft)

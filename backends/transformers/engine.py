@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.torch.finite import require_finite
-from paceline.backends.transformers.facts import Facts, basis_of
-from paceline.backends.transformers.host.cache import CACHE, cache_argument, new_cache
-from paceline.backends.transformers.host.model import (
+from paceline.backends.torch.host import (
     end_tokens,
+    identity,
     keeps_logits,
     most_positions,
+    release_named,
     takes_positions,
     text_config,
 )
-from paceline.backends.transformers.host.release import release_named
-from paceline.backends.transformers.host.rotation import switch_of
-from paceline.backends.transformers.identity import identity
+from paceline.backends.transformers.facts import Facts, basis_of
+from paceline.backends.transformers.host.cache import CACHE, cache_argument, empty, new_cache
+from paceline.backends.transformers.host.generation import switch_of
 from paceline.backends.transformers.preparation import require_agreement, require_decoder
 from paceline.backends.transformers.rollback import require_rollback
 from paceline.core.errors import BackendError
@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from paceline.backends.torch.model import Cache
-    from paceline.backends.transformers.host.rotation import Switch
+    from paceline.backends.torch.model import Cache, RopeSwitch
 
 
-class Engine:
+class TransformersEngine:
     """One loaded model, shared by all its sessions; holds no state of a request.
 
     What it must know of the model is found by trying it, and anew when a request begins on a model that was changed.
@@ -84,7 +83,7 @@ class Engine:
         return self.facts.vocabulary
 
     @property
-    def switch(self) -> Switch | None:
+    def switch(self) -> RopeSwitch | None:
         """Where the model turns positions otherwise, if it does."""
         return self._facts.switch
 
@@ -139,6 +138,10 @@ class Engine:
     def new_cache(self) -> Cache:
         """Return an empty cache."""
         return new_cache(self.config)  # type: ignore[no-any-return]
+
+    def clear(self, cache: Cache) -> None:
+        """Make a cache hold nothing, as a new one does."""
+        empty(cache, self.new_cache())
 
     def free(self, cache: Cache) -> None:
         """Be told that a cache is not needed any longer; its memory goes with it."""

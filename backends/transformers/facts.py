@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from paceline.backends.transformers.host.rotation import Switch
+    from paceline.backends.torch.model import RopeSwitch
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Facts:
     cache_name: str
     keeps_logits: bool
     takes_positions: bool
-    switch: Switch | None
+    switch: RopeSwitch | None
 
 
 def basis_of(model: Any) -> tuple[object, ...]:

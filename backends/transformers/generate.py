@@ -14,12 +14,11 @@ import torch
 from transformers import StopStringCriteria
 
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch.draft import HfDraft
 from paceline.backends.torch.loading import fitted
-from paceline.backends.torch.target import HfTarget
 from paceline.backends.torch.vocabulary import require_alike
 from paceline.backends.transformers.batch import Batch, Knowledge
 from paceline.backends.transformers.criteria import Endings
+from paceline.backends.transformers.models import HfDraft, HfTarget
 from paceline.backends.transformers.processors import Rules
 from paceline.backends.transformers.request import read_request, require_repeatable
 from paceline.core.config.load import load_config

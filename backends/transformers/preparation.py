@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paceline.backends.torch.host import hands_on, is_encoder_decoder
 from paceline.backends.transformers.host.cache import cache_argument
 from paceline.backends.transformers.host.generation import behind_padding, preparation, prepares, two_passes
-from paceline.backends.transformers.host.model import hands_on, is_encoder_decoder
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from paceline.backends.transformers.engine import Engine
+    from paceline.backends.transformers.engine import TransformersEngine
 
 
 def require_decoder(model: Any, name: str) -> None:
@@ -49,7 +49,7 @@ def no_cache(model: Any, name: str) -> BackendError:
     )
 
 
-def require_agreement(engine: Engine) -> None:
+def require_agreement(engine: TransformersEngine) -> None:
     """Compare a prompt and a step after it with what `generate` makes of the same tokens.
 
     Raises:
@@ -72,7 +72,7 @@ def require_agreement(engine: Engine) -> None:
         raise more_than_given(engine, f"{preparation(engine.model)} leads to other logits")
 
 
-def require_blind_to_padding(engine: Engine) -> None:
+def require_blind_to_padding(engine: TransformersEngine) -> None:
     """Compare a text behind padding, as `generate` reads it in a batch, with the text alone, as it is read here.
 
     Raises:
@@ -93,7 +93,7 @@ def require_blind_to_padding(engine: Engine) -> None:
         )
 
 
-def more_than_given(engine: Engine, found: str) -> BackendError:
+def more_than_given(engine: TransformersEngine, found: str) -> BackendError:
     """Return the refusal of a model that goes by more than the tokens it is given."""
     return BackendError(
         f"hf: {engine.name} ({type(engine.model).__name__}) is fed more than its tokens and a cache: {found}. Learnt "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paceline.backends.torch.sampler import LogitsRules, checked_scores
 from paceline.backends.transformers.host.processing import CONTEXT_FREE, PREFIX_ONLY, WHOLE_BATCH, of_row
 from paceline.core.errors import BackendError
 
@@ -66,28 +67,23 @@ class RowOfBatch:
         row, rows = self._place.row, self._place.rows
         with self._place.explained(self._processor):
             found = self._processor(text.expand(rows, -1), scores.repeat(rows, 1))
-        return _checked(self._processor, found, rows)[row : row + 1]
+        return checked_scores(self._processor, found, rows)[row : row + 1]
 
 
-class Rules:
-    """Processors in the order in which `generate` applies them.
+class Rules(LogitsRules):
+    """The processors of a call of `generate`, in the order in which it applies them.
 
     Attributes:
-        reads: Whether any of them looks at the tokens before a position.
         ordered: Whether one of them may only be shown what `generate` would show it.
     """
 
     def __init__(self, processors: Iterable[Any] = ()) -> None:
-        self._processors = tuple(processors)
-        self.reads = any(type(each) not in CONTEXT_FREE for each in self._processors)
-        self.ordered = any(type(each) not in CONTEXT_FREE | PREFIX_ONLY for each in self._processors)
-
-    def __bool__(self) -> bool:
-        return bool(self._processors)
+        super().__init__(processors, CONTEXT_FREE)
+        self.ordered = any(type(each) not in CONTEXT_FREE | PREFIX_ONLY for each in self.processors)
 
     def for_guesses(self) -> Rules:
         """Return those rules that may be shown tokens on trial."""
-        return Rules(each for each in self._processors if type(each) in CONTEXT_FREE | PREFIX_ONLY)
+        return Rules(each for each in self.processors if type(each) in CONTEXT_FREE | PREFIX_ONLY)
 
     def for_row(self, place: Place) -> Rules:
         """Return the rules for one row of a batch that is decoded row by row.
@@ -97,38 +93,7 @@ class Rules:
         Raises:
             BackendError: A processor is made for the batch as a whole.
         """
-        return self if place.rows == 1 else Rules(_for_row(each, place) for each in self._processors)
-
-    def __call__(self, text: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return processed scores.
-
-        Args:
-            text: Shape (1, tokens): what stands before the last row of scores. Each row above has one token less.
-            scores: Shape (rows, vocabulary).
-
-        Raises:
-            BackendError: A processor answers with something else than a row of scores for each row.
-        """
-        first = text.shape[1] - len(scores) + 1
-        for processor in self._processors:
-            if type(processor) in CONTEXT_FREE or len(scores) == 1:
-                scores = _checked(processor, processor(text, scores), len(scores))
-            else:
-                rows = (
-                    processor(text[:, : first + row], scores[row : row + 1]) for row in range(len(scores))
-                )
-                scores = torch.cat(list(rows))
-        return scores
-
-
-def _checked(processor: Any, found: Any, rows: int) -> torch.Tensor:
-    if isinstance(found, torch.Tensor) and found.dim() == 2 and len(found) == rows:
-        return found
-    shape = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else repr(found)
-    raise BackendError(
-        f"hf: {type(processor).__name__} returns {shape} for scores of {rows} rows; let it return one row of scores "
-        "for each"
-    )
+        return self if place.rows == 1 else Rules(_for_row(each, place) for each in self.processors)
 
 
 def _for_row(processor: Any, place: Place) -> Any:

@@ -1,4 +1,4 @@
-"""transformers' own ways to decode, so that a comparison can run them beside the loop.
+"""Ways of transformers itself to decode, so that a comparison can run them beside the loop.
 
 Everything is left at its defaults except what makes the outputs comparable: how tokens are chosen or drawn,
 end-of-sequence tokens and length limit.
@@ -10,17 +10,51 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.torch.host import no_warnings
+from paceline.backends.torch.loading import load_model
+from paceline.backends.torch.target import ModelTarget
+from paceline.backends.torch.translated import TranslatedDraft
+from paceline.backends.transformers.engine import TransformersEngine
 from paceline.backends.transformers.generate import adaptive
 from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
 from paceline.backends.transformers.host.generation import COMPILING, static_cache
-from paceline.backends.transformers.host.terminal import no_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transformers import PreTrainedModel
 
+    from paceline.core.config.blocks import Generate
+    from paceline.core.config.run import RunConfig
+    from paceline.core.protocols import Draft, Target
     from paceline.core.sampling.settings import Sampling
+
+
+def references(run: RunConfig, target: Target, draft: Draft | None) -> dict[str, Generate]:
+    """Return transformers' ways to decode with the models of a run.
+
+    Args:
+        run: Says how tokens are chosen. Its blocks are loaded anew where an engine has taken a model apart.
+        target: The target of the run.
+        draft: Its first draft, for assisted generation; one that is no model of transformers is left out, and so is
+            one with another tokenizer where tokens are drawn, for which transformers has a method of its own.
+    """
+    assert isinstance(target, ModelTarget)
+    sampling, options = run.generation.sampling(), {}
+    if isinstance(draft, TranslatedDraft) and target.codec is not None and sampling.greedy:
+        options = {"tokenizer": target.codec.tokenizer, "assistant_tokenizer": draft.codec.tokenizer}
+        draft = draft.source
+    assistant = None
+    if isinstance(draft, ModelDraft):
+        assistant = _original(draft, next(iter(run.drafts.values()), None))
+    return reference_modes(_original(target, run.target), assistant, target.eos, sampling, **options)
+
+
+def _original(loaded: ModelTarget | ModelDraft, block: Any) -> PreTrainedModel:
+    """Return the model as transformers knows it."""
+    engine = loaded.engine
+    return engine.model if isinstance(engine, TransformersEngine) else load_model(block)
 
 
 def reference_modes(
@@ -29,7 +63,7 @@ def reference_modes(
     eos: frozenset[int],
     sampling: Sampling,
     **options: Any,
-) -> dict[str, Callable[[list[int], int], list[int]]]:
+) -> dict[str, Generate]:
     """Return functions from prompt tokens and a length limit to new tokens, by name; the first decodes plainly.
 
     "hf assisted" is `generate` with `assistant_model`, the `options` given (the tokenizers, where they are two) and

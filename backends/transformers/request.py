@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from paceline.backends.torch.host import release_named
 from paceline.backends.transformers.host.cache import CACHE, can_go_on, record_past, replaceable
 from paceline.backends.transformers.host.generation import MEANINGLESS, READ, mask_length, mode_of
-from paceline.backends.transformers.host.release import release_named
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from paceline.backends.torch.model import Cache
-    from paceline.backends.transformers.host.rotation import Switch
+    from paceline.backends.torch.model import Cache, RopeSwitch
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class GenerateRequest:
 
 @release_named()
 def read_request(
-    input_ids: torch.Tensor, config: Any, inputs: Mapping[str, Any], switch: Switch | None = None
+    input_ids: torch.Tensor, config: Any, inputs: Mapping[str, Any], switch: RopeSwitch | None = None
 ) -> GenerateRequest:
     """Return what `generate` prepared.
 
@@ -134,7 +133,7 @@ def _check_positions(
             raise _refusal("position_ids do not count the tokens from 0", "leave them out")
 
 
-def _check_length(longest: int, padding: tuple[int, ...], switch: Switch | None) -> None:
+def _check_length(longest: int, padding: tuple[int, ...], switch: RopeSwitch | None) -> None:
     """Refuse texts that may get past a switch where they cannot be followed."""
     if switch is None or longest <= switch.length:
         return

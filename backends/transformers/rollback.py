@@ -18,10 +18,10 @@ from paceline.core.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paceline.backends.transformers.engine import Engine
+    from paceline.backends.transformers.engine import TransformersEngine
 
 
-def require_rollback(engine: Engine) -> None:
+def require_rollback(engine: TransformersEngine) -> None:
     """Feed three tokens, go ahead by two passes, go back, and compare with never having gone ahead.
 
     Raises:
@@ -48,7 +48,7 @@ def require_rollback(engine: Engine) -> None:
 
 
 @contextmanager
-def _explained(engine: Engine, made: Any) -> Iterator[None]:
+def _explained(engine: TransformersEngine, made: Any) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
@@ -57,7 +57,7 @@ def _explained(engine: Engine, made: Any) -> Iterator[None]:
         raise _refusal(engine, made) from problem
 
 
-def _refusal(engine: Engine, made: Any) -> BackendError:
+def _refusal(engine: TransformersEngine, made: Any) -> BackendError:
     return BackendError(
         f"hf: {engine.name} ({type(engine.model).__name__}) cannot forget its last tokens, which speculative decoding "
         f"needs after a rejection; cache layers found: {kinds_of_layers(made)}. Recurrent and linear-attention models "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from paceline.backends.torch.model import Cache
     from paceline.backends.torch.sampler import Sampler
-    from paceline.backends.torch.target import HfTarget
+    from paceline.backends.transformers.models import HfTarget
     from paceline.backends.transformers.record import Record
     from paceline.core.protocols import Draft, DraftSession, Proposal, TargetSession
     from paceline.core.records import Capabilities, Signal

@@ -5,7 +5,7 @@ A block's name, options, help and factory live in one class, so they cannot drif
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
@@ -14,12 +14,16 @@ from paceline.core.config.problems import suggest_keys
 from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Policy, Target
 
 Role = Literal["target", "draft"]
+
+Generate: TypeAlias = "Callable[[list[int], int], list[int]]"
+"""Prompt tokens and a limit in, new tokens out."""
 
 
 class Strict(BaseModel):
@@ -96,6 +100,21 @@ class BackendConfig(Strict):
             target: What `check_target` of the run's target said.
         """
         return Readiness(self.missing())
+
+    def reference_modes(self, run: RunConfig, target: Target, draft: Draft | None) -> Mapping[str, Generate]:
+        """Return the library's own ways to decode, by name, to be compared with the loop; the first decodes plainly.
+
+        Called by `paceline bench`, once a run, after everything is loaded. Optional: by default there are none.
+
+        Each way takes the prompt's tokens and the most new tokens wanted, and returns the new tokens. It ends where the
+        target's sessions would: at the tokens of `eos`, which belong to the text, and at the limit.
+
+        Args:
+            run: The run that this is the target's block of; its `generation` says how tokens are chosen.
+            target: What `build_target` returned.
+            draft: The first draft of the run, for a way that takes one; ways that cannot use it are left out.
+        """
+        return {}
 
     @classmethod
     def smallest(cls, folder: Path) -> BackendConfig | None:  # noqa: ARG003 - for those who override it

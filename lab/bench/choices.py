@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError, PacelineError
 from paceline.core.plugins.building import build_draft
@@ -15,12 +15,11 @@ from paceline.lab.drafts import LOOKUP, draft_named
 from paceline.lab.policies import parse_policy, plain_decoder, static_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from paceline.core.config.blocks import Generate
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.core.protocols import Draft
-    from paceline.core.sampling.settings import Sampling
-    from paceline.lab.bench.modes import Generate, Mode
+    from paceline.lab.bench.modes import Mode
     from paceline.lab.parts import Parts
 
 GAMMAS = (1, 2, 3, 4, 5, 6, 8)
@@ -31,23 +30,6 @@ LOOKUP_GAMMA = 8
 EVERYTHING = "all"
 CONFIGURED = "config"
 ADAPTIVE = ("online", "survival", "auto")
-
-
-@runtime_checkable
-class HasReferences(Protocol):
-    """A target whose own library can decode too; optional."""
-
-    def reference_modes(self, draft: Draft | None, *, sampling: Sampling = ...) -> Mapping[str, Generate]:
-        """Return the library's own ways to decode, by name; the first one decodes plainly.
-
-        Args:
-            draft: The first draft of the run, for a way that takes one; ways that cannot use it are left out.
-            sampling: How tokens are drawn; passed only to targets that can sample, and only where they shall.
-
-        Each way takes the prompt's tokens and the most new tokens wanted, and returns the new tokens. It ends
-        where the target's sessions would: at the tokens of `eos`, which belong to the text, and at the limit.
-        """
-        ...
 
 
 @dataclass(slots=True)
@@ -74,16 +56,12 @@ class Choice:
 
 def references(parts: Parts) -> dict[str, Generate]:
     """Return the ways to decode that the target's own library offers."""
-    if not isinstance(parts.target, HasReferences):
-        return {}
-    draft, sampling = next(iter(parts.drafts.values()), None), parts.config.generation.sampling()
-    if sampling.plain:
-        return dict(parts.target.reference_modes(draft))
-    check_sampling(parts.target, sampling)
-    return dict(parts.target.reference_modes(draft, sampling=sampling))
+    check_sampling(parts.target, parts.config.generation.sampling())
+    draft = next(iter(parts.drafts.values()), None)
+    return dict(parts.config.target.reference_modes(parts.config, parts.target, draft))
 
 
-def default_names(parts: Parts, catalogue: Catalogue) -> list[str]:
+def default_names(parts: Parts, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
     """Return what runs when nobody says otherwise."""
     names = [BASE, *(static_name(gamma) for gamma in GAMMAS)]
     for draft in list(parts.drafts)[1:]:
@@ -95,12 +73,12 @@ def default_names(parts: Parts, catalogue: Catalogue) -> list[str]:
     names += usual
     if "prompt-lookup" in catalogue.backends:
         names.append(LOOKUP)
-    return [*names, *references(parts)]
+    return [*names, *offered]
 
 
-def every_name(parts: Parts, catalogue: Catalogue) -> list[str]:
+def every_name(parts: Parts, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
     """Return the default modes and, before the library's own, every other policy that is installed."""
-    usual, ends = default_names(parts, catalogue), {LOOKUP, *references(parts)}
+    usual, ends = default_names(parts, catalogue, offered), {LOOKUP, *offered}
     installed = sorted({*catalogue.policies, *catalogue.policy_clashes} - {*usual, "static"})
     return [*(n for n in usual if n not in ends), *installed, *(n for n in usual if n in ends)]
 
@@ -119,9 +97,9 @@ def choose(parts: Parts, catalogue: Catalogue, names: Sequence[str] | None = Non
     if len(set(asked)) < len(asked):
         raise ConfigError(f"each mode can run once; found {', '.join(asked)}")
     if not names:
-        wanted = default_names(parts, catalogue)
+        wanted = default_names(parts, catalogue, offered)
     elif EVERYTHING in names:
-        wanted = list(dict.fromkeys([*every_name(parts, catalogue), *asked]))
+        wanted = list(dict.fromkeys([*every_name(parts, catalogue, offered), *asked]))
     else:
         wanted = asked
     choice = Choice(reference=next((name for name in list(offered)[:1] if name in wanted), None))

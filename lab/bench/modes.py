@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from paceline.lab.bench.records import Counts
 
 if TYPE_CHECKING:
+    from paceline.core.config.blocks import Generate
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.records import Round
-
-Generate: TypeAlias = Callable[[list[int], int], list[int]]
-"""Prompt tokens and a limit in, new tokens out: what `reference_modes` of a target returns by name."""
 
 
 @dataclass(frozen=True, slots=True)

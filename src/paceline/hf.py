@@ -9,17 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paceline.backends.torch.draft import HfDraft
-    from paceline.backends.torch.target import HfTarget
     from paceline.backends.transformers.candidates import candidate_draft
     from paceline.backends.transformers.generate import Adaptive, adaptive
+    from paceline.backends.transformers.models import HfDraft, HfTarget
 
 __all__ = ["Adaptive", "HfDraft", "HfTarget", "adaptive", "candidate_draft"]
 
 _PLACES = {
     "Adaptive": "transformers.generate",
-    "HfDraft": "torch.draft",
-    "HfTarget": "torch.target",
+    "HfDraft": "transformers.models",
+    "HfTarget": "transformers.models",
     "adaptive": "transformers.generate",
     "candidate_draft": "transformers.candidates",
 }

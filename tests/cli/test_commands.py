@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from paceline import Catalogue, hookimpl
-from paceline.backends.toy import ToyTarget
+from paceline.backends.toy import ToyConfig
 from paceline.cli import doctor, plugins
 from paceline.lab.bench.modes import LoopMode
 from paceline.lab.doctor.trial import Trial
@@ -194,10 +194,9 @@ class TestBench:
     ):
         prompts = cli.file("prompts.jsonl", '{"text": "abc", "id": "one"}\n')
         monkeypatch.setattr(
-            ToyTarget,
+            ToyConfig,
             "reference_modes",
-            lambda self, draft: {"lib generate": lambda prompt, limit: [1] * limit},
-            raising=False,
+            lambda self, run, target, draft: {"lib generate": lambda prompt, limit: [1] * limit},
         )
         code = run_here("bench", "-c", toy, "--prompts", prompts, "-p", "lib generate", "-r", 1)
 
@@ -213,7 +212,7 @@ class TestBench:
         def refuse(prompt, limit):
             raise ValueError("not with this model")
 
-        monkeypatch.setattr(ToyTarget, "reference_modes", lambda self, draft: {"lib": refuse}, raising=False)
+        monkeypatch.setattr(ToyConfig, "reference_modes", lambda self, run, target, draft: {"lib": refuse})
         code = run_here("bench", "-c", toy, "--prompts", prompts, "-p", "lib,static-2", "-r", 1)
 
         told = capsys.readouterr()

@@ -2,13 +2,9 @@
 
 import json
 
-import pytest
-
 from paceline.core.config.load import load_config
-from paceline.core.sampling.settings import Sampling
-from paceline.lab.bench.choices import references
 from paceline.lab.compare import compare
-from paceline.lab.parts import Parts, load_parts
+from paceline.lab.parts import load_parts
 
 
 def written(run_here, capsys, *arguments):
@@ -83,28 +79,3 @@ def test_a_decoder_of_the_parts_draws_as_the_run_says():
     found = compare(parts.decoder(), parts.decoder(), [1, 2], 20, patience_s=0.0, sampled=True)
     assert found.identical is None
     assert found.sentence().endswith("output sampled")
-
-
-@pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_the_librarys_own_ways_draw_as_the_run_says(temperature):
-    asked = []
-
-    class Target:
-        def __init__(self, model):
-            self._model = model
-
-        def __getattr__(self, name):
-            return getattr(self._model, name)
-
-        def open_sampled(self, prompt, sampling):
-            return self._model.open_sampled(prompt, sampling)
-
-        def reference_modes(self, draft, **options):
-            asked.append(options)
-            return {}
-
-    config = load_config(
-        {"target": "toy", "drafts": {}, "generation": {"temperature": temperature, "seed": 3}}
-    )
-    references(Parts(config, Target(config.target.build_target()), {}))
-    assert asked == [{"sampling": Sampling(temperature=temperature, seed=3)} if temperature else {}]

@@ -41,7 +41,7 @@ def test_it_says_so_where_there_is_no_gpu(monkeypatch, capsys):
 def test_acceptance_is_what_was_imposed(rate):
     model = model_of("llama")
     target, drafts = made(model, {"far": model_of("llama", seed=5)})
-    imposed = ImposedTarget(target.engine, rate, original=lambda: model)
+    imposed = ImposedTarget(target.engine, rate)
     imposed.capabilities = target.capabilities
     decoder = SpeculativeDecoder(imposed, drafts, ScriptedPolicy([1]), eos=frozenset())
     totals = [decoder.generate([start, 1, 4], max_new_tokens=70).totals for start in range(6)]

@@ -34,12 +34,12 @@ def measure(setting: Setting, *, tiny: bool) -> dict[str, Any]:
     device = torch.device(setting.device)
     runner = Eager(device) if tiny else runner_for(device)
     began = perf_counter()
-    target = open_target(big, original=lambda: big, runner=runner, max_context=setting.context)
-    draft = open_draft(small, target=target, original=lambda: small, max_context=setting.context)
+    target = open_target(big, runner=runner, max_context=setting.context)
+    draft = open_draft(small, target=target, max_context=setting.context)
     warm_s = perf_counter() - began
     speed = memory_speed(runner, setting.passes, 2**20 if tiny else PROBE)
     contexts = (setting.prompt, setting.context - 2 * target.engine.largest)
-    tables = {str(length): programs(target, draft, setting, speed, length) for length in contexts}
+    tables = {str(length): programs(big, target, draft, setting, speed, length) for length in contexts}
     found = {
         "device": "a CPU, which says nothing about a GPU" if tiny else torch.cuda.get_device_name(device),
         "torch": torch.__version__,

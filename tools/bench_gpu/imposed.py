@@ -6,15 +6,13 @@ they are. Only the bench makes such a target; what it writes is INVALID, and eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paceline.backends.graph.cuda.slot import Slots
 from paceline.backends.graph.cuda.target import GraphedTarget
 from paceline.backends.graph.cuda.target_slot import TargetSlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
     from paceline.backends.graph.cuda.engine import BlockEngine
@@ -39,6 +37,6 @@ class ImposedSlot(TargetSlot):
 class ImposedTarget(GraphedTarget):
     """A target whose output is INVALID: of the draft's tokens it accepts each with probability `rate`."""
 
-    def __init__(self, engine: BlockEngine, rate: float, *, original: Callable[[], Any]) -> None:
-        super().__init__(engine, original=original)
+    def __init__(self, engine: BlockEngine, rate: float) -> None:
+        super().__init__(engine)
         self.slots = Slots(lambda: ImposedSlot(engine, rate), engine.runner)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench_gpu.imposed import ImposedTarget
+from paceline.backends.torch.host import no_warnings
 from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
 from paceline.backends.transformers.host.generation import static_cache
-from paceline.backends.transformers.host.terminal import no_warnings
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.testing.scripted import ScriptedPolicy
 
@@ -83,7 +83,7 @@ def ours(
     if not imposed:
         return {**ways, **{f"graph gamma {gamma}": way(target, gamma) for gamma in GAMMAS}}
     for rate in RATES:
-        model = ImposedTarget(target.engine, rate, original=target.original)
+        model = ImposedTarget(target.engine, rate)
         model.warm()
         ways |= {f"graph gamma {gamma}, imposed {rate}": way(model, gamma) for gamma in GAMMAS}
     return ways

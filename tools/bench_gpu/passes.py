@@ -45,7 +45,7 @@ def memory_speed(runner: Runner, passes: int, size: int = PROBE) -> float:
 
 
 def programs(
-    target: GraphedTarget, draft: GraphedDraft, setting: Setting, speed: float, context: int
+    model: Any, target: GraphedTarget, draft: GraphedDraft, setting: Setting, speed: float, context: int
 ) -> list[dict[str, Any]]:
     """Return for each tier the seconds of both programs after `context` tokens, and the target's share of the roofline.
 
@@ -55,7 +55,7 @@ def programs(
     verifying, drafting = target.open(prompt), draft.open(prompt)
     shape = target.engine.network.shape
     per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * 2
-    least = (weight_bytes(target.original()) + context * per_token) / speed
+    least = (weight_bytes(model) + context * per_token) / speed
     rows = []
     try:
         for tier in target.engine.tiers:

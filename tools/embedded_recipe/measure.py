@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from paceline.backends import embedded
-from paceline.backends.transformers.host.terminal import no_progress_bars
+from paceline.backends.torch.host import no_progress_bars
 
 from . import corpus, evaluate
 from .tokenizer import load_tokenizer

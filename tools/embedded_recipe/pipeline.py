@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from paceline.backends.transformers.host.terminal import no_progress_bars
+from paceline.backends.torch.host import no_progress_bars
 
 from . import corpus, models, store
 from .distil import Mixture, Sampling, train_drafts

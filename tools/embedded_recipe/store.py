@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from paceline.backends.transformers.host.terminal import no_progress_bars
+from paceline.backends.torch.host import no_progress_bars
 
 from .muon import Pair
 

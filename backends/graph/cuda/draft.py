@@ -17,10 +17,9 @@ from paceline.core.proposals import TokenProposal
 from paceline.core.sampling.settings import GREEDY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import torch
-    from transformers import PreTrainedModel
 
     from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.taste import Kind
@@ -35,7 +34,6 @@ class GraphedDraft(ModelDraft):
         engine: The model, on its device. It shares the runner of the target, if that is on the same device.
         tokenizer: Its tokenizer, if it should be compared with the target's.
         vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
-        original: Returns the model as transformers knows it, for comparisons.
     """
 
     engine: BlockEngine
@@ -46,9 +44,8 @@ class GraphedDraft(ModelDraft):
         tokenizer: Any = None,
         *,
         vocabulary: int | None = None,
-        original: Callable[[], PreTrainedModel],
     ) -> None:
-        super().__init__(engine, tokenizer, vocabulary=vocabulary, original=original)
+        super().__init__(engine, tokenizer, vocabulary=vocabulary)
         self.slots: Slots[DraftSlot] = Slots(lambda: DraftSlot(engine, self.vocabulary), engine.runner)
 
     def warm(self, *kinds: Kind) -> None:

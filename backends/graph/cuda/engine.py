@@ -12,8 +12,7 @@ from paceline.backends.graph.cuda.tiers import TIERS, check_tiers, next_up, span
 from paceline.backends.graph.engine import context_of
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.graph.weights import take_weights
-from paceline.backends.transformers.host.model import end_tokens
-from paceline.backends.transformers.identity import identity
+from paceline.backends.torch.host import end_tokens, identity
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -100,6 +99,10 @@ class BlockEngine:
 
     def free(self, cache: FilledCache) -> None:
         """Do nothing: its memory goes when it does."""
+
+    def clear(self, cache: FilledCache) -> None:
+        """Make a cache hold nothing."""
+        cache.filled = 0
 
     def feed(self, cache: FilledCache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:
         """Append tokens to the cache; return the logits after the last `rows` of them: (rows, vocabulary).

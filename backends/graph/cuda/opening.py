@@ -13,8 +13,6 @@ from paceline.backends.torch.finite import require_finite
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
     from transformers import PreTrainedModel
 
@@ -38,7 +36,6 @@ def open_target(
     model: PreTrainedModel,
     tokenizer: Any = None,
     *,
-    original: Callable[[], PreTrainedModel],
     warm: bool = True,
     runner: Runner | None = None,
     **options: Unpack[Options],
@@ -48,7 +45,6 @@ def open_target(
     Args:
         model: A model of transformers, on its device, in its dtype.
         tokenizer: Its tokenizer; without one, prompts are tokens.
-        original: Returns the model as transformers knows it, for comparisons.
         warm: Build the programs of greedy decoding now, not when each is first needed.
         runner: Of the device; by default a new one.
         options: See `BlockEngine`.
@@ -57,7 +53,7 @@ def open_target(
         BackendError: See `BlockEngine`.
     """
     engine = _engine(model, runner or runner_for(model.device), options)
-    made = GraphedTarget(engine, tokenizer, original=original)
+    made = GraphedTarget(engine, tokenizer)
     if warm:
         made.warm()
         log.info("programs_built", model=engine.name, role="target", programs=engine.runner.builds)
@@ -69,7 +65,6 @@ def open_draft(
     tokenizer: Any = None,
     *,
     target: Target,
-    original: Callable[[], PreTrainedModel],
     warm: bool = True,
     **options: Unpack[Options],
 ) -> GraphedDraft:
@@ -79,7 +74,6 @@ def open_draft(
         model: A model of transformers, on its device, in its dtype.
         tokenizer: Its tokenizer, if it should be compared with the target's.
         target: Whose tokens are proposed.
-        original: Returns the model as transformers knows it, for comparisons.
         warm: As for a target.
         options: See `BlockEngine`; the tiers are the target's, if it has any.
 
@@ -91,7 +85,7 @@ def open_draft(
         options.setdefault("tiers", target.engine.tiers)
     runner = target.engine.runner if beside else runner_for(model.device)  # type: ignore[attr-defined]
     engine = _engine(model, runner, options)
-    made = GraphedDraft(engine, tokenizer, vocabulary=target.vocabulary, original=original)
+    made = GraphedDraft(engine, tokenizer, vocabulary=target.vocabulary)
     if warm:
         made.warm()
         log.info("programs_built", model=engine.name, role="draft", programs=engine.runner.builds)

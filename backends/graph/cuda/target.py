@@ -20,10 +20,9 @@ from paceline.core.records import Capabilities
 from paceline.core.sampling.settings import GREEDY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import torch
-    from transformers import PreTrainedModel
 
     from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.taste import Kind
@@ -37,15 +36,12 @@ class GraphedTarget(ModelTarget):
     Args:
         engine: The model, on its device.
         tokenizer: Its tokenizer; without one, prompts are tokens.
-        original: Returns the model as transformers knows it, for comparisons.
     """
 
     engine: BlockEngine
 
-    def __init__(
-        self, engine: BlockEngine, tokenizer: Any = None, *, original: Callable[[], PreTrainedModel]
-    ) -> None:
-        super().__init__(engine, tokenizer, original=original)
+    def __init__(self, engine: BlockEngine, tokenizer: Any = None) -> None:
+        super().__init__(engine, tokenizer)
         self.capabilities = Capabilities(gammas=engine.tiers, sampling=True)
         self.slots: Slots[TargetSlot] = Slots(lambda: TargetSlot(engine), engine.runner)
 

@@ -1,14 +1,26 @@
-"""What `generate` hands to a loop in the place of its own, and what it expects back."""
+"""The inputs that `generate` hands to a loop in the place of its own, and the outputs that it expects back.
+
+Rotary positions that depend on the length of the text make a pass depend on how tokens are cut into passes. Two kinds
+of transformers do (`ROPE_INIT_FUNCTIONS`). `longrope` turns all tokens of a pass in one of two ways, by the last
+position in it: a pass must not reach past the switch unless it begins there, or reads the whole text at once as
+`generate` does. `dynamic` turns past the switch by the length that was reached so far, which only passes of a single
+token follow, so no text may get there.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
-from paceline.backends.transformers.host.cache import CACHE
-from paceline.backends.transformers.host.model import keeps_logits, takes_positions
+from paceline.backends.torch.host import keeps_logits, takes_positions
+from paceline.backends.torch.model import RopeSwitch
+from paceline.backends.transformers.host.cache import CACHE, new_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 READ: Final = frozenset({"attention_mask", "position_ids", CACHE})
 """What it prepares for the first forward pass and a loop must honour."""
@@ -136,3 +148,31 @@ def crossing(model: Any, length: int, cache: Any) -> str | None:
     if inputs.get(CACHE) is not None:
         return "kept"
     return "anew" if inputs["input_ids"].shape[1] == length + 1 else None
+
+
+def switch_of(model: Any, config: Any) -> RopeSwitch | None:
+    """Return where a model switches first, or None if it never does.
+
+    Args:
+        model: The model, which is asked how it goes on there.
+        config: Its configuration, that of the text model.
+    """
+    switches = [_switch(model, kind, rotation, config) for kind, rotation in _rotations(config)]
+    return min((each for each in switches if each is not None), key=lambda each: each.length, default=None)
+
+
+def _rotations(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield type and parameters of each kind of rotary positions: one for a model, or one for each type of layer."""
+    found = getattr(config, "rope_parameters", None) or {}
+    several = [each for each in found.values() if isinstance(each, dict)]
+    for each in several or [found]:
+        yield str(each.get("rope_type", "default")), each
+
+
+def _switch(model: Any, kind: str, rotation: dict[str, Any], config: Any) -> RopeSwitch | None:
+    if "dynamic" in kind:
+        return RopeSwitch(kind, int(config.max_position_embeddings), None)
+    if kind != "longrope":
+        return None
+    length = int(rotation["original_max_position_embeddings"])
+    return RopeSwitch(kind, length, crossing(model, length, new_cache(config)))

@@ -8,11 +8,10 @@ import pytest
 import structlog
 import torch
 
-from paceline.backends.torch import libraries
+from paceline.backends.torch import host, libraries
 from paceline.backends.torch.libraries import BELOW, NEWEST_TESTED, OLDEST, missing_libraries
 from paceline.backends.torch.testing import tiny_model
 from paceline.backends.transformers import HfTarget
-from paceline.backends.transformers.host import release
 from paceline.backends.transformers.host.cache import CACHE, CACHE_NAMES
 from paceline.backends.transformers.request import read_request
 from paceline.core.errors import BackendError
@@ -28,9 +27,9 @@ def installed(monkeypatch):
     def seems(version):
         monkeypatch.setattr(libraries, "_installed", {"torch": "2.13.0", "transformers": version}.get)
 
-    release.announce.cache_clear()
+    host.announce.cache_clear()
     yield seems
-    release.announce.cache_clear()
+    host.announce.cache_clear()
 
 
 def test_the_newest_tested_release_is_the_one_that_the_tests_install():

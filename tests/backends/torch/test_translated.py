@@ -18,7 +18,9 @@ from paceline.backends.torch.testing import tiny_model
 from paceline.backends.torch.translated import HELD
 from paceline.backends.toy import ToyConfig
 from paceline.backends.transformers import HfDraft, HfTarget, TranslatedDraft
+from paceline.backends.transformers.reference import references
 from paceline.core.abilities import SampledDraft
+from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, CapabilityError
 from paceline.core.load import load
@@ -314,11 +316,13 @@ def test_a_target_of_another_backend_will_do():
 
 def test_the_library_assists_with_both_tokenizers_as_well():
     target, draft = target_of("coarse"), draft_of("coarse", "fine")
-    ways = target.reference_modes(draft)
+    ways = references(load_config({}), target, draft)
     prompt = target.codec.encode(TEXT[:60])
     assert list(ways) == ["hf generate", "hf assisted"]
     assert ways["hf assisted"](prompt, 12) == ways["hf generate"](prompt, 12)
-    assert list(target.reference_modes(draft, sampling=Sampling())) == ["hf generate"]
+    assert list(references(load_config({"generation": {"temperature": 1.0}}), target, draft)) == [
+        "hf generate"
+    ]
 
 
 def test_tokens_may_be_drawn_as_well():

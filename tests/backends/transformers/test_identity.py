@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from paceline.backends.torch.target import HfTarget
 from paceline.backends.torch.testing import tiny_model
 from paceline.backends.transformers import HfConfig
+from paceline.backends.transformers.models import HfTarget
 
 from ..torch.stand_ins import folder_of
 

@@ -12,11 +12,13 @@ from paceline.backends.torch.rejection import DeviceProposal, judge_drawn
 from paceline.backends.torch.sampler import Sampler
 from paceline.backends.torch.testing import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
+from paceline.backends.transformers.reference import reference_modes, references
+from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import DrawnProposal, TokenProposal
 from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.sampling.processing import chances, process
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling.settings import GREEDY, Sampling
 from paceline.core.testing.chance import outcomes
 from paceline.core.testing.scripted import ScriptedPolicy
 
@@ -247,15 +249,21 @@ def test_greedy_decoding_with_a_penalty_is_that_of_generate():
     sampling = Sampling(temperature=0.0, repetition_penalty=1.5)
     made = SpeculativeDecoder(target, {"draft": draft}, ScriptedPolicy([4, 2]), sampling=sampling)
     found = made.generate(PROMPT, max_new_tokens=40)
-    assert list(found.tokens) == target.reference_modes(sampling=sampling)["hf generate"](PROMPT, 40)
-    assert list(found.tokens) != target.reference_modes()["hf generate"](PROMPT, 40)
+    penalised, plain = (
+        reference_modes(target.engine.model, None, frozenset(), how)["hf generate"](PROMPT, 40)
+        for how in (sampling, GREEDY)
+    )
+    assert list(found.tokens) == penalised
+    assert list(found.tokens) != plain
     assert found.totals.accepted > 0
 
 
 def test_the_librarys_own_ways_draw_with_the_seed_and_leave_the_process_as_it_was():
     target, draft = models(96)
-    ways = target.reference_modes(draft, sampling=Sampling(temperature=3.0, seed=4))
-    other = target.reference_modes(draft, sampling=Sampling(temperature=3.0, seed=5))
+    ways, other = (
+        references(load_config({"generation": {"temperature": 3.0, "seed": seed}}), target, draft)
+        for seed in (4, 5)
+    )
     assert ways.keys() == {"hf generate", "hf assisted", "hf adaptive"}
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

@@ -19,31 +19,21 @@ from paceline.policies.estimate.online import OnlineConfig
 from paceline.policies.fixed.static import StaticConfig
 
 
-class Library:
-    """A target whose library has a way to decode of its own."""
-
-    def __init__(self, target):
-        self._target = target
-
-    def __getattr__(self, name):
-        return getattr(self._target, name)
-
-    def reference_modes(self, draft):
-        return {"own way": lambda tokens, most: plainly(self._target, tokens, most)}
-
-
 class Named(BackendConfig):
-    """A toy that is known by a name, as models are."""
+    """A toy that is known by a name, as models are, of a library that has a way to decode of its own."""
 
     roles: ClassVar = frozenset({"target", "draft"})
     model: str
     seed: int = 3
 
     def build_target(self):
-        return Library(toy.ToyConfig(seed=self.seed).build_target())
+        return toy.ToyConfig(seed=self.seed).build_target()
 
     def build_draft(self, target):
-        return toy.ToyConfig().build_draft(target._target)
+        return toy.ToyConfig().build_draft(target)
+
+    def reference_modes(self, run, target, draft):
+        return {"own way": lambda tokens, most: plainly(target, tokens, most)}
 
 
 class SlowConfig(Named):

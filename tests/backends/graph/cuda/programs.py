@@ -23,7 +23,6 @@ def made(model, others, *, runner=None, warm=False, any_gamma=True, **options):
     options = {"max_context": CONTEXT, "block": 16, **options}
     target = open_target(
         model,
-        original=lambda: model,
         runner=runner or Eager(torch.device("cpu")),
         warm=warm,
         **options,
@@ -32,10 +31,7 @@ def made(model, others, *, runner=None, warm=False, any_gamma=True, **options):
         # The sessions take any gamma up to the largest tier; scripts of tests know no tiers.
         target.capabilities = Capabilities(sampling=True)
     options.pop("tiers", None)
-    drafts = {
-        name: open_draft(other, target=target, original=lambda other=other: other, warm=warm, **options)
-        for name, other in others.items()
-    }
+    drafts = {name: open_draft(other, target=target, warm=warm, **options) for name, other in others.items()}
     return target, drafts
 
 

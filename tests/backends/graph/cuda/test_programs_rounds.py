@@ -281,7 +281,7 @@ def test_a_draft_with_fewer_positions_or_tokens_proposes_what_it_can():
     session.advance([1, 1])
     assert len(session.draft(8, None)) == 0
     few = model_of("llama").config.vocab_size - 40
-    narrow = GraphedDraft(target.engine, vocabulary=few, original=lambda: model)
+    narrow = GraphedDraft(target.engine, vocabulary=few)
     proposed = [token for start in range(8) for token in narrow.open([start, 1, 4]).draft(8, None).tokens]
     assert max(proposed) < few <= max(plainly("llama", PROMPT, 60))
     assert len(narrow.open([3, 10_000]).draft(4, None)) == 0
@@ -290,4 +290,4 @@ def test_a_draft_with_fewer_positions_or_tokens_proposes_what_it_can():
 def test_programs_are_refused_where_nothing_can_be_captured():
     model = model_of("llama")
     with pytest.raises(BackendError, match="captured on a CUDA device, found cpu"):
-        open_target(model, original=lambda: model)
+        open_target(model)

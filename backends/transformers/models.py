@@ -1,0 +1,132 @@
+"""Models of transformers, computed by transformers, as targets and drafts: in memory, loaded, or looked at before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.torch.host import text_config
+from paceline.backends.torch.loading import fitted, load_model, load_tokenizer, usable
+from paceline.backends.torch.readiness import PROMPT, Look, conversing, look, paired
+from paceline.backends.torch.target import ModelTarget
+from paceline.backends.transformers.engine import TransformersEngine
+from paceline.backends.transformers.preparation import require_decoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from paceline.backends.transformers.config import HfConfig
+    from paceline.backends.transformers.facts import Facts
+    from paceline.core.config.run import RunConfig
+    from paceline.core.protocols import Draft, Target
+    from paceline.core.readiness import Readiness
+
+
+class HfTarget(ModelTarget):
+    """A causal language model of transformers, computed by transformers.
+
+    Args:
+        model: A decoder-only model, on its device, in its dtype.
+        tokenizer: Its tokenizer; without one, prompts are tokens.
+        name: What messages call it.
+        facts: What is known of the model already (see `TransformersEngine`).
+
+    Raises:
+        BackendError: The model cannot be verified against (see `TransformersEngine`).
+    """
+
+    engine: TransformersEngine
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        name: str | None = None,
+        facts: Facts | None = None,
+    ) -> None:
+        super().__init__(TransformersEngine(model, name=name, facts=facts), tokenizer)
+
+
+class HfDraft(ModelDraft):
+    """A causal language model of transformers, computed by transformers.
+
+    Args:
+        model: A decoder-only model, on its device, in its dtype.
+        tokenizer: Its tokenizer, if it should be compared with the target's.
+        vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
+        name: What messages call it.
+
+    Raises:
+        BackendError: The model cannot draft (see `TransformersEngine`).
+    """
+
+    engine: TransformersEngine
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        vocabulary: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(TransformersEngine(model, name=name), tokenizer, vocabulary=vocabulary)
+
+
+def load_target(config: HfConfig) -> HfTarget:
+    """Load a target.
+
+    Raises:
+        BackendError: It cannot be loaded or used; says why and what to do.
+    """
+    return usable(HfTarget(_with_attention(config), load_tokenizer(config), name=config.model))
+
+
+def load_draft(config: HfConfig, target: Target) -> Draft:
+    """Load a draft; one that does not speak the target's tokens gets its text re-encoded.
+
+    A pair of which one has no tokenizer is taken at its word.
+
+    Raises:
+        BackendError: It cannot be loaded or used.
+    """
+    model = _with_attention(config)
+    draft = HfDraft(model, load_tokenizer(config), vocabulary=target.vocabulary, name=config.model)
+    return fitted(usable(draft), target)
+
+
+def check_target(config: HfConfig, run: RunConfig) -> Readiness:
+    """Tell what can be known of a target."""
+    seen = look(config)
+    return conversing(_checked(seen, run), seen)
+
+
+def check_draft(config: HfConfig, run: RunConfig, target: Readiness) -> Readiness:
+    """Tell what can be known of a draft for `target`."""
+    return paired(_checked(look(config), run), target)
+
+
+def _with_attention(config: HfConfig) -> Any:
+    options = {"attn_implementation": config.attention} if config.attention else {}
+    return load_model(config, **options)
+
+
+def _checked(seen: Look, run: RunConfig) -> Readiness:
+    if seen.model is not None:
+        seen.attempt(lambda: require_decoder(seen.model, seen.config.model))
+    return seen.readiness(cache=_cache(seen, PROMPT + run.generation.max_new_tokens))
+
+
+def _cache(seen: Look, tokens: int) -> int:
+    """Return the bytes of keys and values, as far as the settings name their sizes."""
+    if seen.settings is None:
+        return 0
+    text = text_config(seen.settings)
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+    layers, hidden, heads = (int(getattr(text, name, 0) or 0) for name in names)
+    if not heads:
+        return 0
+    width = int(getattr(text, "head_dim", 0) or hidden // heads)
+    kept = int(getattr(text, "num_key_value_heads", 0) or heads)
+    return 2 * layers * kept * width * tokens * seen.dtype.itemsize
