@@ -5,33 +5,34 @@ Exit codes: 0 done, 1 failed, 2 wrong usage (a wrong configuration is wrong usag
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import structlog
 import typer
 
+from paceline.cli._process import OutputLost, exit_code, settle, stops
+from paceline.cli._render import warn
 from paceline.cli.bench import bench
 from paceline.cli.doctor import doctor
 from paceline.cli.export import export
 from paceline.cli.generate import generate
-from paceline.cli.interrupts import exit_code, stops
-from paceline.cli.log import configure
 from paceline.cli.new_policy import new_policy
-from paceline.cli.page import report
 from paceline.cli.plugins import plugins
 from paceline.cli.record import record
 from paceline.cli.regret import regret
 from paceline.cli.replay import replay
+from paceline.cli.report import report
 from paceline.cli.schema import schema
-from paceline.cli.streams import OutputLost, settle
 from paceline.cli.tune import tune
 from paceline.core.errors import ConfigError, PacelineError
 from paceline.core.extras import LIBRARIES, remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import MutableMapping, Sequence
 
 DEBUG = "PACELINE_DEBUG"
 """Environment variable: "1" shows the traceback of an error instead of its message."""
@@ -76,7 +77,7 @@ def root(
     ] = False,
 ) -> None:
     """Speculative decoding under an adaptive policy: the same text, sooner."""
-    configure(verbose=verbose)
+    _configure_logging(verbose=verbose)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -130,5 +131,31 @@ def _left(leaving: SystemExit) -> int:
 
 
 def _failed(message: str, code: int) -> int:
-    sys.stderr.write(f"paceline: {message}\n")
+    warn(message)
     return code
+
+
+class _Stderr:
+    """Whatever stderr is at the moment of writing."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _line(_logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    """Return an event as one line: level, event, and its values."""
+    values = " ".join(f"{key}={value!r}" for key, value in event.items() if key != "event")
+    return f"paceline: {method}: {event.get('event', '')} {values}".rstrip()
+
+
+def _configure_logging(*, verbose: bool) -> None:
+    """Send log events to stderr: warnings and worse, or everything when `verbose`."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, _line],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]  # writes and flushes only
+        cache_logger_on_first_use=False,
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.cli.options import (
+from paceline.cli._options import (
     ConfigOption,
     JsonOption,
     MaxOption,
@@ -18,11 +18,26 @@ from paceline.cli.options import (
     TemperatureOption,
     TopPOption,
     read_config,
+    refuse_others,
 )
+from paceline.cli._progress import counted, progress
+from paceline.cli._render import WIDTH, Table, document, left_out, show, show_json, warn
+from paceline.core.errors import PacelineError
 from paceline.core.outputs import check_output, write_text
 from paceline.lab.prompts import choose as choose_prompts
 from paceline.lab.prompts import encoded
 from paceline.lab.workloads.named import SHIPPED, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paceline.lab.bench.decisions import Decision, Span
+    from paceline.lab.bench.measure import Measurement
+    from paceline.lab.bench.records import Run
+    from paceline.lab.bench.summary import Result
+
+WITH_DECISIONS = {"decisions", "policies", "as_json", "out", "seed"}
+"""Options that go with `--decisions`."""
 
 
 def bench(
@@ -84,10 +99,8 @@ def bench(
     Policies that choose the draft have all drafts of the run to choose from.
     """
     if decisions:
-        from paceline.cli import decisions as timing  # noqa: PLC0415
-
-        timing.refuse_others(context)
-        timing.decisions(policies, seed=seed or 0, as_json=as_json, out=out)
+        refuse_others(context, WITH_DECISIONS, "--decisions times policies without a model")
+        _decisions(policies, seed=seed or 0, as_json=as_json, out=out)
         return
     if out is not None:
         check_output(out, inputs=[prompts, *([config] if config is not None else [])])
@@ -109,11 +122,10 @@ def bench(
         limit=limit,
     )
     # The loop and the tables are loaded only now, so that a wrong option is told at once.
-    from paceline.cli.progress import measured, show  # noqa: PLC0415
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.backends import side_by_side  # noqa: PLC0415
     from paceline.lab.bench.choices import choose  # noqa: PLC0415
-    from paceline.lab.bench.document import document  # noqa: PLC0415
+    from paceline.lab.bench.document import document as bench_document  # noqa: PLC0415
     from paceline.lab.bench.measure import Measurement  # noqa: PLC0415
     from paceline.lab.bench.modes import LoopMode  # noqa: PLC0415
     from paceline.lab.bench.summary import BASE, summarise  # noqa: PLC0415
@@ -146,7 +158,7 @@ def bench(
         repeats,
         run.generation.seed,
     )
-    runs, stopped = measured(measurement)
+    runs, stopped = _measured(measurement)
     result = summarise(
         [one for one in runs if one.mode not in measurement.failed],
         list(choice.modes),
@@ -156,7 +168,7 @@ def bench(
         only_varying=only_varying,
         twins=choice.twins,
     )
-    found = document(
+    found = bench_document(
         result,
         runs,
         config=run,
@@ -166,11 +178,101 @@ def bench(
         failed=measurement.failed,
         interrupted=stopped,
     )
-    text = json.dumps(found, indent=2) + "\n"
+    text = document("bench", found)
     if out is not None:
         write_text(out, text)
     if as_json:
         sys.stdout.write(text)
     else:
-        show(result, measurement, choice.left_out, stopped=stopped)
+        _show(result, measurement, choice.left_out, stopped=stopped)
     raise typer.Exit(int(stopped or bool(measurement.failed) or bool(result.different)))
+
+
+def _measured(measurement: Measurement) -> tuple[list[Run], bool]:
+    """Measure to the end or until interrupted; return the runs of the finished blocks, and whether it was."""
+    runs: list[Run] = []
+    bar = progress(still=True)
+    total = measurement.repeats * len(measurement.prompts)
+    with bar:
+        task = bar.add_task("warming up", total=total)
+
+        def before(mode: str) -> None:
+            bar.update(task, description=f"{mode:<14.14}", refresh=True)
+
+        measurement.before = before
+        try:
+            measurement.warm_up()
+            for block in measurement.blocks():
+                runs.extend(block)
+                bar.advance(task)
+        except KeyboardInterrupt:
+            return runs, True
+    return runs, False
+
+
+def _show(result: Result, measurement: Measurement, left_out: Mapping[str, str], *, stopped: bool) -> None:
+    """Print the tables on stdout, and on stderr what went wrong."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from paceline.lab.bench.table import render  # noqa: PLC0415
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    for part in render(result):
+        console.print(part, markup=False)
+    for mode, reason in left_out.items():
+        warn(f"mode {mode!r} was left out: {reason}")
+    for mode, error in measurement.failed.items():
+        warn(f"mode {mode!r} failed and was left out: {error}")
+    if stopped:
+        warn("interrupted; this is what was finished before")
+
+
+def _decisions(policies: str | None, *, seed: int, as_json: bool, out: Path | None) -> None:
+    """Time the decisions of these policies, of all that are installed by default, and print them."""
+    if out is not None:
+        check_output(out)
+    from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
+    from paceline.lab.bench.choices import EVERYTHING  # noqa: PLC0415
+    from paceline.lab.bench.decisions import ACCURACY, GAMMA, ROUNDS, decide  # noqa: PLC0415
+    from paceline.lab.bench.machine import describe, versions  # noqa: PLC0415
+    from paceline.lab.policies import parse_policy, split  # noqa: PLC0415
+
+    catalogue = Catalogue.load()
+    given = split(policies or EVERYTHING, ",")
+    named = [name for name in given if name != EVERYTHING]
+    names = dict.fromkeys([*(catalogue.policies if EVERYTHING in given else ()), *named])
+    runs = [(name, drafts) for name in names for drafts in range(1, len(ACCURACY) + 1)]
+    timed: list[Decision] = []
+    failed: dict[str, str] = {}
+    with counted("timing", len(runs), still=True) as advance:
+        for name, drafts in runs:
+            try:
+                timed.append(decide(name, parse_policy(name, catalogue), drafts, seed=seed))
+            except PacelineError as error:
+                if name in named:
+                    raise
+                failed[name] = str(error)
+            advance()
+    values = {
+        "versions": versions(),
+        "machine": describe(),
+        "settings": {"gamma": GAMMA, "rounds": ROUNDS, "seed": seed},
+        "unit": "microseconds",
+        "decisions": [asdict(decision) for decision in timed],
+        "left_out": failed,
+    }
+    if out is not None:
+        write_text(out, document("decisions", values))
+    if as_json:
+        show_json("decisions", values)
+        return
+    table = Table(("microseconds", "drafts", "plan", "90%", "keep", "90%", "observe", "90%"))
+    for decision in timed:
+        spans = (decision.plan, decision.keep, decision.observe)
+        table.add(decision.policy, str(decision.drafts), *(cell for span in spans for cell in _cells(span)))
+    show(table)
+    left_out(failed)
+
+
+def _cells(span: Span) -> tuple[str, str]:
+    return ("", "") if span.median is None or span.p90 is None else (f"{span.median:.1f}", f"{span.p90:.1f}")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from paceline.cli.options import ConfigOption, JsonOption, read_config
+from paceline.cli._checks import TOKENS, Trial, check_run, gib, try_backend
+from paceline.cli._options import ConfigOption, JsonOption, read_config
+from paceline.cli._render import show_json
 from paceline.core.config.run import RunConfig
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.building import lame_policies
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.bench.machine import describe, versions
-from paceline.lab.doctor.memory import gib
-from paceline.lab.doctor.run import check_run
-from paceline.lab.doctor.trial import TOKENS, Trial, try_backend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +42,7 @@ def doctor(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         "run": _run(config, catalogue, trials),
     }
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        show_json("doctor", found)
     else:
         _show(found)
     raise typer.Exit(int(bool(found["run"]["problems"])))

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from paceline.cli.record import DEFAULT
+from paceline.cli._options import RECORDING
 from paceline.core.extras import require
 from paceline.core.outputs import check_output
 
 
 def export(
     *,
-    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="The recording.")] = DEFAULT,
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="The recording.")] = RECORDING,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="PATH", help="The file; by default beside the recording."),

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.cli import report
-from paceline.cli.interrupts import exit_code
-from paceline.cli.live import Screen
-from paceline.cli.options import (
+from paceline.cli._options import (
     ConfigOption,
     JsonOption,
     MaxOption,
@@ -24,13 +20,19 @@ from paceline.cli.options import (
     TopPOption,
     read_config,
 )
-from paceline.cli.prompting import find_prompt
-from paceline.core.errors import BackendError, PacelineError
+from paceline.cli._process import exit_code
+from paceline.cli._render import show_json
+from paceline.cli._screen import Screen
+from paceline.core.errors import BackendError, ConfigError, PacelineError
+from paceline.core.inputs import MIB, read_text, size
+from paceline.core.json_text import is_text
+from paceline.lab.bench.machine import versions
 from paceline.lab.prompts import embedded
 
 if TYPE_CHECKING:
     from paceline.core.config.run import RunConfig
     from paceline.core.decoder import SpeculativeDecoder
+    from paceline.core.protocols import Costs
     from paceline.core.records import Round
     from paceline.lab.compare import Comparison
     from paceline.lab.decoding import Decoding
@@ -39,6 +41,13 @@ if TYPE_CHECKING:
 DEMO_TOKENS = 160
 DEMO_PROMPT = "code-3"
 """A prompt on which the embedded target writes varied text for a while before it repeats itself."""
+
+STRIP_ROUNDS = 200
+STDIN = "-"
+MOST = 16 * MIB
+"""Of a prompt: no target reads as much."""
+
+GIVE = "give a file with the text to go on with, or - for stdin"
 
 
 def generate(
@@ -77,7 +86,7 @@ def generate(
         first = next((one for one in listed if one.name == DEMO_PROMPT), listed[0])
         text, name = first.text, first.name
     else:
-        text, name = find_prompt(prompt, prompt_file)
+        text, name = _find_prompt(prompt, prompt_file)
     if demo and max_new_tokens is None and config is None:
         max_new_tokens = DEMO_TOKENS
     run = read_config(
@@ -156,15 +165,15 @@ class _Job:
 
         def show(done: Round) -> None:
             write(stream.push(done.tokens))
-            self.screen.line(report.live_line(decoding, done, decoder.costs))
+            self.screen.line(_live_line(decoding, done, decoder.costs))
 
         def conclude(comparison: Comparison | None = None) -> None:
             if self.as_json:
                 text = "".join(pieces)
-                values = report.document(
+                values = _document(
                     self.run, decoding, text=text, prompt_tokens=len(tokens), comparison=comparison
                 )
-                sys.stdout.write(json.dumps(values, indent=2) + "\n")
+                show_json("generate", values)
 
         try:
             decode(decoder, tokens, self.run.generation.max_new_tokens, into=decoding, on_round=show)
@@ -191,8 +200,8 @@ class _Job:
         if self.quiet or self.as_json:
             return
         if self.demo:
-            self.screen.note(f"\ngamma per round: {report.strip(decoding.gammas)}")
-        self.screen.note(report.summary(decoding, self.run.policy.name))
+            self.screen.note(f"\ngamma per round: {_strip(decoding.gammas)}")
+        self.screen.note(_summary(decoding, self.run.policy.name))
 
     def _compare(self, parts: Parts, decoder: SpeculativeDecoder, tokens: list[int]) -> Comparison:
         from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
@@ -210,3 +219,129 @@ class _Job:
         if not self.as_json and not self.quiet:
             self.screen.note(comparison.sentence())
         return comparison
+
+
+def _live_line(decoding: Decoding, done: Round, costs: Costs) -> str:
+    """Return the line shown while text is written.
+
+    The speed against plain decoding is an estimate: what a plain step would cost by the timings of this run.
+    """
+    totals = decoding.totals
+    reason = f" ({done.plan.reason})" if done.plan.reason else ""
+    parts = [
+        f"gamma {done.plan.gamma}{reason}",
+        f"accepted {totals.acceptance:.0%}",
+        f"{totals.tokens_per_second:.1f} tok/s",
+    ]
+    plain_s = costs.verify_s(1, done.context)
+    if plain_s > 0 and decoding.gammas:
+        parts.append(f"about {totals.tokens_per_second * plain_s:.1f}x plain")
+    return " | ".join(parts)
+
+
+def _summary(decoding: Decoding, policy: str) -> str:
+    """Return the one line that closes a decoding."""
+    totals = decoding.totals
+    return (
+        f"{totals.emitted} tokens in {totals.rounds} rounds ({totals.tokens_per_round:.2f} a round), "
+        f"{totals.acceptance:.0%} of {totals.drafted} drafted accepted, {totals.tokens_per_second:.1f} tok/s, "
+        f"policy {policy}, {f'ended by {decoding.ended}' if decoding.ended else 'interrupted'}"
+    )
+
+
+def _strip(gammas: list[int]) -> str:
+    """Return the gammas of all rounds in a row, the last ones where they are too many."""
+    shown = " ".join(str(gamma) for gamma in gammas[-STRIP_ROUNDS:])
+    return f"... {shown}" if len(gammas) > STRIP_ROUNDS else shown
+
+
+def _document(
+    config: RunConfig,
+    decoding: Decoding,
+    *,
+    text: str,
+    prompt_tokens: int,
+    comparison: Comparison | None = None,
+) -> dict[str, Any]:
+    """Return everything about a decoding as JSON-able values."""
+    totals = decoding.totals
+    found: dict[str, Any] = {
+        "text": text,
+        "tokens": decoding.tokens,
+        "rounds": totals.rounds,
+        "drafted": totals.drafted,
+        "accepted": totals.accepted,
+        "emitted": totals.emitted,
+        "tokens_per_second": totals.tokens_per_second,
+        "policy": config.policy.name,
+        "ended": decoding.ended,
+        "prompt_tokens": prompt_tokens,
+        "prefill_seconds": totals.prefill_s,
+        "seconds": totals.seconds,
+        "tokens_per_round": totals.tokens_per_round,
+        "acceptance": totals.acceptance,
+        "overhead": totals.overhead,
+        "gammas": decoding.gammas,
+        "target": config.target.model_dump(mode="json"),
+        "drafts": {name: draft.model_dump(mode="json") for name, draft in config.drafts.items()},
+        "versions": versions(),
+    }
+    if comparison is not None:
+        found |= {
+            "plain_tokens_per_second": comparison.plain_rate,
+            "compared_tokens_per_second": comparison.rate,
+            "speedup": comparison.speedup,
+            "speedup_min": comparison.slowest,
+            "speedup_max": comparison.fastest,
+            "pairs": comparison.pairs,
+            "identical": comparison.identical,
+        }
+    return found
+
+
+def _find_prompt(argument: str | None, file: str | None) -> tuple[str, str | None]:
+    """Return the prompt, and the name of the embedded one if it is one of those.
+
+    One line break at the end of a file or pipe is dropped: editors and `echo` put it there.
+
+    Raises:
+        typer.BadParameter: There are two prompts, none, an empty one, or one that is no text.
+        ConfigError: The file cannot be read.
+    """
+    if argument is not None and file is not None:
+        raise typer.BadParameter("give PROMPT or --prompt-file, not both")
+    if argument == STDIN:
+        argument, file = None, STDIN
+    if argument is not None:
+        return _not_empty(argument, "PROMPT"), None
+    if file is not None and file != STDIN:
+        return _not_empty(_ended(read_text(file, ConfigError, most=MOST, missing=GIVE)), file), None
+    # Python leaves stdin None when the process was started with it closed.
+    if file == STDIN or sys.stdin is None or not sys.stdin.isatty():
+        return _not_empty(_ended(_stdin()), "the text on stdin"), None
+    first = embedded()[0]
+    return first.text, first.name
+
+
+def _stdin() -> str:
+    if sys.stdin is None:
+        raise typer.BadParameter("stdin is closed, so there is no prompt; give PROMPT or --prompt-file")
+    try:
+        text = sys.stdin.read(MOST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"cannot read the prompt from stdin: {error}") from error
+    if len(text) > MOST:
+        raise typer.BadParameter(f"the text on stdin has more than {size(MOST)}; no target reads as much")
+    return text
+
+
+def _ended(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _not_empty(text: str, where: str) -> str:
+    if not text:
+        raise typer.BadParameter(f"{where} is empty; give some text to go on with, or try --demo")
+    if not is_text(text):
+        raise typer.BadParameter(f"{where} is not UTF-8; save or send it in that encoding")
+    return text

@@ -1,17 +1,32 @@
-"""`paceline new-policy`: a package to begin with."""
+"""`paceline new-policy`: a package to begin with, its names, and its files, made from the templates beside this."""
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+import shutil
+from dataclasses import dataclass
 from importlib import metadata
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import Annotated
 
 import typer
 
 from paceline.core.errors import ConfigError
+from paceline.core.inputs import shown
+from paceline.core.outputs import check_output, write_text
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.scaffold.package import Package, write
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST = 24
+"""Letters of a name: the files' lines stay within what formatters allow by default."""
+
+PREFIX = "paceline-"
+UNUSABLE = frozenset({"policy"})
+"""Its classes would have a name that the file imports."""
 
 
 def new_policy(
@@ -54,3 +69,85 @@ def _refuse_if_taken(package: Package) -> None:
     except metadata.PackageNotFoundError:
         return
     raise ConfigError(f"{package.distribution} {found.version} is installed already; choose another name")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A policy's name, and the names that follow from it.
+
+    Raises:
+        ConfigError: The name cannot be that of a policy, a distribution and a module at once.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name.startswith(PREFIX) and NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"{self.name!r} is no name for a policy: leave out {PREFIX!r}, which the package gets by itself"
+            )
+        if not NAME.fullmatch(self.name) or len(self.name) > LONGEST or self.name in UNUSABLE:
+            raise ConfigError(
+                f"{self.name!r} is no name for a policy: it must begin with a small letter, hold small letters, digits "
+                f"and single dashes between them, and have at most {LONGEST} characters, as in 'see-saw'"
+                + (f"; and not be {self.name!r}" if self.name in UNUSABLE else "")
+            )
+
+    @property
+    def distribution(self) -> str:
+        """What pip calls it."""
+        return PREFIX + self.name
+
+    @property
+    def module(self) -> str:
+        """What Python calls it."""
+        return self.distribution.replace("-", "_")
+
+    @property
+    def title(self) -> str:
+        """What the names of its classes begin with."""
+        return "".join(part.capitalize() for part in self.name.split("-"))
+
+    def texts(self, version: str) -> dict[str, str]:
+        """Return the text of each file by its path; it will ask for this `version` of paceline or a newer one."""
+        values = {
+            "name": self.name,
+            "distribution": self.distribution,
+            "module": self.module,
+            "title": self.title,
+            "version": version,
+        }
+        templates = files(__package__) / "templates"
+        made_from = {
+            "pyproject.toml": "pyproject.toml.txt",
+            "README.md": "README.md.txt",
+            f"src/{self.module}/__init__.py": "module.py.txt",
+            f"tests/test_{self.module}.py": "test.py.txt",
+        }
+        texts = {
+            path: Template((templates / template).read_text(encoding="utf-8")).substitute(values)
+            for path, template in made_from.items()
+        }
+        return texts | {f"src/{self.module}/py.typed": ""}
+
+
+def write(package: Package, parent: Path, version: str) -> Path:
+    """Write the files of a package into a new folder of `parent`, and return that folder.
+
+    Raises:
+        ConfigError: Something of this name is there already; it is left as it is. Or nothing can be written there.
+        PacelineError: The disk does not allow it; nothing is left of the folder.
+    """
+    folder = parent / package.distribution
+    texts = package.texts(version)
+    if os.path.lexists(folder):
+        raise ConfigError(f"{shown(folder)} exists already; choose another name, or another place with --dir")
+    check_output(folder)
+    try:
+        for path, text in texts.items():
+            write_text(folder / path, text)
+    except BaseException:
+        # What is left would be in the way of the next try.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder

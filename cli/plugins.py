@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from paceline.cli.options import JsonOption
+from paceline.cli._options import JsonOption
+from paceline.cli._render import Table, show, show_json
 from paceline.core.plugins.building import lame_policies
 from paceline.core.plugins.catalogue import Catalogue
 
@@ -22,9 +20,9 @@ def plugins(*, as_json: JsonOption = False) -> None:
     """List policies and backends with their providers, and plugins that are broken."""
     catalogue = Catalogue.load()
     if as_json:
-        typer.echo(json.dumps(document(catalogue), indent=2))
-        return
-    _show(catalogue)
+        show_json("plugins", document(catalogue))
+    else:
+        _show(document(catalogue))
 
 
 def document(catalogue: Catalogue) -> dict[str, Any]:
@@ -67,27 +65,26 @@ def _clashes(catalogue: Catalogue) -> Iterable[tuple[str, str, Iterable[Any]]]:
             yield kind, name, entries
 
 
-def _show(catalogue: Catalogue) -> None:
-    from rich.console import Console  # noqa: PLC0415 - --json does without
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console(highlight=False)
-    found = document(catalogue)
+def _show(listed: Mapping[str, Any]) -> None:
     for title in ("policies", "backends"):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in (title, *(["roles"] if title == "backends" else []), "from"):
-            table.add_column(heading, no_wrap=True)
-        table.add_column("")
-        for row in found[title]:
-            roles = [", ".join(row["roles"])] if "roles" in row else []
-            table.add_row(row["name"], *roles, f"{row['distribution']} {row['version']}", row["help"])
-        console.print(table)
-        console.print()
-    for clash in found["clashes"]:
-        console.print(
-            f"clash: {clash['kind']} {clash['name']} from {', '.join(clash['providers'])}", markup=False
-        )
-    for bad in found["broken"]:
-        console.print(f"broken: {bad['entry_point']} ({bad['distribution']}): {bad['error']}", markup=False)
-    for off in found["disabled"]:
-        console.print(f"switched off: {off['entry_point']} ({off['distribution']})", markup=False)
+        roles = ["roles"] if title == "backends" else []
+        table = Table((title, *roles, "from", ""), names=2 + len(roles), prose=True)
+        for row in listed[title]:
+            table.add(
+                row["name"],
+                *(", ".join(row[heading]) for heading in roles),
+                f"{row['distribution']} {row['version']}",
+                row["help"],
+            )
+        show(table, "")
+    show(
+        *(
+            f"clash: {clash['kind']} {clash['name']} from {', '.join(clash['providers'])}"
+            for clash in listed["clashes"]
+        ),
+        *(
+            f"broken: {bad['entry_point']} ({bad['distribution']}): {bad['error']}"
+            for bad in listed["broken"]
+        ),
+        *(f"switched off: {off['entry_point']} ({off['distribution']})" for off in listed["disabled"]),
+    )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.cli.interrupts import exit_code
-from paceline.cli.options import (
+from paceline.cli._options import (
+    RECORDING,
     ConfigOption,
     JsonOption,
     MaxOption,
@@ -19,6 +17,9 @@ from paceline.cli.options import (
     TemperatureOption,
     read_config,
 )
+from paceline.cli._process import exit_code
+from paceline.cli._progress import progress
+from paceline.cli._render import Table, show, show_json, warn
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.extras import require
 from paceline.core.outputs import check_output
@@ -26,19 +27,26 @@ from paceline.lab.prompts import choose, encoded
 from paceline.lab.workloads.named import NAMES, SHIPPED, load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.lab.bench.records import Prompt
-    from paceline.lab.recording.taking import Settings
+    from paceline.lab.parts import Parts
+    from paceline.lab.recording.sheet import CostSheet
+    from paceline.lab.recording.taking import Settings, Taken
 
-DEFAULT = Path("runs/recording.jsonl.zst")
 TOKENS = 96
 """New tokens of each text where no run file says otherwise: enough for policies to learn, minutes for all prompts."""
 
 NOTHING = "none"
+LENGTHS = (1, 2, 4, 8, 16)
+"""Tokens that the table tells the times of."""
+
+LAGS = (1, 16, 128)
+SHOWN = 3
+"""Rounds that did something else, shown one by one; the file has more."""
 
 
 def record(
@@ -47,7 +55,7 @@ def record(
     config: ConfigOption = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="PATH", help="The file; compressed if it ends in .zst.")
-    ] = DEFAULT,
+    ] = RECORDING,
     workload: Annotated[
         str,
         typer.Option(
@@ -109,9 +117,9 @@ def record(
     """
     if synthetic is not None:
         require("numpy")
-        from paceline.cli.made_up import record_cells  # noqa: PLC0415
+        from paceline.cli.record_synthetic import record_synthetic  # noqa: PLC0415
 
-        record_cells(
+        record_synthetic(
             context,
             synthetic,
             out,
@@ -136,7 +144,6 @@ def record(
     texts = choose(prompts_of.texts, limit=limit)
     require("numpy")
     # Models and numbers are loaded only now, so that a wrong option is told at once.
-    from paceline.cli.recording import recorded, show, to_json  # noqa: PLC0415
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.drafts import with_drafts  # noqa: PLC0415
     from paceline.lab.parts import load_parts  # noqa: PLC0415
@@ -162,14 +169,24 @@ def record(
     prompts = [encoded(text, decoder.encode, prompts_of.name) for text in texts]
     what = _what(run, settings, workload=prompts_of.name, prompts=prompts)
     try:
-        taken = recorded(parts, catalogue, prompts, out, settings=settings, run=what, replace=force)
+        taken = _recorded(parts, catalogue, prompts, out, settings=settings, run=what, replace=force)
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"paceline: interrupted; the same command goes on from the last text in {out}\n")
+        warn(f"interrupted; the same command goes on from the last text in {out}")
         raise typer.Exit(exit_code(stop)) from None
     if as_json:
-        sys.stdout.write(json.dumps(to_json(taken, out), indent=2) + "\n")
+        show_json(
+            "recorded",
+            {
+                "path": str(out),
+                "texts": taken.texts,
+                "before": taken.before,
+                "costs": taken.costs.to_json(),
+                "checks": taken.checks.to_json(),
+                "left_out": dict(taken.left_out),
+            },
+        )
     else:
-        show(taken, out, default=out == DEFAULT)
+        _show(taken, out, default=out == RECORDING)
 
 
 def _policies(measure: str | None, catalogue: Catalogue) -> dict[str, PolicyConfig]:
@@ -199,3 +216,81 @@ def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequenc
         "versions": versions(),
         "machine": describe(),
     }
+
+
+def _recorded(
+    parts: Parts,
+    catalogue: Catalogue,
+    prompts: Sequence[Prompt],
+    path: Path,
+    *,
+    settings: Settings,
+    run: Mapping[str, Any],
+    replace: bool,
+) -> Taken:
+    """Record with a bar on stderr if that is a terminal, else with a line there for each text."""
+    from paceline.lab.recording.taking import RECORDING, take  # noqa: PLC0415
+
+    bar = progress(still=True)
+    with bar:
+        task = bar.add_task("", total=len(prompts))
+
+        def on_step(done: int, step: str) -> None:
+            bar.update(task, completed=done, description=f"{step:<30.30}", refresh=True)
+            if bar.disable and step.startswith(RECORDING):
+                # A line a text tells those who look into a log hours later how far it has come.
+                warn(f"text {done + 1} of {len(prompts)}: {step.removeprefix(RECORDING)}")
+
+        return take(
+            parts, catalogue, prompts, path, settings=settings, run=run, replace=replace, on_step=on_step
+        )
+
+
+def _show(taken: Taken, path: Path, *, default: bool) -> None:
+    """Print what was recorded on stdout, and on stderr what is wrong with it."""
+    before = f", {taken.before} of them before" if taken.before else ""
+    checks, where = taken.checks, "" if default else f" {path}"
+    differing = f"{checks.count} of {checks.rounds} real rounds"
+    show(
+        f"{taken.texts} texts recorded in {path} ({_size(path)}){before}",
+        "",
+        _table(taken.costs),
+        f"The loop itself takes {taken.costs.overhead_s * 1e3:.2f} ms a round; "
+        f"1000 tokens of context add {taken.costs.context_s * 1e6:.2f} ms to verifying.",
+        *([f"Checked: {differing} did something else than recorded."] if checks.rounds else []),
+        "",
+        f"Next: paceline replay{where} --policies all",
+    )
+    for round_ in checks.different[:SHOWN]:
+        warn(f"not as recorded (a near-tie of two tokens?): {round_}")
+    for name, reason in taken.left_out.items():
+        warn(f"policy {name!r} was not measured: {reason}")
+
+
+def _table(costs: CostSheet) -> Table:
+    """Return the times of the cost sheet in milliseconds."""
+    table = Table(
+        (
+            "milliseconds",
+            *(f"{number} tok" for number in LENGTHS),
+            *(f"lag {lag}" for lag in LAGS),
+            "looking",
+        )
+    )
+    verify = [costs.verify_s(number, costs.context) for number in LENGTHS]
+    table.add("verify", *map(_ms, verify), *[""] * len(LAGS), "")
+    for name, times in costs.drafts.items():
+        drafted = [costs.draft_s(name, number) for number in LENGTHS]
+        behind = [costs.draft_s(name, 0, lag) - costs.draft_s(name, 0) for lag in LAGS]
+        shown = [_ms(seconds) if times.catch_up else "" for seconds in behind]
+        table.add(f"draft {name}", *map(_ms, drafted), *shown, _ms(times.look_s))
+    return table
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f}"
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace as with_changes
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paceline.cli.options import JsonOption
-from paceline.cli.page import REPLAY, WIDTH, RecordingOption, ReplayArgument
+from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
+from paceline.cli._progress import counted
+from paceline.cli._render import WIDTH, show_json
 from paceline.core.errors import ConfigError
 from paceline.core.extras import require
 
@@ -47,13 +47,7 @@ def regret(
         raise ConfigError(f"{inputs.missing}; without it the optimum is not known")
     if as_json:
         verdicts = _judged(inputs.replay, inputs.recording, window)
-        found = {
-            "kind": "regret",
-            "version": 1,
-            "window": window,
-            "verdicts": [one.to_json() for one in verdicts],
-        }
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        show_json("regret", {"window": window, "verdicts": [verdict.to_json() for verdict in verdicts]})
         return
     shown = _shown(inputs.replay, order, start)
     _show(_judged(shown, inputs.recording, window), shown.passes[0])
@@ -78,21 +72,16 @@ def _setting(one: Pass) -> tuple[str, str, int, int | None]:
 
 def _judged(replay: Replay, recording: Recording, window: int) -> list[Verdict]:
     """Judge with a bar on a terminal."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
     from paceline.lab.regret.verdict import judge  # noqa: PLC0415
 
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("optima", total=None)
-        return judge(replay, recording, window=window, on_text=lambda _name: bar.advance(task))
+    with counted("optima") as advance:
+        return judge(replay, recording, window=window, on_text=lambda _name: advance())
 
 
 def _show(verdicts: list[Verdict], first: Pass) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from paceline.cli.replaying import STARTS, TITLES  # noqa: PLC0415
+    from paceline.cli.replay import STARTS, TITLES  # noqa: PLC0415
     from paceline.lab.intervals import FEWEST, TOO_FEW  # noqa: PLC0415
     from paceline.lab.regret.table import groups, headroom_table  # noqa: PLC0415
     from paceline.lab.regret.verdict import ALL  # noqa: PLC0415

@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from rich.text import Text
 
-from paceline.cli.interrupts import exit_code
-from paceline.cli.options import ConfigOption, JsonOption, SetOption, read_config
-from paceline.cli.record import DEFAULT
-from paceline.core.errors import ConfigError, TraceError
+from paceline.cli._options import RECORDING, REPLAY, ConfigOption, JsonOption, SetOption, read_config
+from paceline.cli._process import exit_code
+from paceline.cli._progress import progress
+from paceline.cli._render import Table, left_out, show, show_json, warn
+from paceline.core.errors import ConfigError, PacelineError, TraceError
 from paceline.core.extras import require
 from paceline.core.inputs import shown
 from paceline.core.outputs import check_output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from paceline.core.config.blocks import PolicyConfig
+    from paceline.core.plugins.catalogue import Catalogue
+    from paceline.lab.recording.model import Header, Recording
+    from paceline.lab.replay.choosing import Chosen
+    from paceline.lab.replay.partly import Coverage
+    from paceline.lab.replay.passes import Done
+    from paceline.lab.replay.planning import Settings
+    from paceline.lab.replay.results import Replay
+    from paceline.lab.replay.serving import Checked
+    from paceline.lab.replay.summary import Row
+    from paceline.lab.replay.summary import Table as Ranking
 
-REPLAY = Path("runs/replay.jsonl")
 DEFAULT_ORDERS = "shuffled,by-kind"
 DEFAULT_STARTS = "warm,cold"
+BOUNDED = 20_000
+"""Tokens of a recording up to which the optimum is worked out for the table: seconds. `paceline report` always does."""
+
+TITLES = {
+    "recorded": "texts as recorded",
+    "shuffled": "texts shuffled",
+    "by-kind": "texts kind by kind",
+    "switching": "texts that switch to another kind",
+}
+STARTS = {
+    "warm": "what was learnt goes on from text to text",
+    "cold": "everything is learnt anew on each text",
+}
 
 
 def replay(
     recording: Annotated[
         Path, typer.Argument(metavar="[RECORDING]", help="What `paceline record` wrote, or a serving trace.")
-    ] = DEFAULT,
+    ] = RECORDING,
     *,
     config: ConfigOption = None,
     changes: SetOption = None,
@@ -66,8 +90,6 @@ def replay(
     configured = _configured(config, changes)
     require("numpy")
     # Numbers, plugins and tables are loaded only now, so that a wrong option is told at once.
-    from paceline.cli import replaying  # noqa: PLC0415
-    from paceline.cli.serving import checked  # noqa: PLC0415
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.machine import cores  # noqa: PLC0415
     from paceline.lab.policies import split  # noqa: PLC0415
@@ -85,29 +107,37 @@ def replay(
     catalogue = Catalogue.load()
     names = split(policies or "", ",")
     if is_serving(recording):
-        raise typer.Exit(checked(recording, catalogue, names, as_json=as_json))
+        raise typer.Exit(_checked(recording, catalogue, names, as_json=as_json))
     found = read_recording(recording)
     if not found.complete:
         count = len(found.texts.names())
-        sys.stderr.write(
-            f"paceline: {shown(recording)} was interrupted or cut off; {count} texts of it are replayed\n"
-        )
+        warn(f"{shown(recording)} was interrupted or cut off; {count} texts of it are replayed")
     if draws is not None:
         check_drawn(found.header)
     chosen = choose(found.header, catalogue, names, configured=configured)
     settings = Settings(orders, starts, seeds, draws)
     try:
-        result = replaying.replayed(
+        result = _replayed(
             recording, out, chosen, settings, header=found.header, jobs=jobs or cores(), force=force
         )
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"paceline: interrupted; the same command goes on from the last pass in {out}\n")
+        warn(f"interrupted; the same command goes on from the last pass in {out}")
         raise typer.Exit(exit_code(stop)) from None
-    tables = replaying.tables(result, found)
+    tables = _tables(result, found)
     if as_json:
-        sys.stdout.write(json.dumps(replaying.to_json(result, tables, out), indent=2) + "\n")
+        show_json(
+            "replay-summary",
+            {
+                "recording": dict(result.recording),
+                "file": str(out),
+                "passes": len(result.passes),
+                "complete": result.complete,
+                "tables": [asdict(table) for table in tables],
+                "left_out": dict(result.left_out),
+            },
+        )
     else:
-        replaying.show(result, tables, found.header, out)
+        _show(result, tables, found.header, out)
     raise typer.Exit(int(any(name in result.left_out for name in names)))
 
 
@@ -132,3 +162,160 @@ def _configured(config: Path | None, changes: Sequence[str] | None) -> PolicyCon
     if config is None and not changes:
         return None
     return read_config(config, changes).policy
+
+
+def _replayed(
+    path: Path, out: Path, chosen: Chosen, settings: Settings, *, header: Header, jobs: int, force: bool
+) -> Replay:
+    """Replay with a bar on stderr, if that is a terminal."""
+    from paceline.lab.replay.planning import replay as replay_all  # noqa: PLC0415
+
+    with progress(still=False) as bar:
+        task = bar.add_task("replaying", total=None)
+
+        def on_start(known: int, total: int) -> None:
+            bar.update(task, total=total, completed=known)
+            if known:
+                warn(f"{known} of {total} passes were in {out} already")
+
+        def on_done(done: Done) -> None:
+            label = next(iter(done.task.policies))
+            bar.update(task, advance=len(done.task.policies), description=f"{label:<24.24}")
+
+        return replay_all(
+            path,
+            out,
+            chosen,
+            settings,
+            header=header,
+            jobs=jobs,
+            force=force,
+            on_start=on_start,
+            on_done=on_done,
+        )
+
+
+def _tables(result: Replay, recording: Recording) -> list[Ranking]:
+    """Return the tables of a replay, with what the optimum would have taken where that is soon known."""
+    from paceline.lab.regret.hindsight import hindsight  # noqa: PLC0415
+    from paceline.lab.regret.yardsticks import yardsticks  # noqa: PLC0415
+    from paceline.lab.replay.summary import summarise  # noqa: PLC0415
+
+    statics = hindsight(recording)
+    plain = next((one for one in result.passes if one.order != "switching"), None)
+    if plain is None or result.passes[0].draw is not None:
+        return summarise(result, statics)
+    if sum(outcome.tokens for outcome in plain.outcomes) > BOUNDED:
+        return summarise(result, statics)
+    known = yardsticks(recording)
+    return summarise(result, statics, {name: one.oracle_s for name, one in known.items()})
+
+
+def _show(result: Replay, rankings: Sequence[Ranking], header: Header, out: Path) -> None:
+    """Print the tables on stdout, and on stderr what could not be tried."""
+    for ranking in rankings:
+        show(
+            Text(f"{TITLES[ranking.order]}; {STARTS[ranking.start]}", style="bold"),
+            _table(ranking),
+            "",
+        )
+    note = " The recording is made up." if header.made_up else ""
+    show(
+        f"Predicted from recorded agreement and measured times; nothing was decoded.{note} All passes are in {out}; "
+        "look at them with `paceline report`."
+    )
+    left_out(result.left_out)
+
+
+def _table(ranking: Ranking) -> Table:
+    """Return one row a policy, with plain decoding and the best static choice of each draft among them."""
+    table = Table(
+        ("policy", "tokens/s", "over plain", "over best static", "tokens a round", "of headroom"),
+        caption=f"best static in hindsight, of all drafts and gammas: {ranking.best_static}",
+    )
+    shown: set[str] = set()
+    for row in ranking.rows:
+        draft = row.label.partition(":")[2]  # the rows are sorted, so the first of a draft is its best
+        if not row.static or draft not in shown or row.label == "static-0":
+            table.add(*_cells(row), style="dim" if row.static else None)
+        if row.static:
+            shown.add(draft)
+    return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.label,
+        f"{row.rate:.1f}",
+        f"{row.over_plain:.2f}x",
+        f"{row.over_static:.3f}x",
+        f"{row.accepted_tokens:.2f}",
+        "" if row.captured is None else f"{row.captured:.0%}",
+    )
+
+
+def _checked(path: Path, catalogue: Catalogue, names: Sequence[str], *, as_json: bool) -> int:
+    """Check a trace, try other policies on it as far as it knows, print both, and return the exit code.
+
+    Raises:
+        ConfigError: There is no such policy.
+        TraceError: The trace is damaged or says too little.
+    """
+    from paceline.lab.replay.serving import check  # noqa: PLC0415
+
+    found = check(path, catalogue)
+    others, reasons = _others(path, catalogue, names) if names else ({}, {})
+    if as_json:
+        others_json = {label: {**asdict(tried), "rate": tried.rate} for label, tried in others.items()}
+        show_json("serving-check", {**asdict(found), "others": others_json, "left_out": reasons})
+    else:
+        _show_check(found, others)
+        left_out(reasons)
+    return int(found.differing > 0)
+
+
+def _others(
+    path: Path, catalogue: Catalogue, names: Sequence[str]
+) -> tuple[Mapping[str, Coverage], Mapping[str, str]]:
+    from paceline.core.members import needs_of, requires_of  # noqa: PLC0415
+    from paceline.core.plugins.building import build_policy  # noqa: PLC0415
+    from paceline.lab.policies import parse_policy  # noqa: PLC0415
+    from paceline.lab.replay.choosing import EVERYTHING  # noqa: PLC0415
+    from paceline.lab.replay.partly import coverage, partly_recorded  # noqa: PLC0415
+
+    listed = [name for name in names if name != EVERYTHING]
+    if EVERYTHING in names:
+        listed = [*dict.fromkeys([*listed, *sorted(catalogue.policies)])]
+    configs = {name: parse_policy(name, catalogue) for name in listed}
+    recording = partly_recorded(path)
+    tried: dict[str, Coverage] = {}
+    reasons: dict[str, str] = {}
+    for name, config in configs.items():
+        try:
+            policy = build_policy(config)
+            if needs_of(policy) or requires_of(policy).signals:
+                raise ConfigError(
+                    "it looks at signals, which a trace holds only where the traced policy looked"
+                )
+            tried[name] = coverage(recording, config)
+        except PacelineError as error:
+            reasons[name] = str(error)
+    return tried, reasons
+
+
+def _show_check(found: Checked, others: Mapping[str, Coverage]) -> None:
+    write = sys.stdout.write
+    name = found.policy.get("name")
+    if not found.differing:
+        write(f"{name}: all {found.rounds} decisions of {found.requests} requests were taken again.\n")
+    else:
+        write(
+            f"{name}: {found.differing} of {found.rounds} decisions were taken otherwise; the first ones:\n"
+        )
+        for one in found.otherwise:
+            write(f"  request {one.request}, round {one.round}: recorded {one.recorded}; now {one.now}\n")
+    for label, tried in others.items():
+        share, rate = f"{label}: {tried.answered} of {tried.texts} texts answered", tried.rate
+        write(f"{share}, {rate:.1f} tokens/s\n" if rate is not None else f"{share}, so it is not ranked\n")
+        if tried.first is not None:
+            write(f"  first unknown: {tried.first}\n")

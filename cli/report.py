@@ -1,94 +1,100 @@
-"""What `generate` says about a decoding: the live line, the summary, and the JSON document."""
+"""`paceline report`: what a replay found, as a page, as pictures, and in the terminal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from paceline.lab.bench.machine import versions
+import typer
+
+from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
+from paceline.cli._progress import counted
+from paceline.cli._render import WIDTH, show_json, warn
+from paceline.core.extras import require
+from paceline.core.outputs import check_output, write_text
 
 if TYPE_CHECKING:
-    from paceline.core.config.run import RunConfig
-    from paceline.core.protocols import Costs
-    from paceline.core.records import Round
-    from paceline.lab.compare import Comparison
-    from paceline.lab.decoding import Decoding
+    from paceline.lab.report.findings import Findings
+    from paceline.lab.report.inputs import Inputs
 
-STRIP_ROUNDS = 200
-
-
-def live_line(decoding: Decoding, done: Round, costs: Costs) -> str:
-    """Return the line shown while text is written.
-
-    The speed against plain decoding is an estimate: what a plain step would cost by the timings of this run.
-    """
-    totals = decoding.totals
-    reason = f" ({done.plan.reason})" if done.plan.reason else ""
-    parts = [
-        f"gamma {done.plan.gamma}{reason}",
-        f"accepted {totals.acceptance:.0%}",
-        f"{totals.tokens_per_second:.1f} tok/s",
-    ]
-    plain_s = costs.verify_s(1, done.context)
-    if plain_s > 0 and decoding.gammas:
-        parts.append(f"about {totals.tokens_per_second * plain_s:.1f}x plain")
-    return " | ".join(parts)
+OUT = Path("runs/report.html")
+PICTURE = "ranking.svg"
+"""Stands for all pictures where it is asked whether they can be written."""
 
 
-def summary(decoding: Decoding, policy: str) -> str:
-    """Return the one line that closes a decoding."""
-    totals = decoding.totals
-    return (
-        f"{totals.emitted} tokens in {totals.rounds} rounds ({totals.tokens_per_round:.2f} a round), "
-        f"{totals.acceptance:.0%} of {totals.drafted} drafted accepted, {totals.tokens_per_second:.1f} tok/s, "
-        f"policy {policy}, {f'ended by {decoding.ended}' if decoding.ended else 'interrupted'}"
-    )
-
-
-def strip(gammas: list[int]) -> str:
-    """Return the gammas of all rounds in a row, the last ones where they are too many."""
-    shown = " ".join(str(gamma) for gamma in gammas[-STRIP_ROUNDS:])
-    return f"... {shown}" if len(gammas) > STRIP_ROUNDS else shown
-
-
-def document(
-    config: RunConfig,
-    decoding: Decoding,
+def report(
+    replay: ReplayArgument = REPLAY,
     *,
-    text: str,
-    prompt_tokens: int,
-    comparison: Comparison | None = None,
-) -> dict[str, Any]:
-    """Return everything about a decoding as JSON-able values."""
-    totals = decoding.totals
-    found: dict[str, Any] = {
-        "text": text,
-        "tokens": decoding.tokens,
-        "rounds": totals.rounds,
-        "drafted": totals.drafted,
-        "accepted": totals.accepted,
-        "emitted": totals.emitted,
-        "tokens_per_second": totals.tokens_per_second,
-        "policy": config.policy.name,
-        "ended": decoding.ended,
-        "prompt_tokens": prompt_tokens,
-        "prefill_seconds": totals.prefill_s,
-        "seconds": totals.seconds,
-        "tokens_per_round": totals.tokens_per_round,
-        "acceptance": totals.acceptance,
-        "overhead": totals.overhead,
-        "gammas": decoding.gammas,
-        "target": config.target.model_dump(mode="json"),
-        "drafts": {name: draft.model_dump(mode="json") for name, draft in config.drafts.items()},
-        "versions": versions(),
-    }
-    if comparison is not None:
-        found |= {
-            "plain_tokens_per_second": comparison.plain_rate,
-            "compared_tokens_per_second": comparison.rate,
-            "speedup": comparison.speedup,
-            "speedup_min": comparison.slowest,
-            "speedup_max": comparison.fastest,
-            "pairs": comparison.pairs,
-            "identical": comparison.identical,
-        }
-    return found
+    recording: RecordingOption = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Write the page here.")] = OUT,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", metavar="DIR", help="Write each picture here too, as SVG.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page when it is written.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which policy is best on the recorded texts, in the terminal and as one HTML page that opens offline.
+
+    Exits with 0 also where the replay misses the measured speeds: the page and the terminal say so.
+    """
+    require("numpy", "matplotlib", "jinja2")
+    from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415 - numpy, matplotlib
+
+    given = files_given(replay, recording)
+    for path in (out, *([pictures / PICTURE] if pictures is not None else [])):
+        check_output(path, inputs=given)
+    inputs = read_inputs(replay, recording)
+    if inputs.missing is not None:
+        warn(inputs.missing)
+    found = findings(inputs, "paceline report")
+    _write(found, out, pictures)
+    if as_json:
+        from paceline.lab.report.document import document  # noqa: PLC0415
+
+        show_json("report", document(found))
+    else:
+        _summarise(found)
+    warn(f"the page is {out}")
+    if show:
+        webbrowser.open(out.resolve().as_uri())
+
+
+def files_given(replay: Path, recording: Path | None) -> list[Path]:
+    """Return the files that a report is made from, as far as they were named."""
+    return [replay] if recording is None else [replay, recording]
+
+
+def findings(inputs: Inputs, command: str) -> Findings:
+    """Return what the inputs hold, showing progress on a terminal while optima are worked out."""
+    from paceline.lab.report.gather import Known, gather  # noqa: PLC0415
+    from paceline.lab.report.known import known  # noqa: PLC0415
+
+    source = inputs.source(command)
+    if inputs.recording is None:
+        return gather(inputs.replay, Known(source=source))
+    with counted("optima", len(inputs.recording.texts.names())) as advance:
+        return gather(inputs.replay, known(inputs.recording, source=source, on_text=lambda _text: advance()))
+
+
+def _write(found: Findings, out: Path, folder: Path | None) -> None:
+    from paceline.lab.report.drawing import standalone  # noqa: PLC0415
+    from paceline.lab.report.page import page  # noqa: PLC0415
+    from paceline.lab.report.pictures.all import pictures  # noqa: PLC0415
+
+    drawn = pictures(found)
+    write_text(out, page(found, drawn))
+    if folder is not None:
+        for name, drawing in drawn.items():
+            write_text(folder / f"{name}.svg", standalone(drawing))
+
+
+def _summarise(found: Findings) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    from paceline.lab.report.terminal import render  # noqa: PLC0415
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    for part in render(found):
+        console.print(part, markup=False)

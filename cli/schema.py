@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,6 @@ def schema(
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if out is None:
-        typer.echo(text, nl=False)
-        return
-    write_text(out, text)
+        sys.stdout.write(text)
+    else:
+        write_text(out, text)

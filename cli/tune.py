@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.cli.options import JsonOption
-from paceline.cli.page import REPLAY, WIDTH, RecordingOption, ReplayArgument, files_given
+from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
+from paceline.cli._progress import counted
+from paceline.cli._render import show, show_json, warn
+from paceline.cli.report import files_given
 from paceline.core.errors import PacelineError
 from paceline.core.extras import require
 from paceline.core.outputs import check_output, write_text
@@ -53,7 +54,7 @@ def tune(
     inputs = read_inputs(replay, recording)
     field = main_field(inputs.replay)
     if inputs.missing is not None and tries:
-        sys.stderr.write(f"paceline: {inputs.missing}\n")
+        warn(inputs.missing)
     # Variations are played on the recording's own draw, and compare with nothing else.
     own = inputs.recording is not None and not redrawn(inputs.replay)
     vary = _Variations(inputs, field) if own else None
@@ -63,15 +64,10 @@ def tune(
     text = advice.run_file(choice, origin=origin, base=_models(inputs))
     write_text(out, text)
     if as_json:
-        found = {**asdict(choice), "advice": advice.paragraph(choice), "file": str(out)}
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        show_json("tune", {**asdict(choice), "advice": advice.paragraph(choice), "file": str(out)})
         return
-    from rich.console import Console  # noqa: PLC0415
-
-    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(
-        advice.paragraph(choice), markup=False
-    )
-    sys.stderr.write(f"paceline: the run file is {out}; try it with `paceline generate --config {out}`\n")
+    show(advice.paragraph(choice))
+    warn(f"the run file is {out}; try it with `paceline generate --config {out}`")
 
 
 def _miss(inputs: Inputs) -> float | None:
@@ -96,23 +92,18 @@ class _Variations:
     def __call__(
         self, policies: Mapping[str, Mapping[str, Any]], most: int
     ) -> Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]:
-        from rich.console import Console  # noqa: PLC0415
-        from rich.progress import track  # noqa: PLC0415
-
         from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
         from paceline.lab.report.variations import variations  # noqa: PLC0415
 
         listed = variations(policies, Catalogue.load(), most=most)
-        console = Console(stderr=True)
-        found: dict[str, tuple[Mapping[str, Any], Mapping[str, float]]] = {}
-        for label, block in track(
-            listed.items(), "options", console=console, disable=not console.is_terminal, transient=True
-        ):
-            try:
-                found[label] = block, self._seconds(block)
-            except PacelineError:
-                continue  # what a policy with this option would need was not recorded
-        return found
+        played: dict[str, tuple[Mapping[str, Any], Mapping[str, float]]] = {}
+        with counted("options", len(listed)) as advance:
+            for label, block in listed.items():
+                # Where it fails, what a policy with this option would need was not recorded.
+                with suppress(PacelineError):
+                    played[label] = block, self._seconds(block)
+                advance()
+        return played
 
     def _seconds(self, block: Mapping[str, Any]) -> Mapping[str, float]:
         from paceline.lab.report.plays import play_again  # noqa: PLC0415

@@ -51,7 +51,7 @@ def shipped_files() -> set[str]:
         *embedded.glob("PROVENANCE.md"),
         *(embedded / "weights").rglob("*"),
         *(ROOT / "lab" / "report" / "templates").glob("*"),
-        *(ROOT / "lab" / "scaffold" / "templates").glob("*"),
+        *(ROOT / "cli" / "templates").glob("*"),
     ]
     return files | {f"paceline/{path.relative_to(ROOT).as_posix()}" for path in data if path.is_file()}
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from paceline.cli.new_policy import LONGEST, Package, write
 from paceline.core.errors import ConfigError
 from paceline.lab.recording.writer import write_recording
-from paceline.lab.scaffold.package import LONGEST, Package, write
 from paceline.lab.workloads.synthetic import cells, made_up
 
-FAKE_VLLM = Path(__file__).parents[3] / "plugins" / "paceline-vllm" / "tests"
+FAKE_VLLM = Path(__file__).parents[2] / "plugins" / "paceline-vllm" / "tests"
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
 
 

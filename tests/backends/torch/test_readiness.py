@@ -8,8 +8,8 @@ import torch
 
 from paceline import Catalogue, load_config
 from paceline.backends.torch.testing import tiny_model
-from paceline.lab.doctor import run
-from paceline.lab.doctor.run import check_run
+from paceline.cli import _checks
+from paceline.cli._checks import check_run
 
 from .stand_ins import folder_of, tokenizer_of
 
@@ -87,7 +87,7 @@ def test_the_weights_are_not_read(folder, monkeypatch):
 
 
 def test_more_memory_than_there_is_is_a_problem(folder, monkeypatch):
-    monkeypatch.setattr(run, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(_checks, "free_memory", lambda device: 1000)
     (problem,) = findings(model(folder)).problems
     assert problem.startswith("memory: the models need at least")
     assert "on cpu, and 0 MiB are there" in problem

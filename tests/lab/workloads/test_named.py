@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from paceline.cli.options import read_config
+from paceline.cli._options import read_config
 from paceline.core.errors import ConfigError
 from paceline.lab.prompts import embedded
 from paceline.lab.workloads.made import TIMES

@@ -76,7 +76,7 @@ def test_a_reader_that_goes_away_ends_the_command_without_a_word(cli):
 
 
 def test_a_stream_in_another_encoding_gets_what_it_can_hold(cli):
-    script = "from paceline.cli.streams import settle; settle(); print('gamm\\u00e4')"
+    script = "from paceline.cli._process import settle; settle(); print('gamm\\u00e4')"
     done = subprocess.run(
         [sys.executable, "-Pc", script],
         capture_output=True,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paceline.core.errors import ConfigError, TraceError
+from paceline.cli._options import is_given, refuse_others
+from paceline.cli._render import show_json
+from paceline.core.errors import TraceError
 from paceline.lab.recording.resuming import REMEDY, finished
 from paceline.lab.recording.writer import write_recording
 from paceline.lab.workloads.synthetic import ALL, TEXTS, cells, made_up, slug
@@ -20,25 +21,7 @@ TAKEN = frozenset({"synthetic", "out", "limit", "max_new_tokens", "longest", "fo
 """Options that mean something without a model."""
 
 
-def refuse_others(context: typer.Context) -> None:
-    """Refuse options of the command line that mean nothing without a model.
-
-    Raises:
-        ConfigError: Names them.
-    """
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name not in TAKEN and _given(context, option.name)
-    ]
-    if given:
-        raise ConfigError(
-            f"--synthetic records made-up texts without a model: leave out {', '.join(given)}; it goes with --out, "
-            "--limit, --max-new-tokens, --longest, --force and --json"
-        )
-
-
-def record_cells(
+def record_synthetic(
     context: typer.Context,
     name: str,
     out: Path,
@@ -65,11 +48,11 @@ def record_cells(
         ConfigError: There is no such cell, or an option means nothing here.
         TraceError: A recording is there already.
     """
-    refuse_others(context)
+    refuse_others(context, TAKEN, "--synthetic records made-up texts without a model")
     chosen = cells(name)
     paths = {slug(cell): out for cell in chosen}
-    if name == ALL or not _given(context, "out"):
-        folder = out if _given(context, "out") else FOLDER
+    if name == ALL or not is_given(context, "out"):
+        folder = out if is_given(context, "out") else FOLDER
         paths = {slug(cell): folder / f"{slug(cell)}.jsonl.zst" for cell in chosen}
     for path in paths.values():
         if not force and finished(path):
@@ -78,13 +61,7 @@ def record_cells(
         path = paths[slug(cell)]
         write_recording(path, made_up(cell, texts=texts or TEXTS, tokens=tokens, longest=longest))
     if as_json:
-        found = {"kind": "recorded", "cells": {one: str(path) for one, path in paths.items()}}
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        show_json("recorded", {"cells": {cell: str(path) for cell, path in paths.items()}})
     else:
         for path in paths.values():
             sys.stdout.write(f"{texts or TEXTS} made-up texts recorded in {path}\n")
-
-
-def _given(context: typer.Context, option: str | None) -> bool:
-    source = context.get_parameter_source(option) if option is not None else None
-    return getattr(source, "name", "") == "COMMANDLINE"

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def progress(*, still: bool) -> Progress:
@@ -24,3 +30,13 @@ def progress(*, still: bool) -> Progress:
         transient=True,
         auto_refresh=not still,
     )
+
+
+@contextmanager
+def counted(
+    description: str, total: int | None = None, *, still: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Show a bar while the block runs, and yield what is called after each piece of the work."""
+    with progress(still=still) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.update(task, advance=1, refresh=still)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.cli.live import Screen, harmless
+from paceline.cli._screen import Screen, harmless
 
 WIDTH = 12
 

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paceline.cli._render import Format
 from paceline.core.config.load import load_config
 from paceline.core.config.overrides import parse_override
+from paceline.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
+
+RECORDING = Path("runs/recording.jsonl.zst")
+REPLAY = Path("runs/replay.jsonl")
 
 ConfigOption = Annotated[
     Path | None,
@@ -45,6 +50,14 @@ StopOption = Annotated[
     typer.Option("--stop", metavar="TEXT", help="End the text where it holds this. May be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How tables are printed.")]
+ReplayArgument = Annotated[
+    Path, typer.Argument(metavar="[REPLAY]", help="What `paceline replay` wrote.", show_default=True)
+]
+RecordingOption = Annotated[
+    Path | None,
+    typer.Option("--recording", help="The recording that was replayed; by default the one the replay names."),
+]
 
 
 def read_config(
@@ -70,3 +83,29 @@ def read_config(
     overrides = dict(base or {}) | dict(parse_override(change) for change in changes or ())
     overrides |= {key.replace("__", "."): value for key, value in named.items() if value is not None}
     return load_config(path, catalogue=catalogue, overrides=overrides)
+
+
+def is_given(context: typer.Context, option: str | None) -> bool:
+    """Return whether an option stands on the command line."""
+    source = context.get_parameter_source(option) if option is not None else None
+    return getattr(source, "name", "") == "COMMANDLINE"
+
+
+def refuse_others(context: typer.Context, taken: Container[str | None], what: str) -> None:
+    """Refuse options of the command line that mean nothing here.
+
+    Args:
+        context: Tells which options were given.
+        taken: The names of the options that mean something.
+        what: Which option excludes the others, and why, as the message begins.
+
+    Raises:
+        ConfigError: Names what to leave out, and what goes together.
+    """
+    options = {option.name: option.opts[0] for option in context.command.params}
+    others = [flag for name, flag in options.items() if name not in taken and is_given(context, name)]
+    if others:
+        *most, last = [
+            flag for name, flag in options.items() if name in taken and flag != what.split(maxsplit=1)[0]
+        ]
+        raise ConfigError(f"{what}: leave out {', '.join(others)}; it goes with {', '.join(most)} and {last}")

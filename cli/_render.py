@@ -1,0 +1,141 @@
+"""Prints what a command has to say: tables, sentences, and one JSON document."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from rich import table as rich_table
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+WIDTH = 100
+"""Columns of what is printed into a pipe or a file."""
+
+NAME_WIDTH = 28
+"""Longer names are cut short on a terminal; other formats have them whole."""
+
+VERSION = 1
+"""Of the JSON documents. Fields may be added within a version."""
+
+Cell = str | Text
+
+
+class Format(StrEnum):
+    """Ways to write a table."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows of cells under headings: names on the left, numbers to the right of them.
+
+    Attributes:
+        headings: Of the columns. A line break in one is for the terminal alone.
+        names: Columns on the left that hold names.
+        prose: Whether the last column holds a sentence, which may take several lines.
+        caption: Sentences below the table.
+        rows: The cells of each row, with the row's style on a terminal.
+    """
+
+    headings: Sequence[str]
+    names: int = 1
+    prose: bool = False
+    caption: str = ""
+    rows: list[tuple[tuple[Cell, ...], str | None]] = field(default_factory=list)
+
+    def add(self, *cells: Cell, style: str | None = None) -> None:
+        """Add a row."""
+        self.rows.append((cells, style))
+
+    def grid(self) -> rich_table.Table:
+        """Return the table for a terminal.
+
+        On a narrow one, columns that may wrap give way first: the first names, which then are cut short instead.
+        """
+        grid = rich_table.Table(box=None, pad_edge=False, header_style="bold")
+        last = len(self.headings) - 1
+        for number, heading in enumerate(self.headings):
+            if number == 0:
+                grid.add_column(heading, max_width=NAME_WIDTH)
+            elif number == last and self.prose:
+                grid.add_column(heading)
+            else:
+                grid.add_column(heading, justify="left" if number < self.names else "right", no_wrap=True)
+        for (first, *others), style in self.rows:
+            name = Text(first) if isinstance(first, str) else first.copy()
+            name.no_wrap, name.overflow = True, "ellipsis"
+            grid.add_row(name, *map(_text, others), style=style)
+        if self.caption:
+            grid.caption, grid.caption_justify = Text(self.caption, style="dim"), "left"
+        return grid
+
+    def markdown(self) -> str:
+        """Return the table for a Markdown page."""
+        numbers = len(self.headings) - self.names - self.prose
+        rules = ["---"] * self.names + ["--:"] * numbers + ["---"] * self.prose
+        rows = [[_joined(heading) for heading in self.headings], rules, *self._plain()]
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        return "\n".join([*lines, *(["", self.caption] if self.caption else [])]) + "\n"
+
+    def csv(self) -> str:
+        """Return the table for a spreadsheet."""
+        written = io.StringIO()
+        csv.writer(written, lineterminator="\n").writerows([map(_joined, self.headings), *self._plain()])
+        return written.getvalue()
+
+    def _plain(self) -> list[list[str]]:
+        return [[str(cell) for cell in cells] for cells, _style in self.rows]
+
+
+def show(*parts: Table | Cell, form: Format = Format.TEXT) -> None:
+    """Print tables and lines on stdout, in their order. CSV has room for tables alone, with an empty line between."""
+    if form is Format.TEXT:
+        console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+        for part in parts:
+            console.print(part.grid() if isinstance(part, Table) else part, markup=False)
+    elif form is Format.MARKDOWN:
+        sys.stdout.writelines(part.markdown() if isinstance(part, Table) else f"{part}\n" for part in parts)
+    else:
+        sys.stdout.write("\n".join(part.csv() for part in parts if isinstance(part, Table)))
+
+
+def document(kind: str, values: Mapping[str, Any]) -> str:
+    """Return a command's JSON document: its kind and version, and the values."""
+    return json.dumps({"kind": kind, "version": VERSION, **values}, indent=2) + "\n"
+
+
+def show_json(kind: str, values: Mapping[str, Any]) -> None:
+    """Print a command's JSON document on stdout."""
+    sys.stdout.write(document(kind, values))
+
+
+def warn(message: str) -> None:
+    """Tell people something, on stderr."""
+    sys.stderr.write(f"paceline: {message}\n")
+
+
+def left_out(reasons: Mapping[str, str]) -> None:
+    """Tell which policies, by name, were left out and why."""
+    for name, reason in reasons.items():
+        warn(f"{name!r} was left out: {reason}")
+
+
+def _text(cell: Cell) -> Text:
+    return Text(cell) if isinstance(cell, str) else cell
+
+
+def _joined(heading: str) -> str:
+    """Return a heading on one line."""
+    return heading.replace("-\n", "").replace("/\n", "/").replace("\n", " ")

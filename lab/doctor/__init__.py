@@ -1,1 +1,0 @@
-"""What `paceline doctor` looks at and tries; the command shows it."""
