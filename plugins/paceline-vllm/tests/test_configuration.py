@@ -40,11 +40,11 @@ def test_a_run_file_gives_policy_seed_and_trace(configured, tmp_path):
 
 def test_a_policy_that_stands_here_is_built_with_its_seed(engine):
     def gammas(seed):
-        one = engine("thompson", seed=seed)
-        one.agrees = lambda name, place: place % 3 != 0
-        one.add(max_tokens=60)
-        one.serve()
-        return [output.num_spec_tokens_to_schedule for output in one.outputs]
+        driver = engine("thompson", seed=seed)
+        driver.agrees = lambda name, place: place % 3 != 0
+        driver.add(max_tokens=60)
+        driver.serve()
+        return [output.num_spec_tokens_to_schedule for output in driver.outputs]
 
     assert gammas(1) == gammas(1)
     assert len({tuple(gammas(seed)) for seed in range(4)}) > 1
@@ -126,7 +126,7 @@ def test_a_policy_that_asks_for_more_than_is_drafted_is_told_of_in_the_log(engin
     "policy", ["online", "survival", "thompson", "auto", "gammatune", "static", "schedule"]
 )
 def test_policies_of_ones_own_engine_run_unchanged(configured, tmp_path, policy):
-    assert start(configured({"policy": policy}), tmp_path).fixed is None
+    assert start(configured({"policy": policy}), tmp_path).fixed_plan is None
 
 
 def test_what_shares_is_called_once_with_policy_lock_and_what_it_was_learnt_on(
@@ -158,9 +158,9 @@ def test_what_shares_is_called_once_with_policy_lock_and_what_it_was_learnt_on(
 
 
 def test_where_rounds_are_shared_all_of_them_are_shown_unless_it_says_otherwise():
-    assert EngineOptions(policy="static").shown() == 4
-    assert EngineOptions(policy="static", sync="a:b").shown() is None
-    assert EngineOptions(policy="static", sync="a:b", rounds_per_step=2).shown() == 2
+    assert EngineOptions(policy="static").rounds_shown() == 4
+    assert EngineOptions(policy="static", sync="a:b").rounds_shown() is None
+    assert EngineOptions(policy="static", sync="a:b", rounds_per_step=2).rounds_shown() == 2
 
 
 def test_every_option_is_described_and_in_the_readme():

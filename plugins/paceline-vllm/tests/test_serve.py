@@ -104,7 +104,7 @@ def test_vllm_drafts_as_many_tokens_as_the_policy_asks_for(policy, words, most):
 def test_it_listens_where_only_this_machine_reaches_it_and_gives_requests_time_to_end():
     found, _ = options("big")
     assert (found["--host"], found["--port"], found["--shutdown-timeout"]) == ("127.0.0.1", "8000", "30")
-    assert found["--middleware"] == "paceline_vllm.door.Door"
+    assert found["--middleware"] == "paceline_vllm.admission.Admission"
 
 
 def test_a_port_that_is_taken_is_not_shared(monkeypatch, capsys):

@@ -10,11 +10,11 @@ from paceline_vllm.status import StatusWriter, read_status, status_file
 
 
 def test_gammas_chosen_and_a_failure_are_counted(engine):
-    one = engine(ScriptedPolicy([1, 1, 3]))
-    one.add(max_tokens=200)
+    driver = engine(ScriptedPolicy([1, 1, 3]))
+    driver.add(max_tokens=200)
     for _ in range(6):
-        one.step()
-    assert one.adapter.counters() == {"gammas": {"1": 4, "3": 2}, "failed": False}
+        driver.step()
+    assert driver.adapter.counters() == {"gammas": {"1": 4, "3": 2}, "failed": False}
     failing = engine(LawlessPolicy("raise-in-plan"))
     failing.add()
     failing.step()
@@ -23,7 +23,7 @@ def test_gammas_chosen_and_a_failure_are_counted(engine):
 
 def test_what_is_written_is_read_and_gone_when_closed(tmp_path):
     counters = {"gammas": {"2": 7}, "failed": False}
-    writer = StatusWriter(tmp_path / "status.json", lambda: counters, every_s=60.0)
+    writer = StatusWriter(tmp_path / "status.json", lambda: counters, period_s=60.0)
     assert read_status(writer.path) is None
     writer.write()
     assert read_status(writer.path) == counters
@@ -39,7 +39,7 @@ def test_it_is_written_by_itself(tmp_path):
         asked.append(1)
         return {"asked": len(asked)}
 
-    writer = StatusWriter(tmp_path / "status.json", counters, every_s=0.001)
+    writer = StatusWriter(tmp_path / "status.json", counters, period_s=0.001)
     while len(asked) < 3:
         writer._closing.wait(0.001)
     writer.close()
@@ -47,7 +47,7 @@ def test_it_is_written_by_itself(tmp_path):
 
 
 def test_nothing_is_written_while_nothing_changes(tmp_path):
-    writer = StatusWriter(tmp_path / "status.json", lambda: {"same": 1}, every_s=60.0)
+    writer = StatusWriter(tmp_path / "status.json", lambda: {"same": 1}, period_s=60.0)
     writer.write()
     before = writer.path.stat().st_mtime_ns
     writer.write()
@@ -56,7 +56,7 @@ def test_nothing_is_written_while_nothing_changes(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_costs_the_metrics_only(tmp_path):
-    writer = StatusWriter(tmp_path / "no" / "such" / "status.json", lambda: {"gammas": {}}, every_s=60.0)
+    writer = StatusWriter(tmp_path / "no" / "such" / "status.json", lambda: {"gammas": {}}, period_s=60.0)
     writer.write()
     writer.close()
 
@@ -68,7 +68,7 @@ def test_no_name_can_be_guessed_and_taken_first(tmp_path):
     folder.mkdir()
     for name in (f"status.{os.getpid()}", "status.json"):
         (folder / name).symlink_to(elsewhere)
-    writer = StatusWriter(folder / "status.json", lambda: {"gammas": {}}, every_s=60.0)
+    writer = StatusWriter(folder / "status.json", lambda: {"gammas": {}}, period_s=60.0)
     writer.write()
     assert elsewhere.read_text(encoding="utf-8") == ""
     assert not writer.path.is_symlink()
@@ -96,7 +96,7 @@ def test_what_is_no_status_is_not_read(tmp_path):
 
 
 def test_both_processes_of_an_engine_find_the_same_place_and_two_engines_do_not(configured):
-    one, other = configured({"policy": "static"}), configured({"policy": "static"})
-    assert status_file(one) == status_file(other)
+    driver, other = configured({"policy": "static"}), configured({"policy": "static"})
+    assert status_file(driver) == status_file(other)
     other.instance_id = "another"
-    assert status_file(one) != status_file(other)
+    assert status_file(driver) != status_file(other)

@@ -63,12 +63,12 @@ def engine_arguments(
 def _check_fit(block: Mapping[str, Any], most: int) -> None:
     """See that vLLM can serve a policy, where paceline-vllm is here too; else the engine says so when it starts."""
     try:
-        from paceline_vllm.fit import fitting_policy  # noqa: PLC0415 - replicas have it, a driver may not
+        from paceline_vllm.compatibility import build_policy  # noqa: PLC0415 - replicas have it, a driver may not
         from paceline_vllm.options import EngineOptions  # noqa: PLC0415
     except ImportError:
         return
     options = EngineOptions.model_validate(block)
-    fitting_policy(options, options.run(), most, 1)
+    build_policy(options, options.run(), most, 1)
 
 
 def llm_config(

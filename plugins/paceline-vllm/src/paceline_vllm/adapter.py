@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from paceline import Capabilities, ContractError, FusedCosts, Plan, PolicyGuard, RoundStart, WallClock
-from paceline_vllm.steps import PREFILL, Served, Step, Turn, finished
+from paceline_vllm.steps import PREFILL, ActiveRequest, RequestStep, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +35,10 @@ class NamedDraft:
         )
 
 
-def capabilities(most: int, delay: int) -> Capabilities:
-    """Return what vLLM can do with a draft of at most `most` tokens."""
+def capabilities(max_gamma: int, delay: int) -> Capabilities:
+    """Return what vLLM can do with a draft of at most `max_gamma` tokens."""
     return Capabilities(
-        gammas=tuple(range(most + 1)),
+        gammas=tuple(range(max_gamma + 1)),
         zero_gamma=True,
         draft_switch="none",
         latency="fused",
@@ -84,13 +84,13 @@ class Adapter:
         self._guard = PolicyGuard(policy, {draft: NamedDraft()}, fallback=False)
         self._engine = engine
         self._lags = {draft: 0}
-        self._most = engine.gammas[-1] if engine.gammas else 0
+        self._max_gamma = engine.gammas[-1] if engine.gammas else 0
         self._fallback = Plan(
-            min(fallback_gamma, self._most), draft if fallback_gamma else None, reason="fallback"
+            min(fallback_gamma, self._max_gamma), draft if fallback_gamma else None, reason="fallback"
         )
         self._limit = rounds_per_step
-        self._first = 0  # where the rounds that are shown begin, so that all requests have their turn
-        self._ended = 0.0  # when the last step was over
+        self._next_shown = 0  # where the rounds that are shown begin, so that all requests have their turn
+        self._last_end = 0.0  # when the last step was over
 
     def plan(self, step: Step) -> Plan:
         """Decide what is drafted at the end of this step, for all of its requests.
@@ -100,14 +100,15 @@ class Adapter:
         """
         if self.failed:
             return self._fallback
-        turns = step.turns
-        oldest = turns[0]
+        oldest = step.requests[0]
         request = oldest.request
         position = request.num_output_tokens
         budget = request.max_tokens - position - 1
-        if budget < self._most:
-            budget = max(one.request.max_tokens - one.request.num_output_tokens - 1 for one in turns)
-        start = self._start(step, oldest.rounds + step.streak, position, request.num_tokens, budget)
+        if budget < self._max_gamma:
+            budget = max(
+                active.request.max_tokens - active.request.num_output_tokens - 1 for active in step.requests
+            )
+        start = self._start(step, oldest.rounds + step.uncounted, position, request.num_tokens, budget)
         try:
             with self.lock:
                 plan = self._guard.plan(start)
@@ -117,38 +118,39 @@ class Adapter:
         self.gammas[plan.gamma] += 1
         return plan
 
-    def places(self, step: Step) -> list[int]:
-        """Return which turns of a step are wanted: those that are traced, or those that the policy is shown.
+    def observed(self, step: Step) -> list[int]:
+        """Return the indices of the requests whose rounds are needed: all for a trace, else those that are shown.
 
         Rounds of a request's first token are not shown to the policy: they hold the prompt's time.
         """
-        count = len(step.turns)
         if self.traced:
-            return list(range(count))
+            return list(range(len(step.requests)))
         return self._shown(step)
 
-    def observe(self, step: Step, turns: Sequence[Turn]) -> None:
+    def observe(self, step: Step, parts: Sequence[RequestStep]) -> None:
         """Learn from a step that is over, and write down its rounds where they are traced."""
         now = self.clock.now()
-        seconds = now - max(step.began, self._ended)  # steps overlap where vLLM schedules ahead
-        self._ended = now
-        if step.decodes:
-            self.costs.observe(seconds, requests=len(step.turns), verified=step.verified, drafted=step.gamma)
+        seconds = now - max(step.began, self._last_end)  # steps overlap where vLLM schedules ahead
+        self._last_end = now
+        if step.only_decodes:
+            self.costs.observe(
+                seconds, requests=len(step.requests), verified=step.verified, drafted=step.gamma
+            )
         rounds = [
-            (turn, done)
-            for turn in turns
-            if (done := finished(turn, self._start_of(step, turn), seconds)) is not None
+            (part.active, done)
+            for part in parts
+            if (done := part.round(self._start_of(step, part), seconds)) is not None
         ]
         if self.traced:
-            for turn, done in rounds:
-                write(turn.served, done)
-            shown = {id(step.turns[place]) for place in self._shown(step)}
-            rounds = [(turn, done) for turn, done in rounds if id(turn.served) in shown]
+            for active, done in rounds:
+                trace(active, done)
+            shown = {id(step.requests[index]) for index in self._shown(step)}
+            rounds = [(active, done) for active, done in rounds if id(active) in shown]
         if not self.failed:
             self._show([done for _, done in rounds])
 
     def _start(self, step: Step, index: int, position: int, context: int, budget: int) -> RoundStart:
-        requests = len(step.turns)
+        requests = len(step.requests)
         return RoundStart(
             index,
             position,
@@ -160,21 +162,21 @@ class Adapter:
             batch=requests,
         )
 
-    def _start_of(self, step: Step, turn: Turn) -> RoundStart:
-        """Return what the policy would have been shown before a turn, had it been asked for this request alone."""
-        budget = turn.served.request.max_tokens - turn.position - 1
-        return self._start(step, turn.number, turn.position, turn.context, budget)
+    def _start_of(self, step: Step, part: RequestStep) -> RoundStart:
+        """Return what the policy would have been shown before a round, had it been asked for this request alone."""
+        budget = part.active.request.max_tokens - part.position - 1
+        return self._start(step, part.number, part.position, part.context, budget)
 
     def _shown(self, step: Step) -> list[int]:
         limit, plans = self._limit, step.plans
-        decoding: Sequence[int] = range(len(step.turns))
+        decoding: Sequence[int] = range(len(step.requests))
         if not isinstance(plans, Plan):
-            decoding = [place for place in decoding if plans[place] is not PREFILL]
+            decoding = [index for index in decoding if plans[index] is not PREFILL]
         count = len(decoding)
         if limit is None or count <= limit:
             return list(decoding)
-        first = self._first % count
-        self._first = first + limit
+        first = self._next_shown % count
+        self._next_shown = first + limit
         return [decoding[(first + n) % count] for n in range(limit)]
 
     def _show(self, rounds: Sequence[Round]) -> None:
@@ -196,7 +198,7 @@ class Adapter:
             self._fail(error)
             log.error("paceline_fault", exc_info=error)
 
-    def chosen(self) -> dict[str, float]:
+    def gamma_counts(self) -> dict[str, float]:
         """Return how often each gamma was chosen so far, as "gamma/3"; may be called by another thread."""
         # The copy is one operation of the interpreter, so that a step under way cannot change what is gone through.
         return {f"gamma/{gamma}": float(count) for gamma, count in sorted(dict(self.gammas).items())}
@@ -209,11 +211,11 @@ class Adapter:
         }
 
 
-def write(served: Served, done: Round) -> None:
+def trace(active: ActiveRequest, done: Round) -> None:
     """Write a round to the trace of its request, and the end of the request if it is one."""
-    if served.recorder is None:
+    if active.recorder is None:
         return
-    served.recorder.round(done)
+    active.recorder.round(done)
     if done.ended is not None:
-        served.recorder.end(done.ended)
-        served.recorder = None
+        active.recorder.end(done.ended)
+        active.recorder = None

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from paceline import ConfigError, PacelineError, check_port, load_config
-from paceline_vllm.child import run_server
-from paceline_vllm.door import HOSTS
-from paceline_vllm.fit import USUAL, fitting_policy, most_drafted
+from paceline_vllm.admission import HOSTS
+from paceline_vllm.compatibility import DEFAULT_MAX_GAMMA, build_policy, num_speculative_tokens
 from paceline_vllm.options import EngineOptions
 from paceline_vllm.overhead import overhead_s
+from paceline_vllm.server_process import run_server
 
 SERVER = "vllm.entrypoints.openai.api_server"
 """By module: the console script `vllm` looks for a distribution of that name, which some builds do not have."""
@@ -24,9 +24,8 @@ SERVER = "vllm.entrypoints.openai.api_server"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 1 failed, 2 wrong usage."""
-    given = _parser().parse_known_args(arguments)
-    options: argparse.Namespace = given[0]
-    rest = [one for one in given[1] if one != "--"]
+    options, unknown = _parser().parse_known_args(arguments)
+    rest = [word for word in unknown if word != "--"]
     try:
         if options.command == "overhead":
             _overhead(options, rest)
@@ -69,21 +68,21 @@ def server_command(options: argparse.Namespace, rest: Sequence[str] = ()) -> lis
         block["policy"] = _policy(options.policy)
     engine = EngineOptions.model_validate(block)
     run = engine.run()
-    most = most_drafted(run, options.max_gamma)
-    fitting_policy(engine, run, most, 2 if options.asynchronous else 1)
-    drafting: dict[str, Any] = {"num_speculative_tokens": most}
+    max_gamma = num_speculative_tokens(run, options.max_gamma)
+    build_policy(engine, run, max_gamma, 2 if options.asynchronous else 1)
+    drafting: dict[str, Any] = {"num_speculative_tokens": max_gamma}
     if options.draft is None:
         drafting |= {"method": "ngram", "prompt_lookup_max": 4, "prompt_lookup_min": 2}
     else:
         drafting |= {"method": "draft_model", "model": options.draft}
-    drafting["num_speculative_tokens_per_batch_size"] = [[1, options.max_num_seqs, most]]
+    drafting["num_speculative_tokens_per_batch_size"] = [[1, options.max_num_seqs, max_gamma]]
     scheduler = "PolicyAsyncScheduler" if options.asynchronous else "PolicyScheduler"
     flags = {
         "--model": options.model,
         "--host": options.host,
         "--port": options.port,
         "--shutdown-timeout": options.grace,
-        "--middleware": "paceline_vllm.door.Door",
+        "--middleware": "paceline_vllm.admission.Admission",
         "--max-num-seqs": options.max_num_seqs,
         "--speculative-config": json.dumps(drafting),
         "--scheduler-cls": f"paceline_vllm.{scheduler}",
@@ -114,7 +113,7 @@ def _overhead(options: argparse.Namespace, rest: Sequence[str]) -> None:
         print(f"{name:<12} {seconds * 1e6:6.1f} us a step of {options.requests} requests")  # noqa: T201
 
 
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+def _int_between(least: int, most: int | None = None) -> Callable[[str], int]:
     """Return what reads a whole number within bounds."""
     allowed = f"a whole number, at least {least}" + ("" if most is None else f" and at most {most}")
 
@@ -145,16 +144,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument(
         "--max-gamma",
-        type=_whole(1),
-        help=f"the most tokens drafted in a step (as many as the policy asks for, or {USUAL})",
+        type=_int_between(1),
+        help=f"the most tokens drafted in a step (as many as the policy asks for, or {DEFAULT_MAX_GAMMA})",
     )
     serve.add_argument(
-        "--max-num-seqs", type=_whole(1), default=64, help="requests decoded together (%(default)s)"
+        "--max-num-seqs", type=_int_between(1), default=64, help="requests decoded together (%(default)s)"
     )
     serve.add_argument(
         "--host", default="127.0.0.1", help="where to listen (%(default)s, not vLLM's 0.0.0.0)"
     )
-    serve.add_argument("--port", type=_whole(1, 65535), default=8000, help="where to listen (%(default)s)")
+    serve.add_argument(
+        "--port", type=_int_between(1, 65535), default=8000, help="where to listen (%(default)s)"
+    )
     serve.add_argument(
         "--allowed-host",
         action="append",
@@ -163,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument(
         "--grace",
-        type=_whole(0),
+        type=_int_between(0),
         default=30,
         help="seconds for what is under way when the server is told to end (%(default)s)",
     )
@@ -180,8 +181,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--show", action="store_true", help="print the command instead of running it")
     timing = commands.add_parser("overhead", help="time what a policy adds to a step", allow_abbrev=False)
     timing.add_argument("--policies", default="static,online,survival,auto", help="names (%(default)s)")
-    timing.add_argument("--requests", type=_whole(1), default=32, help="requests in a step (%(default)s)")
     timing.add_argument(
-        "--rounds-per-step", type=_whole(0), default=4, help="rounds shown of each; 0 is all (%(default)s)"
+        "--requests", type=_int_between(1), default=32, help="requests in a step (%(default)s)"
+    )
+    timing.add_argument(
+        "--rounds-per-step",
+        type=_int_between(0),
+        default=4,
+        help="rounds shown of each; 0 is all (%(default)s)",
     )
     return parser

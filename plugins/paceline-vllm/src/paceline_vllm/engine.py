@@ -12,7 +12,7 @@ import structlog
 
 from paceline import Capabilities, CapabilityError, ConfigError, Plan, TraceWriter
 from paceline_vllm.adapter import Adapter, capabilities
-from paceline_vllm.fit import fitting_policy, largest_gamma
+from paceline_vllm.compatibility import build_policy, largest_gamma
 from paceline_vllm.options import read_options
 from paceline_vllm.status import StatusWriter, status_file
 
@@ -29,14 +29,14 @@ class Setup:
     Attributes:
         adapter: Between steps and rounds.
         trace: Where rounds are written, if anywhere.
-        fixed: The plan of every step where vLLM takes none from a policy; None where it does.
+        fixed_plan: The plan of every step where vLLM takes none from a policy; None where it does.
         shared: What `sync` returned; closed with the engine if it can be.
         status: What hands counters to the metrics.
     """
 
     adapter: Adapter
     trace: TraceWriter | None
-    fixed: Plan | None
+    fixed_plan: Plan | None
     shared: Any
     status: StatusWriter
 
@@ -75,16 +75,16 @@ def set_up(
     """
     options = read_options(vllm_config.additional_config)
     run = options.run()
-    most = _most(vllm_config)
-    fixed = _fixed(vllm_config, table, most, options.draft)
-    engine = capabilities(most, delay)
-    policy = fitting_policy(options, run, most, delay)
-    asked = largest_gamma(run.policy)
-    if asked is not None and asked > most:
+    max_gamma = _max_gamma(vllm_config)
+    fixed_plan = _fixed_plan(vllm_config, table, max_gamma, options.draft)
+    engine = capabilities(max_gamma, delay)
+    policy = build_policy(options, run, max_gamma, delay)
+    requested = largest_gamma(run.policy)
+    if requested is not None and requested > max_gamma:
         log.warning(
             "policy_narrowed",
-            reason=f"the policy asks for gammas up to {asked}, and num_speculative_tokens is {most}",
-            action=f"gamma is {most} at most; to have more, raise num_speculative_tokens",
+            reason=f"the policy asks for gammas up to {requested}, and num_speculative_tokens is {max_gamma}",
+            action=f"gamma is {max_gamma} at most; to have more, raise num_speculative_tokens",
         )
     lock = Lock()
     path = options.trace or run.trace
@@ -95,16 +95,16 @@ def set_up(
         lock=lock,
         clock=clock,
         fallback_gamma=options.fallback_gamma,
-        rounds_per_step=options.shown(),
+        rounds_per_step=options.rounds_shown(),
         traced=path is not None,
     )
     info = {**about, "policy": run.policy.model_dump(mode="json"), "draft_name": options.draft}
-    sharer = options.sharer()
+    share = options.sync_function()
     writer = StatusWriter(options.status or status_file(vllm_config), adapter.counters)
     trace = TraceWriter(path, _header(info, engine)) if path is not None else None
-    log.info("policy_at_work", policy=run.policy.name, gammas=f"0..{most}", action_delay=delay)
-    shared = sharer(policy, lock, {**info, "counts": adapter.chosen}) if sharer else None
-    return Setup(adapter, trace, fixed, shared, writer)
+    log.info("policy_at_work", policy=run.policy.name, gammas=f"0..{max_gamma}", action_delay=delay)
+    shared = share(policy, lock, {**info, "counts": adapter.gamma_counts}) if share else None
+    return Setup(adapter, trace, fixed_plan, shared, writer)
 
 
 def _header(info: Mapping[str, Any], engine: Capabilities) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _header(info: Mapping[str, Any], engine: Capabilities) -> dict[str, Any]:
     }
 
 
-def _most(vllm_config: Any) -> int:
+def _max_gamma(vllm_config: Any) -> int:
     drafting = vllm_config.speculative_config
     if drafting is None:
         raise ConfigError(
@@ -129,7 +129,7 @@ def _most(vllm_config: Any) -> int:
     return int(drafting.num_speculative_tokens)
 
 
-def _fixed(vllm_config: Any, table: object, most: int, draft: str) -> Plan | None:
+def _fixed_plan(vllm_config: Any, table: object, max_gamma: int, draft: str) -> Plan | None:
     """Return None where vLLM takes gamma from us, and the plan it follows where it does not.
 
     Without its table vLLM pads steps to the largest gamma. With data parallelism it drops the table, since ranks that
@@ -141,7 +141,7 @@ def _fixed(vllm_config: Any, table: object, most: int, draft: str) -> Plan | Non
     log.warning(
         "policy_only_observes",
         reason="vLLM has no `num_speculative_tokens_per_batch_size`, and without it the same gamma in every step",
-        action=f"gamma {most}; add [[1, {seats}, {most}]] to --speculative-config. With data parallelism vLLM drops "
-        "it: scale by replicas instead, each with its own engine",
+        action=f"gamma {max_gamma}; add [[1, {seats}, {max_gamma}]] to --speculative-config. With data "
+        "parallelism vLLM drops it: scale by replicas instead, each with its own engine",
     )
-    return Plan(most, draft, reason="fixed")
+    return Plan(max_gamma, draft, reason="fixed")

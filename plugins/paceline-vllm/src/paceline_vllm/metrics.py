@@ -18,7 +18,7 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from paceline_vllm.options import KEY
 from paceline_vllm.status import read_status, status_file
 
-EVERY_S = 1.0
+PERIOD_S = 1.0
 
 
 @cache  # Prometheus has one registry a process, and refuses a name twice.
@@ -37,13 +37,13 @@ class PolicyStatLogger(StatLoggerBase):  # type: ignore[misc]
     """Counts drafted and accepted tokens, and shows the gammas chosen and whether the policy has failed."""
 
     def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
-        given = vllm_config.additional_config
-        self._options = given.get(KEY) if isinstance(given, dict) else None
+        config = vllm_config.additional_config
+        self._options = config.get(KEY) if isinstance(config, dict) else None
         self._engine = str(engine_index)
         self._status: Path | None = None
         if self._options is not None:
-            named = self._options.get("status")
-            self._status = status_file(vllm_config) if named is None else Path(named)
+            path = self._options.get("status")
+            self._status = status_file(vllm_config) if path is None else Path(path)
         if self._status is not None:
             # vLLM kills an engine that does not end in time, and then nobody else removes it.
             atexit.register(self._status.unlink, missing_ok=True)
@@ -54,12 +54,12 @@ class PolicyStatLogger(StatLoggerBase):  # type: ignore[misc]
         if self._status is None:
             return
         steps, failed, drafted, accepted = instruments()
-        found = getattr(scheduler_stats, "spec_decoding_stats", None)
-        if found is not None:
-            drafted.labels(self._engine).inc(found.num_draft_tokens)
-            accepted.labels(self._engine).inc(found.num_accepted_tokens)
+        stats = getattr(scheduler_stats, "spec_decoding_stats", None)
+        if stats is not None:
+            drafted.labels(self._engine).inc(stats.num_draft_tokens)
+            accepted.labels(self._engine).inc(stats.num_accepted_tokens)
         now = monotonic()
-        if now - self._read < EVERY_S:
+        if now - self._read < PERIOD_S:
             return
         self._read = now
         status = read_status(self._status)

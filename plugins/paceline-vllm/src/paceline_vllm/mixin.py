@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from paceline import PacelineError
-from paceline_vllm.roster import Roster
-from paceline_vllm.steps import Step, take
+from paceline_vllm.steps import ActiveRequests, Step, request_steps
 
 if TYPE_CHECKING:
     from paceline_vllm.engine import Setup
@@ -31,7 +30,7 @@ class PolicyMixin:
 
     def _paceline_begin(self, setup: Setup) -> None:
         self._paceline_setup = setup
-        self._paceline_roster = Roster(setup.record)
+        self._paceline_active = ActiveRequests(setup.record)
         self._paceline_steps: deque[Step] = deque()
         self._paceline_began = 0.0
 
@@ -51,17 +50,17 @@ class PolicyMixin:
     def update_from_output(self, output: Any, result: Any) -> Any:
         """Show the policy what came of a step, before and after vLLM adds the new tokens to the requests."""
         adapter = self._paceline_setup.adapter
-        step, turns = None, []
+        step, parts = None, []
         try:
             step = self._paceline_take(output)
             if step is not None:
-                turns = take(step, adapter.places(step), result)
+                parts = request_steps(step, adapter.observed(step), result)
         except Exception as error:  # noqa: BLE001 - whatever happens here, the server goes on
             adapter.give_up(error)
         outputs = super().update_from_output(output, result)  # type: ignore[misc]
         try:
             if step is not None:
-                adapter.observe(step, turns)
+                adapter.observe(step, parts)
         except Exception as error:  # noqa: BLE001 - whatever happens here, the server goes on
             adapter.give_up(error)
         return outputs
@@ -69,28 +68,28 @@ class PolicyMixin:
     def shutdown(self) -> None:
         """Close what was opened."""
         try:
-            self._paceline_roster.close()
+            self._paceline_active.close()
         except (OSError, PacelineError) as error:  # a full disk, or a trace that is closed already
             log.warning("trace_cut", reason=str(error))
         self._paceline_setup.close()
         super().shutdown()  # type: ignore[misc]
 
     def _paceline_plan(self, output: Any) -> None:
-        setup, roster = self._paceline_setup, self._paceline_roster
-        step = roster.step(output, self.requests, self._paceline_began)
+        setup, active = self._paceline_setup, self._paceline_active
+        step = active.step(output, self.requests, self._paceline_began)
         if step is None:
             return
-        plan = setup.fixed
+        plan = setup.fixed_plan
         if plan is None:
             plan = setup.adapter.plan(step)
             output.num_spec_tokens_to_schedule = plan.gamma
-        roster.planned(plan)
+        active.set_plan(plan)
         step.gamma = plan.gamma
         self._paceline_steps.append(step)
 
     def _paceline_take(self, output: Any) -> Step | None:
         """Find the step of an output; steps come back in order, and vLLM may drop some."""
-        step = next((one for one in self._paceline_steps if one.output is output), None)
+        step = next((step for step in self._paceline_steps if step.output is output), None)
         while step is not None and self._paceline_steps.popleft() is not step:
             pass
         return step

@@ -1,4 +1,4 @@
-"""What stands under "paceline" in vLLM's `--additional-config`."""
+"""Options under "paceline" in vLLM's `--additional-config`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from paceline import RunConfig
 
 KEY = "paceline"
-NOT_HERE = {
+MEANINGLESS = {
     "scope": ("session", "process"),
     "state": (None,),
 }
@@ -61,7 +61,7 @@ class EngineOptions(BaseModel):
         if self.config is None:
             return load_config({"policy": self.policy, "generation": {"seed": self.seed}})
         run = load_config(self.config)
-        for key, allowed in NOT_HERE.items():
+        for key, allowed in MEANINGLESS.items():
             if getattr(run, key) not in allowed:
                 raise ConfigError(
                     f"{self.config}: `{key}` has no meaning inside vLLM, where one policy serves all requests; "
@@ -69,13 +69,13 @@ class EngineOptions(BaseModel):
                 )
         return run
 
-    def shown(self) -> int | None:
+    def rounds_shown(self) -> int | None:
         """Return how many rounds of a step are shown; all where they are shared, so that sums are complete."""
         if self.sync is not None and "rounds_per_step" not in self.model_fields_set:
             return None
         return self.rounds_per_step
 
-    def sharer(self) -> Callable[..., Any] | None:
+    def sync_function(self) -> Callable[..., Any] | None:
         """Return what `sync` names.
 
         Raises:
@@ -85,15 +85,15 @@ class EngineOptions(BaseModel):
             return None
         module, _, name = self.sync.partition(":")
         try:
-            found = getattr(import_module(module), name)
+            function = getattr(import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(
                 f"`sync` is {self.sync!r}, which cannot be imported ({error}); write package.module:callable"
             ) from error
-        if not callable(found):
-            raise ConfigError(f"`sync` is {self.sync!r}, which is {type(found).__name__}, nothing to call")
-        called: Callable[..., Any] = found
-        return called
+        if not callable(function):
+            raise ConfigError(f"`sync` is {self.sync!r}, which is {type(function).__name__}, nothing to call")
+        typed: Callable[..., Any] = function
+        return typed
 
 
 def read_options(additional_config: object) -> EngineOptions:
@@ -102,14 +102,14 @@ def read_options(additional_config: object) -> EngineOptions:
     Raises:
         ConfigError: There is nothing for paceline in it, or it is wrong; lists every problem.
     """
-    given = additional_config.get(KEY) if isinstance(additional_config, Mapping) else None
-    if not isinstance(given, Mapping):
+    block = additional_config.get(KEY) if isinstance(additional_config, Mapping) else None
+    if not isinstance(block, Mapping):
         raise ConfigError(
             f'the scheduler of paceline needs --additional-config \'{{"{KEY}": {{"policy": "online"}}}}\', or with '
-            f'"config" and the path of a run file; found {given!r}'
+            f'"config" and the path of a run file; found {block!r}'
         )
     try:
-        return EngineOptions.model_validate(dict(given))
+        return EngineOptions.model_validate(dict(block))
     except ValidationError as error:
         lines = []
         for row in error.errors(include_url=False):

@@ -11,10 +11,10 @@ from paceline import PolicyConfig
 from paceline_vllm.adapter import Adapter, capabilities
 from paceline_vllm.mixin import PolicyMixin
 
-MOST = 4
+MAX_GAMMA = 4
 
 
-class Bare:
+class IdleScheduler:
     """A scheduler that does nothing, so that what is timed is the plugin alone."""
 
     def schedule(self) -> None:
@@ -30,7 +30,7 @@ class Bare:
             request.num_output_tokens += len(result.sampled_token_ids[place])
 
 
-class Timed(PolicyMixin, Bare):
+class TimedScheduler(PolicyMixin, IdleScheduler):
     """The plugin before it."""
 
 
@@ -41,9 +41,9 @@ def overhead_s(
 
     Half of the draft tokens are accepted. The first steps are left out.
     """
-    adapter = Adapter(policy.build(0), capabilities(MOST, 1), rounds_per_step=rounds_per_step)
-    setup = SimpleNamespace(adapter=adapter, fixed=None, record=_unrecorded)
-    scheduler = Timed()
+    adapter = Adapter(policy.build(0), capabilities(MAX_GAMMA, 1), rounds_per_step=rounds_per_step)
+    setup = SimpleNamespace(adapter=adapter, fixed_plan=None, record=_unrecorded)
+    scheduler = TimedScheduler()
     scheduler._paceline_begin(setup)  # type: ignore[arg-type]  # noqa: SLF001
     scheduler.requests = {f"request-{n}": _request(f"request-{n}") for n in range(requests)}
     times, pending = [], 0
@@ -59,7 +59,7 @@ def overhead_s(
             times.append(spent)
     began = perf_counter()
     for _ in range(100):
-        Bare.update_from_output(scheduler, output, result)
+        IdleScheduler.update_from_output(scheduler, output, result)
     return median(times) - (perf_counter() - began) / 100
 
 
@@ -92,7 +92,7 @@ def _step(requests: dict[str, Any], drafted: int, *, accepted: int) -> tuple[Any
         finished_req_ids=set(),
         preempted_req_ids=set(),
         num_invalid_spec_tokens=None,
-        num_spec_tokens_to_schedule=MOST,
+        num_spec_tokens_to_schedule=MAX_GAMMA,
     )
     result = SimpleNamespace(
         sampled_token_ids=[[5] * (accepted + 1) for _ in names],

@@ -12,12 +12,12 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
 
 from paceline import cpu_model
+from paceline_vllm.compatibility import check_vllm
 from paceline_vllm.engine import set_up
 from paceline_vllm.mixin import PolicyMixin
-from paceline_vllm.versions import check_vllm
 
 
-class _Asking(PolicyMixin):
+class _WithPolicy(PolicyMixin):
     """Sets up the policy once vLLM's scheduler has set up itself."""
 
     def __init__(self, vllm_config: Any, *args: Any, **options: Any) -> None:
@@ -28,11 +28,11 @@ class _Asking(PolicyMixin):
         self._paceline_begin(set_up(vllm_config, table=table, delay=self._paceline_delay, about=about))
 
 
-class PolicyScheduler(_Asking, Scheduler):  # type: ignore[misc]
+class PolicyScheduler(_WithPolicy, Scheduler):  # type: ignore[misc]
     """vLLM's scheduler, with gamma chosen by a policy."""
 
 
-class PolicyAsyncScheduler(_Asking, AsyncScheduler):  # type: ignore[misc]
+class PolicyAsyncScheduler(_WithPolicy, AsyncScheduler):  # type: ignore[misc]
     """The same for engines that schedule a step before the last one is over."""
 
     _paceline_delay = 2

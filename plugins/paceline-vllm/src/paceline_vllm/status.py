@@ -18,18 +18,18 @@ from paceline import private_folder
 
 log = structlog.get_logger()
 
-EVERY_S = 1.0
+PERIOD_S = 1.0
 
 
 class StatusWriter:
     """Writes what `counters` returns to a file, now and then, until it is closed; without a file it does nothing."""
 
     def __init__(
-        self, path: Path | None, counters: Callable[[], Mapping[str, Any]], *, every_s: float = EVERY_S
+        self, path: Path | None, counters: Callable[[], Mapping[str, Any]], *, period_s: float = PERIOD_S
     ) -> None:
         self.path = path
         self._counters = counters
-        self._every_s = every_s
+        self._period_s = period_s
         self._closing = Event()
         self._written = ""
         self._thread = Thread(target=self._run, name="paceline-status", daemon=True)
@@ -60,7 +60,7 @@ class StatusWriter:
             return
 
     def _run(self) -> None:
-        while not self._closing.wait(self._every_s):
+        while not self._closing.wait(self._period_s):
             self.write()
 
 
@@ -79,7 +79,7 @@ def status_file(vllm_config: Any) -> Path | None:
 def read_status(path: Path) -> dict[str, Any] | None:
     """Return what the engine wrote last; None while there is nothing, or nothing to be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        status = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return status if isinstance(status, dict) else None

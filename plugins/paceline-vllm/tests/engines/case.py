@@ -38,20 +38,20 @@ def watched(adapter):
         plans.append(plan(step))
         return plans[-1]
 
-    def observed(step, turns):
+    def observed(step, parts):
         rounds.append(
             [
                 (
-                    turn.served.request.request_id,
-                    turn.plan.gamma,
-                    turn.drafted,
-                    turn.accepted,
-                    turn.plan.reason,
+                    part.active.request.request_id,
+                    part.plan.gamma,
+                    part.drafted,
+                    part.accepted,
+                    part.plan.reason,
                 )
-                for turn in turns
+                for part in parts
             ]
         )
-        observe(step, turns)
+        observe(step, parts)
 
     adapter.plan, adapter.observe = planned, observed
     return plans, rounds

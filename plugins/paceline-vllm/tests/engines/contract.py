@@ -132,7 +132,7 @@ def main(name, folder):
         "tokens": sum(done.emitted for done in traced.rounds),
         "wanted": WANTED,
         "left": left,
-        "without_table": idle.fixed.gamma,
+        "without_table": idle.fixed_plan.gamma,
         "refused": {
             "draft": refusal(kind, configuration({"policy": "static"}, speculative=False)),
         },

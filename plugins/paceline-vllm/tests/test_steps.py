@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline import Plan
-from paceline_vllm.roster import Roster
-from paceline_vllm.steps import PREFILL
+from paceline_vllm.steps import PREFILL, ActiveRequests
 
 NAMES = "abcd"
 STEP = st.tuples(
@@ -53,7 +52,7 @@ def fresh(name):
 @settings(deadline=None)
 @given(st.lists(STEP, min_size=1, max_size=40))
 def test_turns_plans_and_numbers_are_those_of_the_slow_way(steps):
-    roster, slow = Roster(lambda request: None), Slow()
+    active, slow = ActiveRequests(lambda request: None), Slow()
     requests = {name: fresh(name) for name in NAMES}
     for number, (taking, found, aborted, preempted, chunk) in enumerate(steps):
         for name in aborted:
@@ -78,30 +77,30 @@ def test_turns_plans_and_numbers_are_those_of_the_slow_way(steps):
             preempted_req_ids=set(preempted),
         )
         expected = slow.step(output, requests)
-        step = roster.step(output, requests, 0.0)
-        turns = [] if step is None else step.turns
+        step = active.step(output, requests, 0.0)
+        emitting = [] if step is None else step.requests
         assert [
-            (turn.request.request_id, step.plan(place), turn.rounds + step.streak)
-            for place, turn in enumerate(turns)
+            (one.request.request_id, step.plan(index), one.rounds + step.uncounted)
+            for index, one in enumerate(emitting)
         ] == expected
         if step is not None:
-            assert step.decodes == (
-                len(turns) == len(scheduled) and all(plan is not PREFILL for _, plan, _ in expected)
+            assert step.only_decodes == (
+                len(emitting) == len(scheduled) and all(plan is not PREFILL for _, plan, _ in expected)
             )
             plan = Plan(number)
-            roster.planned(plan)
+            active.set_plan(plan)
             slow.planned(expected, plan)
-        emitting = {name for name, _, _ in expected}
+        names = {name for name, _, _ in expected}
         for name, count in scheduled.items():  # what vLLM does: the drafts were refused
             request = requests[name]
             request.num_computed_tokens += count - len(drafts.get(name, ()))
-            if name in emitting:
+            if name in names:
                 request.num_tokens += 1
-        assert len(roster) <= len(NAMES)
+        assert len(active) <= len(NAMES)
 
 
 def test_a_request_that_is_over_is_forgotten_though_it_took_no_part_in_the_last_step():
-    roster = Roster(lambda request: None)
+    active = ActiveRequests(lambda request: None)
     requests = {name: fresh(name) for name in "ab"}
 
     def step(names, finished=()):
@@ -114,11 +113,11 @@ def test_a_request_that_is_over_is_forgotten_though_it_took_no_part_in_the_last_
             finished_req_ids=set(finished),
             preempted_req_ids=None,
         )
-        return roster.step(output, requests, 0.0)
+        return active.step(output, requests, 0.0)
 
     for name in "ab":
         requests[name].num_tokens = 9
     step("ab")
     step("a")
     step("a", finished="b")
-    assert len(roster) == 1
+    assert len(active) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from paceline import BackendError
-from paceline_vllm.child import copied, run_server
+from paceline_vllm.server_process import copy_output, run_server
 
 LOG = b"""INFO something
 (EngineCore pid=7) ERROR 11-28 [core.py:1] Traceback (most recent call last):
@@ -25,12 +25,14 @@ Exception: it failed. See stack trace for root cause.
 
 def test_the_cause_is_that_of_the_process_that_failed_first():
     to = io.BytesIO()
-    assert copied(LOG.splitlines(keepends=True), to) == (
+    assert copy_output(LOG.splitlines(keepends=True), to) == (
         "paceline.core.errors.CapabilityError: policy X does not fit this engine"
     )
     assert to.getvalue() == LOG
-    assert copied(LOG.splitlines(keepends=True)[6:], io.BytesIO()).startswith("RuntimeError: Engine core")
-    assert copied([b"no errors: none"], io.BytesIO()) is None
+    assert copy_output(LOG.splitlines(keepends=True)[6:], io.BytesIO()).startswith(
+        "RuntimeError: Engine core"
+    )
+    assert copy_output([b"no errors: none"], io.BytesIO()) is None
 
 
 def test_a_server_that_fails_says_of_what(capfdbinary):
@@ -65,7 +67,7 @@ def test_a_command_that_is_killed_takes_the_server_with_it(tmp_path):
         "path.with_suffix('.new').write_text(str(os.getpid())); path.with_suffix('.new').replace(path); time.sleep(60)"
     )
     parent = (
-        "import sys, os; from paceline_vllm.child import run_server; "
+        "import sys, os; from paceline_vllm.server_process import run_server; "
         f"run_server([sys.executable, '-c', {child!r}], os.environ)"
     )
     with subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path) as process:

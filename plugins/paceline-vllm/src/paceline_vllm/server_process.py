@@ -18,7 +18,7 @@ from types import FrameType
 from typing import IO
 
 from paceline import BackendError
-from paceline_vllm.door import CLOSING
+from paceline_vllm.admission import CLOSING
 
 SET_PDEATHSIG = 1
 RAISED = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception)\b: .*)$")
@@ -43,15 +43,15 @@ def run_server(command: Sequence[str], environment: Mapping[str, str]) -> None:
         preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread runs yet
     ) as process:
 
-        def hand_on(number: int, _frame: FrameType | None) -> None:
+        def forward(number: int, _frame: FrameType | None) -> None:
             os.write(close, b".")
             if number != signal.SIGINT:  # Ctrl-C reaches the child by itself, as one of the terminal's group
                 process.send_signal(number)
 
-        before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             assert process.stdout is not None
-            cause = copied(process.stdout, sys.stdout.buffer)
+            cause = copy_output(process.stdout, sys.stdout.buffer)
             code = process.wait()
         finally:
             for number, handler in before.items():
@@ -62,7 +62,7 @@ def run_server(command: Sequence[str], environment: Mapping[str, str]) -> None:
         raise BackendError(f"vLLM's server ended with code {code}" + (f": {cause}" if cause else ""))
 
 
-def copied(source: Iterable[bytes], to: IO[bytes]) -> str | None:
+def copy_output(source: Iterable[bytes], to: IO[bytes]) -> str | None:
     """Copy lines as they come, and return the last error that is in them; one that names no other if there is one."""
     cause = last = None
     for line in source:

@@ -13,10 +13,10 @@ import structlog
 import paceline
 import paceline.testing
 from paceline import BackendError
-from paceline_vllm.versions import FIELDS, PLACES, check_vllm
+from paceline_vllm.compatibility import FIELDS, METHODS, check_vllm
 
 ROOT = Path(__file__).resolve().parents[1]
-Whole = type("Whole", (), dict.fromkeys(PLACES, lambda self: None))
+Whole = type("Whole", (), dict.fromkeys(METHODS, lambda self: None))
 Output = make_dataclass("Output", FIELDS)
 
 
@@ -39,9 +39,9 @@ def test_a_version_that_is_too_old_is_refused_with_those_that_work():
         check_vllm("0.22.1", Whole, Output)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", METHODS)
 def test_a_scheduler_that_lost_a_method_is_refused_by_its_name(place):
-    broken = type("Broken", (), {name: lambda self: None for name in PLACES if name != place})
+    broken = type("Broken", (), {name: lambda self: None for name in METHODS if name != place})
     with pytest.raises(BackendError, match=rf"lacks what a policy needs \({place}\): versions from 0\.24"):
         check_vllm("0.99.0", broken, Output)
 
@@ -99,7 +99,7 @@ def test_every_attribute_that_vllms_classes_are_given_is_namespaced():
     tree = ast.parse((ROOT / "src/paceline_vllm/mixin.py").read_text(encoding="utf-8"))
     mixin = next(node for node in tree.body if isinstance(node, ast.ClassDef))
     methods = {node.name for node in mixin.body if isinstance(node, ast.FunctionDef)}
-    assert methods - set(PLACES) == {name for name in methods if name.startswith("_paceline_")}
+    assert methods - set(METHODS) == {name for name in methods if name.startswith("_paceline_")}
     stored = {
         node.attr
         for node in ast.walk(mixin)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from paceline_vllm.door import Door
+from paceline_vllm.admission import Admission
 
 
 def ask(kind, method, headers):
@@ -21,7 +21,7 @@ def ask(kind, method, headers):
     scope = {"type": kind, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
     if method is not None:
         scope["method"] = method
-    asyncio.run(Door(app)(scope, None, send))
+    asyncio.run(Admission(app)(scope, None, send))
     return sent
 
 

@@ -1,4 +1,4 @@
-"""An ASGI middleware for vLLM's server: keeps out pages of strangers, and new work once the server is to end."""
+"""An ASGI middleware for vLLM's server: refuses requests of foreign pages, and new work once the server is to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class Door:
+class Admission:
     """For vLLM's `--middleware`, which makes it with the application alone."""
 
     def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]) -> None:
