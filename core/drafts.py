@@ -38,6 +38,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+NO_SCORES: Mapping[str, tuple[float, ...]] = FrozenDict()
+
 
 @dataclass(slots=True)
 class Drafted:
@@ -115,8 +117,14 @@ class Drafts:
         name = plan.draft
         if plan.gamma == 0 or name is None or name not in self.sessions:
             return None
-        drafted = self._ask(name, self._propose, name, plan.gamma, watch)
-        if drafted is None or drafted.waits:
+        try:
+            drafted = self._propose(name, plan.gamma, watch)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._give_up(name, error)
+            return None
+        if drafted.waits:
             return drafted
         self._clock.spend(DraftWork(name, drafted.count, lags[name]))
         return drafted if drafted.count else None
@@ -129,6 +137,8 @@ class Drafts:
 
     def score(self, plan: Plan, emitted: Sequence[int]) -> tuple[Mapping[str, tuple[float, ...]], float]:
         """Ask the drafts that the plan names what they would have made of the tokens delivered."""
+        if not plan.score:
+            return NO_SCORES, 0.0
         scores: dict[str, tuple[float, ...]] = {}
         reads: dict[str, int] = {}
         began = self._clock.now()
@@ -137,14 +147,19 @@ class Drafts:
                 scores[name], lag = answer
                 reads[name] = lag + len(emitted)
         if not scores:
-            return FrozenDict(), 0.0
+            return NO_SCORES, 0.0
         self._clock.spend(ScoreWork(tuple(scores), reads))
         return FrozenDict(scores), self._clock.now() - began
 
     def advance(self, emitted: Sequence[int]) -> None:
         """Show every draft the tokens of the round."""
         for name, session in tuple(self.sessions.items()):
-            self._ask(name, session.advance, emitted)
+            try:
+                session.advance(emitted)
+            except INTERRUPTS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+                self._give_up(name, error)
 
     def close(self) -> list[BackendError]:
         """Close every session, and return what went wrong."""
@@ -202,11 +217,12 @@ class Drafts:
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-            _refuse(name, error, fallback=self._fallback)
-            self._bury(name)
+            self._give_up(name, error)
             return None
 
-    def _bury(self, name: str) -> None:
+    def _give_up(self, name: str, error: BaseException) -> None:
+        """Say that a draft failed, and go on without it."""
+        _refuse(name, error, fallback=self._fallback)
         session = self.sessions.pop(name, None)
         if session is None:
             return
@@ -214,8 +230,8 @@ class Drafts:
             session.close()
         except INTERRUPTS:
             raise
-        except BaseException as error:  # noqa: BLE001 - it has failed already
-            log.warning("close_failed", draft=name, error=shown(error))
+        except BaseException as problem:  # noqa: BLE001 - it has failed already
+            log.warning("close_failed", draft=name, error=shown(problem))
 
 
 def _lag(name: str, session: DraftSession) -> int:

@@ -153,7 +153,15 @@ class PolicyGuard:
 
     def plan(self, start: RoundStart) -> Plan:
         """Return the policy's plan with its draft's name filled in, or gamma 0 once the policy has failed."""
-        return self._ask("plan", self._plan, PLAIN, start)
+        if self.failed:
+            return PLAIN
+        try:
+            return self._checked(self._policy.plan(start), start)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._blame("plan", error)
+            return PLAIN
 
     def watch(self, plan: Plan) -> PlannedWatch | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
@@ -170,10 +178,14 @@ class PolicyGuard:
 
     def observe(self, done: Round) -> None:
         """Show the policy a finished round."""
-        self._ask("observe", self._policy.observe, None, done)
-
-    def _plan(self, start: RoundStart) -> Plan:
-        return self._checked(self._policy.plan(start), start)
+        if self.failed:
+            return
+        try:
+            self._policy.observe(done)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._blame("observe", error)
 
     def _wanted(self, plan: Plan) -> frozenset[Signal]:
         if plan.draft is None or not plan.look:
@@ -227,7 +239,8 @@ class PolicyGuard:
             raise self._breach(
                 f"gamma must be between 0 and the budget of {start.budget}, found {shown(gamma)}"
             )
-        if not isinstance(plan.score, frozenset) or not plan.score <= self._drafts.keys():
+        score = plan.score
+        if not isinstance(score, frozenset) or (score and not score <= self._drafts.keys()):
             raise self._breach(f"score must be a frozenset of drafts, found {shown(plan.score)}")
         self._check_words(plan)
         allowed = start.capabilities.gammas

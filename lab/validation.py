@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.building import build_policy
 from paceline.lab.replay.choosing import build
-from paceline.lab.replay.costs import Prices
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
+from paceline.lab.simulate import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -143,12 +141,12 @@ def validate(
 
 def _predict(recording: Recording, catalogue: Catalogue, runs: Sequence[Measured]) -> Prediction:
     header = recording.header
-    config, seed, prices = build(runs[0].policy, catalogue), _seed(header.run), Prices(header.costs)
+    config, seed = build(runs[0].policy, catalogue), _seed(header.run)
     seconds, rounds = 0.0, 0
     for part in _parts(runs):
-        player = Player(header, build_policy(config, seed), prices=prices)
+        player = Simulator(header, build_policy(config, seed))
         for one in part:
-            outcome = player.play(Laid(recording.texts[one.text], header.drafts))
+            outcome = player.play(recording.texts[one.text])
             # Where tokens are drawn, the measured text is another draw, and may have another length.
             seconds += outcome.seconds * one.tokens / outcome.tokens
             rounds += outcome.rounds

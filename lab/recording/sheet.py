@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+PRICES = 1 << 17
+"""Answers of each kind that are kept at most; with long contexts there are many, and they are cheap to work out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,10 @@ class CostSheet:
     context_s: float
     drafts: Mapping[str, DraftTimes]
     overhead_s: float
+    _draft: dict[tuple[str, int, int], float] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _verify: dict[tuple[int, int], float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check("verify", self.verify, 1)
@@ -73,13 +80,23 @@ class CostSheet:
 
     def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
         """Return the seconds to draft `gamma` tokens after catching up on `lag`."""
-        return self.drafts[draft].seconds(gamma, lag)
+        price = self._draft.get((draft, gamma, lag))
+        if price is None:
+            if len(self._draft) >= PRICES:
+                self._draft.clear()
+            price = self._draft[draft, gamma, lag] = self.drafts[draft].seconds(gamma, lag)
+        return price
 
     def verify_s(self, length: int, context: int) -> float:
         """Return the seconds to verify a block of `length` tokens after `context` tokens."""
-        seconds = _at(self.verify, length) + self.context_s * (context - self.context)
-        # A line through contexts far from those measured must not promise time back.
-        return max(0.0, seconds)
+        price = self._verify.get((length, context))
+        if price is None:
+            if len(self._verify) >= PRICES:
+                self._verify.clear()
+            # A line through contexts far from those measured must not promise time back.
+            seconds = _at(self.verify, length) + self.context_s * (context - self.context)
+            price = self._verify[length, context] = max(0.0, seconds)
+        return price
 
     def to_json(self) -> dict[str, Any]:
         """Return the sheet as JSON-able values."""

@@ -13,8 +13,8 @@ from paceline.core.errors import CapabilityError, ConfigError, PacelineError
 from paceline.core.members import needs_of
 from paceline.core.plugins.building import build_policy
 from paceline.lab.policies import parse_policy, reasons, static_label, static_name
-from paceline.lab.replay.kernel import Player
 from paceline.lab.replay.sweep import Choice, choices
+from paceline.lab.simulate import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,7 +138,7 @@ def _problem(config: PolicyConfig, header: Header) -> str | None:
         asked = ", ".join(sorted(needs_of(policy)))
         return f"it looks at {asked}, and no signals were recorded; record without --no-signals"
     try:
-        Player(header, policy)
+        Simulator(header, policy)
     except CapabilityError as error:
         return str(error)
     gamma = config.model_dump().get("gamma", 0) if config.name == STATIC else 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from paceline.core.errors import TraceError
 from paceline.lab.recording.model import Changes, Starts, Text
-from paceline.lab.replay.laid import LaidChanges
+from paceline.lab.replay_text import CostFactors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +125,7 @@ def spliced(first: Text, second: Text) -> Text:
 def _changed(first: Text, second: Text, at: int) -> Changes | None:
     if first.changes is None and second.changes is None:
         return None
-    one, two = (LaidChanges(text, first.drafts) for text in (first, second))
+    one, two = (CostFactors(text, first.drafts) for text in (first, second))
 
     def join(before: Sequence[float], after: Sequence[float]) -> NDArray[np.float32]:
         return np.array([*before[:at], *after[at:]], np.float32)

@@ -20,9 +20,7 @@ from paceline.lab.recording.fitting import fit
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
 from paceline.lab.recording.timing import Timing
-from paceline.lab.replay.costs import Prices
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
+from paceline.lab.simulate import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,12 +94,12 @@ def coverage(recording: Recording, config: PolicyConfig, *, seed: int = 0) -> Co
         CapabilityError: It needs what traces do not hold.
         ContractError: It broke the contract of a round.
     """
-    found, prices = Coverage(), Prices(recording.header.costs)
+    found = Coverage()
     for text in recording:
-        player = Player(recording.header, build_policy(config, seed), prices=prices)
+        player = Simulator(recording.header, build_policy(config, seed))
         found.texts += 1
         try:
-            outcome = player.play(Laid(text, recording.header.drafts))
+            outcome = player.play(text)
         except TraceError as error:
             found.first = found.first or f"{text.name}: {error}"
             continue

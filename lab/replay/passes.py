@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.building import build_policy
 from paceline.lab.replay.choosing import build
-from paceline.lab.replay.costs import Prices
 from paceline.lab.replay.draws import drawn
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.orders import briefs, ordered, visit
 from paceline.lab.replay.results import Pass
 from paceline.lab.replay.sweep import Choice, sweep
+from paceline.lab.replay_text import ReplayText
+from paceline.lab.simulate import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from paceline.lab.replay.orders import Brief
     from paceline.lab.replay.results import Order, Start
 
-LAID = 1 << 16
-"""Tokens of texts that stay laid out for the next pass: the default recording many times over, some ten megabytes."""
+HELD = 1 << 16
+"""Tokens of texts whose tables are kept for the next pass: the default recording many times, some ten megabytes."""
 
 
 class Key(NamedTuple):
@@ -76,13 +75,9 @@ class Stage:
 
     recording: Recording
     catalogue: Catalogue
-    prices: Prices = field(init=False)
     _briefs: list[Brief] | None = None
-    _laid: OrderedDict[tuple[str, int | None], Laid] = field(default_factory=OrderedDict)
+    _texts_held: OrderedDict[tuple[str, int | None], ReplayText] = field(default_factory=OrderedDict)
     _held: int = 0
-
-    def __post_init__(self) -> None:
-        self.prices = Prices(self.recording.header.costs)
 
     def run(self, task: Task) -> Done:
         """Play the passes of a task; a policy that cannot be tried costs its passes alone."""
@@ -96,11 +91,11 @@ class Stage:
     def _played(self, task: Task) -> Pass:
         ((label, block),) = task.policies.items()
         config, header = build(block, self.catalogue), self.recording.header
-        outcomes, player = [], None
-        for laid in self._way(task):
-            if player is None or task.start == "cold":
-                player = Player(header, build_policy(config, task.seed), prices=self.prices)
-            outcomes.append(player.play(laid))
+        outcomes, simulator = [], None
+        for text in self._way(task):
+            if simulator is None or task.start == "cold":
+                simulator = Simulator(header, build_policy(config, task.seed))
+            outcomes.append(simulator.play(text))
         return Pass(label, block, task.order, task.start, task.seed, outcomes, task.draw)
 
     def _swept(self, task: Task) -> list[Pass]:
@@ -123,30 +118,32 @@ class Stage:
 
         return visit(self.recording, ordered(self._briefs, task.order, seed=task.seed), change)
 
-    def _way(self, task: Task) -> Iterator[Laid]:
-        """Lay out the texts of a task one by one; those that came before and are small are still there."""
+    def _way(self, task: Task) -> Iterator[ReplayText]:
+        """Yield the texts of a task one by one; those that came before and are small are still there."""
         header = self.recording.header
         if task.order == "switching":
             for text in self._texts(task):
-                yield Laid(text, header.drafts)
+                yield ReplayText.of(text, header)
             return
         if self._briefs is None:
             self._briefs = briefs(self.recording)
         for stop in ordered(self._briefs, task.order, seed=task.seed):
-            laid = self._laid.get((stop.text, task.draw))
-            if laid is None:
+            replayed = self._texts_held.get((stop.text, task.draw))
+            if replayed is None:
                 text = self.recording.texts[stop.text]
-                laid = Laid(text if task.draw is None else drawn(text, header, seed=task.draw), header.drafts)
-                self._hold((stop.text, task.draw), laid)
-            yield laid
+                replayed = ReplayText.of(
+                    text if task.draw is None else drawn(text, header, seed=task.draw), header
+                )
+                self._hold((stop.text, task.draw), replayed)
+            yield replayed
 
-    def _hold(self, name: tuple[str, int | None], laid: Laid) -> None:
-        if len(laid.tokens) > LAID:
+    def _hold(self, name: tuple[str, int | None], text: ReplayText) -> None:
+        if len(text.record.tokens) > HELD:
             return
-        self._laid[name] = laid
-        self._held += len(laid.tokens)
-        while self._held > LAID:
-            self._held -= len(self._laid.popitem(last=False)[1].tokens)
+        self._texts_held[name] = text
+        self._held += len(text.record.tokens)
+        while self._held > HELD:
+            self._held -= len(self._texts_held.popitem(last=False)[1].record.tokens)
 
 
 def without(task: Task, known: set[Key]) -> Task | None:

@@ -23,7 +23,7 @@ from paceline.core.records import Capabilities, RoundStart
 from paceline.core.round_json import round_from_json
 from paceline.core.trace import LINE, SERVING, trace_lines
 from paceline.lab.replay.choosing import build
-from paceline.lab.replay.laid import Unkept
+from paceline.lab.replay_text import UnkeptPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,7 +80,7 @@ class _Request:
     guard: PolicyGuard
     info: Mapping[str, Any]
     capabilities: Capabilities
-    prompt: Unkept
+    prompt: UnkeptPrompt
     output: list[int] = field(default_factory=list)
 
 
@@ -156,7 +156,7 @@ class _Drive:
         able["signals"] = frozenset(able["signals"])
         name, length = f"request {line['request']}", line["prompt_tokens"]
         self.requests[line["request"]] = _Request(
-            self.policy, guard, line, Capabilities(**able), Unkept(name, length)
+            self.policy, guard, line, Capabilities(**able), UnkeptPrompt(name, length)
         )
         self.found.requests += 1
 

@@ -14,9 +14,9 @@ from paceline.core.errors import PacelineError
 from paceline.core.plugins.building import build_policy
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.policies import parse_policy
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.sweep import sweep
+from paceline.lab.replay_text import ReplayText
+from paceline.lab.simulate import Simulator
 from paceline.lab.synthetic import Cell
 from paceline.lab.workloads.synthetic import made_up
 
@@ -38,25 +38,25 @@ def main(names: list[str]) -> None:
     header, texts = recording.header, list(recording)
     rounds = sum(one.rounds for found in sweep(header, texts) for one in found)
     _say("sweep of static", rounds, _seconds(lambda: [None for _ in sweep(header, texts)]))
-    laid = [Laid(text, header.drafts) for text in texts]
+    replayed = [ReplayText.of(text, header) for text in texts]
     for name in names or [*STATIC, *sorted({*catalogue.policies} - {"static"})]:
         config = parse_policy(name, catalogue)
         try:
-            rounds, seconds = _played(header, laid, config)
+            rounds, seconds = _played(header, replayed, config)
         except PacelineError as error:
             sys.stdout.write(f"{name:<20} left out: {error}\n")
             continue
         _say(name, rounds, seconds)
 
 
-def _played(header: Header, laid: Sequence[Laid], config: PolicyConfig) -> tuple[int, float]:
+def _played(header: Header, texts: Sequence[ReplayText], config: PolicyConfig) -> tuple[int, float]:
     """Return how many rounds a policy takes for some texts, and the seconds of the fastest try."""
     rounds = 0
 
     def play() -> None:
         nonlocal rounds
-        player = Player(header, build_policy(config))
-        rounds = sum(player.play(one).rounds for one in laid)
+        player = Simulator(header, build_policy(config))
+        rounds = sum(player.play(one).rounds for one in texts)
 
     seconds = _seconds(play)
     return rounds, seconds

@@ -1,4 +1,4 @@
-"""All static gammas of all drafts at once, over many texts at once: what the kernel finds one by one, in arrays.
+"""All static gammas of all drafts at once, over many texts at once: what the simulator finds one by one, in arrays.
 
 A static choice learns nothing, so texts do not depend on one another, and each pair of a text and a choice is a lane of
 its own. All lanes take their next round together.
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from paceline.lab.replay.laid import LaidChanges
 from paceline.lab.replay.results import Outcome
+from paceline.lab.replay_text import CostFactors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,12 +123,12 @@ class _Lanes:
         return begins
 
     def _changes(self) -> Floats:
-        """Return how costs change for every text and choice, one after the other: see `LaidChanges`."""
+        """Return how costs change for every text and choice, one after the other: see `CostFactors`."""
         parts = [np.ones((3, 0))]
         for text in self.texts:
             if all(one.changes is None for one in self.texts):
                 break
-            changes = LaidChanges(text, self.header.drafts)
+            changes = CostFactors(text, self.header.drafts)
             same = [1.0] * len(text.tokens)
             for one in self.asked:
                 factor = changes.drafts[one.draft] if one.draft is not None else same

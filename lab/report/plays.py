@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from paceline.core.plugins.building import build_policy
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.replay.choosing import build
-from paceline.lab.replay.kernel import Player as Kernel
-from paceline.lab.replay.laid import Laid
+from paceline.lab.simulate import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +33,8 @@ def play_again(
         PacelineError: The policy cannot be built here, or needs what was not recorded.
     """
     config, header = build(policy, Catalogue.load()), recording.header
-    kernel = Kernel(header, build_policy(config, seed), on_round=on_round)
+    simulator = Simulator(header, build_policy(config, seed), on_round=on_round)
     for number, text in enumerate(texts):
         if number and start == "cold":
-            kernel = Kernel(header, build_policy(config, seed), on_round=on_round)
-        yield kernel.play(Laid(recording.texts[text], header.drafts))
+            simulator = Simulator(header, build_policy(config, seed), on_round=on_round)
+        yield simulator.play(recording.texts[text])

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from paceline.core.records import Signal
 
+END = 10
+"""The token that ends texts, and stands nowhere else in them."""
+
 INFOS = {
     "model": DraftInfo(caches=True, short=1, signals=frozenset({"top1"}), hints=False, scores=True),
     "other": DraftInfo(caches=True, short=1, signals=frozenset(), hints=False, scores=True),
@@ -105,6 +108,8 @@ def _texts(draw: DrawFn, name: str, kind: str, header: Header, most: int) -> Tex
     cut = draw(st.booleans())
     count = draw(st.integers(1, wanted)) if cut else wanted
     tokens = draw(st.lists(st.integers(1, 9), min_size=count, max_size=count))
+    if cut:
+        tokens[-1] = END
     prompt = draw(st.lists(st.integers(1, 9), min_size=1, max_size=12))
     return Text(
         name=name,

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.recording.model import Measured
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
+from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
 from paceline.lab.validation import Validation, validate
 from paceline.lab.workloads.synthetic import cells, made_up
@@ -21,9 +20,9 @@ CATALOGUE = Catalogue.load()
 
 def measured(recording, config, *, slower=1.0, seed=0, part=0, order=None):
     """Return what the clock would say if replays were right but for a factor."""
-    player = Player(recording.header, config.build(seed))
+    player = Simulator(recording.header, config.build(seed))
     names = order or recording.texts.names()
-    outcomes = [player.play(Laid(recording.texts[name], recording.header.drafts)) for name in names]
+    outcomes = [player.play(recording.texts[name]) for name in names]
     block = config.model_dump(mode="json")
     return [Measured(block, one.text, one.tokens, one.rounds, one.seconds * slower, part) for one in outcomes]
 

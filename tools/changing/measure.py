@@ -32,9 +32,8 @@ from paceline.core.costs import LiveCosts
 from paceline.lab.changing.kinds import WARM, Kind
 from paceline.lab.changing.prices import DRAFT, even
 from paceline.lab.oracle.static import PLAIN, best, statics
-from paceline.lab.replay.costs import Prices
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
+from paceline.lab.replay_text import CostFactors
+from paceline.lab.simulate import LatencyClock, Simulator
 from paceline.lab.workloads.synthetic import changing_header, changing_text
 
 if TYPE_CHECKING:
@@ -180,8 +179,8 @@ def _played(
     """Let a policy play one text; return the seconds of each token at the level of prices, and where rounds begin."""
     met, level = _texts(kind, seed, length)
     header, rounds = changing_header(kind), list["Round"]()
-    Player(header, policy, costs=costs, on_round=rounds.append).play(Laid(met, header.drafts))
-    return _token_seconds(kind, rounds, Laid(level, header.drafts)), [done.position for done in rounds]
+    Simulator(header, policy, costs=costs, on_round=rounds.append).play(met)
+    return _token_seconds(kind, rounds, level), [done.position for done in rounds]
 
 
 def _texts(kind: Kind, seed: int, length: int | None = None) -> tuple[Text, Text]:
@@ -191,19 +190,20 @@ def _texts(kind: Kind, seed: int, length: int | None = None) -> tuple[Text, Text
     return made[0], made[1]
 
 
-def _token_seconds(kind: Kind, rounds: Sequence[Round], laid: Laid) -> Floats:
-    prices, changes = Prices(changing_header(kind).costs), laid.changes
-    seconds = np.empty(len(laid.tokens))
+def _token_seconds(kind: Kind, rounds: Sequence[Round], level: Text) -> Floats:
+    header = changing_header(kind)
+    clock = LatencyClock(header.costs)
+    clock.factors = CostFactors(level, header.drafts)
+    seconds = np.empty(len(level.tokens))
     for done in rounds:
-        place, end = done.position, done.position + done.emitted
-        taken = prices.verify_s(done.drafted + 1, done.context) * changes.verify[place]
-        taken += done.drafted * changes.token_s[place]
+        clock.place, end = done.position, done.position + done.emitted
+        taken = clock.verify_s(done.drafted + 1, done.context)
         if done.plan.draft is not None:
-            taken += prices.draft_s(DRAFT, done.drafted, done.lag) * changes.drafts[DRAFT][place]
+            taken += clock.draft_s(DRAFT, done.drafted, done.lag)
         if done.scores:
-            read = done.lags[DRAFT] + done.emitted
-            taken += prices.score_s({DRAFT: read}) * changes.drafts[DRAFT][min(end, len(seconds) - 1)]
-        seconds[place:end] = taken / done.emitted
+            clock.place = min(end, len(seconds) - 1)
+            taken += clock.draft_s(DRAFT, 1, done.lags[DRAFT] + done.emitted)
+        seconds[done.position : end] = taken / done.emitted
     return seconds
 
 

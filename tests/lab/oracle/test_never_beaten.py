@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.testing.scripted import ChaoticPolicy
 from paceline.lab.oracle.optimum import clairvoyant
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
+from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
 
 SIGNALS = {
@@ -26,17 +25,17 @@ def test_policies_of_pure_chance_never_beat_the_optimum(recording, seed, listens
     names = list(recording.header.drafts)
     signals = SIGNALS.get(names[0], frozenset()) if listens and len(names) == 1 else frozenset()
     policy = ChaoticPolicy(seed, names, signals=signals, max_gamma=recording.header.longest)
-    player = Player(recording.header, policy)
+    player = Simulator(recording.header, policy)
     for text in recording:
-        taken = player.play(Laid(text, recording.header.drafts)).seconds
+        taken = player.play(text).seconds
         assert taken >= clairvoyant(text, recording.header).seconds * (1 - 1e-9)
 
 
 def never_beats(name, recording):
     config = Catalogue.load().policies[name].config.model_validate({"name": name})
-    player = Player(recording.header, config.build(0))
+    player = Simulator(recording.header, config.build(0))
     for text in recording:
-        taken = player.play(Laid(text, recording.header.drafts)).seconds
+        taken = player.play(text).seconds
         assert taken >= clairvoyant(text, recording.header).seconds * (1 - 1e-9)
 
 

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from paceline.core.errors import TraceError
 from paceline.lab.recording.parquet import export_parquet
-from paceline.lab.replay.laid import LaidChanges
+from paceline.lab.replay_text import CostFactors
 from paceline.lab.testing import lab_recordings
 
 
@@ -34,7 +34,7 @@ def test_every_number_is_in_its_row(tmp_path, recording):
                 assert row["chance"] == (
                     None if starts.chance is None else pytest.approx(float(starts.chance[start]))
                 )
-                changes = LaidChanges(text, recording.header.drafts)
+                changes = CostFactors(text, recording.header.drafts)
                 assert row["draft_factor"] == changes.drafts[name][start]
                 assert row["verify_factor"] == changes.verify[start]
                 assert row["verify_token_s"] == changes.token_s[start]

@@ -17,10 +17,9 @@ from paceline.lab.regret.table import groups, headroom_table
 from paceline.lab.regret.verdict import ALL, VARYING, judge, judge_pass
 from paceline.lab.regret.yardsticks import Yardstick, rivals, yardsticks
 from paceline.lab.replay.draws import drawn
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.orders import Brief, ordered, visit
 from paceline.lab.replay.results import Outcome, Pass, Replay
+from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
 from paceline.policies.fixed.static import StaticConfig
 
@@ -130,8 +129,8 @@ def test_no_policy_captures_more_than_there_is(recording, seed):
         "plain": StaticConfig(gamma=0).build(),
         "chaos": ChaoticPolicy(seed, list(header.drafts), max_gamma=header.longest),
     }.items():
-        player = Player(header, policy)
-        outcomes = [player.play(Laid(text, header.drafts)) for text in recording]
+        player = Simulator(header, policy)
+        outcomes = [player.play(text) for text in recording]
         passes.append(Pass(label, {"name": label}, "recorded", "warm", 0, outcomes))
     plain, chaos = judge(Replay({}, passes, {}), recording)
     for found in chaos.groups.values():
@@ -167,9 +166,9 @@ def test_each_draw_is_held_against_its_own_optimum(recording, draw):
     header = recording.header
     passes = []
     for number in (None, draw):
-        player = Player(header, StaticConfig(gamma=header.longest).build())
+        player = Simulator(header, StaticConfig(gamma=header.longest).build())
         texts = [text if number is None else drawn(text, header, seed=number) for text in recording]
-        outcomes = [player.play(Laid(text, header.drafts)) for text in texts]
+        outcomes = [player.play(text) for text in texts]
         passes.append(Pass("static", {}, "recorded", "warm", 0, outcomes, number))
     for found in judge(Replay({}, passes, {}), recording):
         assert found.groups[ALL].regret_s >= -1e-9

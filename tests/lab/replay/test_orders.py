@@ -4,9 +4,8 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import TraceError
 from paceline.core.testing.scripted import ScriptedPolicy
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.orders import Brief, Stop, briefs, half, ordered, spliced, visit
+from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
 
 TEXTS = [
@@ -76,8 +75,6 @@ def test_a_spliced_text_is_the_first_one_and_then_the_other(recording, script):
                 assert (known[start] == kept.signals[signal][start]).all()
     rounds = []
     plans = [min(gamma, recording.header.longest) for gamma in script]
-    Player(recording.header, ScriptedPolicy(plans), on_round=rounds.append).play(
-        Laid(joined, recording.header.drafts)
-    )
+    Simulator(recording.header, ScriptedPolicy(plans), on_round=rounds.append).play(joined)
     assert sum(done.emitted for done in rounds) == len(joined.tokens)
     assert [done.context for done in rounds] == [first.prompt_tokens + done.position for done in rounds]

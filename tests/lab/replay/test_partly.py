@@ -11,9 +11,8 @@ from paceline.core.errors import ContractError, TraceError
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.scripted import ScriptedPolicy
 from paceline.core.trace import TraceWriter
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.partly import coverage, partly_recorded
+from paceline.lab.simulate import Simulator
 from paceline.policies.fixed.static import StaticConfig
 
 
@@ -57,9 +56,9 @@ def test_what_a_trace_answers_is_what_would_have_happened(tmp_path_factory, reco
     recording = partly_recorded(path)
     for first, text in zip((5, 6, 7), recording, strict=True):
         rounds = []
-        player = Player(recording.header, ScriptedPolicy(asked), on_round=rounds.append)
+        player = Simulator(recording.header, ScriptedPolicy(asked), on_round=rounds.append)
         with suppress(TraceError, ContractError):  # what is answered before is right all the same
-            player.play(Laid(text, recording.header.drafts))
+            player.play(text)
         really = list(decoder(ScriptedPolicy(asked), seed=seed, draft=draft).rounds([first, 2, 3]))
         for found, real in zip(rounds, really, strict=False):
             kept = ("plan", "drafted", "accepted", "emitted", "tokens", "ended", "lags")

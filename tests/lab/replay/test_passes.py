@@ -9,12 +9,11 @@ from paceline.core.errors import TraceError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.regret.hindsight import hindsight
 from paceline.lab.replay.choosing import build, choose
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.passes import Key, Stage, Task
 from paceline.lab.replay.planning import Settings, tasks
 from paceline.lab.replay.store import StoreWriter, key_of, read_replay, read_store
 from paceline.lab.replay.summary import summarise
+from paceline.lab.simulate import Simulator
 from paceline.lab.synthetic import Cell
 from paceline.lab.testing import lab_recordings
 from paceline.lab.workloads.synthetic import made_up
@@ -41,15 +40,15 @@ def test_a_warm_policy_goes_on_and_a_cold_one_begins_anew_with_each_text():
     _, passes = played(["ucb"], orders=("recorded",), seeds=1)
     found = {(one.label, one.start): one for one in passes}
     config, header = CATALOGUE.policies["ucb"].config(), RECORDING.header
-    player = Player(header, config.build(0))
-    warm = [player.play(Laid(text, header.drafts)) for text in RECORDING]
-    cold = [Player(header, config.build(0)).play(Laid(text, header.drafts)) for text in RECORDING]
+    player = Simulator(header, config.build(0))
+    warm = [player.play(text) for text in RECORDING]
+    cold = [Simulator(header, config.build(0)).play(text) for text in RECORDING]
     assert found["ucb", "warm"].outcomes == warm
     assert found["ucb", "cold"].outcomes == cold
     assert warm != cold
 
 
-def test_static_choices_are_swept_to_what_the_kernel_finds_in_every_order():
+def test_static_choices_are_swept_to_what_the_simulator_finds_in_every_order():
     stage = Stage(RECORDING, CATALOGUE)
     chosen = choose(RECORDING.header, CATALOGUE, ["static-2"])
     for order in ("recorded", "shuffled", "by-kind"):

@@ -2,16 +2,15 @@ import pytest
 from hypothesis import given, settings
 
 from paceline.lab.replay import sweep as module
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.sweep import Choice, choices, sweep
+from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
 from paceline.policies.fixed.static import StaticConfig
 
 
 def played(recording, text, choice):
     policy = StaticConfig(gamma=choice.gamma, draft=choice.draft).build()
-    return Player(recording.header, policy).play(Laid(text, recording.header.drafts))
+    return Simulator(recording.header, policy).play(text)
 
 
 def check(recording):
@@ -28,7 +27,7 @@ def check(recording):
 
 @settings(deadline=None)
 @given(lab_recordings(wanted=25))
-def test_the_sweep_finds_what_the_kernel_finds(recording):
+def test_the_sweep_finds_what_the_simulator_finds(recording):
     check(recording)
 
 

@@ -1,4 +1,4 @@
-"""A small made-up replay, played by the plainest kernel there is, with what is known of its recording."""
+"""A small made-up replay, played by the plainest player there is, with what is known of its recording."""
 
 import random
 from types import SimpleNamespace

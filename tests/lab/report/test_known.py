@@ -1,4 +1,4 @@
-"""What a recording adds, worked out from one in memory and a replay of it by the real kernel."""
+"""What a recording adds, worked out from one in memory and a replay of it by the simulator."""
 
 import random
 from types import SimpleNamespace

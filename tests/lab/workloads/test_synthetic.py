@@ -11,9 +11,8 @@ from paceline.lab.oracle.static import PLAIN, Static, statics
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.writer import write_recording
 from paceline.lab.replay.choosing import choose
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
 from paceline.lab.replay.passes import Stage, Task
+from paceline.lab.simulate import Simulator
 from paceline.lab.synthetic import CELLS
 from paceline.lab.workloads.synthetic import cells, made_up, slug
 from paceline.policies.estimate.survival import SurvivalConfig
@@ -39,9 +38,9 @@ def test_a_policy_takes_the_way_through_a_recording_that_it_takes_through_the_ce
     recording = made_up(cell, texts=1, tokens=200)
     rounds = []
     policy = SurvivalConfig(max_gamma=10).build()
-    player = Player(recording.header, policy, on_round=rounds.append)
+    player = Simulator(recording.header, policy, on_round=rounds.append)
     for text in recording:
-        player.play(Laid(text, recording.header.drafts))
+        player.play(text)
     played = play(
         StaticStandIn([done.plan.gamma for done in rounds]),
         cell.text(200, 0),

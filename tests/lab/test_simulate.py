@@ -8,19 +8,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.errors import CapabilityError, ContractError, TraceError
-from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.costs import LiveCosts
+from paceline.core.errors import ContractError, TraceError
 from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.testing.scripted import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
-from paceline.lab.policies import parse_policy
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
 from paceline.lab.recording.sheet import CostSheet, DraftTimes
-from paceline.lab.replay.kernel import Player
-from paceline.lab.replay.laid import Laid
+from paceline.lab.replay_text import ReplayText
+from paceline.lab.simulate import LatencyClock, Simulator, recorded_decoder
 from paceline.lab.testing import lab_recordings
 
-CATALOGUE = Catalogue.load()
+
+def decoded(recording, policy):
+    """Return the rounds of every text under a decoder, whose cost model learns at once."""
+    clock, costs, rounds = LatencyClock(recording.header.costs), LiveCosts(), []
+    for text in recording:
+        decoder = recorded_decoder(recording.header, text, policy, clock=clock, costs=costs)
+        rounds.append(list(decoder.rounds(text.prompt or [1] * text.prompt_tokens)))
+    return rounds
+
+
+def simulated(recording, policy):
+    """Return the rounds of every text under the simulator."""
+    rounds = []
+
+    def note(done):
+        rounds[-1].append(done)
+
+    simulator = Simulator(recording.header, policy, on_round=note)
+    for text in recording:
+        rounds.append([])
+        simulator.play(text)
+    return rounds
 
 
 class Whimsical(ChaoticPolicy):
@@ -49,20 +69,10 @@ class Whimsical(ChaoticPolicy):
 
 @settings(deadline=None)
 @given(lab_recordings(wanted=30), st.integers(0, 99), st.sets(st.sampled_from(sorted(SIGNALS))))
-def test_every_round_is_that_of_the_real_loop_under_a_policy_that_does_anything(both, recording, seed, needs):
+def test_every_round_is_that_of_a_decoder_under_a_policy_that_does_anything(recording, seed, needs):
     if all(text.prompt is not None for text in recording):
-        both(recording, lambda: Whimsical(seed, recording.header, frozenset(needs)))
-
-
-@pytest.mark.parametrize("name", sorted(CATALOGUE.policies))
-@settings(deadline=None, max_examples=15)
-@given(recording=lab_recordings(wanted=40, longest=8, sampled=False), seed=st.integers(0, 9))
-def test_every_round_is_that_of_the_real_loop_under_every_policy(both, name, recording, seed):
-    config = parse_policy(name, CATALOGUE)
-    with suppress(
-        CapabilityError, TraceError
-    ):  # a draft does not deliver what it needs, or no prompt was kept
-        both(recording, lambda: config.build(seed))
+        one, other = (Whimsical(seed, recording.header, frozenset(needs)) for _ in range(2))
+        assert simulated(recording, one) == decoded(recording, other)
 
 
 def made(*, longest=4, signals=None, prompt=(5, 6, 7), mode="greedy", agreed=(2, 1, 0, 2, 1, 0)):
@@ -78,7 +88,7 @@ def made(*, longest=4, signals=None, prompt=(5, 6, 7), mode="greedy", agreed=(2,
 
 
 def outcome(policy, header, text):
-    return Player(header, policy).play(Laid(text, header.drafts))
+    return Simulator(header, policy).play(text)
 
 
 def test_an_outcome_sums_up_what_can_be_counted_by_hand():
@@ -133,11 +143,11 @@ def test_a_policy_that_reads_a_prompt_that_was_not_kept_is_told_the_remedy(sly):
     with pytest.raises(TraceError, match="record with --keep-prompts"):
         outcome(Reader(2, sly=sly), *made(prompt=None))
     header, text = made(prompt=None)
-    laid = Laid(text, header.drafts)
+    replayed = ReplayText.of(text, header)
     for place in (2, 3):  # the next policy on the same text is not blamed for it
         with suppress(TraceError):
-            Player(header, Reader(place, sly=sly)).play(laid)
-    assert Player(header, Reader(3)).play(laid).tokens == 6
+            Simulator(header, Reader(place, sly=sly)).play(replayed)
+    assert Simulator(header, Reader(3)).play(replayed).tokens == 6
     assert outcome(Reader(2, sly=sly), *made()).tokens == 6
 
 
@@ -173,7 +183,7 @@ def test_looking_at_signals_takes_its_time():
     assert looked.seconds == blind.seconds + 0.5 * blind.drafted
 
 
-def test_cost_models_that_learn_late_answer_as_those_that_learn_at_once(both):
+def test_cost_models_that_learn_late_answer_as_those_that_learn_at_once():
     """Long enough for every window and refit; the questions come at odd moments."""
 
     class Asking(ScriptedPolicy):
@@ -191,4 +201,5 @@ def test_cost_models_that_learn_late_answer_as_those_that_learn_at_once(both):
     recording = Recording(header, (), TextsInMemory([text]))
     for every in (1, 7, 100):
         Asking.every = every
-        both(recording, lambda: Asking([4, 0, 2, 1, 3]))
+        plans = [4, 0, 2, 1, 3]
+        assert simulated(recording, Asking(plans)) == decoded(recording, Asking(plans))

@@ -1,4 +1,4 @@
-"""The kernel against models that really run: a toy pair is recorded by trying its draft at every start."""
+"""The simulator against models that really run: a toy pair is recorded by trying its draft at every start."""
 
 from dataclasses import replace
 
@@ -19,8 +19,7 @@ from paceline.lab.policies import parse_policy
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
 from paceline.lab.recording.sheet import CostSheet, DraftTimes
-from paceline.lab.replay.kernel import Player, capabilities
-from paceline.lab.replay.laid import Laid
+from paceline.lab.simulate import Simulator, capabilities
 
 CATALOGUE = Catalogue.load()
 LONGEST, WANTED = 16, 40
@@ -122,16 +121,16 @@ def check(build, seed, eos_share):
     """
     recording = recorded(seed, eos_share)
     target, drafts = pair(seed, eos_share)
-    decoder = player = None
+    decoder = simulator = None
     for text in recording:
         if decoder is None or eos_share:
             rounds, policy = [], build()
             clock = CostTableClock(SHEET)
             decoder = SpeculativeDecoder(target, drafts, policy, clock=clock, max_new_tokens=WANTED)
-            player = Player(HEADER, build(), on_round=rounds.append)
+            simulator = Simulator(HEADER, build(), on_round=rounds.append)
         really = [told(done, policy.needs) for done in decoder.rounds(text.prompt)]
         rounds.clear()
-        player.play(Laid(text, INFOS))
+        simulator.play(text)
         assert [told(done, policy.needs) for done in rounds] == really
 
 
