@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paceline.cli._options import is_given, refuse_others
-from paceline.cli._render import show_json
+from paceline.cli._options import RECORDING, is_given, refuse_others
+from paceline.cli._render import show, show_json
 from paceline.core.errors import TraceError
 from paceline.lab.recording.resuming import REMEDY, finished
 from paceline.lab.recording.writer import write_recording
@@ -37,7 +36,7 @@ def record_synthetic(
     Args:
         context: Tells which options were given.
         name: A cell or a kind, or `all`.
-        out: The file; for all of them, the folder of their files. Where it was not given, files go to `runs/cells`.
+        out: The file; for all of them, the folder of their files, by default `runs/cells`.
         texts: How many texts it has; None is the usual number, likewise `tokens`.
         tokens: The length of each.
         longest: The largest gamma that can be tried.
@@ -51,7 +50,7 @@ def record_synthetic(
     refuse_others(context, TAKEN, "--synthetic records made-up texts without a model")
     chosen = cells(name)
     paths = {slug(cell): out for cell in chosen}
-    if name == ALL or not is_given(context, "out"):
+    if name == ALL:
         folder = out if is_given(context, "out") else FOLDER
         paths = {slug(cell): folder / f"{slug(cell)}.jsonl.zst" for cell in chosen}
     for path in paths.values():
@@ -62,6 +61,7 @@ def record_synthetic(
         write_recording(path, made_up(cell, texts=texts or TEXTS, tokens=tokens, longest=longest))
     if as_json:
         show_json("recorded", {"cells": {cell: str(path) for cell, path in paths.items()}})
-    else:
-        for path in paths.values():
-            sys.stdout.write(f"{texts or TEXTS} made-up texts recorded in {path}\n")
+        return
+    show(*(f"{texts or TEXTS} made-up texts recorded in {path}" for path in paths.values()))
+    if name != ALL:
+        show("", f"Next: paceline replay{'' if out == RECORDING else f' {out}'} --policies all")

@@ -219,3 +219,41 @@ class TestBench:
         assert code == 1
         assert "mode 'lib' failed and was left out: ValueError: not with this model" in told.err
         assert "static-2" in told.out
+
+
+WITHOUT_LIBRARIES = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in {"numpy", "matplotlib", "jinja2", "zstandard", "pyarrow", "torch", "transformers"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from paceline.cli.app import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "the", "-n", "5", "--compare", "--json"),
+        ("plugins",),
+        ("schema",),
+        ("doctor",),
+        ("new-policy", "see-saw"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_commands_around_decoding_need_no_extra(cli, toy, arguments):
+    given = ["-c", toy] if arguments[0] in {"generate", "doctor"} else []
+    done = subprocess.run(
+        [sys.executable, "-Ic", WITHOUT_LIBRARIES, *arguments, *map(str, given)],
+        cwd=cli.folder,
+        env=cli.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

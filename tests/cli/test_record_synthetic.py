@@ -24,6 +24,15 @@ def test_one_cell_is_written_and_read_back_as_it_was_made(cli):
         assert one.drafts["draft"].agreed.tolist() == other.drafts["draft"].agreed.tolist()
 
 
+def test_record_replay_regret_and_report_find_each_other_s_files(cli):
+    cli.call("record", "--synthetic", "steady-0.8-0.04", "--limit", 4, "-n", 40, code=0)
+    cli.call("replay", "--policies", "static-2,online", "--seeds", 1, "--jobs", 1, code=0)
+    assert "online" in cli.call("regret", code=0).stdout
+    assert "online" in cli.call("report", code=0).stdout
+    assert (cli.folder / "runs" / "report.html").is_file()
+    assert "--force" in cli.call("record", "--synthetic", "steady-0.8-0.04", code=1).stderr
+
+
 def test_all_cells_go_into_a_folder_and_are_not_replaced_unasked(cli, tmp_path):
     folder = tmp_path / "cells"
     call = ("record", "--synthetic", "all", "-o", folder, "--limit", 1, "-n", 20)
