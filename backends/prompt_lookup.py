@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from paceline.core.config.blocks import BackendConfig, Role
 from paceline.core.proposals import TokenProposal
-from paceline.core.protocols import Target, Watch
+from paceline.core.protocols import DraftControl, Target
 from paceline.core.readiness import Readiness
 from paceline.core.records import Signal, TokenSignals
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from paceline.core.config.run import RunConfig
 
-LONGEST_HINT = 32
+LONGEST_MATCH = 32
 """Matches are not measured further than this: a longer one is no better."""
 
 
@@ -93,17 +93,17 @@ class PromptLookupSession:
         self.advance(prompt)
 
     @property
-    def hint(self) -> int:
+    def match_length(self) -> int:
         """How many tokens before the end of the context agree with those before the place found; 0: none found."""
         at = self._find()
         if at is None:
             return 0
         context, length = self._context, 1
-        while length < min(at, LONGEST_HINT) and context[at - 1 - length] == context[-1 - length]:
+        while length < min(at, LONGEST_MATCH) and context[at - 1 - length] == context[-1 - length]:
             length += 1
         return length
 
-    def draft(self, gamma: int, watch: Watch | None) -> TokenProposal:
+    def draft(self, gamma: int, control: DraftControl | None) -> TokenProposal:
         """Propose up to `gamma` tokens, none when the end of the context is new."""
         start = self._find()
         if start is None:
@@ -115,9 +115,9 @@ class PromptLookupSession:
         for offset in range(gamma):
             at = start + offset
             tokens.append(context[at] if at < len(context) else tokens[at - len(context)])
-            if watch is not None and watch.signals:
+            if control is not None and control.signals:
                 signals.append(TokenSignals(offset, token=tokens[-1]))
-                if watch.keep is not None and not watch.keep(signals[-1]):
+                if control.keep_drafting is not None and not control.keep_drafting(signals[-1]):
                     break
         return TokenProposal(tuple(tokens), tuple(signals))
 

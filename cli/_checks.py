@@ -166,7 +166,7 @@ class TwoTokens:
         """Choose a gamma that the engine runs, near two."""
         return Plan(start.gammas(2)[-1])
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Never stop early."""
         del signals
         return True

@@ -266,9 +266,9 @@ def _decisions(policies: str | None, *, seed: int, as_json: bool, out: Path | No
     if as_json:
         show_json("decisions", values)
         return
-    table = Table(("microseconds", "drafts", "plan", "90%", "keep", "90%", "observe", "90%"))
+    table = Table(("microseconds", "drafts", "plan", "90%", "keep_drafting", "90%", "observe", "90%"))
     for decision in timed:
-        spans = (decision.plan, decision.keep, decision.observe)
+        spans = (decision.plan, decision.keep_drafting, decision.observe)
         table.add(decision.policy, str(decision.drafts), *(cell for span in spans for cell in _cells(span)))
     show(table)
     left_out(failed)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.lab.bench.records import Prompt
     from paceline.lab.parts import Parts
-    from paceline.lab.recording.sheet import CostSheet
+    from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.taking import Settings, Taken
 
 TOKENS = 96
@@ -267,8 +267,8 @@ def _show(taken: Taken, path: Path, *, default: bool) -> None:
         warn(f"policy {name!r} was not measured: {reason}")
 
 
-def _table(costs: CostSheet) -> Table:
-    """Return the times of the cost sheet in milliseconds."""
+def _table(costs: LatencyProfile) -> Table:
+    """Return the times of the latency profile in milliseconds."""
     table = Table(
         (
             "milliseconds",

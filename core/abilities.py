@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Hinting(Protocol):
-    """A draft session that knows before it drafts how good it will be."""
+class SupportsMatchLength(Protocol):
+    """A draft session that knows before it drafts how long a match it has."""
 
     @property
-    def hint(self) -> int:
-        """A whole number that grows with what is to be expected; 0 means that there is nothing to propose.
+    def match_length(self) -> int:
+        """The length of its match, a whole number; 0 means that there is nothing to propose.
 
         Read once a round, before the plan; finding it must cost next to nothing.
         """
@@ -25,7 +25,7 @@ class Hinting(Protocol):
 
 
 @runtime_checkable
-class Scoring(Protocol):
+class SupportsScoring(Protocol):
     """A draft session that can say what it would have made of tokens it did not propose.
 
     A target session that draws its tokens may say so as well; only recordings ask it.
@@ -59,7 +59,7 @@ class Memoryless(Protocol):
 
 
 @runtime_checkable
-class Perplexed(Protocol):
+class SupportsPerplexity(Protocol):
     """A target that can tell how surprising a prompt is to it."""
 
     def perplexity(self, prompt: Sequence[int]) -> float | None:
@@ -85,7 +85,7 @@ class SampledTarget(Protocol):
 
 @runtime_checkable
 class SampledDraft(Protocol):
-    """A draft that can draw its tokens; its proposals then carry what each was drawn from, as `DrawnProposal` does.
+    """A draft that can draw its tokens; its proposals then carry what each was drawn from, as `SampledProposal` does.
 
     A draft without this method proposes what it takes for likeliest also where the target draws, which is lossless.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BEYOND = 1e300
 
 LARGEST = 2**31
-"""Lags and hints stay below; no text is that long, and beyond it prices could overflow."""
+"""Lags and match lengths stay below; no text is that long, and beyond it prices could overflow."""
 
 
 def check_draft(name: str, draft: Draft) -> None:
@@ -83,10 +83,12 @@ def check_lag(name: str, session: DraftSession, lag: object) -> None:
         raise _breach(name, session, f"a lag is a whole number of at least 0, found {shown(lag)}")
 
 
-def check_hint(name: str, session: DraftSession, hint: object) -> None:
-    """Refuse a hint that is no whole number of at least 0."""
-    if not isinstance(hint, int) or not 0 <= hint < LARGEST:
-        raise _breach(name, session, f"a hint is a whole number of at least 0, found {shown(hint)}")
+def check_match_length(name: str, session: DraftSession, match_length: object) -> None:
+    """Refuse a match length that is no whole number of at least 0."""
+    if not isinstance(match_length, int) or not 0 <= match_length < LARGEST:
+        raise _breach(
+            name, session, f"a match length is a whole number of at least 0, found {shown(match_length)}"
+        )
 
 
 def check_scores(name: str, session: DraftSession, scores: Sequence[float], tokens: int) -> None:

@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from paceline.core.abilities import Memoryless, Scoring
+from paceline.core.abilities import Memoryless, SupportsScoring
 from paceline.core.answers import (
     check_draft,
     check_draft_session,
-    check_hint,
     check_lag,
+    check_match_length,
     check_proposal,
     check_scores,
     read_signals,
 )
+from paceline.core.async_proposal import is_async
 from paceline.core.blame import INTERRUPTS, shown
 from paceline.core.clock import DraftWork, ScoreWork
-from paceline.core.deferred import waits
 from paceline.core.errors import BackendError, ContractError
 from paceline.core.frozen import FrozenDict
 from paceline.core.sampling.opening import open_draft
 
 if TYPE_CHECKING:
-    from paceline.core.protocols import Clock, Draft, DraftSession, Proposal, Watch
+    from paceline.core.protocols import Clock, Draft, DraftControl, DraftSession, Proposal
     from paceline.core.records import Plan, TokenSignals
     from paceline.core.sampling.settings import Sampling
 
@@ -47,13 +47,13 @@ class Drafted:
 
     Attributes:
         proposal: As the draft returned it, for the target.
-        waits: Whether it is read only after its verification.
+        is_async: Whether it is read only after its verification.
         count: Its tokens; 0 until it was read.
         signals: Its signals, checked; empty until it was read.
     """
 
     proposal: Proposal
-    waits: bool
+    is_async: bool
     count: int = 0
     signals: tuple[TokenSignals, ...] = ()
 
@@ -104,27 +104,27 @@ class Drafts:
         """Return the lag of each draft, in the order listed."""
         return FrozenDict(self._each(_lag))
 
-    def hints(self) -> Mapping[str, int]:
-        """Return the hints of the drafts that give one."""
-        return FrozenDict(self._each(_hint))
+    def match_lengths(self) -> Mapping[str, int]:
+        """Return the lengths of the matches of the drafts that tell them."""
+        return FrozenDict(self._each(_match_length))
 
     def memoryless(self) -> frozenset[str]:
         """Return the drafts whose next token depends on nothing but the tokens before it."""
         return frozenset(self._each(_memoryless))
 
-    def draft(self, plan: Plan, lags: Mapping[str, int], watch: Watch | None) -> Drafted | None:
+    def draft(self, plan: Plan, lags: Mapping[str, int], control: DraftControl | None) -> Drafted | None:
         """Let the planned draft draft; None if it proposes nothing, or has failed, in this round or before."""
         name = plan.draft
         if plan.gamma == 0 or name is None or name not in self.sessions:
             return None
         try:
-            drafted = self._propose(name, plan.gamma, watch)
+            drafted = self._propose(name, plan.gamma, control)
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
             self._give_up(name, error)
             return None
-        if drafted.waits:
+        if drafted.is_async:
             return drafted
         self._clock.spend(DraftWork(name, drafted.count, lags[name]))
         return drafted if drafted.count else None
@@ -187,10 +187,10 @@ class Drafts:
                 answers[name] = answer
         return answers
 
-    def _propose(self, name: str, gamma: int, watch: Watch | None) -> Drafted:
-        proposal = self.sessions[name].draft(gamma, watch)
-        drafted = Drafted(proposal, waits(proposal, self._clock))
-        if not drafted.waits:
+    def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:
+        proposal = self.sessions[name].draft(gamma, control)
+        drafted = Drafted(proposal, is_async(proposal, self._clock))
+        if not drafted.is_async:
             self._read(name, gamma, drafted)
         return drafted
 
@@ -203,7 +203,7 @@ class Drafts:
 
     def _score(self, name: str, emitted: Sequence[int]) -> tuple[tuple[float, ...], int] | None:
         session = self.sessions[name]
-        if not isinstance(session, Scoring):
+        if not isinstance(session, SupportsScoring):
             return None
         lag = _lag(name, session)
         scores = tuple(session.score(emitted))
@@ -240,11 +240,11 @@ def _lag(name: str, session: DraftSession) -> int:
     return lag
 
 
-def _hint(name: str, session: DraftSession) -> int | None:
-    hint: int | None = getattr(session, "hint", None)
-    if hint is not None:
-        check_hint(name, session, hint)
-    return hint
+def _match_length(name: str, session: DraftSession) -> int | None:
+    match_length: int | None = getattr(session, "match_length", None)
+    if match_length is not None:
+        check_match_length(name, session, match_length)
+    return match_length
 
 
 def _memoryless(_name: str, session: DraftSession) -> int | None:

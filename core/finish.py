@@ -51,7 +51,7 @@ def finish_round(
         score_s: Seconds the scoring took.
     """
     draft = plan.draft
-    lags, hints = start.lags, start.hints
+    lags, match_lengths = start.lags, start.match_lengths
     return Round(
         start.index,
         start.position,
@@ -67,9 +67,9 @@ def finish_round(
         total_s,
         tokens,
         signals,
-        None if draft is None else hints.get(draft),
+        None if draft is None else match_lengths.get(draft),
         scores or {},
         score_s,
         lags,
-        hints,
+        match_lengths,
     )

@@ -34,12 +34,12 @@ LONGEST_REASON = 100
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedWatch:
-    """What the planned draft looks at this round; the loop's `Watch`."""
+class PlannedControl:
+    """What the planned draft looks at this round; the loop's `DraftControl`."""
 
     signals: frozenset[Signal]
     stop: StopRule | None
-    keep: Callable[[TokenSignals], bool] | None
+    keep_drafting: Callable[[TokenSignals], bool] | None
 
 
 class PlainDecoding:
@@ -163,16 +163,16 @@ class PolicyGuard:
             self._blame("plan", error)
             return PLAIN
 
-    def watch(self, plan: Plan) -> PlannedWatch | None:
+    def control(self, plan: Plan) -> PlannedControl | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
         wanted = self._ask("needs", self._wanted, NOTHING, plan)
-        keep = self._keep if wanted and has(self._policy, "keep") else None
+        keep_drafting = self._keep_drafting if wanted and has(self._policy, "keep_drafting") else None
         if plan.stop is not None:
             wanted |= {plan.stop.signal}
-        return PlannedWatch(wanted, plan.stop, keep) if wanted else None
+        return PlannedControl(wanted, plan.stop, keep_drafting) if wanted else None
 
     def settle(self) -> None:
-        """Raise what went wrong in `keep`: called once the draft that asked has returned, so that it sees no error."""
+        """Raise what went wrong in `keep_drafting`; called once the draft has returned, so that it sees no error."""
         if self._pending is not None:
             raise self._pending
 
@@ -188,19 +188,19 @@ class PolicyGuard:
             self._blame("observe", error)
 
     def _wanted(self, plan: Plan) -> frozenset[Signal]:
-        if plan.draft is None or not plan.look:
+        if plan.draft is None or not plan.use_signals:
             return NOTHING
         return needs_of(self._policy) & self._drafts[plan.draft].signals
 
-    def _keep(self, signals: TokenSignals) -> bool:
+    def _keep_drafting(self, signals: TokenSignals) -> bool:
         try:
-            return self._ask("keep", self._asked, False, signals)
+            return self._ask("keep_drafting", self._asked, False, signals)
         except ContractError as error:
             self._pending = error
             return False
 
     def _asked(self, signals: TokenSignals) -> bool:
-        return bool(self._policy.keep(signals))
+        return bool(self._policy.keep_drafting(signals))
 
     def _ask(self, method: str, ask: Callable[..., T], otherwise: T, about: object) -> T:
         """Return what the policy answers; once it has failed, what stands for an answer."""
@@ -271,8 +271,8 @@ class PolicyGuard:
             raise self._breach(
                 f"reason must be None or text of at most {LONGEST_REASON} characters, found {shown(reason)}"
             )
-        if not isinstance(plan.look, bool):
-            raise self._breach(f"look must be True or False, found {shown(plan.look)}")
+        if not isinstance(plan.use_signals, bool):
+            raise self._breach(f"use_signals must be True or False, found {shown(plan.use_signals)}")
 
     def _check_stop(self, draft: str, stop: object) -> None:
         if not isinstance(stop, StopRule) or stop.signal not in self._drafts[draft].signals:

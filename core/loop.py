@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from paceline.core.async_proposal import ready_at
 from paceline.core.blame import shown
 from paceline.core.clock import VerifyWork
-from paceline.core.deferred import ready_at
 from paceline.core.drafts import Drafts
 from paceline.core.finish import finish_round
 from paceline.core.guard import PolicyGuard
 from paceline.core.limits import Limits
-from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, Ended, RoundStart
 from paceline.core.targets import TargetGuard
+from paceline.core.token_view import TokenView
 
 if TYPE_CHECKING:
     from paceline.core.costs import LiveCosts
@@ -60,14 +60,14 @@ class Request:
         began = self.clock.now()
         plan = self.policy.plan(start)
         planned = self.clock.now()
-        watch = self.policy.watch(plan) if plan.gamma else None
-        proposal = self.drafts.draft(plan, start.lags, watch)
+        control = self.policy.control(plan) if plan.gamma else None
+        proposal = self.drafts.draft(plan, start.lags, control)
         self.policy.settle()
         drafted = self.clock.now()
         verdict = self.target.verify(proposal)
         self.clock.spend(VerifyWork(proposal.count + 1 if proposal is not None else 1, start.context))
         verified = self.clock.now()
-        if proposal is not None and proposal.waits:
+        if proposal is not None and proposal.is_async:
             self.drafts.read(plan, proposal, verdict.accepted)
             self.target.check_length(verdict, proposal.count)
             drafted = ready_at(proposal.proposal, planned, drafted, verified)
@@ -105,8 +105,8 @@ class Request:
             lags=lags,
             costs=self.costs,
             capabilities=self.capabilities,
-            tokens=Reading(self.prompt, self.output),
-            hints=self.drafts.hints(),
+            tokens=TokenView(self.prompt, self.output),
+            match_lengths=self.drafts.match_lengths(),
             perplexity=self.perplexity,
         )
 

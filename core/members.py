@@ -1,7 +1,8 @@
 """What a policy must have, what it may leave out, and what stands for a member that is left out.
 
 `plan` and `observe` must be there. A policy without `needs` looks at nothing, without `requires` it runs on every
-engine, without `keep` it never stops drafting, and without `state_dict` and `load_state_dict` nothing of it is kept.
+engine, without `keep_drafting` it never stops drafting, and without `state_dict` and `load_state_dict` nothing of it is
+kept.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from paceline.core.records import TokenSignals
 
 MANDATORY = ("plan", "observe")
-OPTIONAL = ("keep", "state_dict", "load_state_dict")
+OPTIONAL = ("keep_drafting", "state_dict", "load_state_dict")
 NOTHING: frozenset[Signal] = frozenset()
 ANYWHERE = Requirements()
 
@@ -78,7 +79,7 @@ def requires_of(policy: Policy) -> Requirements:
 
 def keeps(policy: Policy, signals: TokenSignals) -> bool:
     """Ask a policy whether to draft another token."""
-    return policy.keep(signals) if has(policy, "keep") else True
+    return policy.keep_drafting(signals) if has(policy, "keep_drafting") else True
 
 
 def state_of(policy: Policy) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 from paceline.core.guard import admit
 from paceline.core.members import has, requires_of
-from paceline.core.state.lesson import remember, taught
+from paceline.core.state.checkpoint import remember, restored
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
-    from paceline.core.state.lesson import Lesson
+    from paceline.core.state.checkpoint import StateCheckpoint
 
 
 class PolicySource:
@@ -21,7 +21,7 @@ class PolicySource:
     Args:
         policy: A policy, or a function without arguments that returns a fresh one.
         fits: Raises `CapabilityError` for a policy that does not fit the engine.
-        memory: As for `SpeculativeDecoder`. Policies without `state_dict` are never shown to it.
+        state_store: As for `SpeculativeDecoder`. Policies without `state_dict` are never shown to it.
         fallback: Whether what a policy breaks is logged, and texts go on without what it broke.
 
     Raises:
@@ -38,42 +38,46 @@ class PolicySource:
         policy: Policy | Callable[[], Policy],
         *,
         fits: Callable[[Policy], None],
-        memory: Callable[[Policy], Lesson] | None,
+        state_store: Callable[[Policy], StateCheckpoint] | None,
         fallback: bool,
     ) -> None:
         makes = callable(policy) and (isinstance(policy, type) or not has(policy, "plan"))
         self._fresh = cast("Callable[[], Policy]", policy) if makes else None
-        self._memory = memory
+        self._state_store = state_store
         self._fallback = fallback
         given = cast("Policy", policy)
         self._fits = fits
         self.perplexity = False
         self.policy: Policy = admit(self._fresh or (lambda: given), self._look, fallback=fallback)
-        self._lesson = None if self._fresh is not None else self._taught(self.policy)
+        self._checkpoint = None if self._fresh is not None else self._restored(self.policy)
 
     @contextmanager
     def request(self) -> Iterator[Policy]:
         """Yield the policy of a request; one that was made for it is saved afterwards."""
-        lesson = None
+        checkpoint = None
         if self._fresh is not None:
             self.policy = admit(self._fresh, self._look, fallback=self._fallback)
-            lesson = self._taught(self.policy)
+            checkpoint = self._restored(self.policy)
         try:
             yield self.policy
         finally:
-            self._save(lesson)
+            self._save(checkpoint)
 
     def save(self) -> None:
         """Save what the policy of all requests has learnt."""
-        self._save(self._lesson)
+        self._save(self._checkpoint)
 
     def _look(self, policy: Policy) -> None:
         self.perplexity = requires_of(policy).perplexity
         self._fits(policy)
 
-    def _taught(self, policy: Policy) -> Lesson | None:
-        return None if self._memory is None else taught(self._memory, policy, fallback=self._fallback)
+    def _restored(self, policy: Policy) -> StateCheckpoint | None:
+        return (
+            None
+            if self._state_store is None
+            else restored(self._state_store, policy, fallback=self._fallback)
+        )
 
-    def _save(self, lesson: Lesson | None) -> None:
-        if lesson is not None:
-            remember(lesson.save, self.policy, "what was learnt is lost", fallback=self._fallback)
+    def _save(self, checkpoint: StateCheckpoint | None) -> None:
+        if checkpoint is not None:
+            remember(checkpoint.save, self.policy, "what was learnt is lost", fallback=self._fallback)

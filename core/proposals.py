@@ -20,7 +20,7 @@ class TokenProposal:
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnProposal:
+class SampledProposal:
     """Draft tokens on the host that were drawn, with the distributions they were drawn from.
 
     Attributes:
@@ -58,12 +58,12 @@ class TokenVerdict:
     tokens: tuple[int, ...]
 
 
-def judge(proposed: Sequence[int], wanted: Sequence[int]) -> TokenVerdict:
+def verify_greedy(proposed: Sequence[int], target_tokens: Sequence[int]) -> TokenVerdict:
     """Return the greedy verdict: proposed tokens are accepted up to the first the target would not have chosen.
 
-    `wanted` holds the target's choice at each proposed position and at the one after: len(proposed) + 1 tokens.
+    `target_tokens` holds the target's choice at each proposed position and at the one after: len(proposed) + 1 tokens.
     """
     accepted = 0
-    while accepted < len(proposed) and proposed[accepted] == wanted[accepted]:
+    while accepted < len(proposed) and proposed[accepted] == target_tokens[accepted]:
         accepted += 1
-    return TokenVerdict(accepted, tuple(wanted[: accepted + 1]))
+    return TokenVerdict(accepted, tuple(target_tokens[: accepted + 1]))

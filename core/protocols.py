@@ -39,8 +39,8 @@ class Costs(Protocol):
         ...
 
 
-class Watch(Protocol):
-    """What a draft must look at while drafting; None in its place means: look at nothing."""
+class DraftControl(Protocol):
+    """Control over a draft while it drafts: signals to deliver, and when to stop; None in its place means none."""
 
     @property
     def signals(self) -> frozenset[Signal]:
@@ -53,7 +53,7 @@ class Watch(Protocol):
         ...
 
     @property
-    def keep(self) -> Callable[[TokenSignals], bool] | None:
+    def keep_drafting(self) -> Callable[[TokenSignals], bool] | None:
         """Called after each draft token if not None; False ends drafting after that token."""
         ...
 
@@ -115,11 +115,11 @@ class DraftSession(Session, Protocol):
         """Tokens of the context, its last one not counted, that the cache lacks."""
         ...
 
-    def draft(self, gamma: int, watch: Watch | None) -> Proposal:
+    def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
         """Propose at most `gamma` >= 1 tokens that follow the context.
 
-        D1: at most `gamma` tokens; fewer when `watch` said stop or nothing better is known (possibly none).
-        D2: every token that was sampled is in the proposal; `watch` decides about the next one.
+        D1: at most `gamma` tokens; fewer when `control` said stop or nothing better is known (possibly none).
+        D2: every token that was sampled is in the proposal; `control` decides about the next one.
         """
         ...
 
@@ -197,12 +197,12 @@ class Target(Protocol):
 class Policy(Protocol):
     """Decides draft and gamma before a round, may end drafting early, learns from finished rounds.
 
-    Order in paceline's own loop: one `plan`, then `keep` after each draft token (only if `needs` is not empty), one
-    verification, then exactly one `observe`. An engine that decodes several requests together or acts with a delay
-    (`RoundStart.batch`, `Capabilities.action_delay`) asks for one plan for all of them, and shows 0 to n finished
-    rounds a plan, each when it is over: what is learnt is about `Round.plan`, never about the latest plan. P1: 0 <=
-    gamma <= budget. P2: the same configuration, seed and inputs give the same plans; a policy reads no clock and sees
-    no tensor. P3: `plan` knows finished rounds only.
+    Order in paceline's own loop: one `plan`, then `keep_drafting` after each draft token (only if `needs` is not
+    empty), one verification, then exactly one `observe`. An engine that decodes several requests together or acts with
+    a delay (`RoundStart.batch`, `Capabilities.action_delay`) asks for one plan for all of them, and shows 0 to n
+    finished rounds a plan, each when it is over: what is learnt is about `Round.plan`, never about the latest plan. P1:
+    0 <= gamma <= budget. P2: the same configuration, seed and inputs give the same plans; a policy reads no clock and
+    sees no tensor. P3: `plan` knows finished rounds only.
 
     At run time only `plan` and `observe` must be there; see `paceline.core.members` for what stands for the others.
     """
@@ -221,7 +221,7 @@ class Policy(Protocol):
         """Choose draft and gamma for the round that starts now."""
         ...
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Tell whether to draft another token after this one."""
         ...
 

@@ -23,7 +23,7 @@ from paceline.core.targets import TargetGuard
 if TYPE_CHECKING:
     from paceline.core.costs import LiveCosts
     from paceline.core.guard import PolicyGuard
-    from paceline.core.protocols import Proposal, Watch
+    from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.records import Capabilities, Signal, TokenSignals
 
 
@@ -52,14 +52,14 @@ class DraftTable(ABC):
         name: The draft's.
         offered: By place, the tokens it proposes when asked for as many as there can be.
         agreed: By place, how many of those, from the first on, the target accepts.
-        hints: By place, what it hints before it drafts; None for drafts without hints.
+        match_lengths: By place, the length of its match; None for drafts that do not tell it.
         caches: Whether it keeps a cache, so that it lags by every token delivered without it.
         short: Tokens it lags after a round that accepted all it proposed: 1 for a model, whose last token is never fed.
         signals: Those it delivers.
         scores: Whether it can say what it would have made of tokens of others.
     """
 
-    __slots__ = ("agreed", "caches", "hints", "name", "offered", "scores", "short", "signals")
+    __slots__ = ("agreed", "caches", "match_lengths", "name", "offered", "scores", "short", "signals")
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class DraftTable(ABC):
         offered: Sequence[int],
         agreed: Sequence[int],
         *,
-        hints: Sequence[int] | None = None,
+        match_lengths: Sequence[int] | None = None,
         caches: bool = True,
         short: int = 1,
         signals: frozenset[Signal] = frozenset(),
@@ -76,7 +76,7 @@ class DraftTable(ABC):
         self.name = name
         self.offered = offered
         self.agreed = agreed
-        self.hints = hints
+        self.match_lengths = match_lengths
         self.caches = caches
         self.short = short
         self.signals = signals
@@ -87,9 +87,9 @@ class DraftTable(ABC):
         offered = self.offered[place]
         return min(offered, gamma)
 
-    def hint(self, place: int) -> int | None:
-        """Return what it hints at a place."""
-        return None if self.hints is None else self.hints[place]
+    def match_length(self, place: int) -> int | None:
+        """Return the length of its match at a place."""
+        return None if self.match_lengths is None else self.match_lengths[place]
 
     def score(self, place: int, after: int) -> list[float]:
         """Return for each place of a stretch 1.0 where the first token that it proposes is right."""
@@ -218,17 +218,17 @@ class RecordedDraftSession:
         self.lag = prompt_tokens - 1 if draft.table.caches else 0
 
     @property
-    def hint(self) -> int | None:
-        """What it hinted here; None for a draft without hints."""
-        return self._table.hint(self._place)
+    def match_length(self) -> int | None:
+        """The length of its match here; None for a draft that does not tell it."""
+        return self._table.match_length(self._place)
 
-    def draft(self, gamma: int, watch: Watch | None) -> TokenProposal:
+    def draft(self, gamma: int, control: DraftControl | None) -> TokenProposal:
         """Propose what it proposed here: the text as far as it agreed, and then something else."""
         draft, table, place = self._draft, self._table, self._place
         count = table.proposed(gamma, place)
         signals: tuple[TokenSignals, ...] = ()
-        if watch is not None and count:
-            signals = self._watched(watch, count)
+        if control is not None and count:
+            signals = self._watched(control, count)
             count = len(signals)
             draft.clock.looked(table.name, count)
         self._drafted = count
@@ -254,12 +254,20 @@ class RecordedDraftSession:
     def close(self) -> None:
         """Do nothing."""
 
-    def _watched(self, watch: Watch, count: int) -> tuple[TokenSignals, ...]:
+    def _watched(self, control: DraftControl, count: int) -> tuple[TokenSignals, ...]:
         """Return the signals of the tokens drafted until somebody says stop."""
-        row, stop, keep = self._table.row(watch.signals, self._place), watch.stop, watch.keep
+        row, stop, keep_drafting = (
+            self._table.row(control.signals, self._place),
+            control.stop,
+            control.keep_drafting,
+        )
         for position in range(count):
-            about = row[position] if position < len(row) else self._table.row_ends(watch.signals, self._place)
-            if (stop is not None and stop.stops(about)) or (keep is not None and not keep(about)):
+            about = (
+                row[position] if position < len(row) else self._table.row_ends(control.signals, self._place)
+            )
+            if (stop is not None and stop.stops(about)) or (
+                keep_drafting is not None and not keep_drafting(about)
+            ):
                 return tuple(row[: position + 1])
         return tuple(row[:count])
 
@@ -276,8 +284,8 @@ class ScoringDraftSession(RecordedDraftSession):
 class RecordedDrafts(Drafts):
     """The drafts of one request, whose proposals need no check: they are ours."""
 
-    def _propose(self, name: str, gamma: int, watch: Watch | None) -> Drafted:
-        proposal = self.sessions[name].draft(gamma, watch)
+    def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:
+        proposal = self.sessions[name].draft(gamma, control)
         return Drafted(proposal, False, len(proposal), tuple(proposal.signals))
 
 

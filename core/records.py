@@ -140,7 +140,8 @@ class Plan:
         reason: One word on why, for traces and the live line ("probe", "warm-up").
         score: Other drafts that shall say, once the round is verified, what they would have made of it; see
             `Round.scores`. Drafts that cannot say are left out. It costs what reading the new tokens costs.
-        look: Whether the draft delivers the signals in the policy's `needs`, and asks `keep`; False spares their cost.
+        use_signals: Whether the draft delivers the signals in the policy's `needs`, and asks `keep_drafting`; False
+            spares their cost.
     """
 
     gamma: int
@@ -148,7 +149,7 @@ class Plan:
     stop: StopRule | None = None
     reason: str | None = None
     score: frozenset[str] = frozenset()
-    look: bool = True
+    use_signals: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +165,8 @@ class RoundStart:
         costs: The live cost model.
         capabilities: What the engine can do.
         tokens: Prompt and output so far, to be read and not kept: it grows under the reader.
-        hints: For drafts that know before they draft how good they will be, a whole number that grows with it; for
-            prompt lookup the length of the match, 0 when there is nothing to propose.
+        match_lengths: For drafts that know before they draft how good they will be, a whole number that grows with it;
+            for prompt lookup the length of the match, 0 when there is nothing to propose.
         batch: Requests that are decoded together with this one, itself included.
         perplexity: exp of the mean negative log probability of the prompt's tokens under the target; None where it
             was not wanted or cannot be told.
@@ -179,7 +180,7 @@ class RoundStart:
     costs: Costs
     capabilities: Capabilities = field(default_factory=Capabilities)
     tokens: Sequence[int] = ()
-    hints: Mapping[str, int] = field(default_factory=dict)
+    match_lengths: Mapping[str, int] = field(default_factory=dict)
     batch: int = 1
     perplexity: float | None = None
 
@@ -219,13 +220,13 @@ class Round:
         total_s: Seconds from the plan until the caches were consistent again.
         tokens: The tokens delivered, `emitted` of them.
         signals: One record for each draft token when the policy asked for signals, else empty.
-        hint: What the planned draft hinted before the round, if it does.
+        match_length: The length of the match that the planned draft had before the round, if it tells that.
         scores: For each draft that was asked by `Plan.score`, and for each token delivered, the chance that the target
             would have accepted the draft's token there: under greedy decoding 1.0 where it is the same token and 0.0
             where it is not; under sampling the probability that the draft would have drawn the very same token, which
             is at most that chance.
         score_s: Seconds the scoring took.
-        lags, hints: Of every draft before the round, as in `RoundStart`.
+        lags, match_lengths: Of every draft before the round, as in `RoundStart`.
     """
 
     index: int
@@ -242,11 +243,11 @@ class Round:
     total_s: float
     tokens: tuple[int, ...]
     signals: tuple[TokenSignals, ...] = ()
-    hint: int | None = None
+    match_length: int | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     score_s: float = 0.0
     lags: Mapping[str, int] = field(default_factory=dict)
-    hints: Mapping[str, int] = field(default_factory=dict)
+    match_lengths: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rejected(self) -> bool:

@@ -12,13 +12,15 @@ from paceline.core.records import Plan, Round, StopRule, TokenSignals
 def round_to_json(done: Round) -> dict[str, Any]:
     """Return a round as JSON-able values; what is empty is left out."""
     values = asdict(done)
-    values["plan"] = {key: value for key, value in values["plan"].items() if value is not None}
-    values["plan"]["score"] = sorted(done.plan.score)
+    plan = {key: value for key, value in values["plan"].items() if value is not None}
+    plan["score"] = sorted(done.plan.score)
     if not done.plan.score:
-        del values["plan"]["score"]
-    if done.plan.look:
-        del values["plan"]["look"]
-    if done.hint is None:
+        del plan["score"]
+    if plan.pop("use_signals") is False:
+        plan["look"] = False
+    values["plan"] = plan
+    values["hint"], values["hints"] = values.pop("match_length"), values.pop("match_lengths")
+    if done.match_length is None:
         del values["hint"]
     for key in ("signals", "lags", "hints"):
         if not values[key]:
@@ -32,11 +34,13 @@ def round_from_json(values: Mapping[str, Any]) -> Round:
     """Return the round that `round_to_json` made these values from; unknown keys are ignored."""
     known = {key: values[key] for key in Round.__dataclass_fields__ if key in values}
     plan = dict(known["plan"])
+    plan["use_signals"] = plan.get("look", True)
     if plan.get("stop") is not None:
         plan["stop"] = StopRule(**plan["stop"])
     plan["score"] = frozenset(plan.get("score", ()))
     known["plan"] = Plan(**{key: plan[key] for key in Plan.__dataclass_fields__ if key in plan})
     known["tokens"] = tuple(known["tokens"])
+    known["match_length"], known["match_lengths"] = values.get("hint"), values.get("hints", {})
     known["scores"] = {name: tuple(one) for name, one in known.get("scores", {}).items()}
     known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
     return Round(**known)

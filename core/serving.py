@@ -47,7 +47,7 @@ def check_port(host: str, port: int) -> None:
         ) from None
 
 
-def foreign_request(method: str, headers: Mapping[str, str], hosts: Collection[str] = ()) -> str | None:
+def is_cross_site(method: str, headers: Mapping[str, str], hosts: Collection[str] = ()) -> str | None:
     """Return why a request may be the doing of a stranger's web page, or None.
 
     A request must name this server by an address, by `localhost`, by the machine's name or by one of `hosts`: none of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from paceline.core.abilities import Perplexed
+from paceline.core.abilities import SupportsPerplexity
 from paceline.core.blame import INTERRUPTS, blame, shown
 from paceline.core.errors import BackendError, ContractError, PacelineError, TargetError
 from paceline.core.proposals import TokenVerdict
@@ -57,7 +57,7 @@ def perplexity(target: Target, prompt: Sequence[int], *, fallback: bool) -> floa
     Raises:
         BackendError, ContractError: It failed, or answered with what is no perplexity.
     """
-    if not isinstance(target, Perplexed):
+    if not isinstance(target, SupportsPerplexity):
         return None
     try:
         return ask_target(target, "perplexity()", _perplexity, target, prompt)
@@ -68,7 +68,7 @@ def perplexity(target: Target, prompt: Sequence[int], *, fallback: bool) -> floa
         return None
 
 
-def _perplexity(target: Perplexed, prompt: Sequence[int]) -> float | None:
+def _perplexity(target: SupportsPerplexity, prompt: Sequence[int]) -> float | None:
     answer: object = target.perplexity(prompt)
     if answer is None or (isinstance(answer, float | int) and 0.0 <= answer < float("inf")):
         return answer
@@ -101,7 +101,7 @@ class TargetGuard:
         verdict = ask_target(
             self.session, "verify()", self._verify, None if drafted is None else drafted.proposal
         )
-        if drafted is None or not drafted.waits:
+        if drafted is None or not drafted.is_async:
             self.check_length(verdict, 0 if drafted is None else drafted.count)
         return verdict
 

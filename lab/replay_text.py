@@ -64,12 +64,14 @@ class RecordedTable(DraftTable):
     __slots__ = ("_drawn", "_known", "_recorded", "_rows")
 
     def __init__(self, name: str, info: DraftInfo, starts: Starts, *, drawn: bool) -> None:
-        hints = starts.hints.tolist() if info.hints and starts.hints is not None else None
+        match_lengths = (
+            starts.match_lengths.tolist() if info.match_lengths and starts.match_lengths is not None else None
+        )
         super().__init__(
             name,
             starts.offered.tolist(),
             starts.agreed.tolist(),
-            hints=hints,
+            match_lengths=match_lengths,
             caches=info.caches,
             short=info.short,
             signals=info.signals,
@@ -86,12 +88,12 @@ class RecordedTable(DraftTable):
             self._unanswered(gamma, place)
         return super().proposed(gamma, place)
 
-    def hint(self, place: int) -> int | None:
-        """Return what it hints at a place."""
-        hint = super().hint(place)
-        if hint == -1 and self._known is not None:
-            raise TraceError(f"the trace does not know what drafts hinted at {place}")
-        return hint
+    def match_length(self, place: int) -> int | None:
+        """Return the length of its match at a place."""
+        match_length = super().match_length(place)
+        if match_length == -1 and self._known is not None:
+            raise TraceError(f"the trace does not know how long the drafts' matches were at {place}")
+        return match_length
 
     def score(self, place: int, after: int) -> list[float]:
         """Return for each place of a stretch 1.0 where the first token that it proposes is right."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Policy, Work
     from paceline.core.recorded import RecordedText
     from paceline.core.records import Round
+    from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Header, Text
-    from paceline.lab.recording.sheet import CostSheet
     from paceline.lab.replay_text import CostFactors
 
 LATEST = 1 << 19
@@ -36,7 +36,7 @@ WIDTH = 6
 class LatencyClock(TextClock):
     """Virtual time by a latency profile, as the text at hand changes it at the place at hand."""
 
-    def __init__(self, profile: CostSheet) -> None:
+    def __init__(self, profile: LatencyProfile) -> None:
         super().__init__(profile)
         self._profile = profile
         self.factors: CostFactors | None = None

@@ -9,13 +9,13 @@ discrete-time survival curve (Kaplan and Meier 1958), is estimated as
     m    = (sum y + w M) / (sum y + sum f + w)            the mean of the draft, w = p + q
     M    = (Y + p) / (Y + F + p + q), at most p / (p + q) its mean in the long run, with Y and F fading slower
     a_k  = (y_k + s m) / (y_k + f_k + s)                  drawn towards that mean with the weight of s observations
-    a_bk = (y_bk + 4 a_k) / (y_bk + f_bk + 4)             within a bucket of hints, drawn towards a_k
+    a_bk = (y_bk + 4 a_k) / (y_bk + f_bk + 4)             within a bucket of match lengths, drawn towards a_k
 
 A draft that nobody hears of fades, and so comes to be trusted as it was in the long run: one that was good gets another
 chance soon, one that never was does not.
 
-A hint is what some drafts know before they draft, such as the length of prompt lookup's match. Hints within the same
-power of two share a bucket. All of this is ours, pieced together from standard parts; that several serving systems
+A match length is what some drafts know before they draft, as prompt lookup does. Lengths within the
+same power of two share a bucket. All of this is ours, pieced together from standard parts; that several serving systems
 came to per-position acceptance times measured cost independently speaks for it (SGLang pull request 28045, the
 dynamic speculation of vLLM).
 """
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from random import Random
 
-LARGEST_BUCKET = 6  # hints of 32 and more, further than prompt lookup measures a match
+LARGEST_BUCKET = 6  # match lengths of 32 and more, further than prompt lookup measures a match
 LEANING = 4.0  # observations that the whole draft is worth to a bucket, whose own counts matter more than their number
 SLOWER = 6.0  # the long run fades so many times slower: a discount of 0.94 makes a hundred rounds of evidence
 ALL = "all"
 BUCKETS = frozenset({ALL, *map(str, range(LARGEST_BUCKET + 1))})
 
 
-def bucket(hint: int | None) -> str:
-    """Return the bucket of a hint: "all" for drafts without one, else "0" to "6", powers of two."""
-    return ALL if hint is None else str(min(hint.bit_length(), LARGEST_BUCKET))
+def bucket(match_length: int | None) -> str:
+    """Return the bucket of a match length: "all" for drafts without one, else "0" to "6", powers of two."""
+    return ALL if match_length is None else str(min(match_length.bit_length(), LARGEST_BUCKET))
 
 
 class Acceptance:
@@ -60,16 +60,16 @@ class Acceptance:
         self._long = list(prior)
         self._slow = discount ** (1.0 / SLOWER)
 
-    def observe(self, hint: int | None, accepted: int, *, refused: bool) -> None:
+    def observe(self, match_length: int | None, accepted: int, *, refused: bool) -> None:
         """Count a proposal: so many tokens accepted, and whether the next one was refused."""
-        for hazards in self._aged(hint):
+        for hazards in self._aged(match_length):
             hazards.count(accepted, refused=refused)
         within = min(accepted, self._size)
         self._remember(within, float(refused and within == accepted and accepted < self._size))
 
-    def weigh(self, hint: int | None, scores: Sequence[float]) -> None:
+    def weigh(self, match_length: int | None, scores: Sequence[float]) -> None:
         """Count a proposal that was never made, by the chance of each of its tokens to have been accepted."""
-        for hazards in self._aged(hint):
+        for hazards in self._aged(match_length):
             hazards.weigh(scores)
         right = wrong = 0.0
         reached = 1.0
@@ -79,14 +79,14 @@ class Acceptance:
             reached *= score
         self._remember(right, wrong)
 
-    def chances(self, hint: int | None) -> Iterator[float]:
-        """Return a_b1, a_b2, ... for a hint, as many as are counted, each worked out when it is read."""
+    def chances(self, match_length: int | None) -> Iterator[float]:
+        """Return a_b1, a_b2, ... for a match length, as many as are counted, each worked out when it is read."""
         whole, s = self.counts[ALL], self._pooling
         weight = sum(self._prior)
         assumed = min(self._prior[0], weight * self._long[0] / (self._long[0] + self._long[1]))
         accepted = sum(whole.accepted)
         pulled = s * (accepted + assumed) / (accepted + sum(whole.refused) + weight)
-        mine = None if hint is None else self.counts.get(bucket(hint))
+        mine = None if match_length is None else self.counts.get(bucket(match_length))
         counts = zip(whole.accepted, whole.refused, strict=True)
         if mine is None:
             return ((y + pulled) / (y + f + s) for y, f in counts)
@@ -95,12 +95,12 @@ class Acceptance:
             for (y, f), own, others in zip(counts, mine.accepted, mine.refused, strict=True)
         )
 
-    def drawn(self, hint: int | None, random: Random) -> Iterator[float]:
+    def drawn(self, match_length: int | None, random: Random) -> Iterator[float]:
         """Yield one draw of each chance from its Beta posterior, whose mean `chances` gives."""
         whole = self.counts[ALL]
-        mine = self.counts.get(bucket(hint), whole)
+        mine = self.counts.get(bucket(match_length), whole)
         weight = self._pooling if mine is whole else LEANING
-        for y, f, chance in zip(mine.accepted, mine.refused, self.chances(hint), strict=True):
+        for y, f, chance in zip(mine.accepted, mine.refused, self.chances(match_length), strict=True):
             total = y + f + weight
             yield draw_beta(random, chance * total, (1.0 - chance) * total)
 
@@ -143,9 +143,9 @@ class Acceptance:
         self._long[0] = self._slow * self._long[0] + right
         self._long[1] = self._slow * self._long[1] + wrong
 
-    def _aged(self, hint: int | None) -> list[Hazards]:
-        """Let what a round of evidence for this hint bears on weigh less, and return it."""
-        touched = [self._of(name) for name in dict.fromkeys((ALL, bucket(hint)))]
+    def _aged(self, match_length: int | None) -> list[Hazards]:
+        """Let what a round of evidence for this match length bears on weigh less, and return it."""
+        touched = [self._of(name) for name in dict.fromkeys((ALL, bucket(match_length)))]
         for hazards in touched:
             hazards.age(self._discount)
         return touched

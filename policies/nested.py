@@ -23,8 +23,8 @@ def only(start: RoundStart, draft: str) -> RoundStart:
     """Return what a policy sees that has one draft to choose from."""
     if len(start.lags) == 1 and draft in start.lags:
         return start
-    hints = {draft: start.hints[draft]} if draft in start.hints else {}
-    return replace(start, lags={draft: start.lags[draft]}, hints=hints)
+    match_lengths = {draft: start.match_lengths[draft]} if draft in start.match_lengths else {}
+    return replace(start, lags={draft: start.lags[draft]}, match_lengths=match_lengths)
 
 
 def joint_needs(policies: Iterable[Policy]) -> frozenset[Signal]:

@@ -83,8 +83,8 @@ class TinyPair:
         """Return the distribution of what the loop delivers, each way replayed from scratch by a fresh policy."""
         makers = drafts or {"drawing": drawing, "greedy": greedy}
 
-        def run(dice: Any) -> tuple[int, ...]:
-            target = replace(self.target, dice=lambda seed: dice)
+        def run(rng: Any) -> tuple[int, ...]:
+            target = replace(self.target, rng=lambda seed: rng)
             decoder = SpeculativeDecoder(
                 target,
                 {name: make(target) for name, make in makers.items()},

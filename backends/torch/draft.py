@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from paceline.backends.torch.model import Model
-    from paceline.core.protocols import Proposal, Watch
+    from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.records import Signal
     from paceline.core.sampling.settings import Sampling
 
@@ -84,10 +84,10 @@ class HfDraftSession:
         """Tokens of the context, its last one not counted, that the cache lacks."""
         return self.stream.ledger.lag
 
-    def draft(self, gamma: int, watch: Watch | None) -> Proposal:
+    def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
         """Propose at most `gamma` tokens; none where the context is too long or unreadable for this model.
 
-        Without `watch` a chosen token is fed on without leaving the device; all are copied at the end, once.
+        Without `control` a chosen token is fed on without leaving the device; all are copied at the end, once.
         """
         gamma = min(gamma, self._room())
         if gamma < 1:
@@ -98,9 +98,9 @@ class HfDraftSession:
         while True:
             token, scores = self._choose(logits, chosen)
             chosen.append(token)
-            if watch is not None:
-                seen.append(measure(scores[0], token[0], len(seen), watch.signals))
-                if not _goes_on(watch, seen[-1]):
+            if control is not None:
+                seen.append(measure(scores[0], token[0], len(seen), control.signals))
+                if not _goes_on(control, seen[-1]):
                     break
             if len(chosen) == gamma:
                 break
@@ -151,8 +151,8 @@ class HfDraftSession:
         self.stream.close()
 
 
-def _goes_on(watch: Watch, signals: TokenSignals) -> bool:
+def _goes_on(control: DraftControl, signals: TokenSignals) -> bool:
     """Ask the declared rule first, then the callback."""
-    if watch.stop is not None and watch.stop.stops(signals):
+    if control.stop is not None and control.stop.stops(signals):
         return False
-    return watch.keep is None or watch.keep(signals)
+    return control.keep_drafting is None or control.keep_drafting(signals)

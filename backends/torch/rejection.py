@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.core.proposals import DrawnProposal, TokenVerdict
+from paceline.core.proposals import SampledProposal, TokenVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +33,11 @@ class DeviceProposal:
         return len(self.tokens)
 
 
-def claimed_by(proposal: Proposal | None, like: torch.Tensor) -> torch.Tensor | None:
+def draft_probs_of(proposal: Proposal | None, like: torch.Tensor) -> torch.Tensor | None:
     """Return the distributions that tokens were drawn from, no wider than `like`; None where the proposal is silent."""
     if isinstance(proposal, DeviceProposal):
         chances = proposal.chances
-    elif isinstance(proposal, DrawnProposal):
+    elif isinstance(proposal, SampledProposal):
         chances = torch.tensor(proposal.chances)
     else:
         return None
@@ -45,33 +45,35 @@ def claimed_by(proposal: Proposal | None, like: torch.Tensor) -> torch.Tensor | 
 
 
 @torch.inference_mode()
-def judge_drawn(
-    guess: Sequence[int], claimed: torch.Tensor | None, wanted: torch.Tensor, sampler: Sampler
+def rejection_sample(
+    guess: Sequence[int], draft_probs: torch.Tensor | None, target_probs: torch.Tensor, sampler: Sampler
 ) -> TokenVerdict:
     """Return the verdict on draft tokens, in one copy from the device.
 
     Args:
         guess: The tokens.
-        claimed: The distributions they were drawn from, shape (tokens, at most vocabulary); None where they are not
+        draft_probs: The distributions they were drawn from, shape (tokens, at most vocabulary); None where they are not
             known, so that each token counts as certain.
-        wanted: The target's distributions after each token before, shape (tokens + 1, vocabulary).
+        target_probs: The target's distributions after each token before, shape (tokens + 1, vocabulary).
         sampler: The target's own.
     """
     if not guess:
-        return TokenVerdict(0, (int(sampler.draw(wanted)),))
-    ids = torch.tensor(guess, device=wanted.device).unsqueeze(1)
-    own = wanted[:-1].gather(1, ids)
-    stated = torch.ones_like(own) if claimed is None else claimed.gather(1, ids)
-    accepted = sampler.accept(own, stated).long().cumprod(dim=0).sum(dim=0)
+        return TokenVerdict(0, (int(sampler.draw(target_probs)),))
+    ids = torch.tensor(guess, device=target_probs.device).unsqueeze(1)
+    target_token_probs = target_probs[:-1].gather(1, ids)
+    draft_token_probs = (
+        torch.ones_like(target_token_probs) if draft_probs is None else draft_probs.gather(1, ids)
+    )
+    accepted = sampler.accept(target_token_probs, draft_token_probs).long().cumprod(dim=0).sum(dim=0)
     # Where all were accepted, there is nothing to take away from the last row.
-    refused = (accepted < len(guess)).to(wanted.dtype)
+    refused = (accepted < len(guess)).to(target_probs.dtype)
     place = accepted.clamp(max=len(guess) - 1)
-    row = wanted.index_select(0, accepted)
+    row = target_probs.index_select(0, accepted)
     taken = torch.zeros_like(row)
-    if claimed is None:
+    if draft_probs is None:
         taken.scatter_(1, ids.index_select(0, place), refused.unsqueeze(1))
     else:
-        taken[:, : claimed.shape[1]] = claimed.index_select(0, place) * refused
+        taken[:, : draft_probs.shape[1]] = draft_probs.index_select(0, place) * refused
     left = (row - taken).clamp_min(0.0)
     # Where rounding leaves nothing, p and q are the same, and p is what is left to draw from.
     left = torch.where(left.sum() > 0, left, row)

@@ -9,7 +9,7 @@ import torch
 
 from paceline.backends.torch.draft import HfDraftSession
 from paceline.backends.torch.finite import require_finite
-from paceline.backends.torch.rejection import DeviceProposal, claimed_by, judge_drawn
+from paceline.backends.torch.rejection import DeviceProposal, draft_probs_of, rejection_sample
 from paceline.backends.torch.target import HfTargetSession
 
 if TYPE_CHECKING:
@@ -46,9 +46,11 @@ class SampledHfTarget(HfTargetSession):
         logits = self.stream.attempt(guess)
         require_finite(logits, self.stream.engine)
         scores = self._sampler.process(logits, [self._sampler.tokens(guess)], width)
-        wanted = self._sampler.chances(scores)
-        claimed = claimed_by(proposal, wanted)
-        return judge_drawn(guess, None if claimed is None else claimed[: len(guess)], wanted, self._sampler)
+        target_probs = self._sampler.chances(scores)
+        draft_probs = draft_probs_of(proposal, target_probs)
+        return rejection_sample(
+            guess, None if draft_probs is None else draft_probs[: len(guess)], target_probs, self._sampler
+        )
 
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable it is that each of `tokens` is drawn after those before it."""

@@ -188,28 +188,31 @@ class Sampler:
         return (weights / clocks.clamp_min_(torch.finfo(weights.dtype).tiny)).argmax(dim=-1, keepdim=True)
 
     @torch.inference_mode()
-    def accept(self, wanted: torch.Tensor, claimed: torch.Tensor) -> torch.Tensor:
+    def accept(self, target_probs: torch.Tensor, draft_probs: torch.Tensor) -> torch.Tensor:
         """Return for each pair of probabilities p and q whether a token is accepted: True with min(1, p / q)."""
         # Strictly below: a token without a chance is refused also where the number is 0.
         numbers = torch.rand(
-            wanted.shape, generator=self._generator, dtype=wanted.dtype, device=wanted.device
+            target_probs.shape,
+            generator=self._generator,
+            dtype=target_probs.dtype,
+            device=target_probs.device,
         )
-        return numbers * claimed < wanted
+        return numbers * draft_probs < target_probs
 
 
 def _processors(sampling: Sampling) -> list[Any]:
     """Return what the settings ask for, in the order of `generate`."""
-    wanted: list[Any] = []
+    processors: list[Any] = []
     if sampling.repetition_penalty != 1.0:
-        wanted.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if not sampling.greedy and sampling.temperature != 1.0:
-        wanted.append(TemperatureLogitsWarper(sampling.temperature))
+        processors.append(TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_k is not None:
-        wanted.append(TopKLogitsWarper(sampling.top_k))
+        processors.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p is not None and sampling.top_p < 1.0:
-        wanted.append(TopPLogitsWarper(sampling.top_p))
+        processors.append(TopPLogitsWarper(sampling.top_p))
     if sampling.min_p is not None:
-        wanted.append(MinPLogitsWarper(sampling.min_p))
+        processors.append(MinPLogitsWarper(sampling.min_p))
     if sampling.typical_p is not None:
-        wanted.append(TypicalLogitsWarper(sampling.typical_p))
-    return wanted
+        processors.append(TypicalLogitsWarper(sampling.typical_p))
+    return processors

@@ -12,7 +12,7 @@ from paceline.backends.torch.codec import HfCodec
 from paceline.backends.torch.finite import NONE, likeliest, not_finite
 from paceline.backends.torch.stream import CHUNK, Stream
 from paceline.core.errors import BackendError
-from paceline.core.proposals import judge
+from paceline.core.proposals import verify_greedy
 from paceline.core.records import Capabilities
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class HfTargetSession:
         # What is no token cannot be fed; it is never the target's choice either, so another in its place will do.
         engine, limit = self.stream.engine, self.stream.vocabulary
         logits = self.stream.attempt([token if 0 <= token < limit else 0 for token in guess])
-        verdict = judge(guess, likeliest(logits).tolist())
+        verdict = verify_greedy(guess, likeliest(logits).tolist())
         if NONE in verdict.tokens:
             raise not_finite(engine.backend, engine.name, f"{logits.dtype} on {engine.device}")
         return verdict

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.backends.torch.draft import ModelDraft
-    from paceline.core.protocols import Codec, Proposal, Target, Watch
+    from paceline.core.protocols import Codec, DraftControl, Proposal, Target
     from paceline.core.records import Signal
 
 HELD = 8
@@ -102,9 +102,9 @@ class TranslatedSession:
         """Tokens of the target that came since the draft last read the context, the last one not counted."""
         return max(0, self._unread - 1)
 
-    def draft(self, gamma: int, watch: Watch | None) -> Proposal:
+    def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
         """Propose at most `gamma` tokens; none where the text ends inside a character, or is too long for the draft."""
-        del watch  # no signal is offered, so there is nothing to look at
+        del control  # no signal is offered, so there is nothing to look at
         if self._closed:
             raise BackendError(f"hf: this session of {self._draft.engine.name} was closed; open a new one")
         self._story.extend(self._news)

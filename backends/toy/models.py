@@ -16,7 +16,7 @@ from paceline.backends.toy.sampled import SampledToyDraft, SampledToyTarget
 from paceline.backends.toy.sessions import ToyDraftSession, ToyTargetSession
 from paceline.core.errors import BackendError
 from paceline.core.records import SIGNALS, Capabilities, Signal
-from paceline.core.sampling.dice import Dice, SeededDice
+from paceline.core.sampling.rng import Rng, SeededRng
 from paceline.core.sampling.settings import Sampling
 
 LETTERS = " etaoinshrdlucmfwygpbvkqjxz"
@@ -64,8 +64,8 @@ def _scores(
 class ToyTarget:
     """A target whose next token is a table look-up, or a draw.
 
-    `vocabulary` may be made smaller, down to 3, so that all texts can be counted out. `dice` makes a session's dice
-    out of a seed.
+    `vocabulary` may be made smaller, down to 3, so that all texts can be counted out. `rng` makes a session's source of
+    chance out of a seed.
     """
 
     seed: int = 0
@@ -75,7 +75,7 @@ class ToyTarget:
     capabilities: Capabilities = field(default_factory=lambda: Capabilities(sampling=True))
     codec: Letters = field(default_factory=Letters)
     vocabulary: int = len(LETTERS) + 1
-    dice: Callable[[int], Dice] = SeededDice
+    rng: Callable[[int], Rng] = SeededRng
 
     eos: ClassVar[frozenset[int]] = frozenset({0})
 
@@ -107,7 +107,7 @@ class ToyTarget:
 
     def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> ToyTargetSession:
         """Start a request whose tokens are drawn."""
-        return SampledToyTarget(self, list(prompt), sampling, self.dice(sampling.seed))
+        return SampledToyTarget(self, list(prompt), sampling, self.rng(sampling.seed))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class ToyDraft:
 
     def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> ToyDraftSession:
         """Start a request whose tokens are drawn."""
-        return SampledToyDraft(self, list(prompt), sampling, self.target.dice(sampling.seed))
+        return SampledToyDraft(self, list(prompt), sampling, self.target.rng(sampling.seed))
 
     def guess(self, context: Sequence[int]) -> tuple[int, float]:
         """Return a token for `context` and how probable the draft holds it."""

@@ -8,33 +8,33 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from paceline.backends.toy.sessions import ToyDraftSession, ToyTargetSession, wait
-from paceline.core.proposals import DrawnProposal, TokenVerdict
+from paceline.core.proposals import SampledProposal, TokenVerdict
 from paceline.core.records import TokenSignals
 from paceline.core.sampling.processing import chances, process, softmax
-from paceline.core.sampling.rejection import judge_drawn
+from paceline.core.sampling.rejection import rejection_sample
 
 if TYPE_CHECKING:
     from paceline.backends.toy.models import ToyDraft, ToyTarget
     from paceline.core.protocols import Proposal
-    from paceline.core.sampling.dice import Dice
+    from paceline.core.sampling.rng import Rng
     from paceline.core.sampling.settings import Sampling
 
 
 class SampledToyTarget(ToyTargetSession):
     """The target at work, drawing."""
 
-    def __init__(self, model: ToyTarget, context: list[int], sampling: Sampling, dice: Dice) -> None:
+    def __init__(self, model: ToyTarget, context: list[int], sampling: Sampling, rng: Rng) -> None:
         super().__init__(model, context)
         self._sampling = sampling
-        self._dice = dice
+        self._rng = rng
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
         """Accept or refuse drawn tokens, and draw one more; the text is distributed as the target's own draws."""
         wait(self.model.step_s)
         proposed = tuple(proposal.tokens) if proposal is not None else ()
-        claimed = proposal.chances if isinstance(proposal, DrawnProposal) else None
-        wanted = (self._chances(proposed[:place]) for place in range(len(proposed) + 1))
-        return judge_drawn(proposed, claimed, wanted, self._dice)
+        draft_probs = proposal.chances if isinstance(proposal, SampledProposal) else None
+        target_probs = (self._chances(proposed[:place]) for place in range(len(proposed) + 1))
+        return rejection_sample(proposed, draft_probs, target_probs, self._rng)
 
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable it is that each of `tokens` is drawn after those before it."""
@@ -48,22 +48,22 @@ class SampledToyTarget(ToyTargetSession):
 class SampledToyDraft(ToyDraftSession):
     """The draft at work, drawing."""
 
-    def __init__(self, model: ToyDraft, context: list[int], sampling: Sampling, dice: Dice) -> None:
+    def __init__(self, model: ToyDraft, context: list[int], sampling: Sampling, rng: Rng) -> None:
         super().__init__(model, context)
         self._sampling = sampling
-        self._dice = dice
+        self._rng = rng
         self._drawn_from: list[list[float]] = []
 
     def _choose(self, context: Sequence[int], position: int) -> tuple[int, TokenSignals]:
         processed = self._processed(context)
         shares = chances(processed, self._sampling)
-        token = self._dice.draw(shares)
+        token = self._rng.draw(shares)
         self._drawn_from.append(shares)
         return token, signals_of(position, token, softmax(processed))
 
     def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
         drawn_from, self._drawn_from = tuple(self._drawn_from), []
-        return DrawnProposal(tokens, drawn_from, signals)
+        return SampledProposal(tokens, drawn_from, signals)
 
     def _share(self, context: Sequence[int], token: int) -> float:
         return chances(self._processed(context), self._sampling)[token]

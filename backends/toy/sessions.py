@@ -12,7 +12,7 @@ from paceline.core.records import TokenSignals
 
 if TYPE_CHECKING:
     from paceline.backends.toy.models import ToyDraft, ToyTarget
-    from paceline.core.protocols import Proposal, Watch
+    from paceline.core.protocols import DraftControl, Proposal
 
 
 @dataclass(slots=True)
@@ -56,20 +56,20 @@ class ToyDraftSession:
             None  # draft tokens a cache would hold after this round; None: did not draft
         )
 
-    def draft(self, gamma: int, watch: Watch | None) -> Proposal:
-        """Propose `gamma` tokens, fewer when `watch` says so."""
+    def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
+        """Propose `gamma` tokens, fewer when `control` says so."""
         wait(self._model.step_s)
         tried = list(self._context)
         signals: list[TokenSignals] = []
         for position in range(gamma):
             token, about = self._choose(tried, position)
             tried.append(token)
-            if watch is None:
+            if control is None:
                 continue
             signals.append(about)
-            if watch.stop is not None and watch.stop.stops(signals[-1]):
+            if control.stop is not None and control.stop.stops(signals[-1]):
                 break
-            if watch.keep is not None and not watch.keep(signals[-1]):
+            if control.keep_drafting is not None and not control.keep_drafting(signals[-1]):
                 break
         tokens = tuple(tried[len(self._context) :])
         self._ahead = len(tokens) - 1  # the last token drafted is not read by the draft itself

@@ -17,7 +17,7 @@ from paceline.core.proposals import TokenProposal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from paceline.core.protocols import Proposal, Watch
+    from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.records import Signal
 
 
@@ -80,7 +80,7 @@ class CandidateSession:
         self._ids = ids
         self._drawn = drawn
 
-    def draft(self, gamma: int, watch: Watch | None) -> Proposal:
+    def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
         """Propose the first `gamma` of its candidates at most."""
         if hasattr(self._generator, "num_assistant_tokens"):
             self._generator.num_assistant_tokens = gamma

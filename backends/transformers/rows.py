@@ -12,7 +12,7 @@ import torch
 
 from paceline.backends.torch import sampler as samplers
 from paceline.backends.torch.draft import ModelDraft
-from paceline.backends.torch.rejection import claimed_by, judge_drawn
+from paceline.backends.torch.rejection import draft_probs_of, rejection_sample
 from paceline.backends.torch.sampled import SampledHfDraft, readable
 from paceline.backends.torch.stream import Stream
 from paceline.backends.torch.target import HfTargetSession
@@ -117,9 +117,11 @@ class RowSession(HfTargetSession):
         logits = self.stream.attempt(guess)
         if self._row.rules.ordered:
             return self._in_order(proposal, guess, logits)
-        wanted = self._chances(logits, guess)
-        claimed = claimed_by(proposal, wanted)
-        return judge_drawn(guess, None if claimed is None else claimed[: len(guess)], wanted, self._sampler)
+        target_probs = self._chances(logits, guess)
+        draft_probs = draft_probs_of(proposal, target_probs)
+        return rejection_sample(
+            guess, None if draft_probs is None else draft_probs[: len(guess)], target_probs, self._sampler
+        )
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""
@@ -136,14 +138,16 @@ class RowSession(HfTargetSession):
         They are not asked about what follows a refusal, or the end of the text. Costs a copy from the device a token.
         """
         for place, token in enumerate(guess):
-            wanted = self._chances(logits[place : place + 1], guess[:place])
-            claimed = claimed_by(proposal, wanted)
-            stated = None if claimed is None else claimed[place : place + 1]
-            found = judge_drawn([token], stated, torch.cat([wanted, wanted]), self._sampler)
+            target_probs = self._chances(logits[place : place + 1], guess[:place])
+            draft_probs = draft_probs_of(proposal, target_probs)
+            draft_row = None if draft_probs is None else draft_probs[place : place + 1]
+            found = rejection_sample(
+                [token], draft_row, torch.cat([target_probs, target_probs]), self._sampler
+            )
             if not found.accepted or token in self._eos:
                 return TokenVerdict(place, (*guess[:place], found.tokens[0]))
-        wanted = self._chances(logits[-1:], guess)
-        return TokenVerdict(len(guess), (*guess, int(self._sampler.draw(wanted))))
+        target_probs = self._chances(logits[-1:], guess)
+        return TokenVerdict(len(guess), (*guess, int(self._sampler.draw(target_probs))))
 
     def _chances(self, logits: torch.Tensor, guess: Sequence[int]) -> torch.Tensor:
         """Return the distributions after processing; the last row of logits is about the token after the guess."""

@@ -22,50 +22,50 @@ from typing import TYPE_CHECKING, TypeAlias
 from paceline.core.proposals import TokenVerdict
 
 if TYPE_CHECKING:
-    from paceline.core.sampling.dice import Dice
+    from paceline.core.sampling.rng import Rng
 
 Chances: TypeAlias = Sequence[float]
 """One probability for each token; a shorter one has 0 for the rest."""
 
 
-def acceptance(wanted: Chances, claimed: Chances | None, token: int) -> float:
+def acceptance(target_probs: Chances, draft_probs: Chances | None, token: int) -> float:
     """Return the probability that the target accepts a token: min(1, p / q), or p where q is unknown."""
-    return wanted[token] if claimed is None else min(1.0, wanted[token] / claimed[token])
+    return target_probs[token] if draft_probs is None else min(1.0, target_probs[token] / draft_probs[token])
 
 
-def residual(wanted: Chances, claimed: Chances | None, token: int) -> list[float]:
+def residual(target_probs: Chances, draft_probs: Chances | None, token: int) -> list[float]:
     """Return the weights to draw from once `token` was refused: what p has more than q, to be normalised.
 
     Where rounding leaves nothing, p and q are the same, and p is what is left to draw from.
     """
-    if claimed is None:
-        weights = [0.0 if other == token else share for other, share in enumerate(wanted)]
+    if draft_probs is None:
+        weights = [0.0 if other == token else share for other, share in enumerate(target_probs)]
     else:
         weights = [
-            max(0.0, share - (claimed[other] if other < len(claimed) else 0.0))
-            for other, share in enumerate(wanted)
+            max(0.0, share - (draft_probs[other] if other < len(draft_probs) else 0.0))
+            for other, share in enumerate(target_probs)
         ]
-    return weights if any(weights) else list(wanted)
+    return weights if any(weights) else list(target_probs)
 
 
-def judge_drawn(
+def rejection_sample(
     proposed: Sequence[int],
-    claimed: Sequence[Chances] | None,
-    wanted: Iterable[Chances],
-    dice: Dice,
+    draft_probs: Sequence[Chances] | None,
+    target_probs: Iterable[Chances],
+    rng: Rng,
 ) -> TokenVerdict:
     """Return the verdict on drawn tokens.
 
     Args:
         proposed: The draft's tokens.
-        claimed: For each of them the distribution it was drawn from, or None when that is not known.
-        wanted: For each position, and for the one after, the target's distribution after the tokens before it. Asked
-            for no further than tokens are accepted.
-        dice: The target's own; they may not have decided anything about the draft.
+        draft_probs: For each of them the distribution it was drawn from, or None when that is not known.
+        target_probs: For each position, and for the one after, the target's distribution after the tokens before it.
+            Asked for no further than tokens are accepted.
+        rng: The target's own; they may not have decided anything about the draft.
     """
-    rows = iter(wanted)
+    rows = iter(target_probs)
     for place, token in enumerate(proposed):
-        own, drawn_from = next(rows), None if claimed is None else claimed[place]
-        if not dice.accept(acceptance(own, drawn_from, token)):
-            return TokenVerdict(place, (*proposed[:place], dice.draw(residual(own, drawn_from, token))))
-    return TokenVerdict(len(proposed), (*proposed, dice.draw(next(rows))))
+        own, drawn_from = next(rows), None if draft_probs is None else draft_probs[place]
+        if not rng.accept(acceptance(own, drawn_from, token)):
+            return TokenVerdict(place, (*proposed[:place], rng.draw(residual(own, drawn_from, token))))
+    return TokenVerdict(len(proposed), (*proposed, rng.draw(next(rows))))

@@ -26,7 +26,7 @@ class Entry:
     statistics: Mapping[str, float] | None = None
     costs: Mapping[str, Any] | None = None
 
-    def teach(self, policy: Policy) -> None:
+    def restore(self, policy: Policy) -> None:
         """Give a fresh policy what is known: its whole state, or else the statistics.
 
         A state may be refused for options that changed, where the statistics still mean something.

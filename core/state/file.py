@@ -25,7 +25,7 @@ from paceline.core.outputs import check_output, write_text
 from paceline.core.state.entry import Entry, read_entry
 
 if TYPE_CHECKING:
-    from paceline.core.state.subject import Subject
+    from paceline.core.state.key import StateKey
 
 log = structlog.get_logger()
 
@@ -51,17 +51,17 @@ class StateFile:
         # A link is followed here, for replacing it would leave the file it leads to as it was.
         self.path = Path(os.path.realpath(path))
 
-    def read(self, subject: Subject) -> Entry | None:
+    def read(self, key: StateKey) -> Entry | None:
         """Return what is known about something; None, after a warning, where what stands there cannot be used."""
         try:
-            return _entry(self._document(), subject)
+            return _entry(self._document(), key)
         except (PacelineError, ValueError) as error:
-            self.warn_refused(subject, error)
+            self.warn_refused(key, error)
             return None
 
     def update(
         self,
-        subject: Subject,
+        key: StateKey,
         change: Callable[[Entry | None], Entry],
         *,
         unusable: Entry | None = None,
@@ -69,7 +69,7 @@ class StateFile:
         """Replace the entry about something by what `change` makes of it, and leave all others as they are.
 
         Args:
-            subject: What the entry is about.
+            key: What the entry is about.
             change: Shown what stands there now; called under the lock.
             unusable: What was found to be of no use; if it still stands there, `change` is shown None.
 
@@ -86,13 +86,13 @@ class StateFile:
         with FileLock(f"{self.path}.lock", timeout=PATIENCE_S):
             try:
                 document = self._document()
-                now = _entry(document, subject)
+                now = _entry(document, key)
                 spoilt = now is not None and now == unusable
             except ValueError:
                 now, spoilt = None, True
                 document = self._salvaged()
             entry = change(None if spoilt else now)
-            document["entries"][subject.key] = entry.to_json(subject.about)
+            document["entries"][key.name] = entry.to_json(key.about)
             text = json.dumps(document, indent=1, allow_nan=False) + "\n"
             if len(text) > MOST:
                 raise ValueError(f"the file would have more than {size(MOST)}")
@@ -106,24 +106,24 @@ class StateFile:
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         return self.path.with_name(f"{self.path.name}.damaged-{digest[:8]}")
 
-    def warn_refused(self, subject: Subject, error: Exception) -> None:
+    def warn_refused(self, key: StateKey, error: Exception) -> None:
         """Log that what stands in the file is not used, and what happens now."""
         log.warning(
             "state_refused",
             file=str(self.path),
-            key=subject.key,
+            key=key.name,
             reason=words(error),
             action="the policy starts fresh",
             remedy="name another file in `state:`, or put a good copy in its place; before something new is saved "
             f"this one is kept as {self.path.name}.damaged-...",
         )
 
-    def warn_unsaved(self, subject: Subject, error: BaseException) -> None:
+    def warn_unsaved(self, key: StateKey, error: BaseException) -> None:
         """Log that something learnt was not saved."""
         log.warning(
             "state_not_saved",
             file=str(self.path),
-            key=subject.key,
+            key=key.name,
             reason=words(error),
             remedy="name a file in `state:` that can be written, or leave the key out",
         )
@@ -157,6 +157,6 @@ class StateFile:
             return {"kind": KIND, "version": VERSION, "entries": {}}
 
 
-def _entry(document: dict[str, Any], subject: Subject) -> Entry | None:
-    found = document["entries"].get(subject.key)
-    return None if found is None else read_entry(found, subject.about)
+def _entry(document: dict[str, Any], key: StateKey) -> Entry | None:
+    found = document["entries"].get(key.name)
+    return None if found is None else read_entry(found, key.about)

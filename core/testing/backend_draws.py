@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paceline.core.abilities import SampledDraft
-from paceline.core.proposals import DrawnProposal
+from paceline.core.proposals import SampledProposal
 from paceline.core.sampling.opening import open_draft, open_target
 from paceline.core.sampling.settings import Sampling
 from paceline.core.testing.reference import require
@@ -75,7 +75,7 @@ def _decode(
 
 def _could_be_drawn(proposal: Proposal) -> None:
     """Look at what each token was drawn from, where the proposal holds it as numbers."""
-    if isinstance(proposal, DrawnProposal):
+    if isinstance(proposal, SampledProposal):
         for chances in proposal.chances:
             require(
                 math.isclose(math.fsum(chances), 1.0, abs_tol=1e-3),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from paceline.core.abilities import Scoring
+from paceline.core.abilities import SupportsScoring
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, Signal
 from paceline.core.sampling.opening import open_draft, open_target
@@ -63,13 +63,13 @@ class BackendRounds(RuleBasedStateMachine):
                 session.close()
                 session.close()
 
-    def propose(self, gamma: int, watch: StopAfter | None) -> Proposal | None:
+    def propose(self, gamma: int, control: StopAfter | None) -> Proposal | None:
         """Draft, and compare with a fresh draft; without a draft there is no proposal."""
         if self.draft is None:
             return None
-        proposal = self.draft.draft(gamma, watch)
+        proposal = self.draft.draft(gamma, control)
         self.drafted = self.drafted or len(proposal) > 0
-        self.reference.judge_draft(self.context, gamma, proposal, watch)
+        self.reference.judge_draft(self.context, gamma, proposal, control)
         return proposal
 
     def finish(self, proposal: Proposal | None, cut: int) -> None:
@@ -99,7 +99,7 @@ class BackendRounds(RuleBasedStateMachine):
 
     @precondition(has_room)
     @rule(gamma=GAMMAS, after=COUNTS, wanted=st.sets(st.sampled_from(sorted(SIGNALS))))
-    def watch(self, gamma: int, after: int, wanted: set[Signal]) -> None:
+    def control(self, gamma: int, after: int, wanted: set[Signal]) -> None:
         """Take a round with signals, whose drafting ends after so many tokens."""
         offered = self.reference.draft.signals if self.reference.draft is not None else frozenset()
         self.finish(self.propose(gamma, StopAfter(offered & wanted, after)), 0)
@@ -125,7 +125,7 @@ class BackendRounds(RuleBasedStateMachine):
         guess = self.reference.continuation(self.context, count)
         verdict = self.target.verify(TokenProposal(guess))
         self.reference.judge(self.context, TokenProposal(guess), verdict)
-        if isinstance(self.draft, Scoring):
+        if isinstance(self.draft, SupportsScoring):
             self.reference.judge_scores(self.context, tuple(verdict.tokens), self.draft.score(verdict.tokens))
         self.target.advance(verdict.tokens)
         self.context += tuple(verdict.tokens)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from paceline.core.sampling.dice import Dice
+    from paceline.core.sampling.rng import Rng
 
 Outcome = TypeVar("Outcome", bound=Hashable)
 
 
-class _LoadedDice:
-    """Dice that fall as a path says, and then on the first side that is possible.
+class _LoadedRng:
+    """Draws that fall as a path says, and then on the first token that is possible.
 
     `path` holds a pair for each throw: which of the possible sides, and the probabilities of those sides.
     """
@@ -41,7 +41,7 @@ class _LoadedDice:
         return possible[chosen]
 
 
-def outcomes(run: Callable[[Dice], Outcome]) -> dict[Outcome, float]:
+def outcomes(run: Callable[[Rng], Outcome]) -> dict[Outcome, float]:
     """Return the exact distribution of what `run` returns, by running it once for every way its dice can fall.
 
     `run` must depend on nothing but the dice, and be short: the number of ways grows exponentially. For targets and
@@ -50,9 +50,9 @@ def outcomes(run: Callable[[Dice], Outcome]) -> dict[Outcome, float]:
     found: dict[Outcome, float] = {}
     path: list[tuple[int, list[float]]] = []
     while True:
-        dice = _LoadedDice(path)
-        outcome = run(dice)
-        found[outcome] = found.get(outcome, 0.0) + dice.probability
+        rng = _LoadedRng(path)
+        outcome = run(rng)
+        found[outcome] = found.get(outcome, 0.0) + rng.probability
         while path and path[-1][0] + 1 == len(path[-1][1]):
             path.pop()
         if not path:

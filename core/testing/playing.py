@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.clock import ScoreWork
 from paceline.core.finish import finish_round, name_draft
 from paceline.core.members import keeps, needs_of
-from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, Ended, Plan, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
+from paceline.core.token_view import TokenView
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Costs, Policy
@@ -28,15 +28,16 @@ def play(
     costs: Costs | None = None,
     prompt: int = 8,
     engine: Capabilities | None = None,
-    hints: Mapping[str, Sequence[int]] | None = None,
+    match_lengths: Mapping[str, Sequence[int]] | None = None,
     signals: Sequence[TokenSignals] | Mapping[str, Sequence[TokenSignals]] | None = None,
 ) -> list[Round]:
     """Let a policy decode one greedy text, and return its rounds.
 
     Bit i of a draft tells whether the draft, given the target's tokens before position i, proposes the target's
     token there; one plain sequence stands for a single draft called "draft". The text has as many tokens as the
-    shortest sequence, and ends by its length. Times are those of `costs`, lags those of drafts with a cache. `hints`
-    gives the hint of a draft at each position, where it gives any. Every token of the prompt and of the text is 0.
+    shortest sequence, and ends by its length. Times are those of `costs`, lags those of drafts with a cache.
+    `match_lengths` gives the match length of a draft at each position, where it gives any. Every token of the prompt
+    and of the text is 0.
 
     `signals` gives the signals of the token that a draft proposes at each position, their own `position` not counted;
     without them a draft is sure of itself exactly where it is right. `paceline.core.testing.texts` makes texts whose
@@ -54,11 +55,11 @@ def play(
         )
     costs = costs or FixedCosts()
     engine = engine or ENGINE
-    hinted = tuple((hints or {}).items())
+    match_lengths_by_draft = tuple((match_lengths or {}).items())
     lags = dict.fromkeys(drafts, prompt - 1)
     rounds: list[Round] = []
     output: list[int] = []
-    reading = Reading((0,) * prompt, output)
+    token_view = TokenView((0,) * prompt, output)
     position = 0
     while position < wanted:
         start = RoundStart(
@@ -69,14 +70,14 @@ def play(
             dict(lags),
             costs,
             engine,
-            reading,
-            {name: known[position] for name, known in hinted},
+            token_view,
+            {name: known[position] for name, known in match_lengths_by_draft},
         )
         plan = name_draft(policy.plan(start), start.lags)
         agreed = drafts[plan.draft][position : position + plan.gamma] if plan.draft is not None else ()
         drafted = len(agreed)
         seen: tuple[TokenSignals, ...] = ()
-        if drafted and (plan.stop is not None or (needs_of(policy) and plan.look)):
+        if drafted and (plan.stop is not None or (needs_of(policy) and plan.use_signals)):
             known = told.get(plan.draft or "")
             alike = known[position : position + drafted] if known is not None else _sure(agreed)
             seen = watched(needs_of(policy), plan, alike)
@@ -113,11 +114,11 @@ def play(
 
 
 def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) -> int:
-    """Return how many of the planned tokens are drafted before `keep` or the plan's own rule stops drafting.
+    """Return how many of the planned tokens are drafted before `keep_drafting` or the plan's own rule stops drafting.
 
     Without a policy only the rule is asked, as with a draft that delivers nothing of what the policy needs.
     """
-    listening = policy if policy is not None and needs_of(policy) and plan.look else None
+    listening = policy if policy is not None and needs_of(policy) and plan.use_signals else None
     for drafted, signal in enumerate(signals, start=1):
         stopped = plan.stop is not None and plan.stop.stops(signal)
         if stopped or (listening is not None and not keeps(listening, signal)):
@@ -129,7 +130,7 @@ def watched(
     needs: frozenset[Signal], plan: Plan, signals: Sequence[TokenSignals]
 ) -> tuple[TokenSignals, ...]:
     """Return the signals that a round's proposal carries: positions from 0 on, and what nobody asked for is None."""
-    wanted = needs if plan.look else frozenset[Any]()
+    wanted = needs if plan.use_signals else frozenset[Any]()
     if plan.stop is not None:
         wanted |= {plan.stop.signal}
     top1, prob, entropy = "top1" in wanted, "prob" in wanted, "entropy" in wanted

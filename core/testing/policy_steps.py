@@ -38,11 +38,11 @@ class Words(tuple[int, ...]):
 class Odd(Flag):
     """What engines and drafts may do that a policy might not expect."""
 
-    NO_HINTS = auto()
+    NO_MATCH_LENGTHS = auto()
     NO_SCORES = auto()
     NO_PERPLEXITY = auto()
     STRANGERS = auto()
-    """Hints and scores of a draft that is not there, and scores nobody asked for."""
+    """Match lengths and scores of a draft that is not there, and scores nobody asked for."""
     DEAF = auto()
     """Drafts after the first deliver no signals but those the policy says it stops by."""
     WITHOUT_FIRST = auto()
@@ -56,7 +56,7 @@ class Odd(Flag):
 
 
 NORMAL = Odd(0)
-PAIRS = (Odd.NO_HINTS | Odd.NO_SCORES, Odd.STRANGERS | Odd.DEAF, Odd.DEAF | Odd.WITHOUT_FIRST)
+PAIRS = (Odd.NO_MATCH_LENGTHS | Odd.NO_SCORES, Odd.STRANGERS | Odd.DEAF, Odd.DEAF | Odd.WITHOUT_FIRST)
 WITHOUT = Odd.WITHOUT_FIRST | Odd.WITHOUT_LAST
 
 
@@ -66,7 +66,7 @@ class Step:
 
     Attributes:
         budget, context, lag: Shown to the policy; every draft lags alike.
-        found: Tokens the draft has to offer, at most, and its hint.
+        found: Tokens the draft has to offer, at most, and its match length.
         accepted: Tokens the target would accept, at most.
         ended: Whether and why the round is the last of its request.
         abandoned: Whether the caller leaves before the round is observed, somewhere between its draft tokens.
@@ -109,7 +109,7 @@ STEPS = st.lists(
 def many_steps(count: int, seed: int, *, accuracy: float = 0.7) -> tuple[Step, ...]:
     """Return a long, ordinary life: each draft token is right with the same chance, each request takes 50 rounds.
 
-    No two requests are alike in their prompts and their hints.
+    No two requests are alike in their prompts and their match lengths.
     """
     random = Random(seed)
     return tuple(
@@ -171,9 +171,9 @@ def begin(
     lags = dict.fromkeys(there, step.lag)
     if Odd.OTHER_LAGS in odd:
         lags |= dict.fromkeys(there[1:], 1)
-    hints = {} if Odd.NO_HINTS in odd else dict.fromkeys(there, step.found)
+    match_lengths = {} if Odd.NO_MATCH_LENGTHS in odd else dict.fromkeys(there, step.found)
     if Odd.STRANGERS in odd:
-        hints[STRANGER] = 99
+        match_lengths[STRANGER] = 99
     return RoundStart(
         index,
         index,
@@ -183,7 +183,7 @@ def begin(
         COSTS,
         engine,
         tokens=Words(text[: step.context % len(text) + 1]),
-        hints=hints,
+        match_lengths=match_lengths,
         batch=7 if Odd.BATCH in odd else 1,
         perplexity=None if Odd.NO_PERPLEXITY in odd else step.perplexity,
     )
@@ -200,7 +200,7 @@ def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step, *, first:
     ]
     deaf = Odd.DEAF in step.odd and full.draft != first
     heard = needs_of(policy) & requires_of(policy).signals if deaf else needs_of(policy)
-    if not full.look:
+    if not full.use_signals:
         heard = frozenset()
     seen = watched(heard, full, signals)
     drafted = propose(policy if heard else None, full, seen)

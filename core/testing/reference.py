@@ -22,14 +22,14 @@ def require(held: bool, message: str) -> None:
 
 @dataclass(slots=True)
 class StopAfter:
-    """A watch that wants some signals and ends drafting after `after` tokens have been kept."""
+    """A control that wants some signals and ends drafting after `after` tokens have been kept."""
 
     signals: frozenset[Signal]
     after: int
     stop: StopRule | None = None
     seen: list[TokenSignals] = field(default_factory=list)
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Count the tokens."""
         self.seen.append(signals)
         return len(self.seen) <= self.after
@@ -80,7 +80,7 @@ class Reference:
         require(tokens == wanted[: agreed + 1], f"S1: verdict {tokens}, but the target alone writes {wanted}")
 
     def judge_draft(
-        self, context: tuple[int, ...], gamma: int, proposal: Proposal, watch: StopAfter | None
+        self, context: tuple[int, ...], gamma: int, proposal: Proposal, control: StopAfter | None
     ) -> None:
         """Compare a proposal with that of a fresh session, and look at its length and signals."""
         tokens = tuple(proposal.tokens)
@@ -89,12 +89,12 @@ class Reference:
         wrong = [token for token in tokens if not 0 <= token < self.target.vocabulary]
         require(not wrong, f"D1: {wrong} proposed, the target's vocabulary is {self.target.vocabulary}")
         wanted = self._fresh_guess(context, gamma)
-        if watch is None:
+        if control is None:
             require(not proposal.signals, "D2: signals given that nobody asked for")
             require(tokens == wanted, f"S1: {tokens} proposed, a fresh session proposes {wanted}")
             return
-        if watch.signals:
-            wanted = wanted[: watch.after + 1]
+        if control.signals:
+            wanted = wanted[: control.after + 1]
             require(tokens == wanted, f"D2: {tokens} proposed, {wanted} expected: the token that stops stays")
             require(
                 len(proposal.signals) == len(tokens),
@@ -104,7 +104,7 @@ class Reference:
             require(
                 signals.position == index, f"D2: signals of token {index} have position {signals.position}"
             )
-            for name in watch.signals:
+            for name in control.signals:
                 require(getattr(signals, name) is not None, f"D2: signal {name} was asked for and is missing")
 
     def judge_scores(

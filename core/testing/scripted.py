@@ -21,7 +21,7 @@ Breach = Literal[
     "unknown-score",
     "no-plan",
     "raise-in-plan",
-    "raise-in-keep",
+    "raise-in-keep-drafting",
     "raise-in-observe",
 ]
 BREACHES: tuple[Breach, ...] = get_args(Breach)
@@ -34,7 +34,7 @@ class _Unlearning:
     needs: frozenset[Signal] = frozenset()
     requires = Requirements()
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Never stop early."""
         return True
 
@@ -81,8 +81,8 @@ class ChaoticPolicy(_Unlearning):
     Args:
         seed: Of all its choices.
         drafts: The drafts it chooses from.
-        signals: The signals the drafts can compute; when there are some, it stops early through `keep` and through
-            random stop rules.
+        signals: The signals the drafts can compute; when there are some, it stops early through `keep_drafting` and
+            through random stop rules.
         max_gamma: The largest gamma it plans.
     """
 
@@ -107,7 +107,7 @@ class ChaoticPolicy(_Unlearning):
         draft = self._random.choice(drafts) if drafts else None
         return Plan(gamma, draft, self._rule() if gamma else None, score=scored)
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Stop after one token in three."""
         return self._random.random() < 2 / 3
 
@@ -128,7 +128,7 @@ class LawlessPolicy(_Unlearning):
     Args:
         breach: What it does wrong, one of `BREACHES`.
         after: How many lawful rounds come first.
-        needs: Signals it asks for; "raise-in-keep" is only reached when there are some.
+        needs: Signals it asks for; "raise-in-keep-drafting" is only reached when there are some.
     """
 
     def __init__(self, breach: Breach, *, after: int = 0, needs: frozenset[Signal] = frozenset()) -> None:
@@ -163,10 +163,10 @@ class LawlessPolicy(_Unlearning):
             case _:
                 return Plan(min(2, start.budget))
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Stop never, or raise."""
-        if self._breach == "raise-in-keep" and self._rounds >= self._lawful:
-            raise RuntimeError("lawless in keep")
+        if self._breach == "raise-in-keep-drafting" and self._rounds >= self._lawful:
+            raise RuntimeError("lawless in keep_drafting")
         return True
 
     def observe(self, done: Round) -> None:

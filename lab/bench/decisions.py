@@ -1,4 +1,4 @@
-"""How long a policy takes to decide: microseconds of `plan`, `keep` and `observe`, without a model.
+"""How long a policy takes to decide: microseconds of `plan`, `keep_drafting` and `observe`, without a model.
 
 Rounds are made up: draft tokens are right as often as their signals say, and the live cost model is fed with the noisy
 times of a target with a small draft and a lookup, which is not timed: it learns between the rounds. Nothing here says
@@ -57,13 +57,13 @@ class Decision:
     Attributes:
         policy, drafts: Its name, and how many drafts it had to choose from.
         plan, observe: Once a round.
-        keep: Once a draft token, for policies that ask for signals.
+        keep_drafting: Once a draft token, for policies that ask for signals.
     """
 
     policy: str
     drafts: int
     plan: Span
-    keep: Span
+    keep_drafting: Span
     observe: Span
 
 
@@ -88,7 +88,7 @@ def decide(
             clocked,
             {draft: bits for draft, (bits, _) in texts.items()},
             signals={draft: signals for draft, (_, signals) in texts.items()},
-            hints={draft: [int(bit) for bit in bits] for draft, (bits, _) in list(texts.items())[1:]},
+            match_lengths={draft: [int(bit) for bit in bits] for draft, (bits, _) in list(texts.items())[1:]},
             costs=TIMES,
         )
         text += 1
@@ -130,7 +130,7 @@ class Clocked:
         self.plans_ns.append(perf_counter_ns() - began)
         return plan
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Keep or stop, timed."""
         began = perf_counter_ns()
         kept = keeps(self.policy, signals)

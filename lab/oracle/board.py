@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import DraftInfo, Header, Starts, Text
-    from paceline.lab.recording.sheet import CostSheet
 
 Sight = Literal["clairvoyant", "expectation"]
 """What is known beforehand: which tokens are accepted, or only the chance of each."""
@@ -29,8 +29,8 @@ class Lane:
         most: int (n,). The most tokens it can propose in a round that begins there.
         seconds: (n, G + 1). Of a round that drafts so many tokens, without catching up.
         survive: (n, G + 1). The chance that the first so many tokens are all accepted; 0 past the end of the text.
-        catch_up: By lag, seconds by the sheet; of length prompt + n + short.
-        score_s: Seconds by the sheet that scoring takes besides catching up, where it can pay to score so as to catch
+        catch_up: By lag, seconds by the profile; of length prompt + n + short.
+        score_s: Seconds by the profile that scoring takes besides catching up, where it can pay to score so as to catch
             up early; else None.
         factor: (n,). What the seconds of drafting, catching up and scoring are multiplied by; `seconds` holds it.
     """
@@ -96,8 +96,8 @@ def layout(text: Text, header: Header, *, sight: Sight, cells: int) -> Board:
         cells: The most states a program may have. Where there are more, drafts are let off catching up, the one whose
             catching up costs least first.
     """
-    count, sheet = len(text.tokens), header.costs
-    verify = _verify(sheet, text, header.longest)
+    count, profile = len(text.tokens), header.costs
+    verify = _verify(profile, text, header.longest)
     lanes = [
         (info, _lane(name, info, text.drafts[name], text, header, verify, sight))
         for name, info in header.drafts.items()
@@ -113,17 +113,17 @@ def layout(text: Text, header: Header, *, sight: Sight, cells: int) -> Board:
     return Board(count, text.prompt_tokens, verify[:, 0], lagging, free, exact)
 
 
-def _verify(sheet: CostSheet, text: Text, longest: int) -> NDArray[np.float64]:
+def _verify(profile: LatencyProfile, text: Text, longest: int) -> NDArray[np.float64]:
     """Return the seconds of rounds by start and tokens drafted, drafting itself not counted; (n, G + 1)."""
     rows = [
-        [sheet.verify_s(drafted + 1, text.prompt_tokens + start) for drafted in range(longest + 1)]
+        [profile.verify_s(drafted + 1, text.prompt_tokens + start) for drafted in range(longest + 1)]
         for start in range(len(text.tokens))
     ]
     seconds = np.array(rows)
     if text.changes is not None:
         drafted = np.arange(longest + 1)
         seconds = seconds * _column(text.changes.verify) + drafted * _column(text.changes.token_s)
-    return seconds + sheet.overhead_s
+    return seconds + profile.overhead_s
 
 
 def _column(values: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -139,11 +139,11 @@ def _lane(
     verify: NDArray[np.float64],
     sight: Sight,
 ) -> Lane:
-    count, longest, sheet = len(text.tokens), header.longest, header.costs
-    tokens = np.array([sheet.draft_s(name, drafted) for drafted in range(longest + 1)])
-    # Catching up and drafting add up in a sheet, so the one can be told from the other at any number of tokens.
+    count, longest, profile = len(text.tokens), header.longest, header.costs
+    tokens = np.array([profile.draft_s(name, drafted) for drafted in range(longest + 1)])
+    # Catching up and drafting add up in a profile, so the one can be told from the other at any number of tokens.
     reach = text.prompt_tokens + count + info.short
-    catch_up = np.array([sheet.draft_s(name, 1, lag) for lag in range(reach)]) - tokens[1]
+    catch_up = np.array([profile.draft_s(name, 1, lag) for lag in range(reach)]) - tokens[1]
     budget = text.wanted - np.arange(count) - 1
     factor = np.ones(count)
     if text.changes is not None and name in text.changes.drafts:

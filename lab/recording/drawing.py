@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from paceline.core.abilities import Scoring
+    from paceline.core.abilities import SupportsScoring
     from paceline.core.protocols import Session
     from paceline.lab.recording.looking import Asked
     from paceline.lab.recording.model import Starts
@@ -37,7 +37,7 @@ DRAWS = 8
 """Draws for a token that is not the text's; where the draft is that sure of it, a refusal is next to impossible."""
 
 
-def shares(session: Session, scoring: Scoring, tokens: Sequence[int]) -> list[float]:
+def shares(session: Session, scoring: SupportsScoring, tokens: Sequence[int]) -> list[float]:
     """Return the probability of each token under a session that stands at the beginning of the text.
 
     Args:
@@ -68,7 +68,7 @@ def draw(
     own: Sequence[float],
     chance: NDArray[np.float32],
     random: Random,
-    hints: NDArray[np.int32] | None = None,
+    match_lengths: NDArray[np.int32] | None = None,
 ) -> Starts:
     """Return one draw of what a draft does from every start.
 
@@ -79,7 +79,7 @@ def draw(
         own: Its probability of each token.
         chance: That it is accepted.
         random: Decides what is accepted.
-        hints: What it hints, if it does.
+        match_lengths: The length of its match at every start, if it tells that.
     """
     places = Places(len(tokens), longest, asked.signals)
     places.bits[:] = [random.random() < one for one in chance]
@@ -89,7 +89,7 @@ def draw(
         if places.bits[-1] and longest > 1:
             _, told = asked.draft(longest - 1)
             places.after(len(tokens) - 1, told)
-    return places.starts(hints=hints, chance=chance)
+    return places.starts(match_lengths=match_lengths, chance=chance)
 
 
 def _look(asked: Asked, places: Places, place: int, token: int, own: float) -> None:

@@ -1,4 +1,4 @@
-"""From measured rounds to a cost sheet.
+"""From measured rounds to a latency profile.
 
 Rounds on a machine that does other things as well have a long tail of slow ones, so each time is the mean of the middle
 half of its measurements, which shrugs off a quarter of outliers on either side and needs fewer than a median does. But
@@ -16,7 +16,7 @@ from random import Random
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 
 if TYPE_CHECKING:
     from paceline.lab.recording.timing import Timing
@@ -34,7 +34,7 @@ APART = 16
 """Tokens of context that such a pair must differ by, or noise is divided by next to nothing."""
 
 
-def fit(timings: Sequence[Timing], drafts: Iterable[str]) -> CostSheet | None:
+def fit(timings: Sequence[Timing], drafts: Iterable[str]) -> LatencyProfile | None:
     """Return what the rounds took; None while a draft, or verifying, was not measured yet.
 
     Args:
@@ -48,20 +48,20 @@ def fit(timings: Sequence[Timing], drafts: Iterable[str]) -> CostSheet | None:
     context = round(median(one.context for one in timings))
     slope = _context_slope(timings)
     levels = _grouped((one.drafted + 1, one.verify_s - slope * (one.context - context)) for one in timings)
-    sheet = CostSheet(
+    profile = LatencyProfile(
         verify=_rising(levels),
         context=context,
         context_s=slope,
         drafts={name: one for name, one in fitted.items() if one is not None},
         overhead_s=centre(rests),
     )
-    took = [(one.verify_s, sheet.verify_s(one.drafted + 1, one.context)) for one in timings]
+    took = [(one.verify_s, profile.verify_s(one.drafted + 1, one.context)) for one in timings]
     scale = _scale(took)
     return replace(
-        sheet,
-        verify={length: scale * seconds for length, seconds in sheet.verify.items()},
+        profile,
+        verify={length: scale * seconds for length, seconds in profile.verify.items()},
         context_s=scale * slope,
-        overhead_s=sheet.overhead_s * _scale([(rest, sheet.overhead_s) for rest in rests]),
+        overhead_s=profile.overhead_s * _scale([(rest, profile.overhead_s) for rest in rests]),
     )
 
 

@@ -1,10 +1,10 @@
 """The lines of a recording: JSON objects, one a line, each with its kind.
 
     trace       the first line: version, form, what ran, and what holds for all texts
-    timings     rounds that were really taken on a text, and how long they took; what cost sheets are made of
+    timings     rounds that were really taken on a text, and how long they took; what latency profiles are made of
     measured    one text really decoded under one policy
-    costs       a cost sheet; may come again, the last one counts
-    text        one text, with what every draft would have done to it, and how its costs differ from the sheet if
+    costs       a latency profile; may come again, the last one counts
+    text        one text, with what every draft would have done to it, and how its costs differ from the profile if
                 they do; what belongs to it comes before
     end         the last line, with how many texts there are
 
@@ -22,8 +22,8 @@ from paceline.core.errors import TraceError
 from paceline.core.records import SIGNALS, Ended
 from paceline.lab.recording.format_changes import changes_from_json, changes_to_json
 from paceline.lab.recording.format_starts import starts_from_json, starts_to_json
+from paceline.lab.recording.latency import LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Text
-from paceline.lab.recording.sheet import CostSheet
 from paceline.lab.typed import LARGEST_TOKEN, check_counts, check_types
 
 FORM: Final = "recording"
@@ -39,7 +39,7 @@ MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowErr
 
 
 def header_to_json(header: Header) -> dict[str, Any]:
-    """Return the first line; the cost sheet has a line of its own."""
+    """Return the first line; the latency profile has a line of its own."""
     return {
         "kind": "trace",
         "version": VERSION,
@@ -49,12 +49,19 @@ def header_to_json(header: Header) -> dict[str, Any]:
         "mode": header.mode,
         "made_up": header.made_up,
         "drafts": {
-            name: {**asdict(info), "signals": sorted(info.signals)} for name, info in header.drafts.items()
+            name: {
+                "caches": info.caches,
+                "short": info.short,
+                "signals": sorted(info.signals),
+                "hints": info.match_lengths,
+                "scores": info.scores,
+            }
+            for name, info in header.drafts.items()
         },
     }
 
 
-def header_from_json(values: Mapping[str, Any], costs: CostSheet) -> Header:
+def header_from_json(values: Mapping[str, Any], costs: LatencyProfile) -> Header:
     """Return the header that the first line stands for."""
     mode: Literal["greedy", "sampled"] = values["mode"]
     longest = values["longest"]
@@ -153,8 +160,8 @@ def measured_from_json(values: Mapping[str, Any]) -> Measured:
     )
 
 
-def costs_to_json(costs: CostSheet) -> dict[str, Any]:
-    """Return a cost sheet as a line."""
+def costs_to_json(costs: LatencyProfile) -> dict[str, Any]:
+    """Return a latency profile as a line."""
     return {"kind": "costs", **costs.to_json()}
 
 
@@ -163,6 +170,6 @@ def _info(values: Mapping[str, Any]) -> DraftInfo:
         caches=bool(values["caches"]),
         short=int(values["short"]),
         signals=frozenset(values["signals"]) & SIGNALS,
-        hints=bool(values["hints"]),
+        match_lengths=bool(values["hints"]),
         scores=bool(values["scores"]),
     )

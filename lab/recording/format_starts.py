@@ -42,8 +42,8 @@ def starts_to_json(starts: Starts, longest: int) -> dict[str, Any]:
         values["bits"] = "".join("01"[bit] for bit in bits.astype(int))
     else:
         values["agreed"] = np.asarray(starts.agreed).tolist()
-    if starts.hints is not None:
-        values["hints"] = np.asarray(starts.hints).tolist()
+    if starts.match_lengths is not None:
+        values["hints"] = np.asarray(starts.match_lengths).tolist()
     if starts.chance is not None:
         values["chance"] = pack(starts.chance)
     if starts.signals:
@@ -80,9 +80,9 @@ def starts_from_json(values: Mapping[str, Any], n: int, longest: int) -> Starts:
         for name, one in values.get("signals", {}).items()
         if name in SIGNALS
     }
-    hints = _counts(values["hints"], n, np.int32) if "hints" in values else None
+    match_lengths = _counts(values["hints"], n, np.int32) if "hints" in values else None
     chance = unpack(values["chance"], FLOAT, n) if "chance" in values else None
-    return Starts(offered, agreed, hints, chance, signals)
+    return Starts(offered, agreed, match_lengths, chance, signals)
 
 
 def runs(bits: NDArray[np.bool_], offered: NDArray[Any]) -> NDArray[np.int16]:

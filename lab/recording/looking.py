@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A `Watch` that sees signals and never stops drafting."""
+    """A `DraftControl` that sees signals and never stops drafting."""
 
     signals: frozenset[Signal]
     stop: StopRule | None = None
-    keep: Callable[[TokenSignals], bool] | None = None
+    keep_drafting: Callable[[TokenSignals], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Asked:
         Raises:
             ContractError: The draft proposed more, or what is no token.
         """
-        watch = Look(self.signals) if self.signals else None
-        proposal = self.session.draft(gamma, watch)
+        control = Look(self.signals) if self.signals else None
+        proposal = self.session.draft(gamma, control)
         check_proposal(self.name, self.session, proposal, gamma, self.vocabulary)
         return tuple(proposal.tokens), tuple(proposal.signals) if self.signals else ()
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from paceline.core.records import Ended, Signal
-    from paceline.lab.recording.sheet import CostSheet
+    from paceline.lab.recording.latency import LatencyProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,18 @@ class Starts:
     Attributes:
         offered: int16 (n,). Tokens it proposes when asked for `Header.longest`; fewer where it knows no more.
         agreed: int16 (n,). How many of those, from the first on, the target accepts; at most n - start.
-        hints: int32 (n,), what it hints before it drafts; None for drafts without hints.
+        match_lengths: int32 (n,), the length of its match at each start; None for drafts that do not tell it.
         chance: float32 (n,). Where tokens are drawn and the draft depends on the context alone: the chance that its
             token at this place is accepted, given the text. None where `agreed` is certain.
         signals: For each signal recorded, float32 (n, longest) (`token`: int32): row `start`, column k is about the
             k-th token that it would draft from there. Columns from `offered` on mean nothing.
         known: int16 (n,). From serving traces, where not everything was tried: the largest gamma whose outcome is known
-            from each start, and hints are known where it is not -1. None: everything is known.
+            from each start, and match lengths are known where it is not -1. None: everything is known.
     """
 
     offered: NDArray[np.int16]
     agreed: NDArray[np.int16]
-    hints: NDArray[np.int32] | None = None
+    match_lengths: NDArray[np.int32] | None = None
     chance: NDArray[np.float32] | None = None
     signals: Mapping[Signal, NDArray[Any]] = field(default_factory=dict)
     known: NDArray[np.int16] | None = None
@@ -51,13 +51,13 @@ class Starts:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How the costs of one text differ from the recording's sheet, by where a round begins; n = len(text.tokens).
+    """How the costs of one text differ from the recording's profile, by where a round begins; n = len(text.tokens).
 
     They depend on the place in the text and not on the number of the round, so that every policy meets the same prices
     at the same token. What a draft reads to score tokens has the price of the place after these.
 
     Attributes:
-        verify: float32 (n,). What the seconds of verification by the sheet are multiplied by.
+        verify: float32 (n,). What the seconds of verification by the profile are multiplied by.
         token_s: float32 (n,). Seconds that each drafted token adds to verification besides.
         drafts: By name, float32 (n,): what the seconds of a draft are multiplied by, catching up and looking at signals
             included. Where a draft is missing, by 1.
@@ -84,7 +84,7 @@ class Text:
         varies: Whether it neither loops nor repeats itself; see `paceline.lab.bench.loops`.
         perplexity: Of the prompt under the target, where it can be told.
         drafts: By name, in the order listed.
-        changes: How its costs differ from the sheet; None where they do not, as wherever it was not made up.
+        changes: How its costs differ from the profile; None where they do not, as wherever it was not made up.
     """
 
     name: str
@@ -109,14 +109,14 @@ class DraftInfo:
         caches: Whether it keeps a cache, so that its lag grows by every token emitted without it; else its lag is 0.
         short: Tokens it lags after a round that accepted all it proposed: 1 for a model, whose last token is never fed.
         signals: Those recorded.
-        hints: Whether it hints.
+        match_lengths: Whether it tells the lengths of its matches.
         scores: Whether it can be asked by `Plan.score`.
     """
 
     caches: bool
     short: int
     signals: frozenset[Signal]
-    hints: bool
+    match_lengths: bool
     scores: bool
 
 
@@ -157,7 +157,7 @@ class Header:
     longest: int
     mode: Literal["greedy", "sampled"]
     drafts: Mapping[str, DraftInfo]
-    costs: CostSheet
+    costs: LatencyProfile
     made_up: bool = False
 
 

@@ -24,9 +24,9 @@ def export_parquet(recording: Recording, path: Path | str) -> int:
     """Write a recording and return the number of rows; texts are read and written one at a time.
 
     Columns: `text`, `kind`, `varies`, `prompt_tokens`, `start`, `token` (the text's own at the start), `draft`,
-    `offered`, `agreed`, `hint`, `chance`, and for each signal that some draft has a list `signal_...`, one number for
-    each token offered. What a draft does not have is null. What holds for all of it is in the file's metadata, under
-    `paceline`, as JSON.
+    `offered`, `agreed`, `match_length`, `chance`, and for each signal that some draft has a list `signal_...`, one
+    number for each token offered. What a draft does not have is null. What holds for all of it is in the file's
+    metadata, under `paceline`, as JSON.
 
     Raises:
         TraceError: pyarrow is not installed, the file cannot be written, or the recording is damaged.
@@ -62,7 +62,7 @@ def _schema(arrow: ModuleType, header: Header) -> Any:
         ("draft", arrow.string()),
         ("offered", arrow.int16()),
         ("agreed", arrow.int16()),
-        ("hint", arrow.int32()),
+        ("match_length", arrow.int32()),
         ("chance", arrow.float32()),
         ("draft_factor", arrow.float32()),
         ("verify_factor", arrow.float32()),
@@ -88,7 +88,7 @@ def _columns(arrow: ModuleType, text: Text, name: str, starts: Starts, schema: A
         "draft": [name] * n,
         "offered": starts.offered,
         "agreed": starts.agreed,
-        "hint": [None] * n if starts.hints is None else starts.hints,
+        "match_length": [None] * n if starts.match_lengths is None else starts.match_lengths,
         "chance": [None] * n if starts.chance is None else starts.chance,
     }
     changes = text.changes

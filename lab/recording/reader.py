@@ -17,8 +17,8 @@ from paceline.lab.recording.format import (
     measured_from_json,
     text_from_json,
 )
+from paceline.lab.recording.latency import LatencyProfile
 from paceline.lab.recording.model import Header, Measured, Recording, Text, TextSource
-from paceline.lab.recording.sheet import CostSheet
 from paceline.lab.sealed import unseal
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def read_recording(path: Path | str) -> Recording:
         raise _damaged(path, 1, error) from error
     missing = header.drafts.keys() - costs.drafts.keys()
     if missing:
-        raise TraceError(f"{path}: the cost sheet says nothing about the draft {min(missing)!r}; {AGAIN}")
+        raise TraceError(
+            f"{path}: the latency profile says nothing about the draft {min(missing)!r}; {AGAIN}"
+        )
     # Of a text that was cut off, what was measured is left over.
     measured = tuple(one for one in found.measured if one.text in found.index)
     return Recording(header, measured, FileTexts(path, header, found.index), found.complete)
@@ -62,7 +64,7 @@ class _Found:
     """What one pass over the lines finds."""
 
     first: Mapping[str, Any] = field(default_factory=dict)
-    costs: CostSheet | None = None
+    costs: LatencyProfile | None = None
     measured: list[Measured] = field(default_factory=list)
     index: dict[str, tuple[int, int]] = field(default_factory=dict)
     complete: bool = False
@@ -79,7 +81,7 @@ class _Found:
                 )
             self.index[values["name"]] = number, place
         elif kind == "costs":
-            self.costs = CostSheet.from_json(values)
+            self.costs = LatencyProfile.from_json(values)
         elif kind == "measured":
             self.measured.append(measured_from_json(values))
         elif kind == "end":

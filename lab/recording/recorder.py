@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from paceline.core.abilities import Perplexed, SampledDraft, Scoring
+from paceline.core.abilities import SampledDraft, SupportsPerplexity, SupportsScoring
 from paceline.core.errors import BackendError
 from paceline.core.sampling.opening import open_draft, open_target
 from paceline.core.trace import prompt_sha256
@@ -15,7 +15,7 @@ from paceline.lab.decoding import decode
 from paceline.lab.recording.drawing import chances_of, draw, shares
 from paceline.lab.recording.looking import Asked
 from paceline.lab.recording.model import DraftInfo, Text
-from paceline.lab.recording.walking import ask_everywhere, hints_of, memoryless, walk
+from paceline.lab.recording.walking import ask_everywhere, match_lengths_of, memoryless, walk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,18 +78,20 @@ class Recorder:
             tokens=tokens,
             ended=written.ended,
             varies=texture(tokens).varies,
-            perplexity=target.perplexity(list(prompt.tokens)) if isinstance(target, Perplexed) else None,
+            perplexity=target.perplexity(list(prompt.tokens))
+            if isinstance(target, SupportsPerplexity)
+            else None,
             drafts={name: self._starts(name, prompt, tokens, drawn) for name in self.drafts},
         )
 
     def _starts(
         self, name: str, prompt: Prompt, tokens: Sequence[int], drawn: Sequence[float] | None
     ) -> Starts:
-        hinting = self._open(name, prompt.tokens)
+        matching = self._open(name, prompt.tokens)
         try:
-            hints = hints_of(name, hinting, tokens)
+            match_lengths = match_lengths_of(name, matching, tokens)
         finally:
-            hinting.close()
+            matching.close()
         session = self._open(name, prompt.tokens)
         wanted = self.drafts[name].signals & self._capable if self.signals else frozenset()
         asked = Asked(name, session, wanted, self.plain.target.vocabulary)
@@ -98,21 +100,30 @@ class Recorder:
                 own = self._draft_shares(name, prompt.tokens, tokens)
                 random = Random(f"{self.sampling.seed}/{prompt.name}/{name}")
                 chance = chances_of(own, drawn)
-                return draw(asked, tokens, self.longest, own=own, chance=chance, random=random, hints=hints)
+                return draw(
+                    asked,
+                    tokens,
+                    self.longest,
+                    own=own,
+                    chance=chance,
+                    random=random,
+                    match_lengths=match_lengths,
+                )
             way = walk if memoryless(session) else ask_everywhere
-            return way(asked, tokens, self.longest, hints=hints)
+            return way(asked, tokens, self.longest, match_lengths=match_lengths)
         finally:
             session.close()
 
     def _info(self, name: str, draft: Draft, prompt: Sequence[int]) -> DraftInfo:
         session = self._open(name, prompt)
         try:
-            if self._draws(name) and not (memoryless(session) and isinstance(session, Scoring)):
+            if self._draws(name) and not (memoryless(session) and isinstance(session, SupportsScoring)):
                 raise BackendError(
                     f"draft {name!r} draws its tokens but cannot say how probable those of the text are, so what it "
                     "would have had accepted is not known; record at temperature 0.0, or leave it out (--drafts)"
                 )
-            hints, scores = getattr(session, "hint", None) is not None, isinstance(session, Scoring)
+            match_lengths = getattr(session, "match_length", None) is not None
+            scores = isinstance(session, SupportsScoring)
             session.advance(prompt[-1:])
             session.advance(prompt[-1:])
             caches = session.lag > 0
@@ -123,7 +134,9 @@ class Recorder:
         finally:
             session.close()
         signals = draft.signals & self._capable if self.signals else frozenset()
-        return DraftInfo(caches=caches, short=short, signals=signals, hints=hints, scores=scores)
+        return DraftInfo(
+            caches=caches, short=short, signals=signals, match_lengths=match_lengths, scores=scores
+        )
 
     @property
     def _capable(self) -> frozenset[str]:
@@ -137,7 +150,7 @@ class Recorder:
 
     def _draft_shares(self, name: str, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
         session = self._open(name, prompt)
-        assert isinstance(session, Scoring)  # as `info` has found out
+        assert isinstance(session, SupportsScoring)  # as `info` has found out
         try:
             return shares(session, session, tokens)
         finally:
@@ -149,7 +162,7 @@ class Recorder:
             return None
         session = open_target(self.plain.target, prompt, self.sampling)
         try:
-            if not isinstance(session, Scoring):
+            if not isinstance(session, SupportsScoring):
                 raise BackendError(
                     "the target cannot say how probable its tokens were, so what drafts that draw theirs would have "
                     "had accepted is not known; record at temperature 0.0"

@@ -58,7 +58,7 @@ class Places:
         self._settled = start + 1
 
     def starts(
-        self, *, hints: NDArray[np.int32] | None = None, chance: NDArray[np.float32] | None = None
+        self, *, match_lengths: NDArray[np.int32] | None = None, chance: NDArray[np.float32] | None = None
     ) -> Starts:
         """Return all of it."""
         ends = tail_places(self.bits)
@@ -66,7 +66,7 @@ class Places:
             name: spread(path, self._tails[name][ends], ends, self.longest)
             for name, path in self._path.items()
         }
-        return Starts(self._offered, runs(self.bits, self._offered), hints, chance, signals)
+        return Starts(self._offered, runs(self.bits, self._offered), match_lengths, chance, signals)
 
 
 class Rows:
@@ -91,6 +91,6 @@ class Rows:
         for name, rows in self._signals.items():
             rows[start, : len(told)] = [one.value(name) for one in told]
 
-    def starts(self, *, hints: NDArray[np.int32] | None = None) -> Starts:
+    def starts(self, *, match_lengths: NDArray[np.int32] | None = None) -> Starts:
         """Return all of it."""
-        return Starts(self._offered, self._agreed, hints, None, self._signals)
+        return Starts(self._offered, self._agreed, match_lengths, None, self._signals)

@@ -34,8 +34,8 @@ class Sweep:
 
     requires = Requirements(zero_gamma=True, draft_switch="round")
 
-    def __init__(self, drafts: Sequence[str], gammas: Sequence[int], seed: int, *, look: bool) -> None:
-        self.needs: frozenset[Signal] = SIGNALS if look else frozenset()
+    def __init__(self, drafts: Sequence[str], gammas: Sequence[int], seed: int, *, use_signals: bool) -> None:
+        self.needs: frozenset[Signal] = SIGNALS if use_signals else frozenset()
         self._drafts = tuple(drafts)
         self._gammas = tuple(gammas)
         self._random = Random(seed)
@@ -56,9 +56,9 @@ class Sweep:
             self._rest = number - 1
             return Plan(0)
         gamma = max((one for one in self._gammas if one <= start.budget), default=0)
-        return Plan(min(number, gamma), draft, look=self._random.random() < LOOKS)
+        return Plan(min(number, gamma), draft, use_signals=self._random.random() < LOOKS)
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Never stop early."""
         return True
 

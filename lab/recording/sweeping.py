@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from paceline.lab.bench.records import Prompt
     from paceline.lab.parts import Parts
+    from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Text
-    from paceline.lab.recording.sheet import CostSheet
 
 SWEPT = 64
 """Texts that rounds are timed on, spread over all of them; enough for every time, and memory stays bounded."""
@@ -47,12 +47,18 @@ class Sweeper:
     """
 
     def __init__(
-        self, parts: Parts, longest: int, names: Sequence[str], *, look: bool, timings: Sequence[Timing] = ()
+        self,
+        parts: Parts,
+        longest: int,
+        names: Sequence[str],
+        *,
+        use_signals: bool,
+        timings: Sequence[Timing] = (),
     ) -> None:
         generation = parts.config.generation
         allowed = parts.target.capabilities.gammas
         gammas = [one for one in range(1, longest + 1) if allowed is None or one in allowed]
-        sweep = Sweep(list(parts.drafts), gammas, generation.seed, look=look)
+        sweep = Sweep(list(parts.drafts), gammas, generation.seed, use_signals=use_signals)
         self.decoder = parts.trying(sweep)
         self.checks = Checks()
         self._drafts = tuple(parts.drafts)
@@ -80,7 +86,7 @@ class Sweeper:
             found += self._once(text, prompt)
         return found
 
-    def costs(self) -> CostSheet | None:
+    def costs(self) -> LatencyProfile | None:
         """Return what rounds take as far as it is known; None while something was never measured."""
         return fit(self._timings, self._drafts)
 

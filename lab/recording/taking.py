@@ -15,11 +15,11 @@ from paceline.core.errors import BackendError, TraceError
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
 from paceline.lab.policies import plain_decoder
+from paceline.lab.recording.latency import LatencyProfile
 from paceline.lab.recording.measuring import measuring
 from paceline.lab.recording.model import Header
 from paceline.lab.recording.recorder import Recorder
 from paceline.lab.recording.resuming import REMEDY, Kept, kept, trim
-from paceline.lab.recording.sheet import CostSheet
 from paceline.lab.recording.sweeping import Sweeper, spread_over
 from paceline.lab.recording.writer import RecordingWriter
 
@@ -41,7 +41,7 @@ WARM_UP_TOKENS = 32
 RECORDING = "recording "
 """How the first step of each text begins."""
 
-UNKNOWN = CostSheet({1: 0.0}, 0, 0.0, {}, 0.0)
+UNKNOWN = LatencyProfile({1: 0.0}, 0, 0.0, {}, 0.0)
 """Stands in the header until something was measured; never written."""
 
 
@@ -68,14 +68,14 @@ class Taken:
     Attributes:
         texts: In the file, those of earlier runs included.
         before: Of those, how many were there before.
-        costs: The cost sheet.
+        costs: The latency profile.
         checks: How real rounds compared.
         left_out: Policies that were not measured, with the reason.
     """
 
     texts: int
     before: int
-    costs: CostSheet
+    costs: LatencyProfile
     checks: Checks
     left_out: Mapping[str, str]
 
@@ -132,7 +132,7 @@ def take(
     before = Kept() if replace else kept(path, header)
     _check_prompts(path, before, prompts)
     names = [one.name for one in prompts]
-    sweeper = Sweeper(parts, settings.longest, names, look=settings.signals, timings=before.timings)
+    sweeper = Sweeper(parts, settings.longest, names, use_signals=settings.signals, timings=before.timings)
     measures, chosen = measuring(parts, settings.policies), spread_over(names, MEASURED)
     for decoder in (sweeper.decoder, *measures.decoders.values()):
         decode(decoder, prompts[0].tokens, min(wanted, WARM_UP_TOKENS))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.core.abilities import Memoryless
-from paceline.core.answers import check_hint
+from paceline.core.answers import check_match_length
 from paceline.lab.recording.looking import Asked, agreement
 from paceline.lab.recording.shape import Places, Rows
 
@@ -31,7 +31,7 @@ def memoryless(session: DraftSession) -> bool:
 
 
 def walk(
-    asked: Asked, tokens: Sequence[int], longest: int, *, hints: NDArray[np.int32] | None = None
+    asked: Asked, tokens: Sequence[int], longest: int, *, match_lengths: NDArray[np.int32] | None = None
 ) -> Starts:
     """Return what a draft that depends on the context alone does from every start.
 
@@ -39,7 +39,7 @@ def walk(
         asked: The draft, at the beginning of the text.
         tokens: The text.
         longest: Tokens asked for at a time.
-        hints: What it hints, if it does.
+        match_lengths: The length of its match at every start, if it tells that.
     """
     n, start = len(tokens), 0
     places = Places(n, longest, asked.signals)
@@ -62,11 +62,11 @@ def walk(
             step = reached + 1
         asked.session.advance(tokens[start : start + step])
         start += step
-    return places.starts(hints=hints)
+    return places.starts(match_lengths=match_lengths)
 
 
 def ask_everywhere(
-    asked: Asked, tokens: Sequence[int], longest: int, *, hints: NDArray[np.int32] | None = None
+    asked: Asked, tokens: Sequence[int], longest: int, *, match_lengths: NDArray[np.int32] | None = None
 ) -> Starts:
     """Return what any draft does from every start, by asking it there; arguments as of `walk`."""
     rows = Rows(len(tokens), longest, asked.signals)
@@ -74,17 +74,17 @@ def ask_everywhere(
         drafted, told = asked.draft(longest)
         rows.take(start, len(drafted), agreement(drafted, tokens[start:]), told)
         asked.session.advance([token])
-    return rows.starts(hints=hints)
+    return rows.starts(match_lengths=match_lengths)
 
 
-def hints_of(name: str, session: DraftSession, tokens: Sequence[int]) -> NDArray[np.int32] | None:
-    """Return what a draft hints at every start; None for one without hints."""
-    if getattr(session, "hint", None) is None:
+def match_lengths_of(name: str, session: DraftSession, tokens: Sequence[int]) -> NDArray[np.int32] | None:
+    """Return the length of a draft's match at every start; None for one that does not tell it."""
+    if getattr(session, "match_length", None) is None:
         return None
     found = []
     for token in tokens:
-        hint = getattr(session, "hint", None)
-        check_hint(name, session, hint)
-        found.append(hint)
+        match_length = getattr(session, "match_length", None)
+        check_match_length(name, session, match_length)
+        found.append(match_length)
         session.advance([token])
     return np.array(found, np.int32)

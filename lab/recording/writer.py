@@ -18,8 +18,8 @@ from paceline.lab.sealed import seal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Header, Measured, Recording, Text
-    from paceline.lab.recording.sheet import CostSheet
 
 
 class RecordingWriter:
@@ -27,7 +27,7 @@ class RecordingWriter:
 
     Args:
         path: The file; compressed if it ends in `.zst`.
-        header: The first line; its cost sheet is not written, since `text` and `end` do that.
+        header: The first line; its latency profile is not written, since `text` and `end` do that.
         after: How many texts are there already, to go on after the last; 0 replaces whatever is there.
 
     Raises:
@@ -45,7 +45,7 @@ class RecordingWriter:
         self,
         text: Text,
         *,
-        costs: CostSheet | None = None,
+        costs: LatencyProfile | None = None,
         measured: Sequence[Measured] = (),
         extra: Sequence[Mapping[str, Any]] = (),
     ) -> None:
@@ -60,7 +60,7 @@ class RecordingWriter:
         self._file.append(b"".join(map(seal, found)))
         self._texts += 1
 
-    def end(self, *, costs: CostSheet | None = None, extra: Mapping[str, Any] | None = None) -> None:
+    def end(self, *, costs: LatencyProfile | None = None, extra: Mapping[str, Any] | None = None) -> None:
         """Write the last lines; without them the recording counts as interrupted."""
         found = [] if costs is None else [costs_to_json(costs)]
         self._file.append(

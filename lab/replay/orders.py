@@ -139,13 +139,13 @@ def _changed(first: Text, second: Text, at: int) -> Changes | None:
 
 def _joined(first: Starts, second: Starts, at: int) -> Starts:
     left = np.arange(at, 0, -1)  # tokens before the switch
-    hints = None
-    if first.hints is not None and second.hints is not None:
-        hints = np.concatenate([first.hints[:at], second.hints[at:]])
+    match_lengths = None
+    if first.match_lengths is not None and second.match_lengths is not None:
+        match_lengths = np.concatenate([first.match_lengths[:at], second.match_lengths[at:]])
     return Starts(
         offered=np.concatenate([first.offered[:at], second.offered[at:]]),
         agreed=np.concatenate([np.minimum(first.agreed[:at], left).astype(np.int16), second.agreed[at:]]),
-        hints=hints,
+        match_lengths=match_lengths,
         signals={
             signal: np.concatenate([known[:at], second.signals[signal][at:]])
             for signal, known in first.signals.items()

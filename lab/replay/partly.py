@@ -71,8 +71,8 @@ def partly_recorded(path: Path) -> Recording:
         raise TraceError(f"{path}: requests had different drafts; trace them apart")
     rounds = [done for one in requests for done in one.rounds]
     infos = {name: _info(name, requests) for name in listed}
-    sheet = fit([_timing(done) for done in rounds], infos)
-    if sheet is None:
+    profile = fit([_timing(done) for done in rounds], infos)
+    if profile is None:
         raise TraceError(
             f"{path}: a draft was never used, so nothing is known of what it takes; trace without it"
         )
@@ -81,7 +81,7 @@ def partly_recorded(path: Path) -> Recording:
         longest=max(1, *(done.plan.gamma for done in rounds)),
         mode="greedy",
         drafts=infos,
-        costs=sheet,
+        costs=profile,
     )
     texts = [_text(number, one, header) for number, one in enumerate(requests)]
     return Recording(header, (), TextsInMemory(texts))
@@ -133,9 +133,11 @@ def _info(name: str, requests: Sequence[TracedRequest]) -> DraftInfo:
         for done, after in pairwise(some)
         if done.plan.draft == name and done.drafted and done.accepted == done.drafted
     ]
-    hints = any(name in done.hints for some in rounds for done in some)
+    match_lengths = any(name in done.match_lengths for some in rounds for done in some)
     short = max(lags, default=1) if caches else 0
-    return DraftInfo(caches=caches, short=short, signals=frozenset(), hints=hints, scores=True)
+    return DraftInfo(
+        caches=caches, short=short, signals=frozenset(), match_lengths=match_lengths, scores=True
+    )
 
 
 def _text(number: int, request: TracedRequest, header: Header) -> Text:
@@ -161,9 +163,9 @@ def _text(number: int, request: TracedRequest, header: Header) -> Text:
 
 def _starts(name: str, rounds: Sequence[Round], count: int, memoryless: bool) -> Starts:
     known, agreed = np.zeros(count, np.int16), np.zeros(count, np.int16)
-    hints = np.full(count, -1, np.int32)
+    match_lengths = np.full(count, -1, np.int32)
     for done in rounds:
-        hints[done.position] = done.hints.get(name, -1)
+        match_lengths[done.position] = done.match_lengths.get(name, -1)
         if done.plan.draft != name:
             continue
         # A cut round tells nothing beyond what it delivered.
@@ -173,4 +175,4 @@ def _starts(name: str, rounds: Sequence[Round], count: int, memoryless: bool) ->
             start = done.position + place
             if start < count and sure - place > known[start]:
                 known[start], agreed[start] = sure - place, accepted - place
-    return Starts(offered=known, agreed=agreed, hints=hints, known=known)
+    return Starts(offered=known, agreed=agreed, match_lengths=match_lengths, known=known)

@@ -1,8 +1,8 @@
 """Serving traces: the policy of a trace, shown again what it was shown, must decide again what it decided.
 
-Times, lags, hints, signals and outcomes are those recorded, and the live cost model learns from the same rounds, so
-that every decision is reproduced exactly: if one is not, the trace was not written by this policy, with these options,
-this seed and this version of it.
+Times, lags, match lengths, signals and outcomes are those recorded, and the live cost model learns from the same
+rounds, so that every decision is reproduced exactly: if one is not, the trace was not written by this policy, with
+these options, this seed and this version of it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from paceline.core.inputs import input_lines, open_input
 from paceline.core.json_text import parse_json
 from paceline.core.members import requires_of
 from paceline.core.plugins.building import build_policy
-from paceline.core.reading import Reading
 from paceline.core.records import Capabilities, RoundStart
 from paceline.core.round_json import round_from_json
+from paceline.core.token_view import TokenView
 from paceline.core.trace import LINE, SERVING, trace_lines
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay_text import UnkeptPrompt
@@ -175,8 +175,8 @@ class _Drive:
             done.lags,
             self.costs,
             request.capabilities,
-            Reading(request.prompt, request.output),
-            done.hints,
+            TokenView(request.prompt, request.output),
+            done.match_lengths,
             1,
             request.info.get("perplexity") if requires_of(request.policy).perplexity else None,
         )
@@ -200,12 +200,12 @@ class _Drive:
     @staticmethod
     def _keeps(request: _Request, done: Round) -> int:
         """Return how many of the drafted tokens the policy asks for, shown their signals one by one."""
-        watch = request.guard.watch(done.plan)
-        if watch is None:
+        control = request.guard.control(done.plan)
+        if control is None:
             return done.drafted
         for place, signals in enumerate(done.signals, start=1):
-            stopped = watch.stop is not None and watch.stop.stops(signals)
-            if stopped or (watch.keep is not None and not watch.keep(signals)):
+            stopped = control.stop is not None and control.stop.stops(signals)
+            if stopped or (control.keep_drafting is not None and not control.keep_drafting(signals)):
                 request.guard.settle()
                 return place
         return done.drafted
@@ -233,6 +233,6 @@ def _told(plan: Plan, drafted: int | None) -> str:
     about += [f"stop {plan.stop}"] if plan.stop is not None else []
     about += [f"score {', '.join(sorted(plan.score))}"] if plan.score else []
     about += [f"reason {plan.reason}"] if plan.reason is not None else []
-    about += ["without a look"] if not plan.look else []
+    about += ["without signals"] if not plan.use_signals else []
     about += [f"{drafted} drafted"] if drafted is not None else []
     return ", ".join(about)

@@ -1,4 +1,4 @@
-"""What a recording adds to its replay: the oracle, acceptance by place, the cost sheet, and where it comes from."""
+"""Facts that a recording adds to its replay: oracle, acceptance by place, latency profile, and origin."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from paceline.lab.oracle.optimum import Optimum
+    from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Recording
-    from paceline.lab.recording.sheet import CostSheet
 
 
 def _nothing(_text: str) -> None:
@@ -71,14 +71,14 @@ def known(
     )
 
 
-def _prices(sheet: CostSheet) -> Prices:
+def _prices(profile: LatencyProfile) -> Prices:
     return Prices(
-        verify=dict(sorted(sheet.verify.items())),
-        draft={name: dict(sorted(one.tokens.items())) for name, one in sheet.drafts.items()},
-        catch_up={name: dict(sorted(one.catch_up.items())) for name, one in sheet.drafts.items()},
-        context=sheet.context,
-        context_s=sheet.context_s,
-        overhead_s=sheet.overhead_s,
+        verify=dict(sorted(profile.verify.items())),
+        draft={name: dict(sorted(one.tokens.items())) for name, one in profile.drafts.items()},
+        catch_up={name: dict(sorted(one.catch_up.items())) for name, one in profile.drafts.items()},
+        context=profile.context,
+        context_s=profile.context_s,
+        overhead_s=profile.overhead_s,
     )
 
 

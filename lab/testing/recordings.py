@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hypothesis import strategies as st
 
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import Changes, DraftInfo, Header, Recording, Starts, Text
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +24,13 @@ END = 10
 """The token that ends texts, and stands nowhere else in them."""
 
 INFOS = {
-    "model": DraftInfo(caches=True, short=1, signals=frozenset({"top1"}), hints=False, scores=True),
-    "other": DraftInfo(caches=True, short=1, signals=frozenset(), hints=False, scores=True),
-    "mute": DraftInfo(caches=True, short=1, signals=frozenset(), hints=False, scores=False),
+    "model": DraftInfo(caches=True, short=1, signals=frozenset({"top1"}), match_lengths=False, scores=True),
+    "other": DraftInfo(caches=True, short=1, signals=frozenset(), match_lengths=False, scores=True),
+    "mute": DraftInfo(caches=True, short=1, signals=frozenset(), match_lengths=False, scores=False),
     "head": DraftInfo(
-        caches=False, short=0, signals=frozenset({"prob", "entropy"}), hints=False, scores=False
+        caches=False, short=0, signals=frozenset({"prob", "entropy"}), match_lengths=False, scores=False
     ),
-    "lookup": DraftInfo(caches=False, short=0, signals=frozenset({"token"}), hints=True, scores=True),
+    "lookup": DraftInfo(caches=False, short=0, signals=frozenset({"token"}), match_lengths=True, scores=True),
 }
 """The drafts that a random recording may have: models with a cache, a head without one, and a lookup."""
 
@@ -67,7 +67,7 @@ def lab_recordings(
         longest=reach,
         mode="sampled" if drawn else "greedy",
         drafts={name: INFOS[name] for name in names},
-        costs=draw(_sheets(names, reach)),
+        costs=draw(_profiles(names, reach)),
         made_up=True,
     )
     count = draw(st.integers(1, texts))
@@ -82,7 +82,7 @@ def _seconds(low: float, high: float) -> SearchStrategy[float]:
 
 
 @st.composite
-def _sheets(draw: DrawFn, names: Sequence[str], longest: int) -> CostSheet:
+def _profiles(draw: DrawFn, names: Sequence[str], longest: int) -> LatencyProfile:
     lengths = sorted(draw(st.sets(st.integers(2, longest + 2), max_size=2)))
     steps = [draw(_seconds(0.5, 2)), *(draw(_seconds(0, 1)) for _ in lengths)]
     times = {}
@@ -93,7 +93,7 @@ def _sheets(draw: DrawFn, names: Sequence[str], longest: int) -> CostSheet:
         if INFOS[name].caches:
             catch_up |= {lag: draw(_seconds(0, 3)) for lag in (1, 4, 32)}
         times[name] = DraftTimes(tokens, catch_up)
-    return CostSheet(
+    return LatencyProfile(
         verify=dict(zip([1, *lengths], accumulate(steps), strict=True)),
         context=draw(st.integers(0, 40)),
         context_s=draw(st.sampled_from([0.0, 1 / 64])),
@@ -143,11 +143,11 @@ def _changes(draw: DrawFn, header: Header, count: int) -> Changes:
 def _starts(draw: DrawFn, draft: str, count: int, header: Header) -> Starts:
     info, longest = header.drafts[draft], header.longest
     signals = {signal: draw(_signals(signal, count, longest)) for signal in sorted(info.signals)}
-    if info.hints:  # what it proposes depends on where the round starts
+    if info.match_lengths:  # what it proposes depends on where the round starts
         offered = draw(st.lists(st.integers(0, longest), min_size=count, max_size=count))
         agreed = [draw(st.integers(0, min(known, count - start))) for start, known in enumerate(offered)]
-        hints = [draw(st.integers(1, 32)) if known else 0 for known in offered]
-        return Starts(_short(offered), _short(agreed), np.array(hints, np.int32), None, signals)
+        match_lengths = [draw(st.integers(1, 32)) if known else 0 for known in offered]
+        return Starts(_short(offered), _short(agreed), np.array(match_lengths, np.int32), None, signals)
     room = draw(st.just(count + longest) | st.integers(1, count + longest))
     offered = [max(0, min(longest, room - start)) for start in range(count)]
     chance = None

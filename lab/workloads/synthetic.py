@@ -18,8 +18,8 @@ from paceline.core.errors import ConfigError, TraceError
 from paceline.core.records import SIGNALS
 from paceline.lab.bench.loops import texture
 from paceline.lab.changing.kinds import KINDS, Kind
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import Changes, DraftInfo, Header, Recording, Starts, Text, TextSource
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
 from paceline.lab.synthetic import CELLS, VERIFY_SLOPE, Cell
 
 if TYPE_CHECKING:
@@ -73,16 +73,16 @@ def made_up(
     """
     if isinstance(made, Kind):
         return _changing(made, texts, tokens or made.length, longest)
-    sheet = CostSheet(
+    profile = LatencyProfile(
         verify={length: made.verify_s(length, 0) for length in (1, 2)},
         context=0,
         context_s=0.0,
         drafts={DRAFT: DraftTimes({1: made.price}, {})},
         overhead_s=0.0,
     )
-    info = DraftInfo(caches=False, short=0, signals=frozenset(), hints=False, scores=True)
+    info = DraftInfo(caches=False, short=0, signals=frozenset(), match_lengths=False, scores=True)
     run = {"cell": made.name, "price": made.price, "acceptance": made.acceptance}
-    header = Header(run, longest, "greedy", {DRAFT: info}, sheet, made_up=True)
+    header = Header(run, longest, "greedy", {DRAFT: info}, profile, made_up=True)
 
     def text(name: str, number: int) -> Text:
         bits = made.text(tokens or TOKENS, number)
@@ -103,16 +103,16 @@ def _changing(kind: Kind, texts: int, tokens: int, longest: int) -> Recording:
 
 def changing_header(kind: Kind, longest: int = LONGEST) -> Header:
     """Return what holds for all texts of a kind."""
-    sheet = CostSheet(
+    profile = LatencyProfile(
         verify={1: 1.0, 2: 1.0 + VERIFY_SLOPE},
         context=0,
         context_s=0.0,
         drafts={DRAFT: DraftTimes({1: kind.price}, {1: CATCH_UP * kind.price})},
         overhead_s=0.0,
     )
-    info = DraftInfo(caches=True, short=1, signals=SIGNALS, hints=False, scores=True)
+    info = DraftInfo(caches=True, short=1, signals=SIGNALS, match_lengths=False, scores=True)
     return Header(
-        {"kind": kind.name, "price": kind.price}, longest, "greedy", {DRAFT: info}, sheet, made_up=True
+        {"kind": kind.name, "price": kind.price}, longest, "greedy", {DRAFT: info}, profile, made_up=True
     )
 
 

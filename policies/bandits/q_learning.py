@@ -38,7 +38,7 @@ from pydantic import Field
 from paceline.core.records import Requirements
 from paceline.policies.bandits.gamma_arms import GammaArmsConfig, arm_of, open_arms, plan_arm
 from paceline.policies.bandits.values import Values
-from paceline.policies.blind import Blind
+from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.rates import Rates, tells_rate
 from paceline.policies.state import check_count, check_header, read_random, save_random
 
@@ -76,7 +76,7 @@ class QLearningConfig(GammaArmsConfig):
         return QLearningPolicy(self, seed)
 
 
-class QLearningPolicy(Blind):
+class QLearningPolicy(NoSignalPolicy):
     """Keeps the table, the kind of the last round, and the pace."""
 
     requires = Requirements(latency="fused")

@@ -124,7 +124,7 @@ class TapOutPolicy:
             self._planned = most_promising(self._rates, arms, self._config.exploration, normalise=normalise)
         return mark(self._arms[self._planned].plan(start), self._labels[self._planned])
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the arm that planned this round, if it listens at all."""
         if self._planned is None:
             return True

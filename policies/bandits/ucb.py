@@ -35,8 +35,8 @@ from pydantic import Field, FiniteFloat
 from paceline.core.records import Requirements
 from paceline.policies.bandits.bounds import most_promising
 from paceline.policies.bandits.gamma_arms import GammaArmsConfig, arm_of, open_arms, plan_arm
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import chosen_draft
+from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.rates import Rates, tells_rate
 from paceline.policies.state import check_header, check_list
 
@@ -65,7 +65,7 @@ class UcbConfig(GammaArmsConfig):
         return UcbPolicy(self, exploration=self.exploration, cold_start=self.cold_start)
 
 
-class UcbPolicy(Blind):
+class UcbPolicy(NoSignalPolicy):
     """Keeps the rate of each gamma, and plans by upper confidence bounds."""
 
     requires = Requirements(latency="fused")

@@ -15,10 +15,10 @@ and Hedge with fixed share (see `weights`) keeps the weight of each. The draft o
 
 From the source: full information, the estimate of L, Hedge. From elsewhere: time in the loss, fixed share. Ours:
 each draft is judged at its own best gamma instead of one for all; the text is scored no more often than `overhead`
-allows (see `paceline.policies.asking`), and drafts that were not scored sleep; the draft that ran is scored by its
-verdict, which does not tell of the token after a full acceptance; tokens without a score are left out, as if the text
-went on without them; a change of draft has to earn back the price of catching up; a draft that hints it has nothing to
-propose is passed over for the round, and so it is judged by the rounds in which it had.
+allows (see `paceline.policies.scoring_budget`), and drafts that were not scored sleep; the draft that ran is scored by
+its verdict, which does not tell of the token after a full acceptance; tokens without a score are left out, as if the
+text went on without them; a change of draft has to earn back the price of catching up; a draft that says it
+has nothing to propose is passed over for the round, and so it is judged by the rounds in which it had.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from pydantic import Field
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
-from paceline.policies.asking import Asking
 from paceline.policies.best_gamma import best_gamma
 from paceline.policies.candidates import LARGEST, drafting
 from paceline.policies.catch_up import catch_up_share_s
 from paceline.policies.drafts.selector import Selector, choosable, proposing
 from paceline.policies.drafts.survival import Survival, read_survival
 from paceline.policies.drafts.weights import Weights
+from paceline.policies.scoring_budget import ScoringBudget
 from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class HedgePolicy(Selector):
         self._config = config
         self._seed = seed
         self._keep = 1.0 - 1.0 / config.window
-        self._asking = Asking(config.overhead, at_once=True)
+        self._scoring_budget = ScoringBudget(config.overhead, at_once=True)
         self._weights = Weights(config.share)
         self._survival: dict[str, Survival] = {}
         self._heard: set[str] = set()  # scored since the last trial
@@ -112,13 +112,13 @@ class HedgePolicy(Selector):
             self._lengths.rest()
             return Plan(0)
         plan = self._lengths.plan(start, draft)
-        asked = self._asking.whom(start, plan.draft)
+        asked = self._scoring_budget.whom(start, plan.draft)
         return Plan(plan.gamma, plan.draft, plan.stop, plan.reason, plan.score | asked)
 
     def observe(self, done: Round) -> None:
         """Take in the scores of those that were asked, and the verdict on the one that drafted; then judge them."""
         self._lengths.observe(done)
-        self._asking.observe(done)
+        self._scoring_budget.observe(done)
         for draft, scores in done.scores.items():
             self._hear(draft, scores)
         if done.plan.draft is not None:
@@ -141,7 +141,7 @@ class HedgePolicy(Selector):
             "seconds": dict(self._seconds),
             "draft": self._draft or "",
             "draws": self._draws,
-            "asking": self._asking.save(),
+            "asking": self._scoring_budget.save(),
             "lengths": self._lengths.state_dict(),
         }
 
@@ -169,11 +169,11 @@ class HedgePolicy(Selector):
         heard = set(names)
         seconds = _numbers(state.get("seconds"), "seconds")
         draws = int(check_count(state.get("draws"), "draws", whole=True))
-        asking = Asking(self._config.overhead, at_once=True)
-        asking.load(state.get("asking"))
+        scoring_budget = ScoringBudget(self._config.overhead, at_once=True)
+        scoring_budget.load(state.get("asking"))
         self._lengths.load_state_dict(state.get("lengths"))
         self._weights, self._survival, self._heard, self._seconds = weights, survival, heard, seconds
-        self._draft, self._draws, self._asking = draft or None, draws, asking
+        self._draft, self._draws, self._scoring_budget = draft or None, draws, scoring_budget
 
     def _hear(self, draft: str, scores: Iterable[float]) -> None:
         if draft not in self._survival:

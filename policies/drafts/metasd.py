@@ -13,10 +13,10 @@ efficiency, its other reading: accepted / gamma, the part of the block that was 
 Ours: rewards fade (discounted UCB, Garivier and Moulines 2008, https://arxiv.org/abs/0805.3415), so that drafts can
 swap roles; beta, the reward `speed`, and the following. A draft with nothing to propose earned 0, and so did one
 whose length policy preferred to decode plainly: both are facts about the draft, and if they did not count, a draft
-that is of no use would never be left. A round that was ended is censored and counts neither way. A draft that hints
-it has nothing to propose is passed over for the round. With `speed` the reward is the draft's tokens per second, as
-a ratio of sums, divided by that of the fastest draft: accepted / gamma cannot see that one draft costs ten times
-what another one does.
+that is of no use would never be left. A round that was ended is censored and counts neither way. A draft that
+says it has nothing to propose is passed over for the round. With `speed` the reward is the draft's tokens per
+second, as a ratio of sums, divided by that of the fastest draft: accepted / gamma cannot see that one draft costs ten
+times what another one does.
 """
 
 from __future__ import annotations

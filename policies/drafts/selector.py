@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from paceline.core.members import needs_of, requires_of
-from paceline.policies.lengths import Lengths
 from paceline.policies.nested import joint_requirements
+from paceline.policies.per_draft_policies import PerDraftPolicies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,16 +28,16 @@ class Selector:
     def __init__(
         self, length: PolicyConfig, seed: int, *, chooses: Literal["request", "round"], **demands: Any
     ) -> None:
-        self._lengths = Lengths(length, seed)
+        self._lengths = PerDraftPolicies(length, seed)
         example = self._lengths.example
         self.needs = needs_of(example)
         # A length policy that stops by signals needs them of every draft it may be asked about.
         switch = chooses if requires_of(example).signals else "none"
         self.requires = joint_requirements([example], draft_switch=switch, **demands)
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the length policy that planned this round."""
-        return self._lengths.keep(signals)
+        return self._lengths.keep_drafting(signals)
 
 
 def choosable(start: RoundStart, current: str | None) -> Sequence[str]:
@@ -54,6 +54,6 @@ def choosable(start: RoundStart, current: str | None) -> Sequence[str]:
 
 def proposing(start: RoundStart, drafts: Sequence[str]) -> Sequence[str]:
     """Return those of `drafts` that do not say they have nothing to propose, or all of them when all say so."""
-    if not start.hints:
+    if not start.match_lengths:
         return drafts
-    return [draft for draft in drafts if start.hints.get(draft, 1) > 0] or drafts
+    return [draft for draft in drafts if start.match_lengths.get(draft, 1) > 0] or drafts

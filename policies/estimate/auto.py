@@ -4,7 +4,8 @@
 
 - which draft, how far, or none at all, and when to look again at what is not in use: `survival`, with all drafts judged
   by what they would have made of a round, and prompt lookup by the length of its match;
-- when to stop early: `ev-stop`, listening to a draft only where that can pay (`paceline.policies.estimate.listening`);
+- when to stop early: `ev-stop`, listening to a draft only where that can pay
+  (`paceline.policies.estimate.signal_cost_gate`);
 - what all that costs on this machine, now: the cost model (`paceline.core.costs`).
 """
 
@@ -13,8 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from paceline.policies.estimate.ev_stop import EvStopPolicy
-from paceline.policies.estimate.listening import Listening
 from paceline.policies.estimate.options import SurvivalOptions
+from paceline.policies.estimate.signal_cost_gate import SignalCostGate
 from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class AutoPolicy(EvStopPolicy):
     timed = False
 
     def __init__(self, config: SurvivalOptions) -> None:
-        super().__init__(config, Listening())
+        super().__init__(config, SignalCostGate())
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that was learnt."""

@@ -24,8 +24,8 @@ from pydantic import Field
 
 from paceline.core.records import Plan, Requirements
 from paceline.policies.calibration import Calibration
-from paceline.policies.estimate.listening import Listening
 from paceline.policies.estimate.options import SurvivalOptions
+from paceline.policies.estimate.signal_cost_gate import SignalCostGate
 from paceline.policies.estimate.survival import SurvivalPolicy
 from paceline.policies.state import check_header
 
@@ -48,7 +48,7 @@ class EvStopConfig(SurvivalOptions):
 
     def build(self, seed: int = 0) -> EvStopPolicy:
         """Return a fresh policy."""
-        return EvStopPolicy(self, Listening() if self.listen == "measured" else None)
+        return EvStopPolicy(self, SignalCostGate() if self.listen == "measured" else None)
 
 
 class EvStopPolicy:
@@ -56,16 +56,16 @@ class EvStopPolicy:
 
     Args:
         config: Its options.
-        listening: Decides when to look at probabilities; None looks in every round.
+        signal_cost_gate: Decides when to look at probabilities; None looks in every round.
     """
 
     needs: frozenset[Signal] = frozenset({"prob"})
     requires = Requirements(latency="fused")
 
-    def __init__(self, config: SurvivalOptions, listening: Listening | None = None) -> None:
+    def __init__(self, config: SurvivalOptions, signal_cost_gate: SignalCostGate | None = None) -> None:
         self._max_gamma = config.max_gamma
         self.survival = SurvivalPolicy(config)
-        self._listening = listening
+        self._signal_cost_gate = signal_cost_gate
         self._calibrations: dict[str, Calibration] = {}
         self._start: RoundStart | None = None
         self._plan: Plan | None = None
@@ -76,15 +76,17 @@ class EvStopPolicy:
     def plan(self, start: RoundStart) -> Plan:
         """Plan as `survival` does, and leave the end open where the draft is known to tell its probabilities."""
         gamma, draft, reason, asked = self.survival.choose(start)
-        look = draft is None or self._listening is None or self._listening.pays(start, draft)
-        if look and draft in self._calibrations:
+        use_signals = (
+            draft is None or self._signal_cost_gate is None or self._signal_cost_gate.pays(start, draft)
+        )
+        if use_signals and draft in self._calibrations:
             gamma = start.gammas(self._max_gamma)[-1]
-        plan = Plan(gamma, draft, reason=reason, score=asked, look=look)
+        plan = Plan(gamma, draft, reason=reason, score=asked, use_signals=use_signals)
         self._start, self._plan, self._chances = start, plan, []
         self._stands, self._drafted = 1.0, 0
         return plan
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Tell whether some further tokens are worth more than their time."""
         start, plan = self._start, self._plan
         if start is None or plan is None or plan.draft is None or signals.prob is None:
@@ -108,8 +110,8 @@ class EvStopPolicy:
             self._calibrations.setdefault(draft, Calibration()).observe(
                 probs, self._expected(draft), done.accepted, refused=done.rejected
             )
-        if self._listening is not None:
-            self._listening.observe(done)
+        if self._signal_cost_gate is not None:
+            self._signal_cost_gate.observe(done)
         self.survival.observe(done)
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class EvStopPolicy:
             "version": VERSION,
             "survival": self.survival.state_dict(),
             "calibrations": {draft: one.save() for draft, one in self._calibrations.items()},
-            "listening": self._listening.save() if self._listening is not None else {},
+            "listening": self._signal_cost_gate.save() if self._signal_cost_gate is not None else {},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -135,11 +137,11 @@ class EvStopPolicy:
         found = {str(draft): Calibration() for draft in saved}
         for draft, counts in saved.items():
             found[str(draft)].load(counts)
-        listening = Listening()
-        listening.load(state.get("listening"))
+        signal_cost_gate = SignalCostGate()
+        signal_cost_gate.load(state.get("listening"))
         self.survival.load_state_dict(inner)
         self._calibrations = found
-        self._listening = listening if self._listening is not None else None
+        self._signal_cost_gate = signal_cost_gate if self._signal_cost_gate is not None else None
 
     def _expected(self, draft: str) -> list[float]:
         """Return the chance of each position as it was expected when the round was planned."""

@@ -27,9 +27,9 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import LARGEST, at_most, chosen_draft, drafting
 from paceline.policies.catch_up import catch_up_share_s
+from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.round_times import round_times
 from paceline.policies.state import check_count, check_header, check_list
 
@@ -66,7 +66,7 @@ class OnlineConfig(PolicyConfig):
         return OnlinePolicy(self)
 
 
-class OnlinePolicy(Blind):
+class OnlinePolicy(NoSignalPolicy):
     """Eq 2, then Eq 1, once before each round."""
 
     requires = Requirements(latency="fused")

@@ -1,7 +1,7 @@
 """Survival of draft tokens times measured cost: the draft and gamma of least time per token.
 
 The chance of each position to be accepted is learnt as `paceline.policies.acceptance` says, for each draft apart, and
-for drafts that hint within buckets of their hint; the plan is the draft and gamma of least T / E as
+for drafts that match length within buckets of their match length; the plan is the draft and gamma of least T / E as
 `paceline.policies.best_gamma` finds it, plain decoding included. Choosing a length is no bandit: a round tells what
 every smaller gamma would have yielded, and up to its refusal every larger one.
 
@@ -26,13 +26,13 @@ from pydantic import Field
 
 from paceline.core.records import Plan, Requirements
 from paceline.policies.acceptance import BUCKETS, Acceptance
-from paceline.policies.asking import Asking
 from paceline.policies.best_gamma import best_gamma
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import chosen_draft, drafting
 from paceline.policies.estimate.options import SurvivalOptions
 from paceline.policies.exploration import PLAIN, Exploration
 from paceline.policies.hazards import export_hazards, read_export
+from paceline.policies.no_signal_policy import NoSignalPolicy
+from paceline.policies.scoring_budget import ScoringBudget
 from paceline.policies.state import check_count, check_header, check_list, read_random, save_random
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class SurvivalConfig(SurvivalOptions):
         return SurvivalPolicy(self, random=Random(seed) if self.sampling == "thompson" else None)
 
 
-class SurvivalPolicy(Blind):
+class SurvivalPolicy(NoSignalPolicy):
     """Learns from every round about every draft, then plans as if the next round were like them.
 
     Args:
@@ -72,8 +72,8 @@ class SurvivalPolicy(Blind):
         self._config = config
         self._random = random
         self._known: dict[str, Acceptance] = {}
-        self._hints: Mapping[str, int] = {}
-        self._asking = Asking(config.score_share)
+        self._match_lengths: Mapping[str, int] = {}
+        self._scoring_budget = ScoringBudget(config.score_share)
         self._exploration = Exploration()
         self._plain_s = 0.0  # what a plain step was thought to take when the latest round was planned
         self.token_s = math.inf
@@ -87,7 +87,7 @@ class SurvivalPolicy(Blind):
 
     def choose(self, start: RoundStart) -> tuple[int, str | None, str | None, frozenset[str]]:
         """Return what a plan is made of: gamma, draft, reason, and who is to score."""
-        self._hints = start.hints
+        self._match_lengths = start.match_lengths
         gammas = start.gammas(self._config.max_gamma)
         if gammas[-1] == 0:
             return 0, None, None, frozenset()
@@ -96,18 +96,18 @@ class SurvivalPolicy(Blind):
         reason = None
         if gammas[0] == 0:
             gamma, draft, reason = self._explored(start, drafts, drafting(gammas)[0], gamma, draft)
-        asked = frozenset[str]() if self._config.draft else self._asking.whom(start, draft)
+        asked = frozenset[str]() if self._config.draft else self._scoring_budget.whom(start, draft)
         return gamma, draft, reason, asked
 
     def observe(self, done: Round) -> None:
         """Count what became of the proposal, and what would have become of those of the drafts that scored."""
-        self._asking.observe(done)
+        self._scoring_budget.observe(done)
         self._exploration.observe(done, self._plain_s)
         draft = done.plan.draft
         if draft is not None and (done.accepted or done.rejected):
-            self.of(draft).observe(done.hint, done.accepted, refused=done.rejected)
+            self.of(draft).observe(done.match_length, done.accepted, refused=done.rejected)
         for name, scores in done.scores.items():
-            self.of(name).weigh(self._hints.get(name), scores)
+            self.of(name).weigh(self._match_lengths.get(name), scores)
         for name, known in self._known.items():
             if name != draft and name not in done.scores:
                 known.rest(self._config.idle_discount)
@@ -121,8 +121,10 @@ class SurvivalPolicy(Blind):
 
     def chances(self, draft: str) -> Iterator[float]:
         """Yield the chance of each position of this draft's next proposal: its mean, or a draw."""
-        known, hint = self.of(draft), self._hints.get(draft)
-        return known.chances(hint) if self._random is None else known.drawn(hint, self._random)
+        known, match_length = self.of(draft), self._match_lengths.get(draft)
+        return (
+            known.chances(match_length) if self._random is None else known.drawn(match_length, self._random)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts of every draft, whom to ask when, and the state of the generator if there is one."""
@@ -130,7 +132,7 @@ class SurvivalPolicy(Blind):
             "policy": "survival",
             "version": VERSION,
             "known": {draft: known.save() for draft, known in self._known.items()},
-            "asking": self._asking.save(),
+            "asking": self._scoring_budget.save(),
             "exploration": self._exploration.save(),
             "drafting": self._drafting,
             "random": save_random(self._random) if self._random is not None else [],
@@ -149,15 +151,15 @@ class SurvivalPolicy(Blind):
         known = {str(draft): self._fresh() for draft in saved}
         for draft, counts in saved.items():
             known[str(draft)].load(counts)
-        asking = Asking(self._config.score_share)
-        asking.load(state.get("asking"))
+        scoring_budget = ScoringBudget(self._config.score_share)
+        scoring_budget.load(state.get("asking"))
         exploration = Exploration()
         exploration.load(state.get("exploration"))
         rounds = int(check_count(state.get("drafting"), "drafting", whole=True))
         random = self._random and read_random(state.get("random"))
         if not self._random:
             check_list(state.get("random"), "random")
-        self._known, self._asking, self._random = known, asking, random
+        self._known, self._scoring_budget, self._random = known, scoring_budget, random
         self._exploration, self._drafting = exploration, rounds
 
     def export(self) -> dict[str, float]:
@@ -238,7 +240,7 @@ class SurvivalPolicy(Blind):
             every: Iterable[str] = () if one is None else (one,)
         else:
             every = start.lags
-        return [name for name in every if must_draft or start.hints.get(name, 1)]
+        return [name for name in every if must_draft or start.match_lengths.get(name, 1)]
 
     def _best(
         self, start: RoundStart, drafts: Sequence[str], gammas: Sequence[int]

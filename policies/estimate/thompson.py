@@ -27,9 +27,9 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.policies.best_gamma import best_gamma
 from paceline.policies.beta import draw_beta
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import LARGEST, chosen_draft, drafting
 from paceline.policies.hazards import Hazards, export_hazards, read_export, read_hazards
+from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.state import check_header, read_random, save_random
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ThompsonConfig(PolicyConfig):
         return ThompsonPolicy(self, seed)
 
 
-class ThompsonPolicy(Blind):
+class ThompsonPolicy(NoSignalPolicy):
     """Draws hazards, then plans as if they were true."""
 
     requires = Requirements(latency="fused")

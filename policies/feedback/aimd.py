@@ -19,10 +19,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from paceline.policies.steered import Steered, SteeredConfig
+from paceline.policies.gamma_controller import GammaController, GammaControllerConfig
 
 
-class AimdConfig(SteeredConfig):
+class AimdConfig(GammaControllerConfig):
     """Draft more when everything was accepted, and a little less whenever something was not."""
 
     name: Literal["aimd"] = "aimd"
@@ -35,7 +35,7 @@ class AimdConfig(SteeredConfig):
         return AimdPolicy(self)
 
 
-class AimdPolicy(Steered):
+class AimdPolicy(GammaController):
     """Adds after full acceptance, subtracts after a refusal."""
 
     def __init__(self, config: AimdConfig) -> None:

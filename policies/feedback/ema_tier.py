@@ -42,8 +42,8 @@ from pydantic import AfterValidator, Field, FiniteFloat
 
 from paceline.core.config.blocks import PolicyConfig, Strict
 from paceline.core.records import Plan, Requirements
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import at_most, chosen_draft
+from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.state import check_count, check_header, check_list
 from paceline.policies.windows import Windows
 
@@ -128,7 +128,7 @@ class _Standing:
     left: int
 
 
-class EmaTierPolicy(Blind):
+class EmaTierPolicy(NoSignalPolicy):
     """One standing a slot; moves are made when the next round of the slot is planned."""
 
     def __init__(self, config: EmaTierConfig) -> None:

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from paceline.policies.steered import Steered, SteeredConfig
+from paceline.policies.gamma_controller import GammaController, GammaControllerConfig
 
 
-class FsmConfig(SteeredConfig):
+class FsmConfig(GammaControllerConfig):
     """Count gamma up after full acceptance and down after a refusal, one step at a time."""
 
     name: Literal["fsm"] = "fsm"
@@ -31,7 +31,7 @@ class FsmConfig(SteeredConfig):
         return FsmPolicy(self)
 
 
-class FsmPolicy(Steered):
+class FsmPolicy(GammaController):
     """A counter that saturates at its bounds."""
 
     def moved(self, accepted: int, drafted: int) -> int:

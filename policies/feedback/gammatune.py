@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from paceline.core.records import Requirements, StopRule
+from paceline.policies.gamma_controller import GammaController, GammaControllerConfig
 from paceline.policies.state import check_count
-from paceline.policies.steered import Steered, SteeredConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-9  # a mean of 4 that is stored as 4.0000000000000009 is not a reason to draft 5
 
 
-class GammatuneConfig(SteeredConfig):
+class GammatuneConfig(GammaControllerConfig):
     """Probe ahead while everything is accepted, and fall back to a running mean of the accepted tokens."""
 
     name: Literal["gammatune"] = "gammatune"
@@ -58,7 +58,7 @@ class GammatuneConfig(SteeredConfig):
         return GammatunePolicy(self)
 
 
-class GammatunePolicy(Steered):
+class GammatunePolicy(GammaController):
     """Switches between probing ahead and the running mean."""
 
     def __init__(self, config: GammatuneConfig) -> None:

@@ -23,8 +23,8 @@ from pydantic import AfterValidator, Field
 
 from paceline.core.config.blocks import PolicyConfig, Strict
 from paceline.core.records import Plan, Requirements
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import chosen_draft
+from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class ScheduleConfig(PolicyConfig):
         return SchedulePolicy(self)
 
 
-class SchedulePolicy(Blind):
+class SchedulePolicy(NoSignalPolicy):
     """Plans what the table says, or what the budget leaves; of an engine's fixed set the next smaller gamma."""
 
     def __init__(self, config: ScheduleConfig) -> None:

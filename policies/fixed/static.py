@@ -8,8 +8,8 @@ from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import chosen_draft
+from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class StaticConfig(PolicyConfig):
         return StaticPolicy(self)
 
 
-class StaticPolicy(Blind):
+class StaticPolicy(NoSignalPolicy):
     """Plans min(gamma, budget); on an engine with a fixed set, the largest gamma of it that is not above that."""
 
     def __init__(self, config: StaticConfig) -> None:

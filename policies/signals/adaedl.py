@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from paceline.core.records import StopRule
-from paceline.policies.signals.stopping import Stopping, StoppingConfig
+from paceline.policies.signals.threshold_policy import ThresholdConfig, ThresholdPolicy
 from paceline.policies.state import check_count, check_header
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class AdaEdlConfig(StoppingConfig):
+class AdaEdlConfig(ThresholdConfig):
     """Draft until an entropy bound falls below a threshold, which is kept where enough tokens are accepted."""
 
     name: Literal["adaedl"] = "adaedl"
@@ -64,7 +64,7 @@ class AdaEdlConfig(StoppingConfig):
         return AdaEdlPolicy(self)
 
 
-class AdaEdlPolicy(Stopping):
+class AdaEdlPolicy(ThresholdPolicy):
     """A threshold on the entropy that follows from the lambda of the moment."""
 
     def __init__(self, config: AdaEdlConfig) -> None:

@@ -31,14 +31,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from paceline.core.records import Plan, Requirements
+from paceline.policies.gamma_controller import GammaController, GammaControllerConfig
 from paceline.policies.signals.ngrams import Ngrams
-from paceline.policies.steered import Steered, SteeredConfig
 
 if TYPE_CHECKING:
     from paceline.core.records import RoundStart, Signal, TokenSignals
 
 
-class CachedFsmConfig(SteeredConfig):
+class CachedFsmConfig(GammaControllerConfig):
     """Count gamma up and down, and draft beyond it while the draft repeats prompt or output."""
 
     name: Literal["cached-fsm"] = "cached-fsm"
@@ -52,7 +52,7 @@ class CachedFsmConfig(SteeredConfig):
         return CachedFsmPolicy(self)
 
 
-class CachedFsmPolicy(Steered):
+class CachedFsmPolicy(GammaController):
     """A counter for the first part of a block, a cache for the rest."""
 
     needs: frozenset[Signal] = frozenset({"token"})
@@ -64,12 +64,12 @@ class CachedFsmPolicy(Steered):
         self._tail: tuple[int, ...] = ()
 
     def plan(self, start: RoundStart) -> Plan:
-        """Plan what the cache may lead to; `keep` ends the round earlier."""
+        """Plan what the cache may lead to; `keep_drafting` ends the round earlier."""
         plan = super().plan(start)
         self._tail = self._ngrams.read(start.tokens, new=start.index == 0)
         return replace(plan, gamma=start.gammas(self._options.max_gamma)[-1]) if plan.gamma else plan
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Go on within gamma, and beyond it while the text repeats itself."""
         run = (*self._tail, int(signals.value("token")))
         self._tail = run[1 - self._ngrams.n :]

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from paceline.core.records import StopRule
-from paceline.policies.signals.stopping import Stopping, StoppingConfig
+from paceline.policies.signals.threshold_policy import ThresholdConfig, ThresholdPolicy
 from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ LEAST_PAIRS = 6  # as transformers, which learns once it has more than 5
 LOWEST, HIGHEST = 0.05, 0.95
 
 
-class ConfidenceConfig(StoppingConfig):
+class ConfidenceConfig(ThresholdConfig):
     """Draft until a token's probability is below a threshold, which is learnt from the verdicts or fixed."""
 
     name: Literal["confidence"] = "confidence"
@@ -65,7 +65,7 @@ class ConfidenceConfig(StoppingConfig):
         return ConfidencePolicy(self)
 
 
-class ConfidencePolicy(Stopping):
+class ConfidencePolicy(ThresholdPolicy):
     """A threshold on the probability of the drafted token, fitted to the last verdicts."""
 
     def __init__(self, config: ConfidenceConfig) -> None:

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from paceline.core.records import StopRule
 from paceline.policies.candidates import LARGEST
-from paceline.policies.signals.stopping import Stopping, StoppingConfig
+from paceline.policies.signals.threshold_policy import ThresholdConfig, ThresholdPolicy
 from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class SvipConfig(StoppingConfig):
+class SvipConfig(ThresholdConfig):
     """Draft until the draft's entropy exceeds a fixed bound."""
 
     name: Literal["svip"] = "svip"
@@ -61,7 +61,7 @@ class SvipConfig(StoppingConfig):
         return SvipPolicy(self)
 
 
-class SvipPolicy(Stopping):
+class SvipPolicy(ThresholdPolicy):
     """A fixed threshold on the entropy."""
 
     def __init__(self, config: SvipConfig) -> None:

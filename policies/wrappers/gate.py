@@ -140,7 +140,7 @@ class GatePolicy:
         plan = self._policy.plan(start)
         return mark(plan, PROBE) if self._phase == "probe" else plan
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the inner policy, which planned this round if anything was drafted."""
         return keeps(self._policy, signals)
 

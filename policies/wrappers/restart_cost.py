@@ -111,7 +111,7 @@ class RestartCostPolicy:
         self._asked = False
         return Plan(0, reason="restart-cost")
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the inner policy, which planned this round if anything was drafted."""
         return keeps(self._policy, signals)
 

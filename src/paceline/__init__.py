@@ -9,15 +9,15 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 
 from paceline.core.abilities import (
-    Hinting,
     Identified,
     Memoryless,
     Mergeable,
-    Perplexed,
     SampledDraft,
     SampledTarget,
-    Scoring,
     Shareable,
+    SupportsMatchLength,
+    SupportsPerplexity,
+    SupportsScoring,
 )
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
@@ -47,12 +47,13 @@ from paceline.core.machine import cpu_model
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl as hookimpl
 from paceline.core.private import private_folder
-from paceline.core.proposals import DrawnProposal, TokenProposal, TokenVerdict, judge
+from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
 from paceline.core.protocols import (
     Clock,
     Codec,
     Costs,
     Draft,
+    DraftControl,
     DraftSession,
     Policy,
     Proposal,
@@ -60,7 +61,6 @@ from paceline.core.protocols import (
     Target,
     TargetSession,
     Verdict,
-    Watch,
     Work,
 )
 from paceline.core.readiness import Readiness
@@ -76,10 +76,10 @@ from paceline.core.records import (
     StopRule,
     TokenSignals,
 )
-from paceline.core.sampling.dice import Dice, SeededDice
-from paceline.core.sampling.rejection import judge_drawn
+from paceline.core.sampling.rejection import rejection_sample
+from paceline.core.sampling.rng import Rng, SeededRng
 from paceline.core.sampling.settings import Sampling
-from paceline.core.serving import check_port, foreign_request
+from paceline.core.serving import check_port, is_cross_site
 from paceline.core.text import TextStream
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
@@ -99,21 +99,18 @@ __all__ = [
     "CostTable",
     "CostTableClock",
     "Costs",
-    "Dice",
     "Draft",
+    "DraftControl",
     "DraftSession",
-    "DrawnProposal",
     "Ended",
     "FusedCosts",
     "Generation",
     "GenerationConfig",
-    "Hinting",
     "Identified",
     "LiveCosts",
     "Memoryless",
     "Mergeable",
     "PacelineError",
-    "Perplexed",
     "Plan",
     "PluginError",
     "Policy",
@@ -123,15 +120,16 @@ __all__ = [
     "Readiness",
     "RecordedClock",
     "Requirements",
+    "Rng",
     "Role",
     "Round",
     "RoundStart",
     "RunConfig",
     "SampledDraft",
+    "SampledProposal",
     "SampledTarget",
     "Sampling",
-    "Scoring",
-    "SeededDice",
+    "SeededRng",
     "Session",
     "Shareable",
     "Signal",
@@ -139,6 +137,9 @@ __all__ = [
     "StepCosts",
     "StopCriterion",
     "StopRule",
+    "SupportsMatchLength",
+    "SupportsPerplexity",
+    "SupportsScoring",
     "Target",
     "TargetError",
     "TargetSession",
@@ -153,21 +154,20 @@ __all__ = [
     "TracedRequest",
     "Verdict",
     "WallClock",
-    "Watch",
     "Work",
     "check_fit",
     "check_port",
     "cpu_model",
     "finish_round",
-    "foreign_request",
     "hookimpl",
+    "is_cross_site",
     "json_schema",
-    "judge",
-    "judge_drawn",
     "load",
     "load_config",
     "private_folder",
     "read_trace",
+    "rejection_sample",
+    "verify_greedy",
 ]
 
 

@@ -33,7 +33,7 @@ class Adversary:
         assert start.lags.keys() == set(NAMES)
         return Plan(min(gamma, start.budget), draft, None if draft == "lookup" else stop)
 
-    def keep(self, signals):
+    def keep_drafting(self, signals):
         self.kept += 1
         return self.kept < self.patience
 

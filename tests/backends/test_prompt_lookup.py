@@ -61,8 +61,8 @@ def test_the_index_finds_what_a_scan_of_the_whole_context_finds(prompt, blocks, 
 
     expected = by_definition(context, gamma, longest, shortest)
     assert expected == list(session.draft(gamma, None).tokens)
-    assert (session.hint > 0) == bool(expected)
-    assert session.hint >= shortest or not expected
+    assert (session.match_length > 0) == bool(expected)
+    assert session.match_length >= shortest or not expected
     scores = session.score(expected)
     for place, score in enumerate(scores):
         first = by_definition([*context, *expected[:place]], 1, longest, shortest)
@@ -73,9 +73,9 @@ def test_the_index_finds_what_a_scan_of_the_whole_context_finds(prompt, blocks, 
 def test_the_hint_is_the_length_of_the_match_also_beyond_the_runs_that_are_indexed():
     text = list(range(50))
 
-    assert PromptLookup(max_ngram=3).open([*text, 99, *text[:7]]).hint == 7
-    assert PromptLookup(max_ngram=3).open([*text, 99, *text]).hint == 32
-    assert PromptLookup(max_ngram=3).open(text).hint == 0
+    assert PromptLookup(max_ngram=3).open([*text, 99, *text[:7]]).match_length == 7
+    assert PromptLookup(max_ngram=3).open([*text, 99, *text]).match_length == 32
+    assert PromptLookup(max_ngram=3).open(text).match_length == 0
 
 
 def test_it_refuses_ngrams_in_the_wrong_order():

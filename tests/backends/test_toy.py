@@ -5,7 +5,7 @@ import pytest
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyConfig, ToyTarget
 from paceline.core.errors import BackendError
-from paceline.core.proposals import judge
+from paceline.core.proposals import verify_greedy
 from paceline.core.records import StopRule
 
 
@@ -46,14 +46,14 @@ def test_the_draft_is_surer_where_it_is_right():
 
 
 def test_a_stop_rule_ends_the_draft_after_the_token_that_triggers_it():
-    class Watch:
+    class DraftControl:
         signals = frozenset({"top1"})
         stop = StopRule("top1", below=0.6)
-        keep = None
+        keep_drafting = None
 
     target = ToyTarget()
     session = ToyConfig(agreement=0.7).build_draft(target).open([3, 4])
-    proposal = session.draft(50, Watch())
+    proposal = session.draft(50, DraftControl())
 
     assert [False] * (len(proposal) - 1) + [True] == [s.top1 < 0.6 for s in proposal.signals]
     assert len(proposal) < 50
@@ -87,6 +87,6 @@ def test_letters_survive_the_tokenizer():
     ],
 )
 def test_judging_accepts_up_to_the_first_difference(proposed, wanted, verdict):
-    judged = judge(proposed, wanted)
+    judged = verify_greedy(proposed, wanted)
 
     assert verdict == (judged.accepted, judged.tokens)

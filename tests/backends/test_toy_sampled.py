@@ -10,11 +10,11 @@ from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget
 from paceline.backends.toy.sampled import SampledToyDraft
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.proposals import DrawnProposal, TokenProposal
+from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import Plan, StopRule
 from paceline.core.sampling import rejection
-from paceline.core.sampling.dice import SeededDice
 from paceline.core.sampling.processing import chances, process
+from paceline.core.sampling.rng import SeededRng
 from paceline.core.sampling.settings import Sampling
 from paceline.core.testing.scripted import ScriptedPolicy
 
@@ -48,15 +48,15 @@ def test_three_tokens_are_distributed_as_the_targets_for_any_gammas(gammas, tiny
 @pytest.mark.parametrize("first", range(4))
 def test_four_tokens_are_distributed_as_the_targets_for_any_gammas(first, tiny_pair, apart):
     sampling = Sampling(temperature=1.3, top_k=2)
-    wanted = tiny_pair.alone(4, sampling)
+    target_probs = tiny_pair.alone(4, sampling)
     for gammas in product([first], range(3), range(2)):
-        assert apart(tiny_pair.scripted(gammas, 4, sampling=sampling), wanted) < EXACT
+        assert apart(tiny_pair.scripted(gammas, 4, sampling=sampling), target_probs) < EXACT
 
 
 @pytest.mark.parametrize("sampling", SETTINGS, ids=repr)
 def test_every_setting_is_applied_to_target_and_draft_alike(sampling, tiny_pair, apart):
-    wanted = tiny_pair.alone(3, sampling)
-    assert apart(tiny_pair.scripted([2, 1], 3, sampling=sampling), wanted) < EXACT
+    target_probs = tiny_pair.alone(3, sampling)
+    assert apart(tiny_pair.scripted([2, 1], 3, sampling=sampling), target_probs) < EXACT
 
 
 @pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.signal)
@@ -69,7 +69,7 @@ def test_stopping_by_the_drawn_token_itself_changes_no_probability(tiny_pair, ap
     class Picky(ScriptedPolicy):
         needs = frozenset({"token"})
 
-        def keep(self, signals):
+        def keep_drafting(self, signals):
             return signals.token != 1
 
     found = tiny_pair.decoded(lambda: Picky([2]), 3)
@@ -100,7 +100,7 @@ class Changed:
         return self.model.open(prompt)
 
     def open_sampled(self, prompt, sampling):
-        return self._session(self.model, list(prompt), sampling, self.target.dice(sampling.seed))
+        return self._session(self.model, list(prompt), sampling, self.target.rng(sampling.seed))
 
 
 class Secretive(SampledToyDraft):
@@ -125,12 +125,12 @@ class Pretender(SampledToyDraft):
 class Dropper(SampledToyDraft):
     """Keeps back the token at which it was told to stop."""
 
-    def draft(self, gamma, watch):
-        made = super().draft(gamma, watch)
-        assert isinstance(made, DrawnProposal)
+    def draft(self, gamma, control):
+        made = super().draft(gamma, control)
+        assert isinstance(made, SampledProposal)
         if len(made) == gamma:
             return made
-        return DrawnProposal(made.tokens[:-1], made.chances[:-1], made.signals[:-1])
+        return SampledProposal(made.tokens[:-1], made.chances[:-1], made.signals[:-1])
 
 
 def test_a_draft_that_draws_in_secret_is_lossless_because_its_tokens_count_as_certain(tiny_pair, apart):
@@ -149,14 +149,14 @@ def test_dropping_the_token_that_stopped_the_draft_is_found_out(tiny_pair, apart
     assert apart(found, tiny_pair.alone(3)) > 0.01
 
 
-def _not_normalised(wanted, claimed, token):
-    weights = right(wanted, claimed, token)
+def _not_normalised(target_probs, draft_probs, token):
+    weights = right(target_probs, draft_probs, token)
     # What an inverse-distribution draw does with weights that do not add up to 1: the last token gets the rest.
     return [*weights[:-1], weights[-1] + 1.0 - sum(weights)]
 
 
-def _from_the_target(wanted, claimed, token):
-    return list(wanted)
+def _from_the_target(target_probs, draft_probs, token):
+    return list(target_probs)
 
 
 right = rejection.residual
@@ -169,7 +169,7 @@ def test_a_wrong_residual_is_found_out(wrong, tiny_pair, apart, monkeypatch):
 
 
 def test_a_wrong_acceptance_is_found_out(tiny_pair, apart, monkeypatch):
-    monkeypatch.setattr(rejection, "acceptance", lambda wanted, claimed, token: 1.0)
+    monkeypatch.setattr(rejection, "acceptance", lambda target_probs, draft_probs, token: 1.0)
     assert apart(tiny_pair.scripted([2, 1], 3), tiny_pair.alone(3)) > 0.01
 
 
@@ -207,7 +207,7 @@ def test_drawn_drafts_are_accepted_more_often_than_certain_ones():
 
 def test_no_two_sessions_of_a_request_draw_the_same_numbers():
     seeds = []
-    target = ToyTarget(dice=lambda seed: seeds.append(seed) or SeededDice(seed))
+    target = ToyTarget(rng=lambda seed: seeds.append(seed) or SeededRng(seed))
     drafts = {"one": ToyDraft(target), "two": ToyDraft(target)}
     decoder = SpeculativeDecoder(target, drafts, ScriptedPolicy([1]))
     for _ in range(2):

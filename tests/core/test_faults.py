@@ -15,9 +15,9 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import PacelineError, TargetError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, Plan, Requirements, StopRule, TokenSignals
+from paceline.core.state.checkpoint import StateStore
 from paceline.core.state.file import StateFile
-from paceline.core.state.lesson import Memory
-from paceline.core.state.subject import Subject
+from paceline.core.state.key import StateKey
 from paceline.core.trace import TraceWriter, read_trace
 
 TARGET = ToyTarget(seed=3)
@@ -116,7 +116,7 @@ class Kind:
         stop = StopRule("entropy", above=2.0) if self.rounds % 2 else None
         return Plan(min(3, start.budget), "first", stop, "kind", frozenset({"second"} & start.lags.keys()))
 
-    def keep(self, signals):
+    def keep_drafting(self, signals):
         return signals.position < 2
 
     def observe(self, done):
@@ -156,11 +156,11 @@ class Perplexing(ToyTarget):
 class Scorer(ToyDraft):
     def open(self, prompt):
         session = super().open(prompt)
-        return Hinting(session)
+        return Matching(session)
 
 
-class Hinting:
-    hint = 2
+class Matching:
+    match_length = 2
     memoryless = True
 
     def __init__(self, session):
@@ -259,14 +259,14 @@ def alone():
 ALONE = alone()
 
 
-def run(counted, *, policy=None, target=None, first=None, trace=None, memory=None, fallback=True):
+def run(counted, *, policy=None, target=None, first=None, trace=None, state_store=None, fallback=True):
     drafts = {"first": counted.draft() if first is None else first, "second": counted.draft()}
     decoder = SpeculativeDecoder(
         counted.target() if target is None else target,
         drafts,
         Kind() if policy is None else policy,
         trace=trace,
-        memory=memory,
+        state_store=state_store,
         on_policy_error="fallback" if fallback else "raise",
     )
     with decoder:
@@ -300,17 +300,17 @@ after = pytest.mark.parametrize("after", [0, 2])
 def test_without_faults_everything_that_may_fail_is_used(tmp_path):
     with capture_logs() as logs:
         counted, policy = Counted(), Kind()
-        done = run(counted, policy=policy, trace=TraceWriter(tmp_path / "t.jsonl"), memory=Memo())
+        done = run(counted, policy=policy, trace=TraceWriter(tmp_path / "t.jsonl"), state_store=Memo())
     assert (done.tokens, logs, counted.open) == (ALONE, [], 0)
     (request,) = read_trace(tmp_path / "t.jsonl").requests
-    assert {*request.rounds[0].scores, *request.rounds[0].hints} == {"first", "second"}
+    assert {*request.rounds[0].scores, *request.rounds[0].match_lengths} == {"first", "second"}
     assert request.rounds[0].signals
     assert request.info["perplexity"] == 3.0
 
 
 @faults
 @after
-@pytest.mark.parametrize("member", ["plan", "keep", "observe", "needs", "requires"])
+@pytest.mark.parametrize("member", ["plan", "keep_drafting", "observe", "needs", "requires"])
 def test_a_policy(tmp_path, member, after, fault):
     trace = lambda _: TraceWriter(tmp_path / "t.jsonl")
     check("policy Faulty", policy=lambda _: Faulty(Kind(), member, fault, after=after), trace=trace)
@@ -341,7 +341,9 @@ def test_a_plan(tmp_path, part, value):
     check("Odd", policy=lambda _: Odd(), trace=trace, tolerated=value == "")
 
 
-@pytest.mark.parametrize("spoil", ["clear", "add", "assign", "costs", "capabilities", "hints", "done"])
+@pytest.mark.parametrize(
+    "spoil", ["clear", "add", "assign", "costs", "capabilities", "match_lengths", "done"]
+)
 def test_a_policy_that_changes_what_it_is_shown(tmp_path, spoil):
     class Spoiling(Kind):
         def plan(self, start):
@@ -357,8 +359,8 @@ def test_a_policy_that_changes_what_it_is_shown(tmp_path, spoil):
                     start.capabilities.gammas = (3,)
                 case "costs":
                     start.costs.draft_s = None
-                case "hints":
-                    start.hints |= {"nobody": 3}
+                case "match_lengths":
+                    start.match_lengths |= {"nobody": 3}
             return plan
 
         def observe(self, done):
@@ -383,7 +385,9 @@ def test_a_draft(member, fault):
 
 @faults
 @after
-@pytest.mark.parametrize("member", ["draft", "advance", "close", "lag", "hint", "score", "memoryless"])
+@pytest.mark.parametrize(
+    "member", ["draft", "advance", "close", "lag", "match_length", "score", "memoryless"]
+)
 def test_a_session_of_a_draft(tmp_path, member, after, fault):
     first = lambda counted: counted.draft(member=member, fault=fault, after=after, where="session")
     trace = lambda _: TraceWriter(tmp_path / "t.jsonl")
@@ -439,13 +443,13 @@ def test_a_trace_that_ends_in_the_middle(tmp_path, monkeypatch, fault):
 @faults
 @pytest.mark.parametrize("member", ["call", "save"])
 def test_a_memory(member, fault):
-    check("memory", memory=lambda _: Memo(member, fault))
+    check("state store", state_store=lambda _: Memo(member, fault))
 
 
 @faults
 @pytest.mark.parametrize("member", ["load_state_dict", "state_dict"])
 def test_a_policy_that_is_taught(member, fault):
-    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault), memory=lambda _: Memo())
+    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault), state_store=lambda _: Memo())
 
 
 @faults
@@ -524,10 +528,12 @@ STATES = ["state_dict", "load_state_dict", "export", "absorb"]
 @after
 @pytest.mark.parametrize("member", STATES)
 def test_a_policy_that_is_kept_in_a_file(tmp_path, member, after, fault):
-    memory = lambda _: Memory(StateFile(tmp_path / "state.json"), Subject("kind", {"policy": "kind"}))
+    state_store = lambda _: StateStore(
+        StateFile(tmp_path / "state.json"), StateKey("kind", {"policy": "kind"})
+    )
     with capture_logs():
-        run(Counted(), memory=memory(None))
-    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault, after=after), memory=memory)
+        run(Counted(), state_store=state_store(None))
+    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault, after=after), state_store=state_store)
 
 
 @faults
@@ -560,7 +566,7 @@ def test_a_tokenizer(member, fault):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
-@pytest.mark.parametrize("member", ["plan", "keep", "observe", "needs"])
+@pytest.mark.parametrize("member", ["plan", "keep_drafting", "observe", "needs"])
 def test_an_interrupt_is_nobodys_fault_and_closes_everything(member, stop):
     counted = Counted()
     with pytest.raises(stop):

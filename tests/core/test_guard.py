@@ -15,7 +15,7 @@ from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements, Sto
 from paceline.core.testing.scripted import BREACHES, LawlessPolicy, ScriptedPolicy
 
 TARGET = ToyTarget(seed=3)
-NEEDS = {"raise-in-keep": SIGNALS}
+NEEDS = {"raise-in-keep-drafting": SIGNALS}
 
 MESSAGES = {
     "over-budget": r"between 0 and the budget of \d+, found \d+",
@@ -26,7 +26,7 @@ MESSAGES = {
     "unknown-score": "score must be a frozenset of drafts, found frozenset",
     "no-plan": "must return a Plan, found None",
     "raise-in-plan": "plan.. raised RuntimeError",
-    "raise-in-keep": "keep.. raised RuntimeError",
+    "raise-in-keep-drafting": "keep_drafting.. raised RuntimeError",
     "raise-in-observe": "observe.. raised RuntimeError",
 }
 
@@ -140,7 +140,7 @@ class Misbehaving:
     def open(self, prompt):
         return self
 
-    def draft(self, gamma, watch):
+    def draft(self, gamma, control):
         return self.propose(gamma)
 
     def advance(self, tokens):

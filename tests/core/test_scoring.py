@@ -1,4 +1,4 @@
-"""What drafts say of tokens they did not propose, and what they hint before they draft."""
+"""What drafts say of tokens they did not propose, and what they match length before they draft."""
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +25,7 @@ EVERY = frozenset(DRAFTS)
 
 
 class Failing:
-    """A draft whose scoring, or whose hint, raises."""
+    """A draft whose scoring, or whose match length, raises."""
 
     signals = frozenset()
     lag = 0
@@ -36,13 +36,13 @@ class Failing:
     def open(self, prompt):
         return self
 
-    def draft(self, gamma, watch):
+    def draft(self, gamma, control):
         raise AssertionError("never asked")
 
     @property
-    def hint(self):
-        if self.where == "hint":
-            raise RuntimeError("no hint today")
+    def match_length(self):
+        if self.where == "match_length":
+            raise RuntimeError("no match_length today")
         return 1
 
     def score(self, tokens):
@@ -102,7 +102,7 @@ def test_a_draft_that_cannot_score_is_left_out():
     assert all(one.scores.keys() == {"bad"} for one in done)
 
 
-@pytest.mark.parametrize("where", ["hint", "score"])
+@pytest.mark.parametrize("where", ["match_length", "score"])
 def test_a_draft_that_fails_is_blamed_or_left_behind(where):
     drafts = {"failing": Failing(where), **DRAFTS}
     plans = [Plan(2, "good", score=frozenset(drafts))]
@@ -132,14 +132,14 @@ def test_scores_that_are_no_chances_are_blamed_on_the_draft_and_never_reach_a_po
     assert all(one.scores == {} for one in done)
 
 
-@pytest.mark.parametrize("hint", [-1, 0.5, float("nan"), "long"])
-def test_a_hint_that_is_no_whole_number_is_blamed_on_the_draft(hint):
+@pytest.mark.parametrize("match_length", [-1, 0.5, float("nan"), "long"])
+def test_a_match_length_that_is_no_whole_number_is_blamed_on_the_draft(match_length):
     class Lying(Failing):
         @property
-        def hint(self):
-            return hint
+        def match_length(self):
+            return match_length
 
-    with pytest.raises(ContractError, match=r"draft 'lying', .*a hint is a whole number"):
+    with pytest.raises(ContractError, match=r"draft 'lying', .*a match length is a whole number"):
         rounds(ScriptedPolicy([0]), {"lying": Lying("nowhere"), **DRAFTS})
 
 
@@ -159,11 +159,11 @@ def test_the_hint_of_a_draft_is_shown_before_the_plan_and_kept_with_the_round():
     policy = ScriptedPolicy([Plan(2, "lookup"), Plan(2, "good"), Plan(0)])
     done = rounds(policy)
 
-    assert all(start.hints.keys() == {"lookup"} for start in policy.starts)
-    assert {start.hints["lookup"] > 0 for start in policy.starts} == {True, False}
+    assert all(start.match_lengths.keys() == {"lookup"} for start in policy.starts)
+    assert {start.match_lengths["lookup"] > 0 for start in policy.starts} == {True, False}
     for start, one in zip(policy.starts, done, strict=True):
-        assert one.hint == (start.hints["lookup"] if one.plan.draft == "lookup" else None)
-        assert one.plan.draft != "lookup" or (one.drafted > 0) == (one.hint > 0)
+        assert one.match_length == (start.match_lengths["lookup"] if one.plan.draft == "lookup" else None)
+        assert one.plan.draft != "lookup" or (one.drafted > 0) == (one.match_length > 0)
 
 
 @settings(deadline=None)

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from paceline import BackendError, ConfigError, check_port, foreign_request
+from paceline import BackendError, ConfigError, check_port, is_cross_site
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
@@ -44,7 +44,7 @@ HERE = {"host": "127.0.0.1:8000"}
     ],
 )
 def test_programs_and_own_pages_may_ask(headers: dict[str, str]) -> None:
-    assert foreign_request("POST", headers, ["models.example.com"]) is None
+    assert is_cross_site("POST", headers, ["models.example.com"]) is None
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_programs_and_own_pages_may_ask(headers: dict[str, str]) -> None:
     ],
 )
 def test_a_page_of_another_origin_may_look_and_not_make_work(headers: dict[str, str]) -> None:
-    assert "other origins" in str(foreign_request("POST", headers))
-    assert foreign_request("GET", headers) is None
+    assert "other origins" in str(is_cross_site("POST", headers))
+    assert is_cross_site("GET", headers) is None
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -67,4 +67,4 @@ def test_a_page_of_another_origin_may_look_and_not_make_work(headers: dict[str, 
     "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil"]
 )
 def test_a_name_that_a_stranger_gave_this_address_is_refused(method: str, host: str) -> None:
-    assert "--allowed-host" in str(foreign_request(method, {"host": host}))
+    assert "--allowed-host" in str(is_cross_site(method, {"host": host}))

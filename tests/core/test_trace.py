@@ -26,7 +26,7 @@ rounds = st.builds(
         stop=st.sampled_from([None, StopRule("top1", below=0.4), StopRule("entropy", above=1.5)]),
         reason=st.sampled_from([None, "probe"]),
         score=st.frozensets(st.sampled_from(["small", "lookup"])),
-        look=st.booleans(),
+        use_signals=st.booleans(),
     ),
     lag=st.integers(0, 99),
     drafted=st.integers(0, 16),
@@ -40,7 +40,7 @@ rounds = st.builds(
     signals=st.lists(
         st.builds(TokenSignals, st.integers(0, 16), top1=st.none() | st.floats(0, 1)), max_size=4
     ).map(tuple),
-    hint=st.none() | st.integers(0, 32),
+    match_length=st.none() | st.integers(0, 32),
 )
 scored = st.builds(
     replace,

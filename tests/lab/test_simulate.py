@@ -12,9 +12,9 @@ from paceline.core.costs import LiveCosts
 from paceline.core.errors import ContractError, TraceError
 from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.testing.scripted import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
 from paceline.lab.replay_text import ReplayText
 from paceline.lab.simulate import LatencyClock, Simulator, recorded_decoder
 from paceline.lab.testing import lab_recordings
@@ -64,7 +64,7 @@ class Whimsical(ChaoticPolicy):
             if self._random.random() < 0.3
             else None
         )
-        return Plan(plan.gamma, plan.draft, stop, shown, score, look=self._random.random() < 0.8)
+        return Plan(plan.gamma, plan.draft, stop, shown, score, use_signals=self._random.random() < 0.8)
 
 
 @settings(deadline=None)
@@ -78,11 +78,13 @@ def test_every_round_is_that_of_a_decoder_under_a_policy_that_does_anything(reco
 def made(*, longest=4, signals=None, prompt=(5, 6, 7), mode="greedy", agreed=(2, 1, 0, 2, 1, 0)):
     """Return the header and one text of six tokens with one draft."""
     count = len(agreed)
-    sheet = CostSheet({1: 1.0, 2: 1.5}, 0, 0.0, {"small": DraftTimes({0: 0.0, 1: 0.25}, {1: 0.5})}, 0.125)
-    info = DraftInfo(caches=True, short=1, signals=frozenset(signals or ()), hints=False, scores=True)
+    profile = LatencyProfile(
+        {1: 1.0, 2: 1.5}, 0, 0.0, {"small": DraftTimes({0: 0.0, 1: 0.25}, {1: 0.5})}, 0.125
+    )
+    info = DraftInfo(caches=True, short=1, signals=frozenset(signals or ()), match_lengths=False, scores=True)
     offered = np.full(count, longest, np.int16)
     starts = Starts(offered, np.array(agreed, np.int16), None, None, signals or {})
-    header = Header({}, longest, mode, {"small": info}, sheet)
+    header = Header({}, longest, mode, {"small": info}, profile)
     text = Text("t", "k", "", 3, prompt, count, tuple(range(count)), "length", True, None, {"small": starts})
     return header, text
 

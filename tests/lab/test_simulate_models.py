@@ -16,14 +16,14 @@ from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import SIGNALS
 from paceline.core.testing.scripted import ChaoticPolicy
 from paceline.lab.policies import parse_policy
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
 from paceline.lab.simulate import Simulator, capabilities
 
 CATALOGUE = Catalogue.load()
 LONGEST, WANTED = 16, 40
-SHEET = CostSheet(
+PROFILE = LatencyProfile(
     {1: 1.0, 4: 1.1, 17: 1.7},
     20,
     0.001,
@@ -34,17 +34,17 @@ SHEET = CostSheet(
     0.0,
 )
 INFOS = {
-    "small": DraftInfo(caches=True, short=1, signals=SIGNALS, hints=False, scores=True),
-    "lookup": DraftInfo(caches=False, short=0, signals=frozenset({"token"}), hints=True, scores=True),
+    "small": DraftInfo(caches=True, short=1, signals=SIGNALS, match_lengths=False, scores=True),
+    "lookup": DraftInfo(caches=False, short=0, signals=frozenset({"token"}), match_lengths=True, scores=True),
 }
-HEADER = Header({}, LONGEST, "greedy", INFOS, SHEET)
+HEADER = Header({}, LONGEST, "greedy", INFOS, PROFILE)
 
 
 class Everything:
     """Looks at all signals."""
 
     def __init__(self, signals):
-        self.signals, self.stop, self.keep = signals, None, None
+        self.signals, self.stop, self.keep_drafting = signals, None, None
 
 
 def pair(seed, eos_share):
@@ -54,12 +54,12 @@ def pair(seed, eos_share):
 
 def starts(draft, info, prompt, tokens):
     """Try a draft at every start of a text."""
-    offered, agreed, hints = [], [], []
+    offered, agreed, match_lengths = [], [], []
     signals = {name: np.zeros((len(tokens), LONGEST), np.float64) for name in info.signals}
     for start in range(len(tokens)):
         session = draft.open([*prompt, *tokens[:start]])
-        if info.hints:
-            hints.append(session.hint)
+        if info.match_lengths:
+            match_lengths.append(session.match_length)
         proposal = session.draft(LONGEST, Everything(info.signals))
         offered.append(len(proposal))
         rest = tokens[start:]
@@ -71,7 +71,7 @@ def starts(draft, info, prompt, tokens):
     if "token" in signals:
         signals["token"] = signals["token"].astype(np.int32)
     short = [np.array(one, np.int16) for one in (offered, agreed)]
-    return Starts(*short, np.array(hints, np.int32) if info.hints else None, None, signals)
+    return Starts(*short, np.array(match_lengths, np.int32) if info.match_lengths else None, None, signals)
 
 
 def recorded(seed, eos_share):
@@ -106,7 +106,7 @@ def told(done, needs):
     After the token that ended a text the target may have agreed further, which is no part of the text; and a toy tells
     all signals whatever it was asked for.
     """
-    asked = needs if done.plan.look else frozenset()
+    asked = needs if done.plan.use_signals else frozenset()
     if done.plan.stop is not None:
         asked |= {done.plan.stop.signal}
     signals = tuple(replace(one, **dict.fromkeys(SIGNALS - asked)) for one in done.signals)
@@ -125,7 +125,7 @@ def check(build, seed, eos_share):
     for text in recording:
         if decoder is None or eos_share:
             rounds, policy = [], build()
-            clock = CostTableClock(SHEET)
+            clock = CostTableClock(PROFILE)
             decoder = SpeculativeDecoder(target, drafts, policy, clock=clock, max_new_tokens=WANTED)
             simulator = Simulator(HEADER, build(), on_round=rounds.append)
         really = [told(done, policy.needs) for done in decoder.rounds(text.prompt)]

@@ -85,26 +85,26 @@ def test_a_hint_matters_once_it_has_been_seen_to():
     for _ in range(30):
         known.observe(9, 4, refused=False)
         known.observe(1, 0, refused=True)
-    long, short, unseen = (next(known.chances(hint)) for hint in (12, 1, 3))
+    long, short, unseen = (next(known.chances(match_length)) for match_length in (12, 1, 3))
     assert long > 0.9 > unseen > 0.1 > short
     assert unseen == next(known.chances(None))
 
 
 @pytest.mark.parametrize(
-    ("hint", "name"), [(None, "all"), (0, "0"), (1, "1"), (2, "2"), (3, "2"), (4, "3"), (99, "6")]
+    ("match_length", "name"), [(None, "all"), (0, "0"), (1, "1"), (2, "2"), (3, "2"), (4, "3"), (99, "6")]
 )
-def test_hints_within_a_power_of_two_share_a_bucket(hint, name):
-    assert bucket(hint) == name
+def test_match_lengths_within_a_power_of_two_share_a_bucket(match_length, name):
+    assert bucket(match_length) == name
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | st.integers(0, 40), st.integers(0, 6), st.booleans()), max_size=30))
 def test_every_chance_lies_between_its_own_share_and_the_mean(proposals):
     known = Acceptance(6, 0.9, (2.0, 1.0), 4.0)
-    for hint, accepted, refused in proposals:
-        known.observe(hint, accepted, refused=refused)
-    for hint in (None, 1, 40):
-        assert all(0.0 < chance < 1.0 for chance in known.chances(hint))
+    for match_length, accepted, refused in proposals:
+        known.observe(match_length, accepted, refused=refused)
+    for match_length in (None, 1, 40):
+        assert all(0.0 < chance < 1.0 for chance in known.chances(match_length))
 
 
 def test_draws_scatter_around_the_chances_and_less_the_more_is_known():
@@ -114,9 +114,9 @@ def test_draws_scatter_around_the_chances_and_less_the_more_is_known():
         for i in range(rounds):
             known.observe(5, i % 4, refused=i % 4 < 3)
         random = Random(0)
-        for hint in (None, 5):
-            draws = [list(known.drawn(hint, random)) for _ in range(4000)]
-            for place, chance in enumerate(known.chances(hint)):
+        for match_length in (None, 5):
+            draws = [list(known.drawn(match_length, random)) for _ in range(4000)]
+            for place, chance in enumerate(known.chances(match_length)):
                 column = [draw[place] for draw in draws]
                 assert sum(column) / len(column) == pytest.approx(chance, abs=0.02)
             first = [draw[0] for draw in draws]

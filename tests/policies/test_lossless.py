@@ -56,9 +56,9 @@ def test_drawing_again_until_a_token_is_likely_would_be_found_out(tiny_pair, apa
             session = self._draft.open_sampled(prompt, sampling)
             plain = session.draft
 
-            def draft(gamma, watch):
-                first = plain(gamma, watch)
-                return first if first.chances[0][first.tokens[0]] > 0.5 else plain(gamma, watch)
+            def draft(gamma, control):
+                first = plain(gamma, control)
+                return first if first.chances[0][first.tokens[0]] > 0.5 else plain(gamma, control)
 
             session.draft = draft
             return session

@@ -54,7 +54,7 @@ def test_a_number_that_nobody_can_have_counted_is_refused_or_harmless(name, cata
     for number, place in enumerate(listed[:: max(1, len(listed) // PLACES)]):
         other = load_config(TOY | {"policy": name}, catalogue=catalogue).build()
         try:
-            Entry(changed(state, place, UNCOUNTED[number % len(UNCOUNTED)])).teach(other.policy)
+            Entry(changed(state, place, UNCOUNTED[number % len(UNCOUNTED)])).restore(other.policy)
         except ValueError:
             continue
         assert other.generate("the rain", max_new_tokens=12).tokens == expected, place

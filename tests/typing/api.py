@@ -39,7 +39,7 @@ class Coin:
         name = next(iter(start.lags), None)
         return Plan(start.gammas(4)[-1], name, stop=StopRule("entropy", above=2.5))
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         return signals.value("top1") > 0.5
 
     def observe(self, done: Round) -> None:

@@ -28,8 +28,8 @@ class Chance:
         # A clock that rings at 0 would make 0 / 0 of a token that cannot be drawn.
         return (weights / clocks.clamp_min_(torch.finfo(weights.dtype).tiny)).argmax(dim=-1)
 
-    def accept(self, wanted: torch.Tensor, claimed: torch.Tensor) -> torch.Tensor:
+    def accept(self, target_probs: torch.Tensor, draft_probs: torch.Tensor) -> torch.Tensor:
         """Return for each pair of probabilities p and q whether a token is accepted: True with min(1, p / q)."""
-        numbers = torch.empty_like(wanted).uniform_(generator=self.generator)
+        numbers = torch.empty_like(target_probs).uniform_(generator=self.generator)
         # Strictly below: a token without a chance is refused also where the number is 0.
-        return numbers * claimed < wanted
+        return numbers * draft_probs < target_probs

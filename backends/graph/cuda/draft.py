@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.taste import Kind
-    from paceline.core.protocols import Proposal, Watch
+    from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.sampling.settings import Sampling
 
 
@@ -85,11 +85,11 @@ class GraphedDraftSession(SeatSession[DraftSlot]):
         """Tokens of the context, its last one not counted, that the cache lacks."""
         return self.ledger.lag
 
-    def draft(self, gamma: int, watch: Watch | None) -> Proposal:
+    def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
         """Propose at most `gamma` tokens; none where the context is too long or unreadable for this model.
 
-        Without `watch.keep` nothing is copied to the host, and the proposal is worked out after this returns. With it,
-        each token is a program of its own and is copied, which takes the time of a copy for each.
+        Without `control.keep_drafting` nothing is copied to the host, and the proposal is worked out after this
+        returns. With it, each token is a program of its own and is copied, which takes the time of a copy for each.
         """
         slot = self.slot
         gamma = min(gamma, slot.engine.largest, self._room())
@@ -101,10 +101,10 @@ class GraphedDraftSession(SeatSession[DraftSlot]):
             # The moments are noted around all the device does here, whatever the host waits for in between.
             slot.began.set()
             self.catch_up(2)
-            by_one = watch is not None and watch.keep is not None
-            fed = self._one_by_one(gamma, watch) if by_one else self._at_once(gamma, watch)
+            by_one = control is not None and control.keep_drafting is not None
+            fed = self._one_by_one(gamma, control) if by_one else self._at_once(gamma, control)
             slot.ended.set()
-            wanted = None if watch is None else frozenset(watch.signals)
+            wanted = None if control is None else frozenset(control.signals)
             self._proposal = BoardProposal(slot, gamma, wanted, drawn=self._drawn)
             self.ledger.run_ahead(fed)
         return self._proposal
@@ -130,35 +130,44 @@ class GraphedDraftSession(SeatSession[DraftSlot]):
             self.ledger.learn(proposal.tokens)
         self.ledger.settle(tokens)
 
-    def _at_once(self, gamma: int, watch: Watch | None) -> int:
+    def _at_once(self, gamma: int, control: DraftControl | None) -> int:
         """Draft by one program; return how many of the drafted tokens were fed."""
         tier = next_up(self.slot.engine.tiers, gamma)
-        looks = watch is not None and (bool(watch.signals) or watch.stop is not None)
-        self._order(0, gamma, 0, watch)
+        looks = control is not None and (bool(control.signals) or control.stop is not None)
+        self._order(0, gamma, 0, control)
         self._run(tier, self.ledger.context + tier, looks=looks)
         return tier - 1
 
-    def _one_by_one(self, gamma: int, watch: Watch | None) -> int:
+    def _one_by_one(self, gamma: int, control: DraftControl | None) -> int:
         """Draft by a program for each token, and ask the policy after each."""
         slot, pair, count = self.slot, self.ledger.pair, 0
-        assert watch is not None
-        assert watch.keep is not None
+        assert control is not None
+        assert control.keep_drafting is not None
         while True:
             self._order(count, 1, count, None, pair)
             self._run(1, self.ledger.context + count + 1, looks=True)
             count += 1
             tokens, rows = read(slot.engine.runner.fetch(slot.board.numbers, slot.host), slot.board.largest)
-            seen = tell(rows, tokens, watch.signals)[-1]
+            seen = tell(rows, tokens, control.signals)[-1]
             # The declared rule first, then the policy.
-            if (watch.stop is not None and watch.stop.stops(seen)) or not watch.keep(seen) or count == gamma:
+            if (
+                (control.stop is not None and control.stop.stops(seen))
+                or not control.keep_drafting(seen)
+                or count == gamma
+            ):
                 return count - 1
             pair = pair[1], tokens[-1]
 
     def _order(
-        self, ahead: int, wanted: int, place: int, watch: Watch | None, pair: tuple[int, int] | None = None
+        self,
+        ahead: int,
+        wanted: int,
+        place: int,
+        control: DraftControl | None,
+        pair: tuple[int, int] | None = None,
     ) -> None:
         """Tell the device where to begin and how far to go."""
-        rule = rule_numbers(None if watch is None else watch.stop)
+        rule = rule_numbers(None if control is None else control.stop)
         context = self.ledger.context + ahead
         self.slot.order.send([*(pair or self.ledger.pair), context, wanted, place, *rule])
 

@@ -12,7 +12,7 @@ from paceline.backends.graph.cuda.target_slot import TargetSlot
 from paceline.backends.graph.cuda.taste import kind_of
 from paceline.backends.graph.cuda.tiers import next_up
 from paceline.backends.torch.finite import NONE, not_finite
-from paceline.backends.torch.rejection import claimed_by
+from paceline.backends.torch.rejection import draft_probs_of
 from paceline.backends.torch.target import ModelTarget
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenVerdict
@@ -145,29 +145,29 @@ class GraphedTargetSession(SeatSession[TargetSlot]):
         if isinstance(proposal, BoardProposal) and proposal.current and _beside(proposal, slot):
             self._require(proposal.most)
             slot.board.numbers.copy_(proposal.slot.board.numbers)
-            if slot.claimed is not None:
+            if slot.draft_probs is not None:
                 self._claim(proposal.chances)
             return proposal.most
         # What is no token of the target's cannot be fed, and is never its choice: the proposal ends there.
         guess = [*takewhile(lambda token: 0 <= token < slot.engine.vocabulary, proposal.tokens)]
         self._require(len(guess))
         slot.board_post.send([len(guess), *guess])
-        if slot.claimed is not None:
+        if slot.draft_probs is not None:
             if isinstance(proposal, BoardProposal):
                 self._claim(proposal.chances)
             else:
-                self._claim(claimed_by(proposal, slot.claimed))
+                self._claim(draft_probs_of(proposal, slot.draft_probs))
         return len(guess)
 
     def _claim(self, chances: torch.Tensor | None) -> None:
         """Say what the tokens were drawn from."""
         slot = self.slot
-        assert slot.claimed is not None
+        assert slot.draft_probs is not None
         slot.certain.fill_(chances is None)
         if chances is not None:
-            rows, width = min(len(chances), len(slot.claimed)), chances.shape[1]
-            slot.claimed[:rows, :width].copy_(chances[:rows])
-            slot.claimed[:rows, width:].zero_()
+            rows, width = min(len(chances), len(slot.draft_probs)), chances.shape[1]
+            slot.draft_probs[:rows, :width].copy_(chances[:rows])
+            slot.draft_probs[:rows, width:].zero_()
 
     def _require(self, count: int) -> None:
         """Make sure that a proposal of `count` tokens can be verified; nothing is touched otherwise."""

@@ -26,7 +26,7 @@ class TargetSlot(Slot):
     Attributes:
         state: The last token of the context and the length of the context, which each verification moves on.
         board: The proposal to verify.
-        claimed: What its tokens were drawn from, shape (largest, vocabulary); None before the first that draws.
+        draft_probs: What its tokens were drawn from, shape (largest, vocabulary); None before the first that draws.
         certain: 1 where that is not known, so that each token counts as certain.
         result: Accepted tokens, the block's tokens, and the board: all that the host is told, in one piece.
     """
@@ -39,15 +39,15 @@ class TargetSlot(Slot):
         self.result = self.numbers(2 + largest + Board.size(largest))
         self.board = Board(self.result[2 + largest :], largest)
         self.board_post = Post(engine.runner, self.board.numbers)
-        self.claimed: torch.Tensor | None = None
+        self.draft_probs: torch.Tensor | None = None
         self.certain = self.numbers(1)
         self.host = engine.runner.host(len(self.result))
 
     def prepare(self, kind: Kind) -> None:
         """Be ready for programs of this kind."""
         super().prepare(kind)
-        if kind != "greedy" and self.claimed is None:
-            self.claimed = self.probabilities(self.engine.vocabulary)
+        if kind != "greedy" and self.draft_probs is None:
+            self.draft_probs = self.probabilities(self.engine.vocabulary)
 
     def warm(self) -> None:
         """Build every program that a request of the kind at hand may need."""
@@ -70,21 +70,21 @@ class TargetSlot(Slot):
         logits = network.head(forward(network, cache, tokens, positions, span))
         proposed = steps[:tier] < self.board.count
         if self.taste.kind == "greedy":
-            wanted = likeliest(logits)
-            agreed = self.agreed(wanted[:tier], guess)
+            target_tokens = likeliest(logits)
+            agreed = self.agreed(target_tokens[:tier], guess)
             accepted = _until_false(agreed & proposed)
         else:
-            wanted, accepted = self._draw(self.taste.scores(logits), guess, proposed)
-            wanted = wanted.masked_fill(likeliest(logits) == NONE, NONE)
+            target_tokens, accepted = self._draw(self.taste.scores(logits), guess, proposed)
+            target_tokens = target_tokens.masked_fill(likeliest(logits) == NONE, NONE)
         self.result[:1].copy_(accepted)
-        self.result[1 : 2 + tier].copy_(wanted)
+        self.result[1 : 2 + tier].copy_(target_tokens)
         # What is no token must not be fed, be it in the runs before a capture.
-        self.state[:1].copy_(wanted.index_select(0, accepted).clamp(min=0))
+        self.state[:1].copy_(target_tokens.index_select(0, accepted).clamp(min=0))
         self.state[1:].add_(accepted + 1)
 
-    def agreed(self, wanted: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
+    def agreed(self, target_tokens: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
         """Tell for each proposed token whether it is the target's own choice."""
-        return wanted == guess
+        return target_tokens == guess
 
     def _draw(
         self, scores: torch.Tensor, guess: torch.Tensor, proposed: torch.Tensor
@@ -96,18 +96,18 @@ class TargetSlot(Slot):
         own, tier = shares(scores), len(guess)
         if tier == 0:
             return self.chance.draw(own), torch.zeros(1, dtype=torch.long, device=own.device)
-        assert self.claimed is not None
+        assert self.draft_probs is not None
         certain = self.certain > 0
         # Scalars go into `masked_fill`: `where` would copy them to the device, which a capture forbids.
-        claimed = self.claimed[:tier].masked_fill(certain, 0.0)
-        stated = claimed.gather(1, guess[:, None])[:, 0].masked_fill(certain, 1.0)
-        fair = self.chance.accept(own[:tier].gather(1, guess[:, None])[:, 0], stated)
+        draft_probs = self.draft_probs[:tier].masked_fill(certain, 0.0)
+        draft_token_probs = draft_probs.gather(1, guess[:, None])[:, 0].masked_fill(certain, 1.0)
+        fair = self.chance.accept(own[:tier].gather(1, guess[:, None])[:, 0], draft_token_probs)
         accepted = _until_false(fair & proposed)
         # Where all were accepted, there is nothing to take away from the last row.
         refused = (accepted < self.board.count).to(own.dtype)
         place = accepted.clamp(max=tier - 1)
         row = own.index_select(0, accepted)
-        taken = claimed.index_select(0, place)
+        taken = draft_probs.index_select(0, place)
         taken = taken.scatter_add(1, guess.index_select(0, place)[:, None], certain.to(own.dtype)[:, None])
         left = (row - taken * refused).clamp_min(0.0)
         # Where rounding leaves nothing, p and q are the same, and p is what is left to draw from.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def costs(findings: Findings) -> Drawing | None:
-    """Draw verification by block length and drafting by gamma; None without a cost sheet."""
+    """Draw verification by block length and drafting by gamma; None without a latency profile."""
     prices = findings.prices
     if prices is None:
         return None

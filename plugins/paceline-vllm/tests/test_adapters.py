@@ -20,8 +20,8 @@ from paceline_vllm.adapter import capabilities
 
 MOST = 4
 START = [one.name for one in fields(RoundStart) if one.name not in {"costs", "tokens"}]
-ROUND = [one.name for one in fields(Round) if one.name not in {"lags", "hints"}]
-"""`lags` and `hints` of a round are the loop's own copy of what stood in its start."""
+ROUND = [one.name for one in fields(Round) if one.name not in {"lags", "match_lengths"}]
+"""`lags` and `match_lengths` of a round are the loop's own copy of what stood in its start."""
 
 
 class Noting:
@@ -36,8 +36,8 @@ class Noting:
         self.calls.append(("plan", {name: getattr(start, name) for name in START}, plan.gamma))
         return plan
 
-    def keep(self, signals):
-        return self.inner.keep(signals)
+    def keep_drafting(self, signals):
+        return self.inner.keep_drafting(signals)
 
     def observe(self, done):
         self.inner.observe(done)
@@ -59,7 +59,9 @@ class Delayed:
         in_force = self.decided if self.decided is not None else Plan(0, reason="prefill")
         plan = self.inner.plan(start)
         self.decided = (
-            plan if plan.gamma == 0 else Plan(plan.gamma, "vllm", reason=plan.reason, look=plan.look)
+            plan
+            if plan.gamma == 0
+            else Plan(plan.gamma, "vllm", reason=plan.reason, use_signals=plan.use_signals)
         )
         return in_force if in_force.gamma <= start.budget else Plan(start.budget)
 
@@ -98,7 +100,7 @@ class Told:
     def open(self, prompt):
         return Told(self.text, self.bits)
 
-    def draft(self, gamma, watch):
+    def draft(self, gamma, control):
         return TokenProposal((7,) * gamma)
 
     def verify(self, proposal):

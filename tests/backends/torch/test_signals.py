@@ -20,10 +20,10 @@ LOGITS = st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=9)
 
 
 @dataclass
-class Watch:
+class DraftControl:
     signals: frozenset = SIGNALS
     stop: StopRule | None = None
-    keep: Any = None
+    keep_drafting: Any = None
 
 
 @settings(deadline=None)
@@ -49,19 +49,19 @@ def test_only_what_was_asked_for_is_there(wanted):
 
 def test_the_token_that_stops_the_draft_stays():
     draft = HfDraft(tiny_model("llama"))
-    free = draft.open([3, 4]).draft(8, Watch())
+    free = draft.open([3, 4]).draft(8, DraftControl())
     assert len(free.signals) == len(free) == 8
     levels = [signal.margin for signal in free.signals]
     rule = StopRule("margin", below=sorted(levels)[2])
     first = next(index for index, level in enumerate(levels) if level < rule.below)
-    stopped = draft.open([3, 4]).draft(8, Watch(stop=rule))
+    stopped = draft.open([3, 4]).draft(8, DraftControl(stop=rule))
     assert stopped.tokens == free.tokens[: first + 1]
     assert stopped.signals == free.signals[: first + 1]
 
 
 def test_watching_does_not_change_what_is_drafted():
     draft = HfDraft(tiny_model("llama"))
-    assert draft.open([5]).draft(6, Watch()).tokens == draft.open([5]).draft(6, None).tokens
+    assert draft.open([5]).draft(6, DraftControl()).tokens == draft.open([5]).draft(6, None).tokens
     assert draft.open([5]).draft(6, None).signals == ()
 
 

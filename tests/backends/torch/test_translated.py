@@ -24,7 +24,7 @@ from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, CapabilityError
 from paceline.core.load import load
-from paceline.core.proposals import TokenProposal, judge
+from paceline.core.proposals import TokenProposal, verify_greedy
 from paceline.core.records import SIGNALS, Capabilities
 from paceline.core.sampling.settings import Sampling
 from paceline.core.testing.backends import check_backend
@@ -184,7 +184,7 @@ class AuthorSession:
 
     def verify(self, proposal):
         guess = () if proposal is None else proposal.tokens
-        return judge(guess, self.tokens[self.at : self.at + len(guess) + 1])
+        return verify_greedy(guess, self.tokens[self.at : self.at + len(guess) + 1])
 
     def advance(self, tokens):
         self.at += len(tokens)

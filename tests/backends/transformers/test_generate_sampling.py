@@ -64,13 +64,13 @@ def alone(length, options):
 def test_every_text_is_as_likely_as_by_generate(options, drafts, monkeypatch):
     class Loaded(Sampler):
         def draw(self, weights):
-            return torch.tensor([[dice.draw(row)] for row in weights.tolist()])
+            return torch.tensor([[rng.draw(row)] for row in weights.tolist()])
 
-        def accept(self, wanted, claimed):
-            pairs = zip(wanted.flatten().tolist(), claimed.flatten().tolist(), strict=True)
+        def accept(self, target_probs, draft_probs):
+            pairs = zip(target_probs.flatten().tolist(), draft_probs.flatten().tolist(), strict=True)
             agreed = []
-            for own, stated in pairs:
-                agreed.append(all(agreed) and dice.accept(min(1.0, own / stated)))
+            for target_prob, draft_prob in pairs:
+                agreed.append(all(agreed) and rng.accept(min(1.0, target_prob / draft_prob)))
             return torch.tensor(agreed).unsqueeze(1)
 
     monkeypatch.setattr(sampler_module, "Sampler", Loaded)
@@ -79,15 +79,17 @@ def test_every_text_is_as_likely_as_by_generate(options, drafts, monkeypatch):
     loop = paceline.hf.adaptive(source, policy=policy)
 
     def run(thrown):
-        nonlocal dice
-        dice = thrown
+        nonlocal rng
+        rng = thrown
         policy.__init__([1])
         made = models()[0].generate(IDS, **told(options), max_new_tokens=2, custom_generate=loop)
         return tuple(made[0, 3:].tolist())
 
-    dice = None
-    found, wanted = outcomes(run), alone(2, options)
-    assert max(abs(found.get(text, 0.0) - wanted.get(text, 0.0)) for text in found | wanted) < 1e-6
+    rng = None
+    found, target_probs = outcomes(run), alone(2, options)
+    assert (
+        max(abs(found.get(text, 0.0) - target_probs.get(text, 0.0)) for text in found | target_probs) < 1e-6
+    )
 
 
 def test_many_returned_sequences_are_drawn_independently_and_as_often_as_they_should_be():
@@ -97,9 +99,9 @@ def test_many_returned_sequences_are_drawn_independently_and_as_often_as_they_sh
     count = 700
     asked = {**told(options), "max_new_tokens": 2, "num_return_sequences": count}
     found = Counter(map(tuple, model.generate(IDS, **asked, custom_generate=loop)[:, 3:].tolist()))
-    wanted = {text: share * count for text, share in alone(2, options).items()}
-    assert found.keys() <= wanted.keys()
-    statistic = sum((found[text] - many) ** 2 / many for text, many in wanted.items())
+    target_probs = {text: share * count for text, share in alone(2, options).items()}
+    assert found.keys() <= target_probs.keys()
+    statistic = sum((found[text] - many) ** 2 / many for text, many in target_probs.items())
     assert statistic < 27.9  # 0.001 of chi-square with 9 - 1 = 8 degrees is 26.1; a fixed seed, so no flake
 
 

@@ -8,14 +8,14 @@ import torch
 
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.torch import sampler as sampler_module
-from paceline.backends.torch.rejection import DeviceProposal, judge_drawn
+from paceline.backends.torch.rejection import DeviceProposal, rejection_sample
 from paceline.backends.torch.sampler import Sampler
 from paceline.backends.torch.testing import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.reference import reference_modes, references
 from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.proposals import DrawnProposal, TokenProposal
+from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.sampling.processing import chances, process
 from paceline.core.sampling.settings import GREEDY, Sampling
@@ -105,25 +105,25 @@ def decoded(plans, length, sampling, monkeypatch, drafts=None):
 
     class Loaded(Sampler):
         def draw(self, weights):
-            return torch.tensor([[dice.draw(row)] for row in weights.tolist()])
+            return torch.tensor([[rng.draw(row)] for row in weights.tolist()])
 
-        def accept(self, wanted, claimed):
-            pairs = zip(wanted.flatten().tolist(), claimed.flatten().tolist(), strict=True)
+        def accept(self, target_probs, draft_probs):
+            pairs = zip(target_probs.flatten().tolist(), draft_probs.flatten().tolist(), strict=True)
             agreed = []
-            for own, stated in pairs:
+            for target_prob, draft_prob in pairs:
                 # What comes after a refusal is not looked at, so it need not be thrown for.
-                agreed.append(all(agreed) and dice.accept(min(1.0, own / stated)))
+                agreed.append(all(agreed) and rng.accept(min(1.0, target_prob / draft_prob)))
             return torch.tensor(agreed).unsqueeze(1)
 
     monkeypatch.setattr(sampler_module, "Sampler", Loaded)
 
     def run(thrown):
-        nonlocal dice
-        dice = thrown
+        nonlocal rng
+        rng = thrown
         made = SpeculativeDecoder(models()[0], drafts or DRAFTS, ScriptedPolicy(plans), sampling=sampling)
         return made.generate(PROMPT, max_new_tokens=length).tokens
 
-    dice = None
+    rng = None
     return outcomes(run)
 
 
@@ -161,9 +161,9 @@ def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatc
             self.sampler = sampler_module.Sampler(sampling, prompt, torch.device("cpu"))
             return self
 
-        def draft(self, gamma, watch):
+        def draft(self, gamma, control):
             token = int(self.sampler.draw(torch.tensor([shares])))
-            return DrawnProposal((token,), (shares,))
+            return SampledProposal((token,), (shares,))
 
         def advance(self, tokens):
             pass
@@ -179,30 +179,32 @@ def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatc
 def test_scores_processed_in_plain_python_are_those_of_transformers(sampling):
     logits = models()[0].open(PROMPT).logits().tolist()
     found = chances(process(logits, sampling, PROMPT), sampling)
-    wanted = torch.softmax(own_scores(PROMPT, sampling), dim=-1).tolist()
-    assert found == pytest.approx(wanted, abs=1e-6)
+    target_probs = torch.softmax(own_scores(PROMPT, sampling), dim=-1).tolist()
+    assert found == pytest.approx(target_probs, abs=1e-6)
 
 
-def chi_square(counts, wanted, total):
-    if not counts.keys() <= wanted.keys():
+def chi_square(counts, target_probs, total):
+    if not counts.keys() <= target_probs.keys():
         return math.inf  # a text that the target never writes
-    return sum((counts.get(text, 0) - total * share) ** 2 / (total * share) for text, share in wanted.items())
+    return sum(
+        (counts.get(text, 0) - total * share) ** 2 / (total * share) for text, share in target_probs.items()
+    )
 
 
 def distance_of_draws(draft, total=250):
     """Return the chi-square of real draws against what the target alone would draw, and what it may be at most."""
     sampling = Sampling(temperature=3.0, top_k=3, top_p=0.95)
-    wanted = alone(2, sampling)
+    target_probs = alone(2, sampling)
     made = SpeculativeDecoder(models()[0], {"draft": DRAFTS[draft]}, ScriptedPolicy([1]))
     counts = {}
     for seed in range(total):
         drawn = Sampling(temperature=3.0, top_k=3, top_p=0.95, seed=seed)
         tokens = made.generate(PROMPT, max_new_tokens=2, sampling=drawn).tokens
         counts[tokens] = counts.get(tokens, 0) + 1
-    freedom = len(wanted) - 1
+    freedom = len(target_probs) - 1
     # Beyond this lies about one in a thousand: the normal approximation of Wilson and Hilferty (1931).
     limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
-    return chi_square(counts, wanted, total), limit
+    return chi_square(counts, target_probs, total), limit
 
 
 @pytest.mark.parametrize("draft", ["drawing", "greedy"])
@@ -214,7 +216,9 @@ def test_real_draws_are_distributed_as_the_targets(draft):
 @pytest.mark.parametrize("draft", ["drawing", "greedy"])
 def test_real_draws_tell_when_everything_is_accepted(draft, monkeypatch):
     monkeypatch.setattr(
-        Sampler, "accept", lambda self, wanted, claimed: torch.ones_like(wanted, dtype=torch.bool)
+        Sampler,
+        "accept",
+        lambda self, target_probs, draft_probs: torch.ones_like(target_probs, dtype=torch.bool),
     )
     distance, limit = distance_of_draws(draft)
     assert distance > 2 * limit
@@ -226,8 +230,13 @@ def test_draws_and_acceptances_fall_as_often_as_they_should():
     counts = sampler.draw(weights.expand(rows, 4)).flatten().bincount(minlength=4)
     assert counts[1] == 0
     assert (counts / rows).tolist() == pytest.approx(weights.tolist(), abs=0.01)
-    for wanted, claimed, share in ((0.3, 0.6, 0.5), (0.0, 0.5, 0.0), (0.5, 0.5, 1.0), (0.9, 0.2, 1.0)):
-        yes = sampler.accept(torch.full((rows, 1), wanted), torch.full((rows, 1), claimed))
+    for target_probs, draft_probs, share in (
+        (0.3, 0.6, 0.5),
+        (0.0, 0.5, 0.0),
+        (0.5, 0.5, 1.0),
+        (0.9, 0.2, 1.0),
+    ):
+        yes = sampler.accept(torch.full((rows, 1), target_probs), torch.full((rows, 1), draft_probs))
         assert float(yes.double().mean()) == pytest.approx(share, abs=0.01 if 0 < share < 1 else 0)
 
 
@@ -287,13 +296,13 @@ def test_a_proposal_carries_what_its_tokens_were_drawn_from():
 
 
 def test_signals_and_scores_are_of_the_distribution_that_was_drawn_from():
-    class Watch:
+    class DraftControl:
         signals = SIGNALS
         stop = None
-        keep = None
+        keep_drafting = None
 
     _, draft = models()
-    proposal = draft.open_sampled(PROMPT, WARM).draft(3, Watch())
+    proposal = draft.open_sampled(PROMPT, WARM).draft(3, DraftControl())
     for place, (signals, shares) in enumerate(zip(proposal.signals, proposal.chances, strict=True)):
         assert signals.top1 == pytest.approx(float(shares.max()))
         assert signals.prob == pytest.approx(float(shares[proposal.tokens[place]]))
@@ -338,9 +347,9 @@ def test_a_token_that_is_none_of_the_targets_ends_the_proposal():
 
 def test_where_the_two_distributions_are_the_same_nothing_is_refused_and_nothing_divided_by_zero():
     sampler = Sampler(Sampling(seed=1), PROMPT, torch.device("cpu"))
-    wanted = torch.tensor([[0.1, 0.2, 0.7]] * 3)
+    target_probs = torch.tensor([[0.1, 0.2, 0.7]] * 3)
     for _ in range(50):
-        assert judge_drawn([2, 1], wanted[:2], wanted, sampler).accepted == 2
+        assert rejection_sample([2, 1], target_probs[:2], target_probs, sampler).accepted == 2
 
 
 def test_half_precision_models_are_drawn_from_in_float32():

@@ -130,7 +130,7 @@ def test_a_draft_whose_watcher_raises_is_as_if_it_had_not_drafted():
         signals = frozenset({"top1"})
         stop = None
 
-        def keep(self, signals):
+        def keep_drafting(self, signals):
             if signals.position == 2:
                 raise RuntimeError("no more")
             return True

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.proposals import DrawnProposal
-from paceline.core.sampling.dice import SeededDice
-from paceline.core.sampling.rejection import acceptance, judge_drawn, residual
+from paceline.core.proposals import SampledProposal
+from paceline.core.sampling.rejection import acceptance, rejection_sample, residual
+from paceline.core.sampling.rng import SeededRng
 from paceline.core.testing.chance import outcomes
 
 EXACT = 1e-12
@@ -26,36 +26,36 @@ def distributions(size):
 
 @settings(deadline=None)
 @given(distributions(4), st.integers(2, 4).flatmap(distributions))
-def test_one_token_is_distributed_as_the_targets_whatever_it_was_drawn_from(wanted, claimed):
-    def one(dice):
-        token = dice.draw(claimed)
-        return judge_drawn([token], [claimed], [wanted, wanted], dice).tokens[0]
+def test_one_token_is_distributed_as_the_targets_whatever_it_was_drawn_from(target_probs, draft_probs):
+    def one(rng):
+        token = rng.draw(draft_probs)
+        return rejection_sample([token], [draft_probs], [target_probs, target_probs], rng).tokens[0]
 
     found = outcomes(one)
-    assert all(abs(found.get(token, 0.0) - share) < EXACT for token, share in enumerate(wanted))
+    assert all(abs(found.get(token, 0.0) - share) < EXACT for token, share in enumerate(target_probs))
 
 
 @settings(deadline=None)
 @given(distributions(3), st.integers(0, 2))
-def test_one_token_is_distributed_as_the_targets_whatever_was_proposed_without_a_word(wanted, token):
-    found = outcomes(lambda dice: judge_drawn([token], None, [wanted, wanted], dice).tokens[0])
-    assert all(abs(found.get(token, 0.0) - share) < EXACT for token, share in enumerate(wanted))
+def test_one_token_is_distributed_as_the_targets_whatever_was_proposed_without_a_word(target_probs, token):
+    found = outcomes(lambda rng: rejection_sample([token], None, [target_probs, target_probs], rng).tokens[0])
+    assert all(abs(found.get(token, 0.0) - share) < EXACT for token, share in enumerate(target_probs))
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(distributions(3), min_size=3, max_size=3), st.lists(distributions(3), min_size=2, max_size=2))
-def test_a_chain_is_distributed_as_the_targets_and_ends_at_the_first_refusal(wanted, claimed):
-    def chain(dice):
-        tokens = [dice.draw(shares) for shares in claimed]
-        verdict = judge_drawn(tokens, claimed, wanted, dice)
+def test_a_chain_is_distributed_as_the_targets_and_ends_at_the_first_refusal(target_probs, draft_probs):
+    def chain(rng):
+        tokens = [rng.draw(shares) for shares in draft_probs]
+        verdict = rejection_sample(tokens, draft_probs, target_probs, rng)
         assert list(verdict.tokens[: verdict.accepted]) == tokens[: verdict.accepted]
         assert len(verdict.tokens) == verdict.accepted + 1
-        rest = [dice.draw(shares) for shares in wanted[len(verdict.tokens) :]]
+        rest = [rng.draw(shares) for shares in target_probs[len(verdict.tokens) :]]
         return (*verdict.tokens, *rest)
 
     found = outcomes(chain)
     for text, probability in found.items():
-        one, two, three = (shares[token] for shares, token in zip(wanted, text, strict=True))
+        one, two, three = (shares[token] for shares, token in zip(target_probs, text, strict=True))
         assert probability == pytest.approx(one * two * three, abs=EXACT)
 
 
@@ -74,7 +74,7 @@ def test_the_target_is_asked_no_further_than_tokens_are_accepted():
             asked.append(place)
             yield [1.0, 0.0]
 
-    assert judge_drawn([1, 0], None, rows(), SeededDice(0)).tokens == (0,)
+    assert rejection_sample([1, 0], None, rows(), SeededRng(0)).tokens == (0,)
     assert asked == [0]
 
 
@@ -92,17 +92,17 @@ def test_a_certain_token_that_is_refused_never_comes_out():
 )
 def test_a_proposal_that_cannot_have_been_drawn_is_refused(tokens, chances):
     with pytest.raises(ValueError, match="drawn"):
-        DrawnProposal(tokens, chances)
+        SampledProposal(tokens, chances)
 
 
 def test_seeded_dice_fall_as_often_as_they_should_and_repeat_themselves():
-    dice, again = SeededDice(4), SeededDice(4)
-    draws = [dice.draw([1, 0, 3]) for _ in range(4000)]
+    rng, again = SeededRng(4), SeededRng(4)
+    draws = [rng.draw([1, 0, 3]) for _ in range(4000)]
     assert draws == [again.draw([1, 0, 3]) for _ in range(4000)]
     assert set(draws) == {0, 2}
     assert draws.count(2) / 4000 == pytest.approx(0.75, abs=0.03)
-    yes = [dice.accept(0.3) for _ in range(4000)]
+    yes = [rng.accept(0.3) for _ in range(4000)]
     assert sum(yes) / 4000 == pytest.approx(0.3, abs=0.03)
     assert any(one != other for one, other in pairwise(yes))
-    assert not any(dice.accept(0.0) for _ in range(100))
-    assert all(dice.accept(1.0) for _ in range(100))
+    assert not any(rng.accept(0.0) for _ in range(100))
+    assert all(rng.accept(1.0) for _ in range(100))

@@ -18,7 +18,7 @@ class Counter:
         fitting = [g for g in allowed if g <= start.budget and (g > 0 or able.zero_gamma)]
         return Plan(max((g for g in fitting if g <= self.gamma), default=min(fitting, default=0)))
 
-    def keep(self, signals):
+    def keep_drafting(self, signals):
         return True
 
     def observe(self, done):

@@ -10,7 +10,7 @@ from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget, ToyTarge
 from paceline.backends.toy.sampled import SampledToyDraft, SampledToyTarget
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import Capabilities
-from paceline.core.sampling.dice import SeededDice
+from paceline.core.sampling.rng import SeededRng
 from paceline.core.testing.backends import check_backend
 
 
@@ -86,8 +86,8 @@ class BrokenDraft(ToyDraft):
 
 
 class Eager(ToyDraftSession):
-    def draft(self, gamma, watch):
-        return super().draft(gamma + 1, watch)
+    def draft(self, gamma, control):
+        return super().draft(gamma + 1, control)
 
 
 class Deaf(ToyDraftSession):
@@ -102,21 +102,21 @@ class Optimist(ToyDraftSession):
 
 
 class DropsTheLast(ToyDraftSession):
-    def draft(self, gamma, watch):
-        made = super().draft(gamma, watch)
-        if watch is not None and watch.signals and len(made) > 1:
+    def draft(self, gamma, control):
+        made = super().draft(gamma, control)
+        if control is not None and control.signals and len(made) > 1:
             return TokenProposal(made.tokens[:-1], made.signals[:-1])
         return made
 
 
 class Mute(ToyDraftSession):
-    def draft(self, gamma, watch):
-        return TokenProposal(super().draft(gamma, watch).tokens)
+    def draft(self, gamma, control):
+        return TokenProposal(super().draft(gamma, control).tokens)
 
 
 class Foreign(ToyDraftSession):
-    def draft(self, gamma, watch):
-        made = super().draft(gamma, watch)
+    def draft(self, gamma, control):
+        made = super().draft(gamma, control)
         return TokenProposal((*made.tokens[:-1], 10**6), made.signals)
 
 
@@ -159,7 +159,7 @@ class Sampling(ToyTarget):
     session = SampledToyTarget
 
     def open_sampled(self, prompt, sampling):
-        return self.session(self, list(prompt), sampling, SeededDice(sampling.seed))
+        return self.session(self, list(prompt), sampling, SeededRng(sampling.seed))
 
 
 class LeakyDraws(SampledToyTarget):
@@ -172,20 +172,20 @@ class LeakyDraws(SampledToyTarget):
 class TrustsDrafts(SampledToyTarget):
     def verify(self, proposal):
         tokens = tuple(proposal.tokens) if proposal is not None else ()
-        (last,) = (self._dice.draw(self._chances(tokens)),)
+        (last,) = (self._rng.draw(self._chances(tokens)),)
         return TokenVerdict(len(tokens), (*tokens, last))
 
 
 class OwnChance(SampledToyTarget):
     made = count()
 
-    def __init__(self, model, context, sampling, dice):
-        super().__init__(model, context, sampling, SeededDice(next(self.made)))
+    def __init__(self, model, context, sampling, rng):
+        super().__init__(model, context, sampling, SeededRng(next(self.made)))
 
 
 class Seedless(SampledToyTarget):
-    def __init__(self, model, context, sampling, dice):
-        super().__init__(model, context, sampling, SeededDice(1))
+    def __init__(self, model, context, sampling, rng):
+        super().__init__(model, context, sampling, SeededRng(1))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_draft_that_says_it_drew_from_what_is_no_distribution_fails():
 
     class Draft(ToyDraft):
         def open_sampled(self, prompt, sampling):
-            return Lying(self, list(prompt), sampling, SeededDice(sampling.seed))
+            return Lying(self, list(prompt), sampling, SeededRng(sampling.seed))
 
     with pytest.raises(AssertionError, match=r"add up to|V1"):
         check_backend(ToyTarget, lambda target: Draft(target, agreement=0.7), shrink=False)

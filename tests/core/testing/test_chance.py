@@ -6,20 +6,20 @@ from paceline.testing import outcomes
 
 
 def test_every_outcome_is_found_with_its_probability():
-    found = outcomes(lambda dice: dice.draw([1, 2, 1]) + dice.draw([0, 1, 1]))
+    found = outcomes(lambda rng: rng.draw([1, 2, 1]) + rng.draw([0, 1, 1]))
     assert found == pytest.approx({1: 0.125, 2: 0.375, 3: 0.375, 4: 0.125})
 
 
 def test_what_cannot_happen_is_not_tried():
     tried = []
-    outcomes(lambda dice: tried.append((dice.accept(1.0), dice.accept(0.0), dice.draw([0, 1]))))
+    outcomes(lambda rng: tried.append((rng.accept(1.0), rng.accept(0.0), rng.draw([0, 1]))))
     assert tried == [(True, False, 1)]
 
 
 def test_later_throws_may_depend_on_earlier_ones():
-    def until_heads(dice):
+    def until_heads(rng):
         count = 0
-        while count < 3 and not dice.accept(0.5):
+        while count < 3 and not rng.accept(0.5):
             count += 1
         return count
 
@@ -27,4 +27,4 @@ def test_later_throws_may_depend_on_earlier_ones():
 
 
 def test_without_a_throw_there_is_one_outcome():
-    assert outcomes(lambda dice: "always") == {"always": 1.0}
+    assert outcomes(lambda rng: "always") == {"always": 1.0}

@@ -148,15 +148,15 @@ def test_each_breach_is_found_and_named(policy, complaint):
         check_policy(policy, examples=30)
 
 
-@pytest.mark.parametrize("breach", [b for b in BREACHES if b != "raise-in-keep"])
+@pytest.mark.parametrize("breach", [b for b in BREACHES if b != "raise-in-keep-drafting"])
 def test_every_lawless_policy_is_found(breach):
     with pytest.raises((AssertionError, RuntimeError)):
         check_policy(lambda: LawlessPolicy(breach, after=1), examples=30)
 
 
 def test_a_policy_that_raises_in_keep_is_found_when_it_asks_for_signals():
-    with pytest.raises(RuntimeError, match="lawless in keep"):
-        check_policy(lambda: LawlessPolicy("raise-in-keep", needs=frozenset({"top1"})), examples=30)
+    with pytest.raises(RuntimeError, match="lawless in keep_drafting"):
+        check_policy(lambda: LawlessPolicy("raise-in-keep-drafting", needs=frozenset({"top1"})), examples=30)
 
 
 def test_unknown_breaches_and_empty_scripts_are_refused():

@@ -56,7 +56,7 @@ class StopsBelow(ScriptedPolicy):
         self.threshold = threshold
         self.asked = []
 
-    def keep(self, signals):
+    def keep_drafting(self, signals):
         self.asked.append((signals.position, signals.top1))
         return signals.top1 >= self.threshold
 

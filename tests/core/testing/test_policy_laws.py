@@ -14,7 +14,7 @@ from paceline.core.testing import check_policy
 from paceline.core.testing.policy_laws import reads_no_clock, stays_lawful
 from paceline.core.testing.policy_steps import Odd, Step, live, many_steps
 from paceline.policies.fixed.static import StaticConfig
-from paceline.policies.lengths import Lengths
+from paceline.policies.per_draft_policies import PerDraftPolicies
 
 from .counter import Counter
 
@@ -58,9 +58,11 @@ class OnlyEos(Counter):
         super().observe(done if done.ended == "eos" else replace(done, ended=None))
 
 
-class WantsHints(Counter):
+class WantsMatchLengths(Counter):
     def plan(self, start):
-        return Plan(min(super().plan(start).gamma, start.hints[next(iter(start.lags))] if start.lags else 0))
+        return Plan(
+            min(super().plan(start).gamma, start.match_lengths[next(iter(start.lags))] if start.lags else 0)
+        )
 
 
 class WantsScores(Counter):
@@ -143,7 +145,7 @@ class Holding(Counter):
 
     def __init__(self):
         super().__init__()
-        self.lengths = Lengths(StaticConfig(gamma=3), 0)
+        self.lengths = PerDraftPolicies(StaticConfig(gamma=3), 0)
         self.lengths.of("small").__class__ = type(
             "Broken", (type(self.lengths.of("small")),), {"plan": self.broken}
         )
@@ -178,7 +180,7 @@ def test_time_and_chance_come_from_outside(policy, complaint):
     ("policy", "complaint"),
     [
         (OnlyEos, r"Round.ended, 'stop'"),
-        (WantsHints, "small|lookup"),
+        (WantsMatchLengths, "small|lookup"),
         (WantsScores, "small|lookup"),
         (TrustsScores, "there is no draft"),
         (Loyal, "there is no draft 'small'"),
@@ -266,16 +268,16 @@ def test_what_is_odd_about_a_step_is_what_the_policy_sees():
     step = Step(budget=9, context=30, lag=4, found=5, accepted=1, ended="eos")
     policy = Noting()
     live(policy, [step], DRAFTS)
-    assert (policy.start.hints, policy.start.batch, policy.start.perplexity) == (
+    assert (policy.start.match_lengths, policy.start.batch, policy.start.perplexity) == (
         {"small": 5, "lookup": 5},
         1,
         20.0,
     )
     assert (policy.done.scores.keys(), policy.done.emitted, policy.start.lags["lookup"]) == ({"lookup"}, 2, 4)
-    odd = Odd.NO_HINTS | Odd.NO_SCORES | Odd.NO_PERPLEXITY | Odd.BATCH | Odd.SHORT | Odd.OTHER_LAGS
+    odd = Odd.NO_MATCH_LENGTHS | Odd.NO_SCORES | Odd.NO_PERPLEXITY | Odd.BATCH | Odd.SHORT | Odd.OTHER_LAGS
     live(policy, [replace(step, odd=odd)], DRAFTS)
-    assert (policy.start.hints, policy.start.batch, policy.start.perplexity) == ({}, 7, None)
+    assert (policy.start.match_lengths, policy.start.batch, policy.start.perplexity) == ({}, 7, None)
     assert (policy.done.scores, policy.done.emitted, policy.start.lags["lookup"]) == ({}, 1, 1)
     live(policy, [replace(step, odd=Odd.STRANGERS)], DRAFTS)
-    assert "nobody's" in policy.start.hints
+    assert "nobody's" in policy.start.match_lengths
     assert "nobody's" in policy.done.scores

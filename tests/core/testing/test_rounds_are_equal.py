@@ -46,29 +46,33 @@ class Bits:
 
     signals = SIGNALS
 
-    def __init__(self, bits, hints):
-        self.bits, self.hints = bits, hints
+    def __init__(self, bits, match_lengths):
+        self.bits, self.match_lengths = bits, match_lengths
 
     def open(self, prompt):
-        return Session(self, len(prompt)) if self.hints is None else HintingSession(self, len(prompt))
+        return (
+            Session(self, len(prompt)) if self.match_lengths is None else MatchingSession(self, len(prompt))
+        )
 
 
 class Session:
     def __init__(self, draft, prompt):
         self._draft, self._position, self.lag, self._tried = draft, 0, prompt - 1, None
 
-    def draft(self, gamma, watch):
+    def draft(self, gamma, control):
         bits = self._draft.bits[self._position : self._position + gamma]
         signals = []
         for place, bit in enumerate(bits):
-            if watch is None:
+            if control is None:
                 break
             about = replace(RIGHT if bit else WRONG, position=place)
-            about = replace(about, **dict.fromkeys(SIGNALS - watch.signals))
+            about = replace(about, **dict.fromkeys(SIGNALS - control.signals))
             signals.append(about)
-            if (watch.stop is not None and watch.stop.stops(about)) or (watch.keep and not watch.keep(about)):
+            if (control.stop is not None and control.stop.stops(about)) or (
+                control.keep_drafting and not control.keep_drafting(about)
+            ):
                 break
-        bits = bits[: len(signals)] if watch is not None else bits
+        bits = bits[: len(signals)] if control is not None else bits
         self._tried = bits
         return TokenProposal(tuple(int(not bit) for bit in bits), tuple(signals))
 
@@ -87,10 +91,10 @@ class Session:
         pass
 
 
-class HintingSession(Session):
+class MatchingSession(Session):
     @property
-    def hint(self):
-        return self._draft.hints[self._position]
+    def match_length(self):
+        return self._draft.match_lengths[self._position]
 
 
 class Whimsical(ChaoticPolicy):
@@ -101,11 +105,16 @@ class Whimsical(ChaoticPolicy):
         self.shown = []
 
     def plan(self, start):
-        about = replace(start, costs=None, tokens=None, lags=dict(start.lags), hints=dict(start.hints))
+        about = replace(
+            start, costs=None, tokens=None, lags=dict(start.lags), match_lengths=dict(start.match_lengths)
+        )
         self.shown.append((about, tuple(start.tokens)))
         plan = super().plan(start)
         return replace(
-            plan, draft=self._random.choice([None, plan.draft]), look=self._random.random() < 0.7, reason="x"
+            plan,
+            draft=self._random.choice([None, plan.draft]),
+            use_signals=self._random.random() < 0.7,
+            reason="x",
         )
 
 
@@ -114,13 +123,13 @@ class Whimsical(ChaoticPolicy):
 def test_kit_and_loop_show_a_policy_the_same_starts_and_rounds(seed, length, needs):
     random = Random(seed)
     bits = {name: [random.random() < 0.7 for _ in range(length + 8)] for name in ("a", "b")}
-    hints = {"b": [random.randrange(9) for _ in range(length + 8)]}
+    match_lengths = {"b": [random.randrange(9) for _ in range(length + 8)]}
     real, made_up = (Whimsical(seed, frozenset(needs)) for _ in range(2))
-    drafts = {name: Bits(known, hints.get(name)) for name, known in bits.items()}
+    drafts = {name: Bits(known, match_lengths.get(name)) for name, known in bits.items()}
     decoder = SpeculativeDecoder(Zeros(), drafts, real, clock=CostTableClock(COSTS), max_new_tokens=length)
     expected = list(decoder.rounds([0] * PROMPT))
     texts = {name: known[:length] for name, known in bits.items()}
-    got = play(made_up, texts, costs=COSTS, prompt=PROMPT, hints=hints)
+    got = play(made_up, texts, costs=COSTS, prompt=PROMPT, match_lengths=match_lengths)
     assert made_up.shown == real.shown
     assert len(got) == len(expected)
     for one, other in zip(got, expected, strict=True):
@@ -132,12 +141,15 @@ def test_kit_and_loop_show_a_policy_the_same_starts_and_rounds(seed, length, nee
                 assert ours == theirs, field.name
 
 
-def test_rounds_of_the_kit_tell_the_lags_and_hints_of_every_draft():
+def test_rounds_of_the_kit_tell_the_lags_and_match_lengths_of_every_draft():
     first, second = play(
-        ScriptedPolicy([2]), {"a": [True] * 6, "b": [True] * 6}, prompt=4, hints={"b": [5, 0, 0, 7, 0, 0]}
+        ScriptedPolicy([2]),
+        {"a": [True] * 6, "b": [True] * 6},
+        prompt=4,
+        match_lengths={"b": [5, 0, 0, 7, 0, 0]},
     )
     assert (first.lags, second.lags) == ({"a": 3, "b": 3}, {"a": 1, "b": 6})
-    assert (first.hints, second.hints) == ({"b": 5}, {"b": 7})
+    assert (first.match_lengths, second.match_lengths) == ({"b": 5}, {"b": 7})
 
 
 def test_a_plan_gets_its_drafts_name_when_it_drafts_and_none_when_it_does_not():

@@ -20,7 +20,7 @@ class Slow(ScriptedPolicy):
         time.sleep(0.003)
         return super().plan(start)
 
-    def keep(self, signals):
+    def keep_drafting(self, signals):
         time.sleep(0.001)
         assert signals.top1 is not None
         return True
@@ -45,9 +45,9 @@ def test_each_call_is_timed_apart():
     found = decide("slow", Built(Slow([2])), 1, rounds=12, warm_up=3)
 
     assert found.plan.median >= 3000
-    assert found.keep.median >= 1000
+    assert found.keep_drafting.median >= 1000
     assert found.observe.median >= 2000
-    assert found.keep.median < found.observe.median < found.plan.median <= found.plan.p90
+    assert found.keep_drafting.median < found.observe.median < found.plan.median <= found.plan.p90
 
 
 def test_the_policy_sees_costs_that_were_learnt_from_noisy_rounds():
@@ -56,7 +56,7 @@ def test_the_policy_sees_costs_that_were_learnt_from_noisy_rounds():
 
     start = policy.starts[-1]
     assert list(start.lags) == ["first", "second"]
-    assert start.hints.keys() == {"second"}
+    assert start.match_lengths.keys() == {"second"}
     assert start.costs.draft_s("first", 1) == pytest.approx(1e-3, rel=0.2)
     assert len({done.verify_s for done in policy.rounds}) == len(policy.rounds)
     assert 0.5 < sum(r.accepted for r in policy.rounds) / sum(r.drafted for r in policy.rounds) < 0.75
@@ -67,7 +67,7 @@ def test_a_policy_that_asks_for_no_signals_is_not_asked_to_keep():
         "scripted", Built(ScriptedPolicy([Plan(2, stop=StopRule("top1", below=0.1))])), 1, rounds=20
     )
 
-    assert found.keep.median is None
+    assert found.keep_drafting.median is None
 
 
 def test_the_largest_gamma_is_16_unless_the_user_says_otherwise():

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from paceline.core.testing import play
 from paceline.core.testing.scripted import ChaoticPolicy
 from paceline.lab.oracle.optimum import clairvoyant, expectation
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
 from paceline.lab.testing import lab_recordings
 
 TIGHT = 1e-9
@@ -26,7 +26,7 @@ class Game:
     """The rules of a round on one text, written down once more and as plainly as possible."""
 
     def __init__(self, text: Text, header: Header) -> None:
-        self.text, self.header, self.sheet = text, header, header.costs
+        self.text, self.header, self.profile = text, header, header.costs
         self.end = len(text.tokens)
         self.names = tuple(header.drafts)
         self.beginning = (0, tuple(self.lag(name, text.prompt_tokens - 1) for name in self.names))
@@ -63,16 +63,16 @@ class Game:
         lags = dict(zip(self.names, lags, strict=True))
         drafted = self.drafted(state, move)
         emitted = min(accepted + 1, self.end - start)
-        seconds = self.sheet.overhead_s
-        verify_s = self.sheet.verify_s(drafted + 1, self.text.prompt_tokens + start)
+        seconds = self.profile.overhead_s
+        verify_s = self.profile.verify_s(drafted + 1, self.text.prompt_tokens + start)
         changes = self.text.changes
         if changes is not None:
             verify_s = verify_s * float(changes.verify[start]) + drafted * float(changes.token_s[start])
         seconds += verify_s
         if name is not None:
-            seconds += self.sheet.draft_s(name, drafted, lags[name]) * self.factor(name, start)
+            seconds += self.profile.draft_s(name, drafted, lags[name]) * self.factor(name, start)
         seconds += sum(
-            self.sheet.draft_s(one, 1, lags[one] + emitted) * self.factor(one, start + emitted)
+            self.profile.draft_s(one, 1, lags[one] + emitted) * self.factor(one, start + emitted)
             for one in asked
         )
         after = {}
@@ -231,11 +231,11 @@ def made(bits, *, catch_up=0.0, longest=8, price=0.1, prompt=8):
     padded = np.concatenate([bits, np.zeros(longest, bool)])
     agreed = [int(np.cumprod(padded[start : start + longest]).sum()) for start in range(count)]
     starts = Starts(np.full(count, longest, np.int16), np.array(agreed, np.int16))
-    sheet = CostSheet(
+    profile = LatencyProfile(
         {1: 1.0, 11: 1.12}, 0, 0.0, {"draft": DraftTimes({1: price}, {0: 0.0, 1000: 1000 * catch_up})}, 0.0
     )
-    info = DraftInfo(caches=True, short=1, signals=frozenset(), hints=False, scores=True)
-    header = Header({}, longest, "greedy", {"draft": info}, sheet, made_up=True)
+    info = DraftInfo(caches=True, short=1, signals=frozenset(), match_lengths=False, scores=True)
+    header = Header({}, longest, "greedy", {"draft": info}, profile, made_up=True)
     text = Text("one", "made", "", prompt, None, count, (1,) * count, "length", True, None, {"draft": starts})
     return Recording(header, (), TextsInMemory([text])), text
 
@@ -261,15 +261,15 @@ def test_it_knows_when_an_idle_cache_is_not_worth_filling():
 
 def test_where_catching_up_grows_faster_than_its_length_it_keeps_a_cache_filled_by_scoring():
     recording, text = made([False] * 20 + [True] * 20, price=0.01, prompt=1)
-    sheet = CostSheet(
+    profile = LatencyProfile(
         {1: 1.0, 2: 1.5, 9: 1.5},
         0,
         0.0,
         {"draft": DraftTimes({1: 0.01}, {0: 0.0, 1: 0.0, 2: 0.1, 20: 90})},
         0,
     )
-    header = Header({}, 8, "greedy", recording.header.drafts, sheet)
+    header = Header({}, 8, "greedy", recording.header.drafts, profile)
     found = clairvoyant(text, header)
     assert found.taken_s == pytest.approx(found.seconds)
-    never = Header({}, 8, "greedy", {"draft": DraftInfo(True, 1, frozenset(), False, False)}, sheet)
+    never = Header({}, 8, "greedy", {"draft": DraftInfo(True, 1, frozenset(), False, False)}, profile)
     assert found.seconds < clairvoyant(text, never).seconds - 1

@@ -26,8 +26,8 @@ LENGTH = 4
 def decoded(tiny, make, gammas):
     """The distribution of text and accepted counts, as the real loop gives them."""
 
-    def run(dice):
-        target = replace(tiny.target, dice=lambda seed: dice)
+    def run(rng):
+        target = replace(tiny.target, rng=lambda seed: rng)
         decoder = SpeculativeDecoder(
             target,
             {"draft": make(target)},

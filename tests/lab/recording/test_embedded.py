@@ -45,8 +45,8 @@ def test_real_rounds_do_what_was_recorded(taken):
 
 def test_the_models_draft_is_known_for_one_with_a_cache(taken):
     small, lookup = taken[1].header.drafts.values()
-    assert (small.caches, small.short, small.hints, small.scores) == (True, 1, False, True)
-    assert (lookup.caches, lookup.hints) == (False, True)
+    assert (small.caches, small.short, small.match_lengths, small.scores) == (True, 1, False, True)
+    assert (lookup.caches, lookup.match_lengths) == (False, True)
 
 
 def test_lags_follow_from_the_recording(taken, parts, prompt):

@@ -1,4 +1,4 @@
-"""From measured rounds to a cost sheet: what was put in comes out, whatever a few rounds did."""
+"""From measured rounds to a latency profile: what was put in comes out, whatever a few rounds did."""
 
 import json
 from random import Random
@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.lab.recording.fitting import centre, fit
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.timing import Timing
 
-TRUE = CostSheet(
+TRUE = LatencyProfile(
     verify={1: 3e-3, 2: 3.6e-3, 17: 6.6e-3},
     context=100,
     context_s=2e-6,
@@ -23,7 +23,7 @@ TRUE = CostSheet(
 )
 
 
-def rounds_of(sheet, *, count=3000, noise=0.0, outliers=0.0, seed=0):
+def rounds_of(profile, *, count=3000, noise=0.0, outliers=0.0, seed=0):
     """Rounds of all kinds as a machine with these costs takes them."""
     random = Random(seed)
     found = []
@@ -35,10 +35,10 @@ def rounds_of(sheet, *, count=3000, noise=0.0, outliers=0.0, seed=0):
             random.randint(20, 400),
             draft is not None and drafted > 0 and random.random() < 0.25,
         )
-        draft_s = 0.0 if draft is None else sheet.draft_s(draft, drafted, lag)
+        draft_s = 0.0 if draft is None else profile.draft_s(draft, drafted, lag)
         if looked:
-            draft_s += sheet.drafts[draft].look_s * drafted
-        times = [draft_s, sheet.verify_s(drafted + 1, context), sheet.overhead_s]
+            draft_s += profile.drafts[draft].look_s * drafted
+        times = [draft_s, profile.verify_s(drafted + 1, context), profile.overhead_s]
         slow = 20.0 if random.random() < outliers else 1.0
         times = [one * slow * (1.0 + noise * random.random()) for one in times]
         found.append(Timing(draft, drafted, lag, context, looked, *times))
@@ -103,8 +103,8 @@ def test_whatever_was_measured_makes_a_lawful_sheet(seed, count):
         )
         for _ in range(count)
     ]
-    sheet = fit(rounds, ["d"])  # refuses by itself what is not lawful
-    assert CostSheet.from_json(json.loads(json.dumps(sheet.to_json()))) == sheet
+    profile = fit(rounds, ["d"])  # refuses by itself what is not lawful
+    assert LatencyProfile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
 
 
 def test_the_centre_leaves_out_the_extremes_and_is_a_mean_of_the_rest():

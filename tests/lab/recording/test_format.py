@@ -14,17 +14,17 @@ from paceline.core.errors import TraceError
 from paceline.core.trace import TraceWriter, read_trace
 from paceline.lab.recording.files import lines
 from paceline.lab.recording.format_starts import runs, starts_from_json, starts_to_json
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Recording, Starts, Text
 from paceline.lab.recording.reader import read_recording
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
 from paceline.lab.recording.writer import RecordingWriter, write_recording
 from paceline.lab.sealed import seal
 from paceline.lab.testing import lab_recordings
 
-SHEET = CostSheet({1: 1.0}, 0, 0.0, {"small": DraftTimes({1: 0.1}, {})}, 0.0)
-INFO = DraftInfo(caches=True, short=1, signals=frozenset({"top1"}), hints=False, scores=True)
-HEADER = Header({"seed": 0}, 4, "greedy", {"small": INFO}, SHEET)
+PROFILE = LatencyProfile({1: 1.0}, 0, 0.0, {"small": DraftTimes({1: 0.1}, {})}, 0.0)
+INFO = DraftInfo(caches=True, short=1, signals=frozenset({"top1"}), match_lengths=False, scores=True)
+HEADER = Header({"seed": 0}, 4, "greedy", {"small": INFO}, PROFILE)
 NAMES = ["plain.jsonl", "packed.jsonl.zst"]
 
 
@@ -129,7 +129,7 @@ def test_what_was_measured_on_a_text_that_was_cut_off_does_not_count(tmp_path, n
     with RecordingWriter(tmp_path / name, HEADER) as writer:
         for one in "ab":
             measured = [Measured({"name": "auto"}, one, 4, 2, 0.5)]
-            writer.text(text_of(one), costs=SHEET, measured=measured)
+            writer.text(text_of(one), costs=PROFILE, measured=measured)
     body = b"".join(line for _, _, line in lines(tmp_path / name))
     path = tmp_path / "cut.jsonl"
     path.write_bytes(body[:-9])
@@ -140,9 +140,9 @@ def test_what_was_measured_on_a_text_that_was_cut_off_does_not_count(tmp_path, n
 
 
 def test_the_last_cost_sheet_counts(tmp_path):
-    later = dataclasses.replace(SHEET, overhead_s=0.125)
+    later = dataclasses.replace(PROFILE, overhead_s=0.125)
     with RecordingWriter(tmp_path / "r.jsonl", HEADER) as writer:
-        writer.text(text_of("a"), costs=SHEET)
+        writer.text(text_of("a"), costs=PROFILE)
         writer.text(text_of("b"), costs=later)
     found = read_recording(tmp_path / "r.jsonl")
     assert found.header.costs == later
@@ -152,7 +152,7 @@ def test_the_last_cost_sheet_counts(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_each_text_is_in_the_file_as_soon_as_it_is_written(tmp_path, name):
     writer = RecordingWriter(tmp_path / name, HEADER)
-    writer.text(text_of("a"), costs=SHEET)
+    writer.text(text_of("a"), costs=PROFILE)
     assert read_recording(tmp_path / name).texts.names() == ("a",)
     writer.close()
 
@@ -163,7 +163,7 @@ def test_a_file_that_was_cut_off_loses_its_last_text_only(tmp_path, name, cut):
     path = tmp_path / name
     with RecordingWriter(path, HEADER) as writer:
         for one in "abc":
-            writer.text(text_of(one), costs=SHEET if one == "a" else None)
+            writer.text(text_of(one), costs=PROFILE if one == "a" else None)
     path.write_bytes(path.read_bytes()[:-cut])
     found = read_recording(path)
     assert [text.name for text in found] == ["a", "b"]

@@ -30,7 +30,9 @@ def test_every_number_is_in_its_row(tmp_path, recording):
                 assert (row["text"], row["kind"], row["draft"]) == (text.name, text.kind, name)
                 assert (row["start"], row["token"]) == (start, token)
                 assert (row["offered"], row["agreed"]) == (starts.offered[start], starts.agreed[start])
-                assert row["hint"] == (None if starts.hints is None else starts.hints[start])
+                assert row["match_length"] == (
+                    None if starts.match_lengths is None else starts.match_lengths[start]
+                )
                 assert row["chance"] == (
                     None if starts.chance is None else pytest.approx(float(starts.chance[start]))
                 )

@@ -45,7 +45,9 @@ def test_every_prompt_is_recorded_with_every_draft_and_what_rounds_take(taken, p
     assert result.costs == recording.header.costs
     header = recording.header
     assert (header.longest, header.mode, header.run, header.made_up) == (5, "greedy", RUN, False)
-    assert [(info.caches, info.short, info.hints, info.scores) for info in header.drafts.values()] == [
+    assert [
+        (info.caches, info.short, info.match_lengths, info.scores) for info in header.drafts.values()
+    ] == [
         (True, 1, False, True),
         (True, 1, False, True),
         (False, 0, True, True),
@@ -218,7 +220,7 @@ def test_a_draft_that_does_something_else_each_time_is_refused(
 
         lag = 0
 
-        def draft(self, gamma, watch):
+        def draft(self, gamma, control):
             Fickle.calls += 1
             token = self.target.next(self.context)
             return TokenProposal((token if Fickle.calls % 2 else 1 + token % 26,))
@@ -309,7 +311,7 @@ def test_a_single_token_is_too_short_to_measure_and_that_is_said(tmp_path, toy_p
 
 def test_a_deck_holds_everything_once(toy_parts, prompts):
     parts = toy_parts(max_new_tokens=1000)
-    sweep = Sweep(["good", "bad"], [1, 2, 3], 0, look=True)
+    sweep = Sweep(["good", "bad"], [1, 2, 3], 0, use_signals=True)
     decoder = SpeculativeDecoder(parts.target, parts.drafts, sweep, eos=frozenset())
     rounds = decoder.rounds([1, 2], max_new_tokens=1000)
     gammas = [(done.plan.draft, done.plan.gamma) for done in rounds]

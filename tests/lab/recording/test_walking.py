@@ -11,7 +11,7 @@ from paceline.core.errors import ContractError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS
 from paceline.lab.recording.looking import Asked, Look, agreement
-from paceline.lab.recording.walking import ask_everywhere, hints_of, memoryless, walk
+from paceline.lab.recording.walking import ask_everywhere, match_lengths_of, memoryless, walk
 
 LONGEST = 5
 
@@ -68,11 +68,13 @@ def test_any_other_draft_is_recorded_as_it_answers_at_every_start(tokens, longes
     draft, prompt = PromptLookup(), [1, 2, 1]
     session = draft.open(prompt)
     assert not memoryless(session)
-    hints = hints_of("d", draft.open(prompt), tokens)
-    starts = ask_everywhere(Asked("d", session, draft.signals, 4), tokens, longest, hints=hints)
+    match_lengths = match_lengths_of("d", draft.open(prompt), tokens)
+    starts = ask_everywhere(
+        Asked("d", session, draft.signals, 4), tokens, longest, match_lengths=match_lengths
+    )
     check(starts, draft, prompt, tokens, longest)
-    assert starts.hints.tolist() == [
-        draft.open([*prompt, *tokens[:start]]).hint for start in range(len(tokens))
+    assert starts.match_lengths.tolist() == [
+        draft.open([*prompt, *tokens[:start]]).match_length for start in range(len(tokens))
     ]
 
 
@@ -80,7 +82,7 @@ def counted(draft):
     """Count how often a draft is asked."""
     calls = []
     plain = draft.draft
-    draft.draft = lambda gamma, watch: calls.append(gamma) or plain(gamma, watch)
+    draft.draft = lambda gamma, control: calls.append(gamma) or plain(gamma, control)
     return calls
 
 
@@ -108,7 +110,7 @@ class Limited:
     def __init__(self, tokens, room, agree):
         self.tokens, self.room, self.at, self.agree = tokens, room, 0, agree
 
-    def draft(self, gamma, watch):
+    def draft(self, gamma, control):
         count = max(0, min(gamma, self.room - self.at))
         ahead = self.tokens[self.at : self.at + count]
         return TokenProposal(
@@ -135,7 +137,7 @@ def test_a_context_that_ends_is_recorded_from_every_start(agree, room, longest):
 
 def test_a_draft_that_proposes_what_is_no_token_is_named():
     class Wild(Limited):
-        def draft(self, gamma, watch):
+        def draft(self, gamma, control):
             return TokenProposal((99,))
 
     with pytest.raises(ContractError, match=r"draft 'wild'.*99"):
@@ -144,7 +146,7 @@ def test_a_draft_that_proposes_what_is_no_token_is_named():
 
 def test_a_hint_that_is_no_whole_number_is_refused():
     class Vague(Limited):
-        hint = 0.5
+        match_length = 0.5
 
     with pytest.raises(ContractError, match=r"draft 'vague'"):
-        hints_of("vague", Vague([1], 9, [True]), [1])
+        match_lengths_of("vague", Vague([1], 9, [True]), [1])

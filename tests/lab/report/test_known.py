@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from paceline.lab.oracle.optimum import clairvoyant
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
 from paceline.lab.replay.results import Pass, Replay
 from paceline.lab.report.gather import gather, main_field
 from paceline.lab.report.known import known
@@ -40,7 +40,7 @@ def text(number, tokens=80):
 
 
 def recorded(texts=8):
-    sheet = CostSheet(
+    profile = LatencyProfile(
         {1: 0.010, 7: 0.012},
         64,
         0.0,
@@ -49,7 +49,7 @@ def recorded(texts=8):
     )
     header = Header(
         {"machine": {"cpu": "Example CPU", "gpus": []}, "versions": {"python": "3.12"}}, LONGEST, "greedy",
-        {"small": DraftInfo(caches=True, short=1, signals=frozenset(), hints=False, scores=False)}, sheet,
+        {"small": DraftInfo(caches=True, short=1, signals=frozenset(), match_lengths=False, scores=False)}, profile,
     )  # fmt: skip
     return Recording(header, [], TextsInMemory([text(number) for number in range(texts)]))
 

@@ -22,10 +22,10 @@ def test_a_random_recording_is_lawful(recording):
             assert (starts.agreed >= 0).all()
             assert (starts.agreed <= np.minimum(starts.offered, count - np.arange(count))).all()
             assert (starts.offered <= header.longest).all()
-            assert (starts.hints is not None) == info.hints
+            assert (starts.match_lengths is not None) == info.match_lengths
             assert starts.signals.keys() == info.signals
             assert all(values.shape == (count, header.longest) for values in starts.signals.values())
-            if header.mode == "sampled" and not info.hints:
+            if header.mode == "sampled" and not info.match_lengths:
                 assert starts.chance is not None
                 assert (starts.agreed[starts.chance == 0] == 0).all()
                 assert (starts.agreed[(starts.chance == 1) & (starts.offered > 0)] > 0).all()

@@ -34,7 +34,7 @@ class Listener:
         self.planned += 1
         return Plan(min(5, start.budget), "draft", reason="mine")
 
-    def keep(self, signals):
+    def keep_drafting(self, signals):
         self.asked.append(signals.position)
         return False
 
@@ -152,12 +152,12 @@ def test_only_the_arm_that_planned_is_asked_to_keep(start):
     other.needs = frozenset()
     policy._arms[0] = other
     policy.plan(start())
-    assert policy.keep(TokenSignals(0, top1=0.5))
+    assert policy.keep_drafting(TokenSignals(0, top1=0.5))
     assert other.asked == listener.asked == []
     plan = name_draft(policy.plan(start()), start().lags)  # the round before was abandoned
     policy.observe(settle(start(), plan, drafted=2, accepted=2))
     policy.plan(start())
-    assert not policy.keep(TokenSignals(0, top1=0.5))
+    assert not policy.keep_drafting(TokenSignals(0, top1=0.5))
     assert listener.asked == [0]
 
 

@@ -167,10 +167,10 @@ def test_a_round_without_drafting_lets_all_of_them_score():
 
 def test_who_has_nothing_to_propose_is_passed_over_and_not_asked(start, done):
     policy = HedgeConfig(overhead=1.0, length="static").build()
-    plan = policy.plan(start(lags=DRAFTS, hints={"a": 0}))
+    plan = policy.plan(start(lags=DRAFTS, match_lengths={"a": 0}))
     assert (plan.draft, plan.score) == ("b", frozenset())
     policy.observe(done(4, 2, draft="b"))
-    plan = policy.plan(start(lags=DRAFTS, hints={"a": 3}))
+    plan = policy.plan(start(lags=DRAFTS, match_lengths={"a": 3}))
     assert (plan.draft, plan.score) == ("a", {"b"})
 
 

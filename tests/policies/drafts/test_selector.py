@@ -37,9 +37,9 @@ def test_an_engine_that_switches_between_requests_keeps_its_draft_in_between():
 def test_who_has_nothing_to_propose_is_passed_over_unless_nobody_has():
     drafts = ("a", "b", "c")
     assert proposing(at(), drafts) == drafts
-    assert proposing(at(hints={"b": 0}), drafts) == ["a", "c"]
-    assert proposing(at(hints={"b": 2}), drafts) == ["a", "b", "c"]
-    assert proposing(at(hints={"a": 0, "b": 0, "c": 0}), drafts) == drafts
+    assert proposing(at(match_lengths={"b": 0}), drafts) == ["a", "c"]
+    assert proposing(at(match_lengths={"b": 2}), drafts) == ["a", "b", "c"]
+    assert proposing(at(match_lengths={"a": 0, "b": 0, "c": 0}), drafts) == drafts
 
 
 @each_selector
@@ -66,23 +66,23 @@ def test_what_the_length_policy_needs_and_plans_is_passed_on(config, start):
             plan = OnlineConfig().build().plan(start)
             return type(plan)(plan.gamma, plan.draft, StopRule("entropy", above=2.0), "mine")
 
-        def keep(self, signals):
+        def keep_drafting(self, signals):
             return signals == "go on"
 
         def observe(self, done):
             pass
 
-    class StoppingConfig(OnlineConfig):
+    class ThresholdConfig(OnlineConfig):
         def build(self, seed=0):
             return Stopping()
 
-    policy = config(length=StoppingConfig()).build()
+    policy = config(length=ThresholdConfig()).build()
     assert policy.needs == {"entropy"}
     assert policy.requires.latency == "fused"
     plan = policy.plan(start())
     assert plan.stop == StopRule("entropy", above=2.0)
     assert plan.reason == "mine"
-    assert (policy.keep("go on"), policy.keep("stop")) == (True, False)
+    assert (policy.keep_drafting("go on"), policy.keep_drafting("stop")) == (True, False)
 
 
 @each_selector

@@ -15,16 +15,16 @@ def bits(chance, tokens=3000):
 
 
 def test_it_goes_to_the_draft_that_the_text_calls_for():
-    hints = [20 if place // 100 % 2 else 1 for place in range(3000)]
+    match_lengths = [20 if place // 100 % 2 else 1 for place in range(3000)]
     rounds = play(
         AutoConfig().build(),
-        {"model": bits(0.7), "lookup": [hint > 1 for hint in hints]},
+        {"model": bits(0.7), "lookup": [match_length > 1 for match_length in match_lengths]},
         costs=FixedCosts({"model": 0.6, "lookup": 0.0}, 10.0),
-        hints={"lookup": hints},
+        match_lengths={"lookup": match_lengths},
     )
     later = [done for done in rounds if done.position > 600]
-    for hint, draft in ((20, "lookup"), (1, "model")):
-        there = [done for done in later if hints[done.position] == hint]
+    for match_length, draft in ((20, "lookup"), (1, "model")):
+        there = [done for done in later if match_lengths[done.position] == match_length]
         assert sum(done.plan.draft == draft for done in there) > 0.8 * len(there)
 
 

@@ -67,14 +67,14 @@ def test_it_goes_on_after_a_token_it_trusts_and_not_after_one_it_does_not(start)
     policy = trained(start, DEAR)
     for prob, goes_on in ((0.9, True), (0.1, False)):
         assert policy.plan(start(costs=DEAR)).gamma == 16, "the end is left open"
-        assert policy.keep(TokenSignals(0, prob=prob)) is goes_on
+        assert policy.keep_drafting(TokenSignals(0, prob=prob)) is goes_on
 
 
 def test_drafting_for_nothing_never_ends_before_max_gamma(start):
     costs = FixedCosts(0.0, 10.0)
     policy = trained(start, costs)
     plan = policy.plan(start(costs=costs))
-    assert all(policy.keep(TokenSignals(i, prob=0.5)) for i in range(plan.gamma - 1))
+    assert all(policy.keep_drafting(TokenSignals(i, prob=0.5)) for i in range(plan.gamma - 1))
 
 
 def test_it_looks_past_a_step_of_the_verification_time(start):
@@ -82,8 +82,8 @@ def test_it_looks_past_a_step_of_the_verification_time(start):
     steps = FixedCosts(0.01, lambda length, _: 10.0 + (2.0 if length > 3 else 0.0))
     policy = trained(start, steps)
     policy.plan(start(costs=steps))
-    assert policy.keep(TokenSignals(0, prob=0.9))
-    assert policy.keep(TokenSignals(1, prob=0.9))
+    assert policy.keep_drafting(TokenSignals(0, prob=0.9))
+    assert policy.keep_drafting(TokenSignals(1, prob=0.9))
 
 
 def test_a_draft_that_does_not_tell_drafts_what_survival_plans(start):

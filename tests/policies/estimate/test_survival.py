@@ -55,24 +55,24 @@ def test_a_draft_that_never_ran_is_known_from_its_scores():
 
 def test_a_hint_decides_between_drafts():
     right = bits(0.5)
-    hints = [16 if place // 60 % 2 else 1 for place in range(3000)]
-    copied = [hint > 1 for hint in hints]
+    match_lengths = [16 if place // 60 % 2 else 1 for place in range(3000)]
+    copied = [match_length > 1 for match_length in match_lengths]
     rounds = play(
         SurvivalConfig().build(),
         {"model": right, "lookup": copied},
         costs=FixedCosts({"model": 0.5, "lookup": 0.0}, 10.0),
-        hints={"lookup": hints},
+        match_lengths={"lookup": match_lengths},
     )
     later = [done for done in rounds if done.position > 600]
     for wanted, draft in ((16, "lookup"), (1, "model")):
-        there = [done for done in later if hints[done.position] == wanted]
+        there = [done for done in later if match_lengths[done.position] == wanted]
         assert sum(done.plan.draft == draft for done in there) > 0.8 * len(there)
 
 
 def test_a_draft_with_nothing_to_propose_is_not_planned(start):
     policy = SurvivalConfig().build()
-    assert policy.plan(start(lags={"lookup": 0}, hints={"lookup": 0})).gamma == 0
-    assert policy.plan(start(lags={"lookup": 0}, hints={"lookup": 2})).draft == "lookup"
+    assert policy.plan(start(lags={"lookup": 0}, match_lengths={"lookup": 0})).gamma == 0
+    assert policy.plan(start(lags={"lookup": 0}, match_lengths={"lookup": 2})).draft == "lookup"
 
 
 def test_plain_decoding_is_measured_now_and_then():

@@ -19,7 +19,7 @@ SAID = [11, 12, 13, 14, 15, 16, 17, 18, 99, 11]
 def drafted(policy, plan, tokens):
     """Return how many of the tokens are drafted under a plan."""
     for position, token in zip(range(plan.gamma), tokens, strict=False):
-        if not policy.keep(TokenSignals(position, token=token)):
+        if not policy.keep_drafting(TokenSignals(position, token=token)):
             return position + 1
     return min(plan.gamma, len(tokens))
 

@@ -24,8 +24,8 @@ POLICIES = [  # each stops at once after some texts and never after others: abov
 def distribution(config, seed, lengths=None):
     """Return the distribution of texts of 4 tokens, and note how many tokens rounds of gamma 3 drafted."""
 
-    def run(dice):
-        target = ToyTarget(seed=seed, vocabulary=4, dice=lambda _: dice)
+    def run(rng):
+        target = ToyTarget(seed=seed, vocabulary=4, rng=lambda _: rng)
         drafts = {"draft": ToyDraft(target, agreement=0.5)}
         decoder = SpeculativeDecoder(target, drafts, config.build(), sampling=Sampling())
         rounds = list(decoder.rounds(PROMPT, max_new_tokens=4))

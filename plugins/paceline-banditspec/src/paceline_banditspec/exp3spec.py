@@ -82,7 +82,7 @@ class Exp3SpecPolicy:
         self._drawn = (arm, chances[arm])
         return plans[arm]
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Never stop early."""
         return True
 

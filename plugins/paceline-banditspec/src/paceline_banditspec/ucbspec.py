@@ -80,7 +80,7 @@ class UcbSpecPolicy:
         index = self.index(tuple(plans))
         return plans[max(plans, key=index.__getitem__)]
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Never stop early."""
         return True
 

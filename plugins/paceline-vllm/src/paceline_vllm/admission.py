@@ -8,7 +8,7 @@ import select
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from paceline import foreign_request
+from paceline import is_cross_site
 
 HOSTS = "PACELINE_ALLOWED_HOSTS"
 """Environment variable: further names of the server, with commas between them."""
@@ -38,7 +38,7 @@ class Admission:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         method = scope.get("method", "POST")  # a socket is opened by GET, and then makes the server work
-        reason, status = foreign_request(method, headers, self._hosts), 403
+        reason, status = is_cross_site(method, headers, self._hosts), 403
         if reason is None and method == "POST" and self._closes():
             reason, status = "this server is shutting down", 503
         if reason is None:

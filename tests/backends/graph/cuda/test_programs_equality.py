@@ -132,21 +132,23 @@ def test_a_plan_between_tiers_takes_the_next_one_up_and_no_token_more(gamma):
     ids=str,
 )
 def test_a_rule_judged_on_the_device_stops_where_the_same_rule_on_the_host_does(rule):
-    class Watch:
+    class DraftControl:
         signals = frozenset({rule.signal})
         stop = rule
-        keep = None
+        keep_drafting = None
 
-    class Asking(Watch):
+    class Asking(DraftControl):
         stop = None
 
-        def keep(self, signals):
+        def keep_drafting(self, signals):
             return not rule.stops(signals)
 
     _, drafts = pair("llama")
     lengths = set()
     for start in range(12):
-        device, host = (drafts["far"].open([start, 1, 4]).draft(8, watch) for watch in (Watch(), Asking()))
+        device, host = (
+            drafts["far"].open([start, 1, 4]).draft(8, control) for control in (DraftControl(), Asking())
+        )
         assert device.tokens == host.tokens
         values = [[signals.value(rule.signal) for signals in found.signals] for found in (device, host)]
         assert values[0] == pytest.approx(values[1])

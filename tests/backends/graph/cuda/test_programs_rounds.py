@@ -206,10 +206,10 @@ def test_a_round_that_fails_leaves_sessions_that_go_on_as_if_nothing_had_happene
     session, drafting = target.open(PROMPT), drafts["near"].open(PROMPT)
     drafting.draft(3, None)
 
-    class Watch:
+    class DraftControl:
         signals = frozenset({"top1"})
         stop = None
-        keep = None
+        keep_drafting = None
 
     calls = []
 
@@ -223,7 +223,7 @@ def test_a_round_that_fails_leaves_sessions_that_go_on_as_if_nothing_had_happene
     with monkeypatch.context() as patch:
         patch.setattr(draft_slot, where, failing)
         with pytest.raises(RuntimeError, match="out of memory"):
-            drafting.draft(4, Watch())
+            drafting.draft(4, DraftControl())
     with monkeypatch.context() as patch:
         patch.setattr(target_slot, "forward", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):

@@ -86,17 +86,19 @@ def decoded(plans, length, sampling, monkeypatch, draft="drawing"):
     """Return the exact distribution of what the loop delivers, the programs deciding all but the dice."""
     from paceline.backends.torch import sampler as hf_sampler
 
-    dice = None
+    rng = None
 
     def draw(self, weights):
-        return torch.tensor([dice.draw(row) for row in weights.tolist()])
+        return torch.tensor([rng.draw(row) for row in weights.tolist()])
 
-    def accept(self, wanted, claimed):
+    def accept(self, target_probs, draft_probs):
         agreed = []
-        for own, stated in zip(wanted.flatten().tolist(), claimed.flatten().tolist(), strict=True):
+        for target_prob, draft_prob in zip(
+            target_probs.flatten().tolist(), draft_probs.flatten().tolist(), strict=True
+        ):
             # What comes after a refusal is not looked at, so it need not be thrown for. Beyond the proposal nothing is
             # stated, and whatever falls there is masked.
-            agreed.append(all(agreed) and (not stated or dice.accept(min(1.0, own / stated))))
+            agreed.append(all(agreed) and (not draft_prob or rng.accept(min(1.0, target_prob / draft_prob))))
         return torch.tensor(agreed)
 
     monkeypatch.setattr(Chance, "draw", draw)
@@ -105,8 +107,8 @@ def decoded(plans, length, sampling, monkeypatch, draft="drawing"):
     target, drafts = parts()
 
     def run(thrown):
-        nonlocal dice
-        dice = thrown
+        nonlocal rng
+        rng = thrown
         policy = ScriptedPolicy(plans)
         one = SpeculativeDecoder(target, {draft: drafts[draft]}, policy, sampling=sampling)
         return one.generate(PROMPT, max_new_tokens=length).tokens
@@ -158,17 +160,19 @@ def test_what_the_programs_cannot_do_is_refused_before_anything_is_read():
                 one.open_sampled(PROMPT, sampling)
 
 
-def chi_square(counts, wanted, total):
-    if not counts.keys() <= wanted.keys():
+def chi_square(counts, target_probs, total):
+    if not counts.keys() <= target_probs.keys():
         return math.inf  # a text that the target never writes
-    return sum((counts.get(text, 0) - total * share) ** 2 / (total * share) for text, share in wanted.items())
+    return sum(
+        (counts.get(text, 0) - total * share) ** 2 / (total * share) for text, share in target_probs.items()
+    )
 
 
 @pytest.mark.parametrize("draft", ["drawing", "greedy"])
 def test_real_draws_are_distributed_as_the_targets(draft):
     total = 300
     sampling = Sampling(temperature=3.0, top_k=3, top_p=0.95)
-    wanted = alone(2, sampling)
+    target_probs = alone(2, sampling)
     target, drafts = parts()
     one = SpeculativeDecoder(target, {"draft": drafts[draft]}, ScriptedPolicy([1]))
     counts = {}
@@ -176,10 +180,10 @@ def test_real_draws_are_distributed_as_the_targets(draft):
         drawn = Sampling(temperature=3.0, top_k=3, top_p=0.95, seed=seed)
         tokens = one.generate(PROMPT, max_new_tokens=2, sampling=drawn).tokens
         counts[tokens] = counts.get(tokens, 0) + 1
-    freedom = len(wanted) - 1
+    freedom = len(target_probs) - 1
     # Beyond this lies about one in a thousand: the normal approximation of Wilson and Hilferty (1931).
     limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
-    assert chi_square(counts, wanted, total) < limit
+    assert chi_square(counts, target_probs, total) < limit
 
 
 def test_draws_and_acceptances_fall_as_often_as_they_should():
@@ -188,8 +192,13 @@ def test_draws_and_acceptances_fall_as_often_as_they_should():
     counts = chance.draw(torch.tensor([0.5, 0.0, 0.3, 0.2]).expand(rows, 4)).bincount(minlength=4)
     assert counts[1] == 0
     assert (counts / rows).tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.01)
-    for wanted, claimed, share in ((0.3, 0.6, 0.5), (0.0, 0.5, 0.0), (0.5, 0.5, 1.0), (0.9, 0.2, 1.0)):
-        yes = chance.accept(torch.full((rows,), wanted), torch.full((rows,), claimed))
+    for target_probs, draft_probs, share in (
+        (0.3, 0.6, 0.5),
+        (0.0, 0.5, 0.0),
+        (0.5, 0.5, 1.0),
+        (0.9, 0.2, 1.0),
+    ):
+        yes = chance.accept(torch.full((rows,), target_probs), torch.full((rows,), draft_probs))
         assert float(yes.double().mean()) == pytest.approx(share, abs=0.01 if 0 < share < 1 else 0)
 
 
@@ -208,14 +217,14 @@ def test_the_same_seed_and_gammas_give_the_same_text_and_another_seed_another():
 
 
 def test_signals_and_scores_are_of_the_distribution_that_was_drawn_from():
-    class Watch:
+    class DraftControl:
         signals = frozenset({"prob", "top1", "entropy", "margin", "token"})
         stop = None
-        keep = None
+        keep_drafting = None
 
     _, drafts = parts()
     session = drafts["drawing"].open_sampled(PROMPT, SHARP)
-    proposal = session.draft(3, Watch())
+    proposal = session.draft(3, DraftControl())
     for place, (signals, token) in enumerate(zip(proposal.signals, proposal.tokens, strict=True)):
         shares = proposal.chances[place]
         assert (signals.position, signals.token) == (place, token)

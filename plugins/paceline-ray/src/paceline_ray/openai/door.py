@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from paceline import foreign_request
+from paceline import is_cross_site
 from paceline_ray.openai.errors import ApiError
 from paceline_ray.turns import AT_ONCE
 
@@ -23,7 +23,7 @@ class Door:
 
     Attributes:
         key: What clients must send as a bearer token; None lets everybody in who reaches the port.
-        hosts: Names of the server besides its addresses; see `paceline.foreign_request`.
+        hosts: Names of the server besides its addresses; see `paceline.is_cross_site`.
         queue: Requests that may wait besides the `AT_ONCE` that are decoded; the next one is sent away.
         body_bytes: The longest body.
         closing: Whether new requests are sent away because the server is about to end.
@@ -47,9 +47,9 @@ class Door:
         Raises:
             ApiError: It may not come in.
         """
-        reason = foreign_request(method, headers, self.hosts)
+        reason = is_cross_site(method, headers, self.hosts)
         if reason is not None:
-            raise ApiError(reason, status=403, code="foreign_request")
+            raise ApiError(reason, status=403, code="cross_site_request")
         if path not in OPEN and not self._known(headers.get("authorization", "")):
             raise ApiError(
                 "this server asks for its key: Authorization: Bearer KEY", status=401, code="invalid_api_key"

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class StateKey:
     """What something was learnt about.
 
     Attributes:
-        key: The policy's name and a hash of everything in `about`.
+        name: The policy's name and a hash of everything in `about`.
         about: The same in words, as JSON-able values.
     """
 
-    key: str
+    name: str
     about: Mapping[str, Any]
 
 
-def subject(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> Subject:
+def state_key(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> StateKey:
     """Return what the policy of a run learns about.
 
     The order of the drafts counts, since many policies use the first one.
@@ -48,7 +48,7 @@ def subject(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> S
         "machine": cpu_model(),
     }
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    return Subject(f"{about['policy']}-{digest[:16]}", about)
+    return StateKey(f"{about['policy']}-{digest[:16]}", about)
 
 
 def policy_name(config: PolicyConfig) -> str:

@@ -14,14 +14,14 @@ from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import LARGEST, chosen_draft
+from paceline.policies.no_signal_policy import NoSignalPolicy
 
 if TYPE_CHECKING:
     from paceline.core.records import RoundStart, StopRule
 
 
-class StoppingConfig(PolicyConfig):
+class ThresholdConfig(PolicyConfig):
     """The options of every policy that stops by a threshold."""
 
     max_gamma: int = Field(
@@ -33,10 +33,10 @@ class StoppingConfig(PolicyConfig):
     )
 
 
-class Stopping(Blind):
+class ThresholdPolicy(NoSignalPolicy):
     """Plans the largest gamma, and the rule that ends the round earlier; subclasses replace `rule` as they learn."""
 
-    def __init__(self, config: StoppingConfig, rule: StopRule) -> None:
+    def __init__(self, config: ThresholdConfig, rule: StopRule) -> None:
         self._max_gamma = config.max_gamma
         self._draft = config.draft
         self.rule = rule

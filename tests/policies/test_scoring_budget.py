@@ -7,26 +7,26 @@ from hypothesis import strategies as st
 from paceline.core.records import Plan, Round, RoundStart
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import play
-from paceline.policies.asking import Asking
-from paceline.policies.blind import Blind
+from paceline.policies.no_signal_policy import NoSignalPolicy
+from paceline.policies.scoring_budget import ScoringBudget
 
 COSTS = FixedCosts({"free": 0.0, "small": 0.5, "large": 4.0}, 10.0, catch_up_s=0.01)
 
 
-class Curious(Blind):
+class Curious(NoSignalPolicy):
     """Drafts with one draft and asks the others."""
 
     def __init__(self, gamma, draft, share):
-        self.asking = Asking(share)
+        self.scoring_budget = ScoringBudget(share)
         self._plan = (gamma, draft)
 
     def plan(self, start):
         gamma, draft = self._plan
         plan = Plan(min(gamma, start.budget), draft)
-        return Plan(plan.gamma, plan.draft, score=self.asking.whom(start, plan.draft))
+        return Plan(plan.gamma, plan.draft, score=self.scoring_budget.whom(start, plan.draft))
 
     def observe(self, done):
-        self.asking.observe(done)
+        self.scoring_budget.observe(done)
 
 
 def asked(draft, share=0.01, drafts=("free", "small", "large"), **options):
@@ -50,9 +50,9 @@ def test_a_draft_that_costs_nothing_is_asked_whenever_it_does_not_draft():
 
 
 def test_a_draft_with_nothing_to_propose_is_not_asked():
-    hints = {"free": [0, 5] * 3000}
-    _, rounds = asked("small", hints=hints)
-    assert all(("free" in done.plan.score) == (hints["free"][done.position] > 0) for done in rounds)
+    match_lengths = {"free": [0, 5] * 3000}
+    _, rounds = asked("small", match_lengths=match_lengths)
+    assert all(("free" in done.plan.score) == (match_lengths["free"][done.position] > 0) for done in rounds)
 
 
 def test_the_only_draft_is_asked_only_while_it_rests():
@@ -63,7 +63,7 @@ def test_the_only_draft_is_asked_only_while_it_rests():
 def test_its_state_survives_and_a_damaged_one_is_refused():
     policy = Curious(1, "free", 0.01)
     play(policy, {"free": [True] * 99, "small": [True] * 99}, costs=COSTS)
-    saved, other = policy.asking.save(), Asking(0.01)
+    saved, other = policy.scoring_budget.save(), ScoringBudget(0.01)
     other.load(saved)
     assert other.save() == saved != {}
     for damage in ([], {"small": [-1.0, 0.0]}, {"small": [1.0]}, {"small": ["much", 0.0]}):
@@ -82,16 +82,16 @@ def finished(total_s, scores=(), score_s=0.0, draft=None, asked=()):
 
 def run(prices, *, share=0.02, rounds=3000, takes=None):
     """Ask drafts of these prices, whose answers take `takes`; return how often each was asked, and the seconds."""
-    asking, took = Asking(share), takes or prices
+    scoring_budget, took = ScoringBudget(share), takes or prices
     often, scoring = dict.fromkeys(prices, 0), 0.0
     start = RoundStart(3, 10, 50, 100, dict.fromkeys(prices, 0), FixedCosts(prices, 10.0))
     for _ in range(rounds):
-        names = asking.whom(start, None)
+        names = scoring_budget.whom(start, None)
         score_s = sum(took[name] for name in names)
         scoring += score_s
         for name in names:
             often[name] += 1
-        asking.observe(finished(10.0, names, score_s))
+        scoring_budget.observe(finished(10.0, names, score_s))
     return often, scoring
 
 
@@ -120,21 +120,21 @@ def test_answering_never_takes_more_than_the_share_of_each(prices, share):
 def test_a_new_draft_may_be_asked_at_once_unless_that_takes_longer_than_a_plain_step():
     costs = FixedCosts(1.0, 10.0, catch_up_s=0.1)
     start = RoundStart(0, 0, 50, 100, {"read": 0, "near": 90, "far": 91}, costs)
-    assert Asking(0.01, at_once=True).whom(start, None) == {"read", "near"}
-    assert Asking(0.01).whom(start, None) == frozenset()
+    assert ScoringBudget(0.01, at_once=True).whom(start, None) == {"read", "near"}
+    assert ScoringBudget(0.01).whom(start, None) == frozenset()
 
 
 def test_the_seconds_of_several_are_divided_as_the_cost_model_prices_them():
-    asking = Asking(0.5)
+    scoring_budget = ScoringBudget(0.5)
     start = RoundStart(3, 10, 50, 100, {"a": 0, "b": 10}, FixedCosts(1.0, 10.0, catch_up_s=0.2))
-    asking.load({"a": [1.0, 0.0], "b": [3.0, 0.0]})
-    assert asking.whom(start, None) == {"a", "b"}  # at the prices 1 and 3
-    asking.observe(finished(10.0, ["a", "b"], 8.0))
-    assert asking.save() == {"a": [9.0, 1.0], "b": [9.0, 3.0]}
+    scoring_budget.load({"a": [1.0, 0.0], "b": [3.0, 0.0]})
+    assert scoring_budget.whom(start, None) == {"a", "b"}  # at the prices 1 and 3
+    scoring_budget.observe(finished(10.0, ["a", "b"], 8.0))
+    assert scoring_budget.save() == {"a": [9.0, 1.0], "b": [9.0, 3.0]}
 
 
 def test_who_drafts_or_cannot_answer_starts_to_save_anew():
-    asking = Asking(0.5)
-    asking.load({"a": [70.0, 0.0], "b": [70.0, 0.0], "c": [70.0, 0.0]})
-    asking.observe(finished(10.0, draft="a", asked=["b"]))
-    assert asking.save() == {"a": [5.0, 0.0], "b": [5.0, 0.0], "c": [75.0, 0.0]}
+    scoring_budget = ScoringBudget(0.5)
+    scoring_budget.load({"a": [70.0, 0.0], "b": [70.0, 0.0], "c": [70.0, 0.0]})
+    scoring_budget.observe(finished(10.0, draft="a", asked=["b"]))
+    assert scoring_budget.save() == {"a": [5.0, 0.0], "b": [5.0, 0.0], "c": [75.0, 0.0]}

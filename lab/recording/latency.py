@@ -20,8 +20,8 @@ class DraftTimes:
         tokens: By gamma, seconds to draft that many tokens without any lag; between gammas a straight line, beyond
             the last one its last slope. 0 tokens take no time where nothing else is said.
         catch_up: By lag, seconds that catching up adds; likewise, and 0 at lag 0.
-        look_s: Seconds that each token takes besides where its signals are looked at. No part of `CostSheet.draft_s`,
-            since a cost model is not told who looks.
+        look_s: Seconds that each token takes besides where its signals are looked at. No part of
+            `LatencyProfile.draft_s`, since a cost model is not told who looks.
     """
 
     tokens: Mapping[int, float]
@@ -40,12 +40,12 @@ class DraftTimes:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DraftTimes:
-        """Return what `CostSheet.to_json` wrote for one draft."""
+        """Return what `LatencyProfile.to_json` wrote for one draft."""
         return cls(_keyed(values["tokens"]), _keyed(values["catch_up"]), float(values.get("look_s", 0.0)))
 
 
 @dataclass(frozen=True, slots=True)
-class CostSheet:
+class LatencyProfile:
     """Seconds of everything in a round; a cost model (see `Costs`), with the loop's own share besides.
 
     Attributes:
@@ -99,7 +99,7 @@ class CostSheet:
         return price
 
     def to_json(self) -> dict[str, Any]:
-        """Return the sheet as JSON-able values."""
+        """Return the profile as JSON-able values."""
         return {
             "verify": _named(self.verify),
             "context": self.context,
@@ -116,11 +116,11 @@ class CostSheet:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> CostSheet:
-        """Return the sheet that `to_json` made these values from; unknown keys are ignored.
+    def from_json(cls, values: Mapping[str, Any]) -> LatencyProfile:
+        """Return the profile that `to_json` made these values from; unknown keys are ignored.
 
         Raises:
-            KeyError, TypeError, ValueError: The values are not of a sheet.
+            KeyError, TypeError, ValueError: The values are not of a profile.
         """
         return cls(
             verify=_keyed(values["verify"]),

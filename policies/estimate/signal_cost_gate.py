@@ -29,7 +29,7 @@ TRIAL_EVERY = 64  # rounds, so that a trial that goes wrong is lost in the rest
 WEIGHT = 0.2  # of the latest round in the mean time of a token
 
 
-class Listening:
+class SignalCostGate:
     """Knows, for each draft, how long a token takes unheard and heard."""
 
     def __init__(self) -> None:

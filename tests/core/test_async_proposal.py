@@ -58,9 +58,9 @@ class LateDraft:
     def open(self, prompt):
         session = ToyDraft(self.target, agreement=0.7).open(prompt)
 
-        def draft(gamma, watch):
+        def draft(gamma, control):
             self.story.append("draft")
-            found = session.draft(gamma, watch)
+            found = session.draft(gamma, control)
             if self.wrong is not None:
                 found = TokenProposal((self.wrong,) * gamma)
             return Late(found, self.story, self.seconds)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart
 
 
-class Asking:
+class ScoringBudget:
     """Spreads the questions so that answering them takes no more than a share of the time.
 
     Args:
@@ -37,9 +37,9 @@ class Asking:
         self._prices = {}
         if len(start.lags) == 1 and planned is not None:
             return frozenset()
-        costs, hints = start.costs, start.hints
+        costs, match_lengths = start.costs, start.match_lengths
         for draft, lag in start.lags.items():
-            if draft == planned or not hints.get(draft, 1):
+            if draft == planned or not match_lengths.get(draft, 1):
                 continue
             price_s = costs.draft_s(draft, 1, lag)
             if draft not in self._saved_s:

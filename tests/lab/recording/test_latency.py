@@ -1,4 +1,4 @@
-"""A cost sheet: lines between what was measured, and a cost model that a virtual clock can run on."""
+"""A latency profile: lines between what was measured, and a cost model that a virtual clock can run on."""
 
 import json
 
@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.clock import CostTableClock, DraftWork, ScoreWork, VerifyWork
-from paceline.lab.recording.sheet import CostSheet, DraftTimes
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 
-SHEET = CostSheet(
+PROFILE = LatencyProfile(
     verify={1: 10.0, 4: 16.0, 8: 20.0},
     context=100,
     context_s=0.01,
@@ -35,11 +35,11 @@ SHEET = CostSheet(
     ],
 )
 def test_drafting_takes_what_the_lines_between_measured_points_say(gamma, lag, seconds):
-    assert SHEET.draft_s("small", gamma, lag) == pytest.approx(seconds)
+    assert PROFILE.draft_s("small", gamma, lag) == pytest.approx(seconds)
 
 
 def test_a_lookup_that_finds_nothing_still_takes_its_time():
-    assert SHEET.draft_s("lookup", 0) == SHEET.draft_s("lookup", 5) == 0.25
+    assert PROFILE.draft_s("lookup", 0) == PROFILE.draft_s("lookup", 5) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -47,45 +47,45 @@ def test_a_lookup_that_finds_nothing_still_takes_its_time():
     [(1, 100, 10.0), (2, 100, 12.0), (8, 100, 20.0), (10, 100, 22.0), (4, 200, 17.0), (4, 0, 15.0)],
 )
 def test_verifying_takes_a_line_in_the_length_and_a_slope_in_the_context(length, context, seconds):
-    assert SHEET.verify_s(length, context) == pytest.approx(seconds)
+    assert PROFILE.verify_s(length, context) == pytest.approx(seconds)
 
 
 def test_an_unknown_draft_is_not_guessed():
     with pytest.raises(KeyError):
-        SHEET.draft_s("other", 1)
+        PROFILE.draft_s("other", 1)
 
 
 points = st.dictionaries(st.integers(1, 30), st.floats(0, 10), min_size=1, max_size=6)
 
 
 @st.composite
-def sheets(draw):
+def profiles(draw):
     rising = sorted(draw(points).items())
     verify, most = {}, 0.0
     for length, seconds in rising:
         most = max(most, seconds)
         verify[length] = most
     drafts = draw(st.dictionaries(st.sampled_from("ab"), st.builds(DraftTimes, points, points), min_size=1))
-    return CostSheet(verify, draw(st.integers(0, 900)), draw(st.floats(0, 0.1)), drafts, 0.25)
+    return LatencyProfile(verify, draw(st.integers(0, 900)), draw(st.floats(0, 0.1)), drafts, 0.25)
 
 
 @settings(deadline=None)
-@given(sheets(), st.integers(0, 50), st.integers(0, 2000))
-def test_every_answer_is_finite_and_not_negative_and_longer_blocks_never_take_less(sheet, number, context):
-    draft = next(iter(sheet.drafts))
-    assert 0.0 <= sheet.draft_s(draft, number, context) < float("inf")
-    shorter, longer = (sheet.verify_s(length, context) for length in (number + 1, number + 2))
+@given(profiles(), st.integers(0, 50), st.integers(0, 2000))
+def test_every_answer_is_finite_and_not_negative_and_longer_blocks_never_take_less(profile, number, context):
+    draft = next(iter(profile.drafts))
+    assert 0.0 <= profile.draft_s(draft, number, context) < float("inf")
+    shorter, longer = (profile.verify_s(length, context) for length in (number + 1, number + 2))
     assert 0.0 <= shorter <= longer + 1e-9 < float("inf")
 
 
 @settings(deadline=None)
-@given(sheets())
-def test_a_sheet_survives_json(sheet):
-    assert CostSheet.from_json(json.loads(json.dumps(sheet.to_json()))) == sheet
+@given(profiles())
+def test_a_sheet_survives_json(profile):
+    assert LatencyProfile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
 
 
 def test_a_virtual_clock_runs_on_a_sheet():
-    clock = CostTableClock(SHEET)
+    clock = CostTableClock(PROFILE)
     clock.spend(DraftWork("small", 4, 1))
     clock.spend(VerifyWork(5, 100))
     clock.spend(ScoreWork(("small",), {"small": 1}))
@@ -106,7 +106,7 @@ def test_a_virtual_clock_runs_on_a_sheet():
 def test_a_sheet_that_cannot_be_is_refused(wrong):
     values = {"verify": {1: 1.0}, "context": 0, "context_s": 0.0, "drafts": {}, "overhead_s": 0.0}
     with pytest.raises(ValueError, match=r"cannot|are|needed"):
-        CostSheet(**values | wrong)
+        LatencyProfile(**values | wrong)
 
 
 def test_draft_times_that_cannot_be_are_refused():

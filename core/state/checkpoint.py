@@ -1,4 +1,4 @@
-"""Teaching a policy what is known, and keeping what it adds."""
+"""Restoring a policy to what is known, and keeping what it adds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Policy
     from paceline.core.state.file import StateFile
-    from paceline.core.state.subject import Subject
+    from paceline.core.state.key import StateKey
 
 log = structlog.get_logger()
 
@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Knowledge about one subject in a file. Call it with a fresh policy to teach that.
+class StateStore:
+    """What is known under one key in a file. Call it with a fresh policy to teach that.
 
     Attributes:
         file: Where it is.
@@ -38,18 +38,18 @@ class Memory:
     """
 
     file: StateFile
-    subject: Subject
+    key: StateKey
     costs: LiveCosts | None = None
 
-    def __call__(self, policy: Policy) -> Lesson:
+    def __call__(self, policy: Policy) -> StateCheckpoint:
         """Give a fresh policy what is known, and return what saves what it learns from now on."""
-        known = self.file.read(self.subject)
+        known = self.file.read(self.key)
         refused: Entry | None = None
         if known is not None:
             try:
-                known.teach(policy)
+                known.restore(policy)
             except ValueError as error:
-                self.file.warn_refused(self.subject, error)
+                self.file.warn_refused(self.key, error)
                 known, refused = None, known
             except INTERRUPTS:
                 raise
@@ -65,28 +65,30 @@ class Memory:
                     reason=words(error),
                     action="they are measured again",
                 )
-        return Lesson(self, policy, known, refused)
+        return StateCheckpoint(self, policy, known, refused)
 
 
-def taught(memory: Callable[[Policy], Lesson], policy: Policy, *, fallback: bool) -> Lesson | None:
+def restored(
+    state_store: Callable[[Policy], StateCheckpoint], policy: Policy, *, fallback: bool
+) -> StateCheckpoint | None:
     """Give a policy what is known, and return what saves what it learns; None for one that has no state.
 
     Under `fallback` a policy that cannot be taught goes on with what it has, and nothing of it is saved.
     """
 
-    def teach() -> Lesson:
-        lesson = memory(policy)
-        if not callable(getattr(lesson, "save", None)):
-            raise TypeError(f"it returned {shown(lesson)}, which has no save()")
-        return lesson
+    def restore() -> StateCheckpoint:
+        checkpoint = state_store(policy)
+        if not callable(getattr(checkpoint, "save", None)):
+            raise TypeError(f"it returned {shown(checkpoint)}, which has no save()")
+        return checkpoint
 
     if not has(policy, "state_dict"):
         return None
-    return remember(teach, policy, "going on without what was learnt before", fallback=fallback)
+    return remember(restore, policy, "going on without what was learnt before", fallback=fallback)
 
 
 def remember(ask: Callable[[], T], policy: Policy, otherwise: str, *, fallback: bool) -> T | None:
-    """Return what a memory answers; None if it failed, under `fallback`.
+    """Return what a state store answers; None if it failed, under `fallback`.
 
     Raises:
         ContractError: It failed, without `fallback`; names the policy.
@@ -99,16 +101,18 @@ def remember(ask: Callable[[], T], policy: Policy, otherwise: str, *, fallback: 
         if not fallback:
             if isinstance(error, PacelineError):
                 raise
-            raise ContractError(f"memory of policy {blame(policy)}", f"it raised {shown(error)}") from error
-        log.warning("memory_failed", policy=blame(policy), error=words(error), action=otherwise)
+            raise ContractError(
+                f"state store of policy {blame(policy)}", f"it raised {shown(error)}"
+            ) from error
+        log.warning("state_store_failed", policy=blame(policy), error=words(error), action=otherwise)
         return None
 
 
-class Lesson:
+class StateCheckpoint:
     """What one policy knew when it was taught; later, what it has learnt since.
 
     Args:
-        memory: Where it goes.
+        state_store: Where it goes.
         policy: The policy, just taught.
         known: What it was taught from.
         refused: What it could not be taught from.
@@ -117,13 +121,15 @@ class Lesson:
         ContractError: The policy does not tell its state, or it is not JSON-able.
     """
 
-    def __init__(self, memory: Memory, policy: Policy, known: Entry | None, refused: Entry | None) -> None:
-        self._memory = memory
+    def __init__(
+        self, state_store: StateStore, policy: Policy, known: Entry | None, refused: Entry | None
+    ) -> None:
+        self._state_store = state_store
         self._policy = policy
         self._known = known
         self._refused = refused
         self._alone = (
-            True  # so far nobody else has written about the subject, so the policy knows all that is known
+            True  # so far nobody else has written about the key, so the policy knows all that is known
         )
         try:
             self._before = self._learnt()
@@ -142,25 +148,25 @@ class Lesson:
 
         Sums are added to what others have saved meanwhile. Where a policy has none, the latest state replaces all.
         """
-        memory = self._memory
+        state_store = self._state_store
         try:
             state, sums = self._learnt()
             if (state, sums) == self._before:
                 return
             if sums is not None:
                 check_statistics(sums)
-            written = memory.file.update(
-                memory.subject, lambda now: self._merged(now, state, sums), unusable=self._refused
+            written = state_store.file.update(
+                state_store.key, lambda now: self._merged(now, state, sums), unusable=self._refused
             )
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - a policy or disk that fails costs knowledge, never a text
-            memory.file.warn_unsaved(memory.subject, error)
+            state_store.file.warn_unsaved(state_store.key, error)
             return
         self._known, self._refused, self._before = written, None, (state, sums)
 
     def _merged(self, now: Entry | None, state: dict[str, Any], sums: dict[str, float] | None) -> Entry:
-        costs = None if self._memory.costs is None else self._memory.costs.state_dict()
+        costs = None if self._state_store.costs is None else self._state_store.costs.state_dict()
         if sums is None:
             return Entry(state, costs=costs)
         self._alone = self._alone and now == self._known

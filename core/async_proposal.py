@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Deferred(Protocol):
+class AsyncProposal(Protocol):
     """A proposal, of at least one token, that may be verified before anyone on the host has read it."""
 
     @property
@@ -24,12 +24,12 @@ class Deferred(Protocol):
         ...
 
 
-def waits(proposal: Proposal, clock: Clock) -> bool:
+def is_async(proposal: Proposal, clock: Clock) -> bool:
     """Tell whether a proposal is read only after its verification.
 
     Virtual clocks have to be told what was drafted before it is verified, so under them nothing waits.
     """
-    return isinstance(clock, WallClock) and isinstance(proposal, Deferred)
+    return isinstance(clock, WallClock) and isinstance(proposal, AsyncProposal)
 
 
 def ready_at(proposal: Proposal, planned: float, returned: float, verified: float) -> float:
@@ -41,5 +41,5 @@ def ready_at(proposal: Proposal, planned: float, returned: float, verified: floa
         returned: When `draft` returned; the device may have gone on.
         verified: When `verify` returned.
     """
-    assert isinstance(proposal, Deferred)
+    assert isinstance(proposal, AsyncProposal)
     return min(max(returned, planned + (proposal.seconds or 0.0)), verified)

@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan
-from paceline.policies.blind import Blind
 from paceline.policies.candidates import LARGEST, at_most, chosen_draft
+from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.state import check_count, check_header
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class SteeredConfig(PolicyConfig):
+class GammaControllerConfig(PolicyConfig):
     """The options of every policy that holds one gamma."""
 
     first_gamma: int = Field(default=4, ge=1, description="Gamma to start from; `max_gamma` if that is less.")
@@ -47,12 +47,12 @@ class SteeredConfig(PolicyConfig):
         return self
 
 
-class Steered(Blind, ABC):
+class GammaController(NoSignalPolicy, ABC):
     """Plans the gamma it holds, as far as engine and budget allow; subclasses say how a verdict moves it."""
 
     stop: StopRule | None = None
 
-    def __init__(self, config: SteeredConfig) -> None:
+    def __init__(self, config: GammaControllerConfig) -> None:
         self._options = config
         self._gamma = self._bounded(config.first_gamma)
 

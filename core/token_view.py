@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import overload
 
 
-class Reading(Sequence[int]):
+class TokenView(Sequence[int]):
     """Prompt and output, one after the other, as far as they have come."""
 
     __slots__ = ("_output", "_prompt")

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from paceline.core.records import Signal, TokenSignals
 
 
-class Blind:
+class NoSignalPolicy:
     """Drafts what was planned; subclasses plan, observe, and keep their state."""
 
     needs: frozenset[Signal] = frozenset()
     requires = Requirements()
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Never stop early."""
         return True

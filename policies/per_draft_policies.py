@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from paceline.core.records import Plan, Round, RoundStart, TokenSignals
 
 
-class Lengths:
+class PerDraftPolicies:
     """Makes a length policy for a draft when it is first asked about it; each sees its own draft and rounds only.
 
     Args:
@@ -39,7 +39,7 @@ class Lengths:
         plan = self._planned.plan(only(start, draft))
         return replace(plan, draft=draft) if plan.gamma and plan.draft is None else plan
 
-    def keep(self, signals: TokenSignals) -> bool:
+    def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the policy that planned this round."""
         return self._planned is None or keeps(self._planned, signals)
 

@@ -1,4 +1,4 @@
-"""Where chance comes from: all of a session's draws go through one pair of dice."""
+"""The source of chance: all draws of a session come from one generator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 from typing import Protocol
 
 
-class Dice(Protocol):
+class Rng(Protocol):
     """Decides what is left to chance."""
 
     def accept(self, probability: float) -> bool:
@@ -19,8 +19,8 @@ class Dice(Protocol):
         ...
 
 
-class SeededDice:
-    """Pseudo-random dice, the same for the same seed."""
+class SeededRng:
+    """Pseudo-random numbers, the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
