@@ -27,6 +27,7 @@ from paceline.core.blame import INTERRUPTS, shown
 from paceline.core.clock import DraftWork, ScoreWork
 from paceline.core.errors import BackendError, ContractError
 from paceline.core.frozen import FrozenDict
+from paceline.core.records import DraftState
 from paceline.core.sampling.opening import open_draft
 
 if TYPE_CHECKING:
@@ -100,19 +101,17 @@ class Drafts:
         """Let a draft start the request."""
         self._ask(name, self._open, name, draft, prompt, sampling)
 
-    def lags(self) -> Mapping[str, int]:
-        """Return the lag of each draft, in the order listed."""
-        return FrozenDict(self._each(_lag))
-
-    def match_lengths(self) -> Mapping[str, int]:
-        """Return the lengths of the matches of the drafts that tell them."""
-        return FrozenDict(self._each(_match_length))
+    def states(self) -> Mapping[str, DraftState]:
+        """Return the state of each draft, in the order listed."""
+        return FrozenDict(self._each(_state))
 
     def memoryless(self) -> frozenset[str]:
         """Return the drafts whose next token depends on nothing but the tokens before it."""
         return frozenset(self._each(_memoryless))
 
-    def draft(self, plan: Plan, lags: Mapping[str, int], control: DraftControl | None) -> Drafted | None:
+    def draft(
+        self, plan: Plan, states: Mapping[str, DraftState], control: DraftControl | None
+    ) -> Drafted | None:
         """Let the planned draft draft; None if it proposes nothing, or has failed, in this round or before."""
         name = plan.draft
         if plan.gamma == 0 or name is None or name not in self.sessions:
@@ -126,7 +125,7 @@ class Drafts:
             return None
         if drafted.is_async:
             return drafted
-        self._clock.spend(DraftWork(name, drafted.count, lags[name]))
+        self._clock.spend(DraftWork(name, drafted.count, states[name].lag))
         return drafted if drafted.count else None
 
     def read(self, plan: Plan, drafted: Drafted, accepted: int) -> None:
@@ -179,7 +178,7 @@ class Drafts:
         self.sessions[name] = session
         check_draft_session(name, draft, session)
 
-    def _each(self, ask: Callable[[str, DraftSession], int | None]) -> dict[str, int]:
+    def _each(self, ask: Callable[[str, DraftSession], T | None]) -> dict[str, T]:
         answers = {}
         for name, session in tuple(self.sessions.items()):
             answer = self._ask(name, ask, name, session)
@@ -240,11 +239,11 @@ def _lag(name: str, session: DraftSession) -> int:
     return lag
 
 
-def _match_length(name: str, session: DraftSession) -> int | None:
+def _state(name: str, session: DraftSession) -> DraftState:
     match_length: int | None = getattr(session, "match_length", None)
     if match_length is not None:
         check_match_length(name, session, match_length)
-    return match_length
+    return DraftState(_lag(name, session), match_length)
 
 
 def _memoryless(_name: str, session: DraftSession) -> int | None:

@@ -51,13 +51,13 @@ def finish_round(
         score_s: Seconds the scoring took.
     """
     draft = plan.draft
-    lags, match_lengths = start.lags, start.match_lengths
+    state = None if draft is None else start.drafts.get(draft)
     return Round(
         start.index,
         start.position,
         start.context,
         plan,
-        0 if draft is None else lags.get(draft, 0),
+        0 if state is None else state.lag,
         drafted,
         accepted,
         len(tokens),
@@ -67,9 +67,8 @@ def finish_round(
         total_s,
         tokens,
         signals,
-        None if draft is None else match_lengths.get(draft),
+        None if state is None else state.match_length,
         scores or {},
         score_s,
-        lags,
-        match_lengths,
+        start.drafts,
     )

@@ -61,7 +61,7 @@ class Request:
         plan = self.policy.plan(start)
         planned = self.clock.now()
         control = self.policy.control(plan) if plan.gamma else None
-        proposal = self.drafts.draft(plan, start.lags, control)
+        proposal = self.drafts.draft(plan, start.drafts, control)
         self.policy.settle()
         drafted = self.clock.now()
         verdict = self.target.verify(proposal)
@@ -95,18 +95,17 @@ class Request:
         return done
 
     def _start(self) -> RoundStart:
-        position, lags = len(self.output), self.drafts.lags()
+        position, drafts = len(self.output), self.drafts.states()
         return RoundStart(
             index=self.index,
             position=position,
             context=len(self.prompt) + position,
             # Without a draft nothing can be drafted, so a policy for drafts works unchanged: its budget is 0.
-            budget=self.limits.max_new_tokens - position - 1 if lags else 0,
-            lags=lags,
+            budget=self.limits.max_new_tokens - position - 1 if drafts else 0,
+            drafts=drafts,
             costs=self.costs,
             capabilities=self.capabilities,
             tokens=TokenView(self.prompt, self.output),
-            match_lengths=self.drafts.match_lengths(),
             perplexity=self.perplexity,
         )
 

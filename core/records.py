@@ -6,7 +6,7 @@ Records hold numbers and names only. They know no tensor, no model and no clock.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -152,6 +152,19 @@ class Plan:
     use_signals: bool = True
 
 
+class DraftState(NamedTuple):
+    """The state of one draft before a round.
+
+    Attributes:
+        lag: Tokens of the context that its cache lacks.
+        match_length: The length of its match, for drafts that know that before they draft, such as prompt lookup; 0
+            when there is nothing to propose. None for all others.
+    """
+
+    lag: int
+    match_length: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RoundStart:
     """What a policy sees before a round.
@@ -161,12 +174,10 @@ class RoundStart:
         position: Tokens emitted so far.
         context: Tokens of prompt and output so far.
         budget: The largest gamma that can still pay: tokens wanted minus 1.
-        lags: For each draft, by name and in the order listed, how many tokens its cache lacks.
+        drafts: The state of each draft, by name and in the order listed.
         costs: The live cost model.
         capabilities: What the engine can do.
         tokens: Prompt and output so far, to be read and not kept: it grows under the reader.
-        match_lengths: For drafts that know before they draft how good they will be, a whole number that grows with it;
-            for prompt lookup the length of the match, 0 when there is nothing to propose.
         batch: Requests that are decoded together with this one, itself included.
         perplexity: exp of the mean negative log probability of the prompt's tokens under the target; None where it
             was not wanted or cannot be told.
@@ -176,11 +187,10 @@ class RoundStart:
     position: int
     context: int
     budget: int
-    lags: Mapping[str, int]
+    drafts: Mapping[str, DraftState]
     costs: Costs
     capabilities: Capabilities = field(default_factory=Capabilities)
     tokens: Sequence[int] = ()
-    match_lengths: Mapping[str, int] = field(default_factory=dict)
     batch: int = 1
     perplexity: float | None = None
 
@@ -192,14 +202,14 @@ class RoundStart:
         engine is above `limit`, its smallest remains; where every one is above the budget the answer is (0,), for the
         budget outranks the engine's set. Without a draft it is 0 alone.
         """
-        top = min(limit, self.budget) if self.lags else 0
+        top = min(limit, self.budget) if self.drafts else 0
         able = self.capabilities
         if able.gammas is None:
             return range(0 if able.zero_gamma or top < 1 else 1, max(top, 0) + 1)
         fitting = [gamma for gamma in able.gammas if 0 < gamma <= top]
         if able.zero_gamma:
             return [0, *fitting]
-        if not fitting and self.lags:
+        if not fitting and self.drafts:
             fitting = [gamma for gamma in able.gammas if 0 < gamma <= self.budget][:1]
         return fitting or (0,)
 
@@ -226,7 +236,7 @@ class Round:
             where it is not; under sampling the probability that the draft would have drawn the very same token, which
             is at most that chance.
         score_s: Seconds the scoring took.
-        lags, match_lengths: Of every draft before the round, as in `RoundStart`.
+        drafts: The state of every draft before the round, as in `RoundStart`.
     """
 
     index: int
@@ -246,8 +256,7 @@ class Round:
     match_length: int | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     score_s: float = 0.0
-    lags: Mapping[str, int] = field(default_factory=dict)
-    match_lengths: Mapping[str, int] = field(default_factory=dict)
+    drafts: Mapping[str, DraftState] = field(default_factory=dict)
 
     @property
     def rejected(self) -> bool:

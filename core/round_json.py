@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from paceline.core.records import Plan, Round, StopRule, TokenSignals
+from paceline.core.records import DraftState, Plan, Round, StopRule, TokenSignals
 
 
 def round_to_json(done: Round) -> dict[str, Any]:
@@ -19,7 +19,12 @@ def round_to_json(done: Round) -> dict[str, Any]:
     if plan.pop("use_signals") is False:
         plan["look"] = False
     values["plan"] = plan
-    values["hint"], values["hints"] = values.pop("match_length"), values.pop("match_lengths")
+    del values["drafts"]
+    values["hint"] = values.pop("match_length")
+    values["lags"] = {name: state.lag for name, state in done.drafts.items()}
+    values["hints"] = {
+        name: state.match_length for name, state in done.drafts.items() if state.match_length is not None
+    }
     if done.match_length is None:
         del values["hint"]
     for key in ("signals", "lags", "hints"):
@@ -40,7 +45,10 @@ def round_from_json(values: Mapping[str, Any]) -> Round:
     plan["score"] = frozenset(plan.get("score", ()))
     known["plan"] = Plan(**{key: plan[key] for key in Plan.__dataclass_fields__ if key in plan})
     known["tokens"] = tuple(known["tokens"])
-    known["match_length"], known["match_lengths"] = values.get("hint"), values.get("hints", {})
+    known["match_length"], match_lengths = values.get("hint"), values.get("hints", {})
+    known["drafts"] = {
+        name: DraftState(lag, match_lengths.get(name)) for name, lag in values.get("lags", {}).items()
+    }
     known["scores"] = {name: tuple(one) for name, one in known.get("scores", {}).items()}
     known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
     return Round(**known)

@@ -33,9 +33,9 @@ def chosen_draft(start: RoundStart, name: str | None) -> str | None:
         ConfigError: No draft has this name.
     """
     if name is None:
-        return next(iter(start.lags), None)
-    if name not in start.lags:
-        listed = ", ".join(start.lags) or "none"
+        return next(iter(start.drafts), None)
+    if name not in start.drafts:
+        listed = ", ".join(start.drafts) or "none"
         raise ConfigError(
             f"the policy's option `draft` is {name!r}, but the drafts are: {listed}; name one of them, "
             "or leave the option out"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def catch_up_share_s(start: RoundStart, draft: str) -> float:
     """Return the seconds of catching up that fall to each token still wanted."""
-    lag = start.lags[draft]
+    lag = start.drafts[draft].lag
     if lag <= 0:
         return 0.0
     once_s = start.costs.draft_s(draft, 1, lag) - start.costs.draft_s(draft, 1)

@@ -21,10 +21,9 @@ OFTEN = ("none", "request", "round")
 
 def only(start: RoundStart, draft: str) -> RoundStart:
     """Return what a policy sees that has one draft to choose from."""
-    if len(start.lags) == 1 and draft in start.lags:
+    if len(start.drafts) == 1 and draft in start.drafts:
         return start
-    match_lengths = {draft: start.match_lengths[draft]} if draft in start.match_lengths else {}
-    return replace(start, lags={draft: start.lags[draft]}, match_lengths=match_lengths)
+    return replace(start, drafts={draft: start.drafts[draft]})
 
 
 def joint_needs(policies: Iterable[Policy]) -> frozenset[Signal]:

@@ -35,11 +35,11 @@ class ScoringBudget:
     def whom(self, start: RoundStart, planned: str | None) -> frozenset[str]:
         """Return the drafts to ask, none of them the planned one; drafts with nothing to propose are not asked."""
         self._prices = {}
-        if len(start.lags) == 1 and planned is not None:
+        if len(start.drafts) == 1 and planned is not None:
             return frozenset()
-        costs, match_lengths = start.costs, start.match_lengths
-        for draft, lag in start.lags.items():
-            if draft == planned or not match_lengths.get(draft, 1):
+        costs = start.costs
+        for draft, (lag, match_length) in start.drafts.items():
+            if draft == planned or match_length == 0:
                 continue
             price_s = costs.draft_s(draft, 1, lag)
             if draft not in self._saved_s:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ForwardRef
 
 import pydantic
 import pytest
@@ -44,7 +44,7 @@ def described(name: str, thing: Any) -> Iterator[str]:
 
 
 def members(cls: type) -> Iterator[str]:
-    if dataclasses.is_dataclass(cls):
+    if dataclasses.is_dataclass(cls) or hasattr(cls, "_fields"):
         yield f"def __init__{signature(cls)}"
     elif issubclass(cls, pydantic.BaseModel):
         for field, info in cls.model_fields.items():
@@ -82,6 +82,8 @@ def signature(thing: Any) -> str:
 
 
 def typed(annotation: Any) -> Any:
+    if isinstance(annotation, ForwardRef):
+        return Plain(annotation.__forward_arg__)
     return Plain(annotation) if isinstance(annotation, str) else annotation
 
 

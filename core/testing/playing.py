@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.clock import ScoreWork
 from paceline.core.finish import finish_round, name_draft
 from paceline.core.members import keeps, needs_of
-from paceline.core.records import Capabilities, Ended, Plan, RoundStart, TokenSignals
+from paceline.core.records import Capabilities, DraftState, Ended, Plan, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.token_view import TokenView
 
@@ -55,7 +55,7 @@ def play(
         )
     costs = costs or FixedCosts()
     engine = engine or ENGINE
-    match_lengths_by_draft = tuple((match_lengths or {}).items())
+    match_lengths = match_lengths or {}
     lags = dict.fromkeys(drafts, prompt - 1)
     rounds: list[Round] = []
     output: list[int] = []
@@ -67,13 +67,15 @@ def play(
             position,
             prompt + position,
             wanted - position - 1,
-            dict(lags),
+            {
+                name: DraftState(lag, match_lengths[name][position] if name in match_lengths else None)
+                for name, lag in lags.items()
+            },
             costs,
             engine,
             token_view,
-            {name: known[position] for name, known in match_lengths_by_draft},
         )
-        plan = name_draft(policy.plan(start), start.lags)
+        plan = name_draft(policy.plan(start), start.drafts)
         agreed = drafts[plan.draft][position : position + plan.gamma] if plan.draft is not None else ()
         drafted = len(agreed)
         seen: tuple[TokenSignals, ...] = ()
@@ -165,13 +167,13 @@ def settle(
     """
     draft, costs = plan.draft, start.costs
     emitted = accepted + 1 if emitted is None else emitted
-    lag = start.lags[draft] if draft is not None else 0
+    lag = start.drafts[draft].lag if draft is not None else 0
     draft_s = costs.draft_s(draft, drafted, lag) if draft is not None else 0.0
     verify_s = costs.verify_s(drafted + 1, start.context)
     score_s = 0.0
     if scores:
-        scored = tuple(name for name in scores if name in start.lags)
-        score_s = ScoreWork(scored, {name: start.lags[name] + emitted for name in scored}).price(costs)
+        scored = tuple(name for name in scores if name in start.drafts)
+        score_s = ScoreWork(scored, {name: start.drafts[name].lag + emitted for name in scored}).price(costs)
     return finish_round(
         start,
         plan,

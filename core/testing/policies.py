@@ -45,10 +45,10 @@ def check_policy(
 
     Checked are: the declarations; 0 <= gamma <= budget and known drafts on every kind of engine the policy admits,
     also when requests are abandoned half-way, drafts fail, propose less than planned or nothing, or deliver no
-    signals, and when match_lengths and scores are missing or of drafts that are not there; equal plans of equal
-    policies, and neither a clock nor a shared generator; a configuration that survives being written and read; that
-    rounds which were ended are not taken for refusals; on engines that decode batches or act with a delay, that plans
-    without a round, with several and with late ones are borne, and that every round teaches about its own plan; a
+    signals, and when match lengths or scores are missing, or scores are of drafts that are not there; equal plans of
+    equal policies, and neither a clock nor a shared generator; a configuration that survives being written and read;
+    that rounds which were ended are not taken for refusals; on engines that decode batches or act with a delay, that
+    plans without a round, with several and with late ones are borne, and that every round teaches about its own plan; a
     state, if there is one, that survives JSON in the middle of a run, may be asked for within a round, and is refused
     when damaged; exports that add up, if there are any; and bounded memory, without the text.
     A policy that holds others is checked together with them.

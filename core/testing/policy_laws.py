@@ -46,17 +46,17 @@ def lawful(drafts: Sequence[str], engine: Capabilities) -> Law:
         demand(type(gamma) is int, f"gamma must be an int, found {gamma!r}")
         demand(0 <= gamma <= start.budget, f"gamma {gamma} is outside 0..{start.budget}, the budget")
         demand(
-            plan.draft is None or plan.draft in start.lags,
-            f"there is no draft {plan.draft!r} among {list(start.lags)}",
+            plan.draft is None or plan.draft in start.drafts,
+            f"there is no draft {plan.draft!r} among {list(start.drafts)}",
         )
         demand(
-            isinstance(plan.score, frozenset) and plan.score <= set(start.lags),
+            isinstance(plan.score, frozenset) and plan.score <= set(start.drafts),
             f"`score` must be a frozenset of drafts, found {plan.score!r}",
         )
         if start.index == 0 and engine.draft_switch == "request":
             used.clear()
-        if engine.draft_switch != "round" and gamma > 0 and len(start.lags) == len(drafts):
-            used.add(plan.draft or next(iter(start.lags)))
+        if engine.draft_switch != "round" and gamma > 0 and len(start.drafts) == len(drafts):
+            used.add(plan.draft or next(iter(start.drafts)))
             demand(
                 len(used) == 1,
                 f"this engine changes drafts {within}, but {' and '.join(sorted(used))} were planned",

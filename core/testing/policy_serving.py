@@ -92,7 +92,7 @@ def serve(
         if law is not None:
             law(plan, start)
         plans.append(plan)
-        waiting.append(name_draft(plan, start.lags))
+        waiting.append(name_draft(plan, start.drafts))
         if len(waiting) > engine.action_delay:
             force = waiting.popleft()
             for place in range(min(turn.shown, turn.batch)):
@@ -145,13 +145,13 @@ def learns_from_every_round(make: Make, drafts: Sequence[str], engine: Capabilit
     once, again, batch = (_trained(make, drafts, engine) for _ in range(3))
     for policy in (once, again, batch):
         start = begin(step, 0, drafts, engine)
-        plan = name_draft(policy.plan(start), start.lags)
+        plan = name_draft(policy.plan(start), start.drafts)
         if plan.gamma == 0:
             return
         policy.observe(finished(start, plan, step))
         if policy is again:
             start = begin(step, 1, drafts, engine)
-            plan = name_draft(policy.plan(start), start.lags)
+            plan = name_draft(policy.plan(start), start.drafts)
             policy.observe(finished(start, plan, step, place=1))
         elif policy is batch:
             policy.observe(finished(start, plan, step, place=1))
@@ -178,7 +178,7 @@ def learns_from_the_rounds_own_plan(make: Make, drafts: Sequence[str], engine: C
         plans = []
         for policy in (prompt, behind):
             start = begin(step, 0, drafts, engine)
-            plan = name_draft(policy.plan(start), start.lags)
+            plan = name_draft(policy.plan(start), start.drafts)
             done = finished(start, plan, step)
             if policy is prompt:
                 policy.observe(done)

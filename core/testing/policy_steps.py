@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paceline.core.errors import ConfigError
 from paceline.core.finish import name_draft
 from paceline.core.members import needs_of, requires_of
-from paceline.core.records import Capabilities, Ended, RoundStart, TokenSignals
+from paceline.core.records import Capabilities, DraftState, Ended, RoundStart, TokenSignals
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import ENGINE, propose, settle, watched
 
@@ -42,7 +42,7 @@ class Odd(Flag):
     NO_SCORES = auto()
     NO_PERPLEXITY = auto()
     STRANGERS = auto()
-    """Match lengths and scores of a draft that is not there, and scores nobody asked for."""
+    """Scores of a draft that is not there, and scores nobody asked for."""
     DEAF = auto()
     """Drafts after the first deliver no signals but those the policy says it stops by."""
     WITHOUT_FIRST = auto()
@@ -148,7 +148,7 @@ def live(
         try:
             plan = policy.plan(start)
         except ConfigError:
-            if len(start.lags) == len(drafts):
+            if len(start.drafts) == len(drafts):
                 raise
             index = 0
             continue
@@ -171,19 +171,16 @@ def begin(
     lags = dict.fromkeys(there, step.lag)
     if Odd.OTHER_LAGS in odd:
         lags |= dict.fromkeys(there[1:], 1)
-    match_lengths = {} if Odd.NO_MATCH_LENGTHS in odd else dict.fromkeys(there, step.found)
-    if Odd.STRANGERS in odd:
-        match_lengths[STRANGER] = 99
+    match_length = None if Odd.NO_MATCH_LENGTHS in odd else step.found
     return RoundStart(
         index,
         index,
         step.context,
         step.budget if lags else 0,
-        lags,
+        {name: DraftState(lag, match_length) for name, lag in lags.items()},
         COSTS,
         engine,
         tokens=Words(text[: step.context % len(text) + 1]),
-        match_lengths=match_lengths,
         batch=7 if Odd.BATCH in odd else 1,
         perplexity=None if Odd.NO_PERPLEXITY in odd else step.perplexity,
     )
@@ -191,7 +188,7 @@ def begin(
 
 def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step, *, first: str) -> Round | None:
     """Draft, verify and return the finished round, or None when it was left while its tokens were drafted."""
-    full = name_draft(plan, start.lags)
+    full = name_draft(plan, start.drafts)
     top1, entropy, margin = step.top1, 3.0 * (1.0 - step.top1), step.top1 / 2
     offered = min(full.gamma, step.accepted if step.abandoned else step.found)
     signals = [
@@ -210,7 +207,7 @@ def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step, *, first:
     emitted = 1 if step.ended and Odd.SHORT in step.odd else accepted + 1
     scored = set() if Odd.NO_SCORES in step.odd else set(full.score - {full.draft})
     if Odd.STRANGERS in step.odd:
-        scored |= {STRANGER, *start.lags} - {full.draft or STRANGER}
+        scored |= {STRANGER, *start.drafts} - {full.draft or STRANGER}
     return settle(
         start,
         full,

@@ -101,7 +101,7 @@ class ChaoticPolicy(_Unlearning):
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose anything that is allowed."""
-        drafts = [name for name in self._drafts if name in start.lags]
+        drafts = [name for name in self._drafts if name in start.drafts]
         gamma = self._random.randint(0, min(self._max_gamma, start.budget)) if drafts else 0
         scored = frozenset(name for name in drafts if self._random.random() < 0.3)
         draft = self._random.choice(drafts) if drafts else None

@@ -15,6 +15,7 @@ import numpy as np
 
 from paceline.core.errors import TraceError
 from paceline.core.plugins.building import build_policy
+from paceline.core.records import DraftState
 from paceline.core.trace import read_trace
 from paceline.lab.recording.fitting import fit
 from paceline.lab.recording.memory import TextsInMemory
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from paceline.core.records import Round
     from paceline.core.trace import TracedRequest
 
+NOTHING = DraftState(0)
 WHOLE = "served"
 """The kind of all texts of a trace."""
 
@@ -123,17 +125,21 @@ def _timing(done: Round) -> Timing:
     )
 
 
+def _state(done: Round, name: str) -> DraftState:
+    return done.drafts.get(name, NOTHING)
+
+
 def _info(name: str, requests: Sequence[TracedRequest]) -> DraftInfo:
     """Return what the rounds show of a draft: whether it lags, also after all of its tokens were accepted."""
     rounds = [one.rounds for one in requests]
-    caches = any(done.lags.get(name, 0) for some in rounds for done in some)
+    caches = any(_state(done, name).lag for some in rounds for done in some)
     lags = [
-        after.lags.get(name, 0)
+        _state(after, name).lag
         for some in rounds
         for done, after in pairwise(some)
         if done.plan.draft == name and done.drafted and done.accepted == done.drafted
     ]
-    match_lengths = any(name in done.match_lengths for some in rounds for done in some)
+    match_lengths = any(_state(done, name).match_length is not None for some in rounds for done in some)
     short = max(lags, default=1) if caches else 0
     return DraftInfo(
         caches=caches, short=short, signals=frozenset(), match_lengths=match_lengths, scores=True
@@ -165,7 +171,8 @@ def _starts(name: str, rounds: Sequence[Round], count: int, memoryless: bool) ->
     known, agreed = np.zeros(count, np.int16), np.zeros(count, np.int16)
     match_lengths = np.full(count, -1, np.int32)
     for done in rounds:
-        match_lengths[done.position] = done.match_lengths.get(name, -1)
+        match_length = _state(done, name).match_length
+        match_lengths[done.position] = -1 if match_length is None else match_length
         if done.plan.draft != name:
             continue
         # A cut round tells nothing beyond what it delivered.

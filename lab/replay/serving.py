@@ -172,11 +172,10 @@ class _Drive:
             done.position,
             done.context,
             request.info["max_new_tokens"] - done.position - 1 if request.info["drafts"] else 0,
-            done.lags,
+            done.drafts,
             self.costs,
             request.capabilities,
             TokenView(request.prompt, request.output),
-            done.match_lengths,
             1,
             request.info.get("perplexity") if requires_of(request.policy).perplexity else None,
         )

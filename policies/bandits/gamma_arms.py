@@ -46,7 +46,7 @@ def open_arms(start: RoundStart, gammas: Sequence[int]) -> list[int]:
         ConfigError: The engine runs a fixed set of gammas, and none of the arms that draft is one of them.
     """
     able = start.capabilities.gammas
-    if able is not None and start.lags and not set(able).intersection(gammas) - {0}:
+    if able is not None and start.drafts and not set(able).intersection(gammas) - {0}:
         raise ConfigError(
             f"the policy's option `gammas` is {', '.join(map(str, gammas))}, but this engine drafts "
             f"{', '.join(map(str, able))} tokens a round; list some of those"

@@ -106,7 +106,7 @@ class HedgePolicy(Selector):
         if start.index == 0:
             for survival in self._survival.values():
                 survival.pause()
-        draft = self._choose(start) if len(start.lags) > 1 else next(iter(start.lags), None)
+        draft = self._choose(start) if len(start.drafts) > 1 else next(iter(start.drafts), None)
         self._draft = draft
         if draft is None:
             self._lengths.rest()
@@ -185,7 +185,7 @@ class HedgePolicy(Selector):
 
     def _judge(self, start: RoundStart) -> None:
         """Hold a trial among the drafts that were scored since the last one, if there are two of them."""
-        awake = [draft for draft in start.lags if draft in self._heard]
+        awake = [draft for draft in start.drafts if draft in self._heard]
         gammas = drafting(start.gammas(self._config.max_gamma))
         if len(awake) < 2 or not gammas or gammas[-1] == 0:
             return
@@ -197,7 +197,7 @@ class HedgePolicy(Selector):
             draft: 1.0 - best_s / self._seconds[draft] if self._seconds[draft] > best_s else 0.0
             for draft in awake
         }
-        self._weights.update(losses, start.lags)
+        self._weights.update(losses, start.drafts)
         self._heard.clear()
 
     def _choose(self, start: RoundStart) -> str | None:

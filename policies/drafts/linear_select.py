@@ -122,7 +122,7 @@ class LinearSelectPolicy(Selector):
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft when a request begins; then its length policy plans each round."""
         reason = None
-        if start.index == 0 or self._request is None or self._request.draft not in ("", *start.lags):
+        if start.index == 0 or self._request is None or self._request.draft not in ("", *start.drafts):
             reason = self._begin(start)
         draft = self._request.draft if self._request is not None else ""
         if not draft:

@@ -46,14 +46,12 @@ def choosable(start: RoundStart, current: str | None) -> Sequence[str]:
     An engine that never switches runs the first one listed; one that switches between requests keeps to `current`.
     """
     switch = start.capabilities.draft_switch
-    if switch == "request" and start.index and current is not None and current in start.lags:
+    if switch == "request" and start.index and current is not None and current in start.drafts:
         return (current,)
-    drafts = tuple(start.lags)
+    drafts = tuple(start.drafts)
     return drafts[:1] if switch == "none" else drafts
 
 
 def proposing(start: RoundStart, drafts: Sequence[str]) -> Sequence[str]:
     """Return those of `drafts` that do not say they have nothing to propose, or all of them when all say so."""
-    if not start.match_lengths:
-        return drafts
-    return [draft for draft in drafts if start.match_lengths.get(draft, 1) > 0] or drafts
+    return [draft for draft in drafts if start.drafts[draft].match_length != 0] or drafts

@@ -38,7 +38,7 @@ from paceline.policies.state import check_count, check_header, check_list, read_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from paceline.core.records import Round, RoundStart
+    from paceline.core.records import DraftState, Round, RoundStart
 
 VERSION = 2
 SOON = 8  # rounds until plain decoding is measured for the first time, unless it is by then
@@ -72,7 +72,7 @@ class SurvivalPolicy(NoSignalPolicy):
         self._config = config
         self._random = random
         self._known: dict[str, Acceptance] = {}
-        self._match_lengths: Mapping[str, int] = {}
+        self._states: Mapping[str, DraftState] = {}
         self._scoring_budget = ScoringBudget(config.score_share)
         self._exploration = Exploration()
         self._plain_s = 0.0  # what a plain step was thought to take when the latest round was planned
@@ -87,7 +87,7 @@ class SurvivalPolicy(NoSignalPolicy):
 
     def choose(self, start: RoundStart) -> tuple[int, str | None, str | None, frozenset[str]]:
         """Return what a plan is made of: gamma, draft, reason, and who is to score."""
-        self._match_lengths = start.match_lengths
+        self._states = start.drafts
         gammas = start.gammas(self._config.max_gamma)
         if gammas[-1] == 0:
             return 0, None, None, frozenset()
@@ -107,7 +107,7 @@ class SurvivalPolicy(NoSignalPolicy):
         if draft is not None and (done.accepted or done.rejected):
             self.of(draft).observe(done.match_length, done.accepted, refused=done.rejected)
         for name, scores in done.scores.items():
-            self.of(name).weigh(self._match_lengths.get(name), scores)
+            self.of(name).weigh(self._match_length(name), scores)
         for name, known in self._known.items():
             if name != draft and name not in done.scores:
                 known.rest(self._config.idle_discount)
@@ -121,7 +121,7 @@ class SurvivalPolicy(NoSignalPolicy):
 
     def chances(self, draft: str) -> Iterator[float]:
         """Yield the chance of each position of this draft's next proposal: its mean, or a draw."""
-        known, match_length = self.of(draft), self._match_lengths.get(draft)
+        known, match_length = self.of(draft), self._match_length(draft)
         return (
             known.chances(match_length) if self._random is None else known.drawn(match_length, self._random)
         )
@@ -221,12 +221,18 @@ class SurvivalPolicy(NoSignalPolicy):
             return gamma, draft, None
         for name in drafts:
             price_s = (
-                costs.draft_s(name, least, start.lags[name]) + costs.verify_s(least + 1, context) - plain_s
+                costs.draft_s(name, least, start.drafts[name].lag)
+                + costs.verify_s(least + 1, context)
+                - plain_s
             )
             if self._exploration.due(name, price_s, plain_s):
                 self._exploration.begin(name, plain_s)
                 return least, name, "probe"
         return 0, None, None
+
+    def _match_length(self, draft: str) -> int | None:
+        state = self._states.get(draft)
+        return None if state is None else state.match_length
 
     def _fresh(self) -> Acceptance:
         options = self._config
@@ -239,8 +245,8 @@ class SurvivalPolicy(NoSignalPolicy):
             one = chosen_draft(start, draft)
             every: Iterable[str] = () if one is None else (one,)
         else:
-            every = start.lags
-        return [name for name in every if must_draft or start.match_lengths.get(name, 1)]
+            every = start.drafts
+        return [name for name in every if must_draft or start.drafts[name].match_length != 0]
 
     def _best(
         self, start: RoundStart, drafts: Sequence[str], gammas: Sequence[int]

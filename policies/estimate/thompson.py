@@ -152,7 +152,7 @@ class ThompsonPolicy(NoSignalPolicy):
     def _drafts(self, start: RoundStart) -> Iterable[str]:
         """Return the drafts to choose from: all, unless one is named or the engine does not switch each round."""
         if self._config.draft is None and start.capabilities.draft_switch == "round":
-            return start.lags
+            return start.drafts
         draft = chosen_draft(start, self._config.draft)
         return () if draft is None else (draft,)
 

@@ -102,7 +102,7 @@ class RestartCostPolicy:
         draft = chosen_draft(start, plan.draft)
         if plan.gamma == 0 or draft is None:
             return plan
-        asleep_s = start.costs.draft_s(draft, 1, start.lags[draft])
+        asleep_s = start.costs.draft_s(draft, 1, start.drafts[draft].lag)
         self._toll_s = max(asleep_s - start.costs.draft_s(draft, 1), 0.0)
         if not self._rested or start.index == 0 or self._refused >= self._options.patience:
             return plan

@@ -67,6 +67,7 @@ from paceline.core.readiness import Readiness
 from paceline.core.records import (
     SIGNALS,
     Capabilities,
+    DraftState,
     Ended,
     Plan,
     Requirements,
@@ -102,6 +103,7 @@ __all__ = [
     "Draft",
     "DraftControl",
     "DraftSession",
+    "DraftState",
     "Ended",
     "FusedCosts",
     "Generation",

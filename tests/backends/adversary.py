@@ -30,7 +30,7 @@ class Adversary:
         gamma, draft, stop, self.patience = self.script[self.turn % len(self.script)]
         self.turn += 1
         self.kept = 0
-        assert start.lags.keys() == set(NAMES)
+        assert start.drafts.keys() == set(NAMES)
         return Plan(min(gamma, start.budget), draft, None if draft == "lookup" else stop)
 
     def keep_drafting(self, signals):

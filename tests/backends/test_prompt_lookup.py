@@ -70,7 +70,7 @@ def test_the_index_finds_what_a_scan_of_the_whole_context_finds(prompt, blocks, 
     assert list(session.draft(gamma, None).tokens) == expected, "scoring must leave no trace"
 
 
-def test_the_hint_is_the_length_of_the_match_also_beyond_the_runs_that_are_indexed():
+def test_the_length_of_the_match_is_told_also_beyond_the_runs_that_are_indexed():
     text = list(range(50))
 
     assert PromptLookup(max_ngram=3).open([*text, 99, *text[:7]]).match_length == 7

@@ -109,8 +109,8 @@ def test_lag_is_one_after_full_acceptance_and_grows_while_a_draft_rests(prompt, 
 
     lag = len(prompt) - 1
     for start, done in zip(policy.starts, policy.rounds, strict=True):
-        assert lag == start.lags["good"]
-        assert start.lags["bad"] == len(prompt) - 1 + start.position
+        assert lag == start.drafts["good"].lag
+        assert start.drafts["bad"].lag == len(prompt) - 1 + start.position
         lag = int(done.accepted == done.drafted) if done.drafted else lag + done.emitted
 
 

@@ -14,7 +14,7 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import PacelineError, TargetError
 from paceline.core.proposals import TokenProposal
-from paceline.core.records import SIGNALS, Plan, Requirements, StopRule, TokenSignals
+from paceline.core.records import SIGNALS, DraftState, Plan, Requirements, StopRule, TokenSignals
 from paceline.core.state.checkpoint import StateStore
 from paceline.core.state.file import StateFile
 from paceline.core.state.key import StateKey
@@ -114,7 +114,7 @@ class Kind:
 
     def plan(self, start):
         stop = StopRule("entropy", above=2.0) if self.rounds % 2 else None
-        return Plan(min(3, start.budget), "first", stop, "kind", frozenset({"second"} & start.lags.keys()))
+        return Plan(min(3, start.budget), "first", stop, "kind", frozenset({"second"} & start.drafts.keys()))
 
     def keep_drafting(self, signals):
         return signals.position < 2
@@ -303,7 +303,7 @@ def test_without_faults_everything_that_may_fail_is_used(tmp_path):
         done = run(counted, policy=policy, trace=TraceWriter(tmp_path / "t.jsonl"), state_store=Memo())
     assert (done.tokens, logs, counted.open) == (ALONE, [], 0)
     (request,) = read_trace(tmp_path / "t.jsonl").requests
-    assert {*request.rounds[0].scores, *request.rounds[0].match_lengths} == {"first", "second"}
+    assert {*request.rounds[0].scores, *request.rounds[0].drafts} == {"first", "second"}
     assert request.rounds[0].signals
     assert request.info["perplexity"] == 3.0
 
@@ -341,26 +341,24 @@ def test_a_plan(tmp_path, part, value):
     check("Odd", policy=lambda _: Odd(), trace=trace, tolerated=value == "")
 
 
-@pytest.mark.parametrize(
-    "spoil", ["clear", "add", "assign", "costs", "capabilities", "match_lengths", "done"]
-)
+@pytest.mark.parametrize("spoil", ["clear", "add", "assign", "costs", "capabilities", "merge", "done"])
 def test_a_policy_that_changes_what_it_is_shown(tmp_path, spoil):
     class Spoiling(Kind):
         def plan(self, start):
             plan = super().plan(start)
             match spoil:
                 case "clear":
-                    start.lags.clear()
+                    start.drafts.clear()
                 case "add":
-                    start.lags["nobody"] = 3
+                    start.drafts["nobody"] = DraftState(3)
                 case "assign":
                     start.budget = 99
                 case "capabilities":
                     start.capabilities.gammas = (3,)
                 case "costs":
                     start.costs.draft_s = None
-                case "match_lengths":
-                    start.match_lengths |= {"nobody": 3}
+                case "merge":
+                    start.drafts |= {"nobody": DraftState(3)}
             return plan
 
         def observe(self, done):

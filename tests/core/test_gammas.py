@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import CapabilityError
 from paceline.core.guard import PolicyGuard, check_fit
-from paceline.core.records import Capabilities, Requirements, RoundStart
+from paceline.core.records import Capabilities, DraftState, Requirements, RoundStart
 from paceline.core.testing import FixedCosts, ScriptedPolicy
 
 
 def start(budget, engine=None, lags=("draft",)):
-    return RoundStart(0, 0, 9, budget, dict.fromkeys(lags, 0), FixedCosts(), engine or Capabilities())
+    return RoundStart(
+        0, 0, 9, budget, dict.fromkeys(lags, DraftState(0)), FixedCosts(), engine or Capabilities()
+    )
 
 
 @settings(deadline=None)

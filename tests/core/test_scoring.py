@@ -77,7 +77,7 @@ def test_a_draft_that_scored_has_read_the_text():
     policy = ScriptedPolicy([Plan(2, "good", score=frozenset({"bad"})), Plan(1, "bad")])
     rounds(policy)
 
-    assert [start.lags["bad"] for start in policy.starts[:2]] == [2, 0]
+    assert [start.drafts["bad"].lag for start in policy.starts[:2]] == [2, 0]
 
 
 @pytest.mark.parametrize("plan", [Plan(2, "good"), Plan(0)])
@@ -155,14 +155,16 @@ def test_scoring_takes_its_time_and_a_recording_repeats_it():
     assert [one.score_s for one in again] == pytest.approx([one.score_s for one in first])
 
 
-def test_the_hint_of_a_draft_is_shown_before_the_plan_and_kept_with_the_round():
+def test_the_match_length_of_a_draft_is_shown_before_the_plan_and_kept_with_the_round():
     policy = ScriptedPolicy([Plan(2, "lookup"), Plan(2, "good"), Plan(0)])
     done = rounds(policy)
 
-    assert all(start.match_lengths.keys() == {"lookup"} for start in policy.starts)
-    assert {start.match_lengths["lookup"] > 0 for start in policy.starts} == {True, False}
+    assert all(start.drafts["good"].match_length is None for start in policy.starts)
+    assert {start.drafts["lookup"].match_length > 0 for start in policy.starts} == {True, False}
     for start, one in zip(policy.starts, done, strict=True):
-        assert one.match_length == (start.match_lengths["lookup"] if one.plan.draft == "lookup" else None)
+        assert one.match_length == (
+            start.drafts["lookup"].match_length if one.plan.draft == "lookup" else None
+        )
         assert one.plan.draft != "lookup" or (one.drafted > 0) == (one.match_length > 0)
 
 

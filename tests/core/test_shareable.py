@@ -6,7 +6,7 @@ import pytest
 
 from paceline.core.abilities import Shareable
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.core.records import Plan, Round, RoundStart
+from paceline.core.records import DraftState, Plan, Round, RoundStart
 from paceline.core.testing.costs import FixedCosts
 
 STEADY = {
@@ -32,7 +32,7 @@ def learn(policy, rounds=40):
     """Let a policy see rounds of one token that is accepted; return how many it drafted."""
     drafted = 0
     for index in range(rounds):
-        plan = policy.plan(RoundStart(index, index, 9 + index, 100, {"small": 0}, FixedCosts()))
+        plan = policy.plan(RoundStart(index, index, 9 + index, 100, {"small": DraftState(0)}, FixedCosts()))
         drafted += plan.gamma > 0
         policy.observe(done(min(plan.gamma, 1), min(plan.gamma, 1), index))
     return drafted

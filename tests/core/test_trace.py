@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.errors import TraceError
-from paceline.core.records import Plan, Round, StopRule, TokenSignals
+from paceline.core.records import DraftState, Plan, Round, StopRule, TokenSignals
 from paceline.core.round_json import round_from_json, round_to_json
 from paceline.core.trace import TraceWriter, read_trace
 
@@ -41,6 +41,10 @@ rounds = st.builds(
         st.builds(TokenSignals, st.integers(0, 16), top1=st.none() | st.floats(0, 1)), max_size=4
     ).map(tuple),
     match_length=st.none() | st.integers(0, 32),
+    drafts=st.dictionaries(
+        st.sampled_from(["small", "lookup"]),
+        st.builds(DraftState, st.integers(0, 99), st.none() | st.integers(0, 32)),
+    ),
 )
 scored = st.builds(
     replace,

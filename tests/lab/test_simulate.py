@@ -194,7 +194,7 @@ def test_cost_models_that_learn_late_answer_as_those_that_learn_at_once():
             if start.index % self.every:
                 return plan
             costs = start.costs
-            about = costs.draft_s("small", 3, start.lags["small"]), costs.verify_s(4, start.context)
+            about = costs.draft_s("small", 3, start.drafts["small"].lag), costs.verify_s(4, start.context)
             about = *about, *costs.round_s("small", 3, start.context)[0][:4]
             return replace(plan, reason=hashlib.sha256(repr(about).encode()).hexdigest())
 

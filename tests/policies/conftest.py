@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from paceline.core.records import Plan, Round, RoundStart
+from paceline.core.records import DraftState, Plan, Round, RoundStart
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import settle
 
 
-def _start(budget=100, *, costs=None, lags=None, context=50, **more):
-    lags = {"draft": 0} if lags is None else lags
-    return RoundStart(3, 10, context, budget, lags, costs or FixedCosts(1.0, 10.0), **more)
+def _start(budget=100, *, costs=None, lags=None, match_lengths=None, context=50, **more):
+    lags, lengths = {"draft": 0} if lags is None else lags, match_lengths or {}
+    drafts = {draft: DraftState(lag, lengths.get(draft)) for draft, lag in lags.items()}
+    return RoundStart(3, 10, context, budget, drafts, costs or FixedCosts(1.0, 10.0), **more)
 
 
 def _done(gamma, accepted, *, drafted=None, ended=None, draft="draft"):

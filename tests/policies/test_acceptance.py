@@ -80,7 +80,7 @@ def test_scores_between_count_what_they_expect(chances):
         reached *= chance
 
 
-def test_a_hint_matters_once_it_has_been_seen_to():
+def test_a_match_length_matters_once_it_has_been_seen_to():
     known = Acceptance(4, 1.0, (2.0, 1.0), 4.0)
     for _ in range(30):
         known.observe(9, 4, refused=False)

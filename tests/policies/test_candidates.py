@@ -1,13 +1,13 @@
 import pytest
 
 from paceline.core.errors import ConfigError
-from paceline.core.records import RoundStart
+from paceline.core.records import DraftState, RoundStart
 from paceline.core.testing import FixedCosts
 from paceline.policies.candidates import at_most, chosen_draft, drafting
 
 
 def start(budget, lags):
-    return RoundStart(0, 0, 9, budget, dict.fromkeys(lags, 0), FixedCosts())
+    return RoundStart(0, 0, 9, budget, dict.fromkeys(lags, DraftState(0)), FixedCosts())
 
 
 def test_without_a_draft_none_is_chosen():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from paceline.core.records import Capabilities, Plan, RoundStart
+from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import settle
 from paceline.policies.feedback.aimd import AimdConfig
@@ -21,7 +21,7 @@ each = pytest.mark.parametrize("config", STEERED, ids=lambda config: config.mode
 
 def begin(budget=100, gammas=None, *, zero_gamma=True):
     engine = Capabilities(gammas=gammas, zero_gamma=zero_gamma)
-    return RoundStart(3, 10, 50, budget, {"draft": 0}, FixedCosts(), engine)
+    return RoundStart(3, 10, 50, budget, {"draft": DraftState(0)}, FixedCosts(), engine)
 
 
 def verdict(drafted, accepted, *, gamma=None, ended=None):
@@ -107,7 +107,7 @@ def test_gamma_does_not_run_on_where_a_fixed_set_cannot_follow(config):
 
 @each
 def test_the_draft_is_the_one_named(config):
-    start = RoundStart(0, 0, 9, 10, {"a": 0, "b": 0}, FixedCosts())
+    start = RoundStart(0, 0, 9, 10, {"a": DraftState(0), "b": DraftState(0)}, FixedCosts())
     assert config(draft="b").build().plan(start).draft == "b"
     assert config().build().plan(start).draft == "a"
 

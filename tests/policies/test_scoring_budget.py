@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.records import Plan, Round, RoundStart
+from paceline.core.records import DraftState, Plan, Round, RoundStart
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import play
 from paceline.policies.no_signal_policy import NoSignalPolicy
@@ -84,7 +84,7 @@ def run(prices, *, share=0.02, rounds=3000, takes=None):
     """Ask drafts of these prices, whose answers take `takes`; return how often each was asked, and the seconds."""
     scoring_budget, took = ScoringBudget(share), takes or prices
     often, scoring = dict.fromkeys(prices, 0), 0.0
-    start = RoundStart(3, 10, 50, 100, dict.fromkeys(prices, 0), FixedCosts(prices, 10.0))
+    start = RoundStart(3, 10, 50, 100, dict.fromkeys(prices, DraftState(0)), FixedCosts(prices, 10.0))
     for _ in range(rounds):
         names = scoring_budget.whom(start, None)
         score_s = sum(took[name] for name in names)
@@ -119,14 +119,18 @@ def test_answering_never_takes_more_than_the_share_of_each(prices, share):
 
 def test_a_new_draft_may_be_asked_at_once_unless_that_takes_longer_than_a_plain_step():
     costs = FixedCosts(1.0, 10.0, catch_up_s=0.1)
-    start = RoundStart(0, 0, 50, 100, {"read": 0, "near": 90, "far": 91}, costs)
+    start = RoundStart(
+        0, 0, 50, 100, {"read": DraftState(0), "near": DraftState(90), "far": DraftState(91)}, costs
+    )
     assert ScoringBudget(0.01, at_once=True).whom(start, None) == {"read", "near"}
     assert ScoringBudget(0.01).whom(start, None) == frozenset()
 
 
 def test_the_seconds_of_several_are_divided_as_the_cost_model_prices_them():
     scoring_budget = ScoringBudget(0.5)
-    start = RoundStart(3, 10, 50, 100, {"a": 0, "b": 10}, FixedCosts(1.0, 10.0, catch_up_s=0.2))
+    start = RoundStart(
+        3, 10, 50, 100, {"a": DraftState(0), "b": DraftState(10)}, FixedCosts(1.0, 10.0, catch_up_s=0.2)
+    )
     scoring_budget.load({"a": [1.0, 0.0], "b": [3.0, 0.0]})
     assert scoring_budget.whom(start, None) == {"a", "b"}  # at the prices 1 and 3
     scoring_budget.observe(finished(10.0, ["a", "b"], 8.0))

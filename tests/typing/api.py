@@ -36,7 +36,7 @@ class Coin:
     requires = Requirements()
 
     def plan(self, start: RoundStart) -> Plan:
-        name = next(iter(start.lags), None)
+        name = next(iter(start.drafts), None)
         return Plan(start.gammas(4)[-1], name, stop=StopRule("entropy", above=2.5))
 
     def keep_drafting(self, signals: TokenSignals) -> bool:

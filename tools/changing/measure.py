@@ -202,7 +202,7 @@ def _token_seconds(kind: Kind, rounds: Sequence[Round], level: Text) -> Floats:
             taken += clock.draft_s(DRAFT, done.drafted, done.lag)
         if done.scores:
             clock.place = min(end, len(seconds) - 1)
-            taken += clock.draft_s(DRAFT, 1, done.lags[DRAFT] + done.emitted)
+            taken += clock.draft_s(DRAFT, 1, done.drafts[DRAFT].lag + done.emitted)
         seconds[done.position : end] = taken / done.emitted
     return seconds
 

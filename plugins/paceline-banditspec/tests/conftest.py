@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from paceline import Plan, Round, RoundStart
+from paceline import DraftState, Plan, Round, RoundStart
 from paceline.testing import FixedCosts
 
 
 def _start(budget=100, *, drafts=("good", "bad"), **more):
-    return RoundStart(0, 0, 50, budget, dict.fromkeys(drafts, 0), FixedCosts(), **more)
+    return RoundStart(0, 0, 50, budget, dict.fromkeys(drafts, DraftState(0)), FixedCosts(), **more)
 
 
 def _done(plan, accepted, *, seconds=1.0, ended=None):

@@ -20,8 +20,8 @@ from paceline_vllm.adapter import capabilities
 
 MOST = 4
 START = [one.name for one in fields(RoundStart) if one.name not in {"costs", "tokens"}]
-ROUND = [one.name for one in fields(Round) if one.name not in {"lags", "match_lengths"}]
-"""`lags` and `match_lengths` of a round are the loop's own copy of what stood in its start."""
+ROUND = [one.name for one in fields(Round) if one.name != "drafts"]
+"""`drafts` of a round is the loop's own copy of what stood in its start."""
 
 
 class Noting:

@@ -195,13 +195,11 @@ def test_null_shows_every_round(engine):
     assert len(policy.rounds) == 20
 
 
-def test_rounds_tell_the_lags_and_match_lengths_that_the_policy_was_shown(engine):
+def test_rounds_tell_the_states_of_drafts_that_the_policy_was_shown(engine):
     policy = ScriptedPolicy([2])
     driver = engine(policy)
     driver.add()
     driver.step()
     driver.step()
-    assert [(done.lags, done.match_lengths) for done in policy.rounds] == [
-        (start.lags, start.match_lengths) for start in policy.starts[:1]
-    ]
-    assert list(policy.rounds[0].lags) == ["vllm"]
+    assert [done.drafts for done in policy.rounds] == [start.drafts for start in policy.starts[:1]]
+    assert list(policy.rounds[0].drafts) == ["vllm"]

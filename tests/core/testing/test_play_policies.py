@@ -30,7 +30,7 @@ def test_whatever_is_planned_the_text_is_delivered_once_and_ends_by_length(seed,
 def test_lags_follow_the_caches():
     policy = ScriptedPolicy([2, 2, 0, Plan(1, "other"), 2])
     play(policy, {"draft": [True] * 12, "other": [True] * 12}, prompt=5)
-    seen = [tuple(start.lags.values()) for start in policy.starts]
+    seen = [tuple(draft.lag for draft in start.drafts.values()) for start in policy.starts]
     assert seen == [(4, 4), (1, 7), (1, 10), (2, 11), (4, 1)]
 
 

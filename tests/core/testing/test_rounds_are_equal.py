@@ -10,7 +10,7 @@ from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.finish import name_draft
 from paceline.core.proposals import TokenProposal, TokenVerdict
-from paceline.core.records import SIGNALS, Capabilities, Plan
+from paceline.core.records import SIGNALS, Capabilities, DraftState, Plan
 from paceline.core.testing import ChaoticPolicy, FixedCosts, ScriptedPolicy, play
 from paceline.core.testing.playing import RIGHT, WRONG
 
@@ -105,9 +105,7 @@ class Whimsical(ChaoticPolicy):
         self.shown = []
 
     def plan(self, start):
-        about = replace(
-            start, costs=None, tokens=None, lags=dict(start.lags), match_lengths=dict(start.match_lengths)
-        )
+        about = replace(start, costs=None, tokens=None, drafts=dict(start.drafts))
         self.shown.append((about, tuple(start.tokens)))
         plan = super().plan(start)
         return replace(
@@ -148,8 +146,8 @@ def test_rounds_of_the_kit_tell_the_lags_and_match_lengths_of_every_draft():
         prompt=4,
         match_lengths={"b": [5, 0, 0, 7, 0, 0]},
     )
-    assert (first.lags, second.lags) == ({"a": 3, "b": 3}, {"a": 1, "b": 6})
-    assert (first.match_lengths, second.match_lengths) == ({"b": 5}, {"b": 7})
+    assert first.drafts == {"a": DraftState(3), "b": DraftState(3, 5)}
+    assert second.drafts == {"a": DraftState(1), "b": DraftState(6, 7)}
 
 
 def test_a_plan_gets_its_drafts_name_when_it_drafts_and_none_when_it_does_not():

@@ -144,7 +144,7 @@ def test_a_draft_that_proposes_what_is_no_token_is_named():
         walk(Asked("wild", Wild([1], 9, [True]), frozenset(), 20), [1], 3)
 
 
-def test_a_hint_that_is_no_whole_number_is_refused():
+def test_a_match_length_that_is_no_whole_number_is_refused():
     class Vague(Limited):
         match_length = 0.5
 

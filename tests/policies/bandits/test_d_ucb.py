@@ -21,13 +21,13 @@ def test_sums_and_rounds_fade_by_the_discount_computed_by_hand(start):
     """Arm 0, arm 0 (counted), arm 1, arm 1 (counted), then one more of either, at a discount of 1/2."""
     policy = DUcbConfig(gammas=(0, 2), discount=0.5, cold_start=1000.0, exploration=0.0).build()
     for accepted in (0, 0, 2, 2):
-        plan = name_draft(policy.plan(start()), start().lags)
+        plan = name_draft(policy.plan(start()), start().drafts)
         policy.observe(settle(start(), plan, drafted=plan.gamma, accepted=accepted))
     assert policy.export() == {
         "0/rounds": 0.5, "0/gained": 0.5, "0/spent": 5.0,
         "2/rounds": 1.0, "2/gained": 3.0, "2/spent": 12.0,
     }  # fmt: skip
-    plan = name_draft(policy.plan(start()), start().lags)
+    plan = name_draft(policy.plan(start()), start().drafts)
     assert plan.gamma == 2  # 3/12 against 0.5/5
     policy.observe(settle(start(), plan, drafted=2, accepted=0))
     assert policy.export()["2/gained"] == 3.0 / 2 + 1.0

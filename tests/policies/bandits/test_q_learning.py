@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from paceline.core.finish import name_draft
-from paceline.core.records import Capabilities, Plan, RoundStart
+from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.bandits.q_learning import OUTCOMES, SIZES, QLearningConfig, state_after
@@ -19,7 +19,7 @@ GREEDY = {"exploration": 0.0, "least_exploration": 0.0}
 
 def take(policy, start, accepted=2, **more):
     """Take one round in which the target accepts at most so many tokens."""
-    plan = name_draft(policy.plan(start), start.lags)
+    plan = name_draft(policy.plan(start), start.drafts)
     policy.observe(settle(start, plan, drafted=plan.gamma, accepted=min(accepted, plan.gamma), **more))
     return plan
 
@@ -91,10 +91,10 @@ def test_a_state_is_the_size_of_gamma_and_the_outcome(gamma, drafted, accepted, 
 @settings(deadline=None)
 @given(st.integers(0, 10_000), st.data())
 def test_there_are_no_other_states(gamma, data):
-    start = RoundStart(0, 0, 9, gamma, {"draft": 0}, FixedCosts())
+    start = RoundStart(0, 0, 9, gamma, {"draft": DraftState(0)}, FixedCosts())
     drafted = data.draw(st.integers(0, gamma))
     accepted = data.draw(st.integers(0, drafted))
-    done = settle(start, name_draft(Plan(gamma), start.lags), drafted=drafted, accepted=accepted)
+    done = settle(start, name_draft(Plan(gamma), start.drafts), drafted=drafted, accepted=accepted)
     assert 0 <= state_after(done) < SIZES * OUTCOMES
 
 

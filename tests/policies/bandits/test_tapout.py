@@ -52,7 +52,7 @@ def with_listener(**options):
 
 def take(policy, start, accepted=1, **more):
     """Take one round in which the target accepts at most so many tokens."""
-    plan = name_draft(policy.plan(start), start.lags)
+    plan = name_draft(policy.plan(start), start.drafts)
     policy.observe(settle(start, plan, drafted=plan.gamma, accepted=min(accepted, plan.gamma), **more))
     return plan
 
@@ -154,7 +154,7 @@ def test_only_the_arm_that_planned_is_asked_to_keep(start):
     policy.plan(start())
     assert policy.keep_drafting(TokenSignals(0, top1=0.5))
     assert other.asked == listener.asked == []
-    plan = name_draft(policy.plan(start()), start().lags)  # the round before was abandoned
+    plan = name_draft(policy.plan(start()), start().drafts)  # the round before was abandoned
     policy.observe(settle(start(), plan, drafted=2, accepted=2))
     policy.plan(start())
     assert not policy.keep_drafting(TokenSignals(0, top1=0.5))
@@ -194,10 +194,10 @@ def test_a_bandit_as_an_arm_takes_no_credit_for_rounds_of_other_arms(start):
 
 def test_each_of_several_rounds_of_earlier_plans_is_credited_to_its_arm(start):
     policy = TapOutConfig(arms=TWO).build()
-    first = name_draft(policy.plan(start()), start().lags)
+    first = name_draft(policy.plan(start()), start().drafts)
     done = settle(start(), first, drafted=2, accepted=1)
     policy.observe(done)
-    second = name_draft(policy.plan(start()), start().lags)
+    second = name_draft(policy.plan(start()), start().drafts)
     policy.observe(done)
     policy.observe(settle(start(), second, drafted=8, accepted=1))
     assert (second.gamma, policy.export()["0-static/rounds"], policy.export()["1-static/rounds"]) == (8, 2, 1)

@@ -17,7 +17,7 @@ from paceline.policies.fixed.static import StaticConfig
 
 def take(policy, start, accepted=2, **more):
     """Take one round in which the target accepts at most so many tokens."""
-    plan = name_draft(policy.plan(start), start.lags)
+    plan = name_draft(policy.plan(start), start.drafts)
     policy.observe(settle(start, plan, drafted=plan.gamma, accepted=min(accepted, plan.gamma), **more))
     return plan
 
@@ -63,7 +63,7 @@ def test_the_round_that_reads_the_prompt_is_the_one_that_is_forgotten(start):
 def test_a_slow_first_round_does_not_condemn_an_arm(start):
     policy = UcbConfig(gammas=(0, 4), cold_start=1000.0).build()
     for _ in range(4):
-        plan = name_draft(policy.plan(start()), start().lags)
+        plan = name_draft(policy.plan(start()), start().drafts)
         done = settle(start(), plan, drafted=plan.gamma, accepted=plan.gamma)
         first = not policy.state_dict()["seen"][plan.gamma // 4]
         policy.observe(replace(done, total_s=done.total_s * (1000.0 if first else 1.0)))
@@ -156,7 +156,7 @@ def test_a_round_that_first_read_the_prompt_is_left_out(start):
 
 def test_a_draft_that_finds_nothing_counts_for_the_gamma_that_was_planned(start):
     policy = trained((0, 4), [(5, 10, 10), (5, 20, 10)])
-    plan = name_draft(policy.plan(start()), start().lags)
+    plan = name_draft(policy.plan(start()), start().drafts)
     policy.observe(settle(start(), plan, drafted=0, accepted=0))
     assert policy.export()["4/gained"] == 21.0
     assert policy.export()["4/spent"] == 20.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from paceline.core.records import Capabilities, Plan, RoundStart
+from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.drafts.linear_select import LinearSelectConfig
 
@@ -21,7 +21,8 @@ def certain(**options):
 
 
 def beginning(*, context=100, lags=None, budget=200, costs=COSTS, **more):
-    return RoundStart(0, 0, context, budget, lags or {"a": 0, "b": 0}, costs, **more)
+    drafts = {draft: DraftState(lag) for draft, lag in (lags or {"a": 0, "b": 0}).items()}
+    return RoundStart(0, 0, context, budget, drafts, costs, **more)
 
 
 def serve(policy, start, verdicts, done, *, ended="length"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paceline.core.records import Capabilities, RoundStart, StopRule
+from paceline.core.records import Capabilities, DraftState, RoundStart, StopRule
 from paceline.core.testing import FixedCosts, play
 from paceline.policies.drafts.hedge import HedgeConfig
 from paceline.policies.drafts.linear_select import LinearSelectConfig
@@ -15,9 +15,10 @@ CONFIGS = (HedgeConfig, LinearSelectConfig, MetaSDConfig)
 each_selector = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
 
 
-def at(index=5, *, switch="round", **more):
+def at(index=5, *, switch="round", match_lengths=None):
     engine = Capabilities(draft_switch=switch)
-    return RoundStart(index, index, 9, 50, {"a": 0, "b": 0, "c": 0}, FixedCosts(), engine, **more)
+    drafts = {draft: DraftState(0, (match_lengths or {}).get(draft)) for draft in "abc"}
+    return RoundStart(index, index, 9, 50, drafts, FixedCosts(), engine)
 
 
 def test_an_engine_that_switches_every_round_leaves_the_choice_open():
@@ -36,7 +37,7 @@ def test_an_engine_that_switches_between_requests_keeps_its_draft_in_between():
 
 def test_who_has_nothing_to_propose_is_passed_over_unless_nobody_has():
     drafts = ("a", "b", "c")
-    assert proposing(at(), drafts) == drafts
+    assert proposing(at(), drafts) == [*drafts]
     assert proposing(at(match_lengths={"b": 0}), drafts) == ["a", "c"]
     assert proposing(at(match_lengths={"b": 2}), drafts) == ["a", "b", "c"]
     assert proposing(at(match_lengths={"a": 0, "b": 0, "c": 0}), drafts) == drafts

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.records import Plan, RoundStart
+from paceline.core.records import DraftState, Plan, RoundStart
 from paceline.core.testing.costs import FixedCosts
 from paceline.core.testing.playing import settle
 from paceline.policies.estimate.online import OnlineConfig
 
-START = RoundStart(0, 0, 9, 100, {"draft": 0}, FixedCosts())
+START = RoundStart(0, 0, 9, 100, {"draft": DraftState(0)}, FixedCosts())
 ROUND = st.integers(1, 12).flatmap(lambda gamma: st.tuples(st.just(gamma), st.integers(0, gamma)))
 BARE = {"prior": None, "max_accuracy": 1 - 1e-9}
 

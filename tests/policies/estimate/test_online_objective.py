@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.records import Capabilities, RoundStart
+from paceline.core.records import Capabilities, DraftState, RoundStart
 from paceline.core.testing.costs import FixedCosts
 from paceline.policies.estimate.online import OnlineConfig
 
@@ -17,7 +17,7 @@ def planned(accuracy_counts, costs, *, budget=10_000, lag=0, **options):
     policy = OnlineConfig(**({"prior": None, "max_accuracy": 0.999, "max_gamma": 16} | options)).build()
     state = {"policy": "online", "version": 1, "rounds": [[right, wrong]], "quiet": 0}
     policy.load_state_dict(state)
-    return policy.plan(RoundStart(0, 0, 9, budget, {"draft": lag}, costs)).gamma
+    return policy.plan(RoundStart(0, 0, 9, budget, {"draft": DraftState(lag)}, costs)).gamma
 
 
 @settings(deadline=None, max_examples=200)
@@ -95,5 +95,5 @@ def test_a_fixed_set_of_gammas_is_respected():
     policy = OnlineConfig(prior=None).build()
     policy.load_state_dict({"policy": "online", "version": 1, "rounds": [[80, 20]], "quiet": 0})
     engine = Capabilities(gammas=(1, 3, 12))
-    start = RoundStart(0, 0, 9, 100, {"draft": 0}, FixedCosts(1.0, 10.0), engine)
+    start = RoundStart(0, 0, 9, 100, {"draft": DraftState(0)}, FixedCosts(1.0, 10.0), engine)
     assert policy.plan(start).gamma in {3, 12}

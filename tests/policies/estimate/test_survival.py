@@ -53,7 +53,7 @@ def test_a_draft_that_never_ran_is_known_from_its_scores():
     assert sum(known[1]) > 3
 
 
-def test_a_hint_decides_between_drafts():
+def test_a_match_length_decides_between_drafts():
     right = bits(0.5)
     match_lengths = [16 if place // 60 % 2 else 1 for place in range(3000)]
     copied = [match_length > 1 for match_length in match_lengths]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.records import Capabilities, RoundStart
+from paceline.core.records import Capabilities, DraftState, RoundStart
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.estimate.thompson import ThompsonConfig
 
@@ -65,7 +65,7 @@ def test_given_its_draws_the_plan_is_the_argmax(counts, draft_s, starting_s, ste
         return tokens / ((Costs().draft_s("", gamma) if gamma else 0.0) + Costs().verify_s(gamma + 1, 0))
 
     able = [0, *(g for g in (gammas or range(1, 9)) if g <= budget)]
-    start = RoundStart(0, 0, 9, budget, {"draft": 0}, Costs(), Capabilities(gammas=gammas))
+    start = RoundStart(0, 0, 9, budget, {"draft": DraftState(0)}, Costs(), Capabilities(gammas=gammas))
     with patch("paceline.policies.estimate.thompson.draw_beta", mean):
         plan = policy.plan(start)
     assert plan.gamma in able

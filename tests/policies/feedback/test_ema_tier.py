@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.finish import name_draft
-from paceline.core.records import Capabilities, Plan, RoundStart
+from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.feedback.ema_tier import EmaTierConfig
@@ -18,13 +18,15 @@ AT_ONCE = {"warmup": 0, "every": 1}
 
 def begin(budget=100, batch=1, *, draft_s=1.0, lags=("draft",), **able):
     costs = FixedCosts(draft_s, 10.0)
-    return RoundStart(3, 10, 50, budget, dict.fromkeys(lags, 0), costs, Capabilities(**able), batch=batch)
+    return RoundStart(
+        3, 10, 50, budget, dict.fromkeys(lags, DraftState(0)), costs, Capabilities(**able), batch=batch
+    )
 
 
 def step(policy, accepted, start=None):
     """Plan a round, let the target accept so many of its tokens, and return gamma."""
     start = start or begin()
-    plan = name_draft(policy.plan(start), start.lags)
+    plan = name_draft(policy.plan(start), start.drafts)
     policy.observe(settle(start, plan, drafted=plan.gamma, accepted=min(accepted, plan.gamma)))
     return plan.gamma
 

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 import paceline
 from paceline.core.errors import ConfigError
-from paceline.core.records import Capabilities, Plan, RoundStart
+from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
 from paceline.core.testing import FixedCosts, check_policy
 from paceline.policies.fixed.schedule import ScheduleConfig
 
@@ -72,7 +72,7 @@ def test_a_table_by_batch_says_what_the_same_entries_say_in_vllm(starts, gammas,
         known = next((k for low, high, k in entries if low <= size <= high), known)
         spread[size] = known
     policy = ScheduleConfig(table=[{"batch": [low, high], "gamma": k} for low, high, k in entries]).build()
-    start = RoundStart(0, 0, 9, 100, {"draft": 0}, FixedCosts(), batch=batch)
+    start = RoundStart(0, 0, 9, 100, {"draft": DraftState(0)}, FixedCosts(), batch=batch)
     assert policy.plan(start).gamma == spread[batch]
 
 

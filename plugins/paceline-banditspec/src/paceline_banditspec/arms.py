@@ -61,7 +61,7 @@ class DraftArms:
         """Offer every draft, near the end of the text at what length is left."""
         self._full = _nearest(start.capabilities, self.length)
         gamma = _fitting(start, self.length)
-        return {draft: Plan(gamma, draft) for draft in start.lags} if gamma else {}
+        return {draft: Plan(gamma, draft) for draft in start.drafts} if gamma else {}
 
     def rest(self, start: RoundStart) -> Plan:
         """Decode plainly: there is no draft, or no room for one."""
@@ -92,7 +92,7 @@ class GammaArms:
 
     def open(self, start: RoundStart) -> Mapping[str, Plan]:
         """Offer the gammas that the engine runs and the text has room for."""
-        if not start.lags:
+        if not start.drafts:
             return {}
         draft, open_now = self._named(start), start.gammas(self.length)
         return {
@@ -103,7 +103,7 @@ class GammaArms:
 
     def rest(self, start: RoundStart) -> Plan:
         """Draft what there is room for: less than the shortest arm."""
-        if not start.lags:
+        if not start.drafts:
             return Plan(0)
         able = start.capabilities
         if not any(_runs(able, gamma) for gamma in self._gammas.values()):
@@ -125,10 +125,10 @@ class GammaArms:
 
     def _named(self, start: RoundStart) -> str:
         if self._draft is None:
-            return next(iter(start.lags))
-        if self._draft not in start.lags:
+            return next(iter(start.drafts))
+        if self._draft not in start.drafts:
             raise ConfigError(
-                f"option `draft` is {self._draft!r}, but the drafts are: {', '.join(start.lags)}"
+                f"option `draft` is {self._draft!r}, but the drafts are: {', '.join(start.drafts)}"
             )
         return self._draft
 

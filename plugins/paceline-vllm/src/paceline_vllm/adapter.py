@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from paceline import Capabilities, ContractError, FusedCosts, Plan, PolicyGuard, RoundStart, WallClock
+from paceline import (
+    Capabilities,
+    ContractError,
+    DraftState,
+    FusedCosts,
+    Plan,
+    PolicyGuard,
+    RoundStart,
+    WallClock,
+)
 from paceline_vllm.steps import PREFILL, ActiveRequest, RequestStep, Step
 
 if TYPE_CHECKING:
@@ -83,7 +92,7 @@ class Adapter:
         self.failed = False
         self._guard = PolicyGuard(policy, {draft: NamedDraft()}, fallback=False)
         self._engine = engine
-        self._lags = {draft: 0}
+        self._drafts = {draft: DraftState(0)}
         self._max_gamma = engine.gammas[-1] if engine.gammas else 0
         self._fallback = Plan(
             min(fallback_gamma, self._max_gamma), draft if fallback_gamma else None, reason="fallback"
@@ -156,7 +165,7 @@ class Adapter:
             position,
             context,
             budget,
-            self._lags,
+            self._drafts,
             self.costs.of(requests),
             self._engine,
             batch=requests,
