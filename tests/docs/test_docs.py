@@ -82,7 +82,9 @@ def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
 
 def test_every_page_that_a_message_sends_to_exists() -> None:
     sources = [
-        path for folder in ("core", "policies", "backends", "lab") for path in (ROOT / folder).rglob("*.py")
+        path
+        for folder in ("core", "policies", "backends", "lab", "cli")
+        for path in (ROOT / folder).rglob("*.py")
     ]
     pages = {
         page for path in sources for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
