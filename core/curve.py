@@ -10,28 +10,25 @@ timed while another process held the core is not taken to be dear for as long as
 `paceline.core.levels` elsewhere.
 
 A jump is the machine's, and moves everything, where the draft of the same round or another length jumped as far, or
-where it makes no sense for one length alone. Otherwise it is that length's: blocks became dearer, or cheaper. Plain
-decoding, which decides whether to draft at all, is then not known until it is timed again (`age`).
+where it makes no sense for one length alone. Where the draft did not jump, two lengths must be far apart to tell: were
+each token of a block dearer, lengths close together would jump alike. Otherwise it is that length's: blocks became
+dearer, or cheaper. Costs come in regimes, so where a length goes back to what it was before its last jump, others that
+jumped as it did go back with it. After a jump of the machine that neither the draft nor plain decoding confirmed, plain
+decoding, which decides whether to draft at all, is not known until it is timed again (`age`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import exp, inf, log
 from statistics import median
 from typing import Any
 
-from paceline.core.levels import PRIOR_SLOPE, fit_levels
-from paceline.core.price import CONFIRMED, RECENT, Price, keep, kept_number, kept_numbers
-
-HALF_LIFE = 64
-"""Rounds after which the timings of a length that is no longer used count half; the fitted line takes over."""
-
-MEMORY = 15
-"""Timings of a length that count as much as any more would."""
+from paceline.core.levels import PRIOR_SLOPE, Level, bound_by_newer, fit_levels
+from paceline.core.price import CONFIRMED, FRESH, RECENT, BlockPrice, Price, keep, kept_number, kept_numbers
 
 CONTEXT_RIDGE = 64.0 * 64.0 * 8
 """Spread of contexts (tokens squared) that must be seen before the context slope is trusted half."""
@@ -75,24 +72,8 @@ STEEPEST = 1e9
 LENGTH = re.compile("[1-9][0-9]{0,3}")
 """A block length as it is kept; longer ones are no blocks of drafts."""
 
-FRESH = 64
-"""Rounds for which a jump of one length may turn out to have been the machine's."""
-
-
-class _Length(Price):
-    """The price of one block length, at the mean of the contexts it was timed at."""
-
-    __slots__ = ("context", "last_odd", "moved", "moved_at", "timings")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.context = 0.0
-        self.timings = 0
-        self.last_odd = 0.0  # how far off the last timing was, if it was set aside
-        self.moved, self.moved_at = 0.0, -FRESH  # size and round of the last jump of its own
-
-    def weight(self, now: int) -> float:
-        return float(min(self.count, MEMORY) * 0.5 ** ((now - self.seen_at) / HALF_LIFE))
+APART = 1.5
+"""Blocks one of which has so many times the tokens of the other tell a slower machine from dearer tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +102,7 @@ class Curve:
         self._odd: list[_Odd] = []
         # Others jumped since plain decoding was timed, and it may have or not; by how much, and when.
         self._doubtful, self._jumped, self._jumped_at = False, 0.0, 0
-        self._lengths: dict[int, _Length] = {}
+        self._lengths: dict[int, BlockPrice] = {}
         self._count = 0
         self._slope = 0.0
         self._sxx = self._sxy = 0.0
@@ -143,7 +124,7 @@ class Curve:
         self._count += 1
         if seconds <= TINY:
             return 0.0
-        price = self._lengths.setdefault(length, _Length())
+        price = self._lengths.setdefault(length, BlockPrice())
         expected = self._expected(price, length, context)
         off = log(seconds / expected) if expected > TINY else 0.0
         bound, jump = self._machine.bound, 0.0
@@ -157,7 +138,6 @@ class Curve:
             jump = -self._jumped
         elif self._moved_alone(price, length, off, beside):
             self._move({length: off})
-            self._learn_context(price, context, off)
         else:
             price.last_odd = off
             self._odd.append(_Odd(length, off, beside))
@@ -209,21 +189,21 @@ class Curve:
             if not (isinstance(key, str) and LENGTH.fullmatch(key)):
                 raise ValueError(f"the saved costs are damaged: {str(key)[:20]!r} is no block length")
             log_s, context, timings = kept_numbers(values, 3)
-            price = lengths[int(key)] = _Length()
+            price = lengths[int(key)] = BlockPrice()
             price.start(log_s, int(timings))
             price.context, price.timings = abs(context), int(max(timings, 2))
         self._lengths, self._slope = lengths, slope
         self._count = SURE
         self._levels = self._fit(LENGTHS)
 
-    def _expected(self, price: _Length, length: int, context: int) -> float:
+    def _expected(self, price: BlockPrice, length: int, context: int) -> float:
         if not price.timings:
             price.context = float(context)
             level, context_s = self.up_to(length, context)[0][length - 1], self.speed * self._slope * context
             price.log = log(max((level + context_s) / self.speed, TINY))
         return self.speed * (exp(price.log) + self._slope * (context - price.context))
 
-    def _is_first(self, price: _Length, off: float) -> bool:
+    def _is_first(self, price: BlockPrice, off: float) -> bool:
         """Tell whether a timing makes the price of its length: its first one, or the second, for the first is slow.
 
         Not where it lies so far from the fitted line, or from the first one, that the machine may have jumped.
@@ -232,7 +212,7 @@ class Curve:
             self._count <= SURE or abs(off) <= (UNSURE if price.timings else max(UNSURE, self._machine.bound))
         )
 
-    def _moved_alone(self, price: _Length, length: int, off: float, beside: float | None) -> bool:
+    def _moved_alone(self, price: BlockPrice, length: int, off: float, beside: float | None) -> bool:
         """Tell whether a timing far off is believed at once, and to be its length's own.
 
         After a rest; when plain decoding was looked at because it was in doubt; or when it is as far off for the
@@ -242,16 +222,20 @@ class Curve:
             return False
         rested = self._count - price.seen_at > RESTED or (length == 1 and self._doubtful)
         again = abs(off - price.last_odd) <= self._machine.bound
-        return (rested or again) and self._plausible(length, off) and not self._companions({length}, off)
+        if not (rested or again):
+            return False
+        return price.returns(off, self._alike) or (
+            self._plausible(length, off) and not self._companions({length}, off)
+        )
 
-    def _set(self, price: _Length, length: int, context: int, seconds: float) -> None:
+    def _set(self, price: BlockPrice, length: int, context: int, seconds: float) -> None:
         """Take one timing for the price of its length."""
         price.timings += 1
         price.log, price.context = log(seconds / self.speed), float(context)
         price.count, price.seen_at = price.timings, self._count
         self._doubtful &= length != 1
 
-    def _follow(self, price: _Length, length: int, context: int, off: float) -> None:
+    def _follow(self, price: BlockPrice, length: int, context: int, off: float) -> None:
         """Take in a timing that is as expected, but for noise."""
         price.timings += 1
         if self._odd:
@@ -273,7 +257,7 @@ class Curve:
         if now or self._count % REFIT == 0:
             self._levels = self._fit(len(self._levels))
 
-    def _learn_context(self, price: _Length, context: int, off: float) -> None:
+    def _learn_context(self, price: BlockPrice, context: int, off: float) -> None:
         """Learn how time grows with context: regression within each length, pooled over them."""
         apart = context - price.context
         level = exp(price.log)
@@ -300,17 +284,22 @@ class Curve:
         if not any(self._lengths[n].timings for n in lengths):
             # What was never timed tells that something jumped, and others how far.
             companions = companions or self._moved_lately(size)
-            size = median([price.moved for price in companions] or [size])
+            size = median([price.moved for price in companions.values()] or [size])
         together = len(lengths) > 1 and max(abs(timing.off - size) for timing in seen) <= self._alike
+        involved = lengths.union(companions)
+        if all(timing.beside is not None for timing in seen) and max(involved) < APART * min(involved):
+            # The draft did not jump, and blocks this alike would jump alike if each of their tokens became dearer.
+            together, companions = False, {}
         jump = 0.0
         alone = all(self._plausible(timing.length, timing.off) for timing in seen)
-        if companions or joint or together or not alone:
+        returns = all(self._lengths[timing.length].returns(timing.off, self._alike) for timing in seen)
+        if not returns and (companions or joint or together or not alone):
             jump = size
             if not joint and 1 not in lengths:
                 self._doubtful, self._jumped, self._jumped_at = True, size, self._count
             self._machine.jump(size, self._count)
             self.speed = exp(self._machine.log)
-            for price in companions:
+            for price in companions.values():
                 price.log -= size
                 price.moved_at = -FRESH
             for timing in seen:
@@ -328,11 +317,24 @@ class Curve:
         """Follow lengths that moved, as far as is known, alone."""
         for length, size in sizes.items():
             price = self._lengths[length]
+            if price.returns(size, self._alike):
+                self._return(sizes, size)
+            price.away = price.log
             price.jump(size, self._count)
             price.timings = max(price.timings, 2)
             price.last_odd = 0.0
             price.moved, price.moved_at = size, self._count
             self._doubtful &= length != 1
+
+    def _return(self, timed: Collection[int], size: float) -> None:
+        """Let the lengths that moved as one did go back with it, but for those timed since: costs come in regimes."""
+        for n, price in self._lengths.items():
+            if n in timed or price.away is None or price.seen_at >= self._count - 1:
+                continue
+            back = price.away - price.log
+            if back * size > 0.0:
+                price.away = price.log
+                price.jump(back, self._count)
 
     def _take_back(self, off: float) -> None:
         """Undo a jump that plain decoding did not share: what changed are blocks, those timed since at least."""
@@ -358,23 +360,24 @@ class Curve:
             if n == 1 or self._count - price.seen_at <= RECENT
         )
 
-    def _companions(self, lengths: set[int], size: float) -> list[_Length]:
-        """Return the other lengths that jumped as far not long ago."""
-        return [
-            price
-            for n, price in self._lengths.items()
-            if n not in lengths
-            and price.moved_at > self._count - FRESH
-            and abs(price.moved - size) <= self._alike
-        ]
+    def _companions(self, lengths: set[int], size: float) -> dict[int, BlockPrice]:
+        """Return the other lengths that jumped as far not long ago; none if one was timed since and did not."""
+        others = {n: price for n, price in self._lengths.items() if n not in lengths}
+        alike = {
+            n: price
+            for n, price in others.items()
+            if price.moved_at > self._count - FRESH and abs(price.moved - size) <= self._alike
+        }
+        since = min((price.moved_at for price in alike.values()), default=0)
+        return alike if all(n in alike for n, price in others.items() if price.seen_at > since) else {}
 
-    def _moved_lately(self, size: float) -> list[_Length]:
+    def _moved_lately(self, size: float) -> dict[int, BlockPrice]:
         """Return the lengths that jumped a few rounds ago, in the same direction."""
-        return [
-            price
-            for price in self._lengths.values()
+        return {
+            n: price
+            for n, price in self._lengths.items()
             if price.moved_at >= self._count - RECENT and price.moved * size > 0.0
-        ]
+        }
 
     @property
     def _alike(self) -> float:
@@ -388,10 +391,10 @@ class Curve:
             plain = None  # the line through blocks says more than what is assumed of them
         known = {}
         for n, price in self._lengths.items():
-            if not price.timings:
-                continue
-            assumed = price.log if plain is None else plain.log + log(1.0 + PRIOR_SLOPE * (n - 1))
-            level = exp(price.at(self._count, assumed)) - self._slope * price.context
-            known[n] = max(level, 0.0), price.weight(self._count)
+            if price.timings:
+                assumed = price.log if plain is None else plain.log + log(1.0 + PRIOR_SLOPE * (n - 1))
+                level = exp(price.at(self._count, assumed)) - self._slope * price.context
+                known[n] = Level(max(level, 0.0), price.weight(self._count), price.seen_at, price.jumped_at)
+        known = bound_by_newer(known, exp(self._machine.bound))
         levels, self._line = fit_levels(known, self._machine.spread, longest)
         return levels

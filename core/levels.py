@@ -1,5 +1,6 @@
 """Levels of every block length from those that were timed.
 
+A level is held to those of other lengths that jumped after it was timed (`bound_by_newer`).
 A line is fitted through them, and each is drawn to it as far as its timings are few or noisy. Levels are made never to
 decrease with length by isotonic regression (pool adjacent violators, Ayer et al. 1955): where a longer block was
 measured as cheaper than a shorter one, as with kernels that favour some lengths, both get their weighted mean, so that
@@ -13,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from math import inf
+from typing import NamedTuple
 
 PRIOR_SLOPE = 0.04
 """One more token costs this share of a block until two lengths were seen: verification is nearly flat."""
@@ -39,19 +42,54 @@ class Line:
         return max(0.0, self.start + self.step * length)
 
 
-def fit_levels(
-    known: Mapping[int, tuple[float, float]], spread: float, longest: int
-) -> tuple[list[float], Line]:
+class Level(NamedTuple):
+    """What is known of a length that was timed.
+
+    Attributes:
+        level: Seconds without context, on the machine as it was at first.
+        weight: Timings that count for it.
+        seen_at, jumped_at: The rounds of its last timing, and of its last jump.
+    """
+
+    level: float
+    weight: float
+    seen_at: int = 0
+    jumped_at: int = 0
+
+
+def bound_by_newer(known: Mapping[int, Level], noise: float) -> dict[int, Level]:
+    """Return levels held to those that jumped since they were timed, where they contradict them beyond noise.
+
+    A longer block takes no less time than a shorter one, and no more than in proportion to its tokens. So what became
+    dearer or cheaper is not taken to have left alone what was not timed since.
+
+    Args:
+        known: For each length that was timed.
+        noise: The factor within which timings agree.
+    """
+    bounded: dict[int, Level] = {}
+    for n, old in sorted(known.items(), key=lambda item: (item[1].seen_at, item[0]), reverse=True):
+        low, high = 0.0, inf
+        for m, newer in bounded.items():
+            if newer.jumped_at > old.seen_at:
+                ends = newer.level, newer.level * n / m
+                low, high = max(low, min(ends)), min(high, max(ends))
+        fits = low / noise <= old.level <= high * noise
+        bounded[n] = old if fits else old._replace(level=min(max(old.level, low), high))
+    return bounded
+
+
+def fit_levels(known: Mapping[int, Level], spread: float, longest: int) -> tuple[list[float], Line]:
     """Return the levels of lengths 1..longest or more, never decreasing, and the line for longer ones.
 
     Args:
-        known: For each length that was timed its level, and the timings that count for it.
+        known: For each length that was timed.
         spread: The usual deviation of a timing, as a share.
         longest: The longest length wanted.
     """
-    blocks = [(n, level, weight) for n, (level, weight) in known.items() if n > 1 and weight > 0.0]
+    blocks = [(n, own.level, own.weight) for n, own in known.items() if n > 1 and own.weight > 0.0]
     if not blocks:
-        level = known[1][0] if 1 in known else 1.0
+        level = known[1].level if 1 in known else 1.0
         line = Line(level * (1.0 - PRIOR_SLOPE), level * PRIOR_SLOPE)
         return [line.at(n) for n in range(1, longest + 1)], line
     # Weighted least squares with the slope pulled towards the prior.
@@ -66,10 +104,10 @@ def fit_levels(
     points = []
     timed = max(known)
     for n in range(1, timed + 1):
-        level, own = known.get(n, (0.0, 0.0))
+        level, own, *_ = known.get(n, Level(0.0, 0.0))
         trust = 1.0 if n == 1 and n in known else own / (own + noisy)
         # A length that was never timed says nothing about plain decoding.
-        fitted = max(line.at(n), known[1][0]) if n not in known and 1 in known else line.at(n)
+        fitted = max(line.at(n), known[1].level) if n not in known and 1 in known else line.at(n)
         points.append((fitted + trust * (level - fitted), UNSEEN_WEIGHT + own))
     # What lies beyond the longest block that was timed must not move what was measured.
     beyond = (line.at(n) for n in range(timed + 1, longest + 1))

@@ -57,6 +57,15 @@ HOLD = 32
 LONGEST_HOLD = 512
 """Rounds of rest after which a high price is believed half."""
 
+HALF_LIFE = 64
+"""Rounds after which the timings of a length that is no longer used count half; the fitted line takes over."""
+
+MEMORY = 15
+"""Timings of a length that count as much as any more would."""
+
+FRESH = 64
+"""Rounds for which a jump of one length may turn out to have been the machine's."""
+
 
 class Price:
     """Follows the logarithm of one price.
@@ -164,6 +173,30 @@ class Price:
             self._hold = HOLD
         elif rest > self._hold:
             self._hold = min(2 * self._hold, LONGEST_HOLD)
+
+
+class BlockPrice(Price):
+    """The price of one block length, at the mean of the contexts it was timed at."""
+
+    __slots__ = ("away", "context", "last_odd", "moved", "moved_at", "timings")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context = 0.0
+        self.timings = 0
+        self.last_odd = 0.0  # how far off the last timing was, if it was set aside
+        self.moved, self.moved_at = 0.0, -FRESH  # size and round of the last jump of its own
+        self.away: float | None = None  # the price before that jump
+
+    def returns(self, off: float, alike: float) -> bool:
+        """Tell whether a timing lies where the price was before the last jump of its own."""
+        if self.away is None or abs(self.away - self.log) <= 2.0 * alike:
+            return False
+        return abs(self.log + off - self.away) <= alike
+
+    def weight(self, now: int) -> float:
+        """Return the timings that count in round `now`."""
+        return float(min(self.count, MEMORY) * 0.5 ** ((now - self.seen_at) / HALF_LIFE))
 
 
 def keep(log: float, *others: float) -> list[float]:

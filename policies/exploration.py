@@ -54,11 +54,14 @@ class Exploration:
             price_s: Seconds that a round of it takes longer than the best choice would for what it surely yields.
             plain_s: Seconds of a plain step.
         """
-        waited = self._waited.setdefault(choice, APART)
+        first = choice == PLAIN and PLAIN not in self._waited
+        waited = APART if first else self._waited.setdefault(choice, APART)
         if waited < APART:
             return False
         price = price_s / plain_s if plain_s > 0.0 else 0.0
-        return price <= self._saved or (waited >= PATIENCE and price <= DEAREST)
+        # How well a draft does is worth knowing at once, on credit; plain decoding can be guessed from blocks.
+        saved = self._saved - (CREDIT if first else 0.0)
+        return price <= saved or (waited >= PATIENCE and price <= DEAREST)
 
     def begin(self, choice: str, token_s: float) -> None:
         """Note that the round that starts now is a look; the best choice would take `token_s` seconds a token."""
@@ -68,7 +71,7 @@ class Exploration:
         """Save a share of the round's time, or pay for it if it was a look."""
         look, self._look = self._look, None
         used = done.plan.draft if done.drafted and done.plan.draft is not None else PLAIN
-        for choice in self._waited:
+        for choice in {*self._waited, used}:
             self._waited[choice] = 0 if choice == used else self._waited[choice] + 1
         if plain_s <= 0.0:
             return

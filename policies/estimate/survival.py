@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from paceline.core.records import DraftState, Round, RoundStart
 
 VERSION = 2
-SOON = 8  # rounds until plain decoding is measured for the first time, unless it is by then
 
 
 class SurvivalConfig(SurvivalOptions):
@@ -78,7 +77,7 @@ class SurvivalPolicy(NoSignalPolicy):
         self._plain_s = 0.0  # what a plain step was thought to take when the latest round was planned
         self.token_s = math.inf
         """Seconds per token expected of the latest plan."""
-        self._drafting = max(config.plain_every - SOON, 0)  # rounds in a row of more than one token
+        self._drafting = 0  # rounds in a row of more than one token
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft and gamma of most tokens per second, and which other drafts are to score the round."""

@@ -15,10 +15,10 @@ from paceline.core.records import Plan, Round
 DRAFT_S, STEP_S = 0.1, 1.0
 
 
-def a_round(gamma, *, draft=1.0, target=1.0, lag=0, noise=1.0):
-    """A round of `gamma` tokens on a machine that is so much slower than at first."""
+def a_round(gamma, *, draft=1.0, target=1.0, lag=0, noise=1.0, token=0.0):
+    """A round of `gamma` tokens on a machine that is so much slower than at first, each token dearer by `token`."""
     draft_s = gamma * DRAFT_S * draft * (1.0 + 0.03 * lag / gamma if lag > 1 else 1.0) if gamma else 0.0
-    verify_s = (STEP_S + 0.01 * gamma) * target * noise
+    verify_s = (STEP_S + (0.01 + token) * gamma) * target * noise
     plan = Plan(gamma, "d" if gamma else None)
     return Round(0, 0, 100, plan, lag, gamma, 0, 1, None, draft_s, verify_s, draft_s + verify_s, (1,))
 
@@ -78,7 +78,7 @@ def test_a_round_that_lags_tells_that_a_slow_draft_is_fast_again(costs):
 
 def test_dearer_blocks_are_told_from_a_slower_machine_by_a_look_at_plain_decoding(costs):
     """Two lengths that became twice as dear look like a machine that did."""
-    for gamma in (4, 3, 4):
+    for gamma in (4, 2, 4):
         costs.observe(a_round(gamma, target=2.0))
     assert costs.verify_s(1, 100) == pytest.approx(2.0, rel=0.05)
     assert costs.age(1) == math.inf
@@ -86,6 +86,39 @@ def test_dearer_blocks_are_told_from_a_slower_machine_by_a_look_at_plain_decodin
     assert costs.verify_s(1, 100) == pytest.approx(1.0, rel=0.05)
     assert costs.verify_s(5, 100) == pytest.approx(2.08, rel=0.05)
     assert costs.age(1) == 0
+
+
+def test_blocks_of_about_the_same_length_do_not_make_the_machine_slower_where_the_draft_is_as_fast_as_ever(
+    costs,
+):
+    for gamma in (4, 3, 4):
+        costs.observe(a_round(gamma, target=2.0))
+    assert costs.verify_s(1, 100) == pytest.approx(1.0, rel=0.1)
+    assert costs.verify_s(4, 100) == pytest.approx(2.06, rel=0.1)
+
+
+def test_lengths_that_became_dearer_together_become_cheaper_with_the_first_that_does(costs):
+    """Tokens cost 30 % of a plain step for a while; only one length is used when that ends."""
+    for token in (0.0, 0.3):
+        for gamma in (4, 4, 3, 3, 2, 2, 5, 5):
+            costs.observe(a_round(gamma, token=token))
+    assert costs.verify_s(6, 100) == pytest.approx(2.55, rel=0.05)
+    for _ in range(40):
+        costs.observe(a_round(2, token=0.3))
+    for _ in range(2):
+        costs.observe(a_round(2))
+    for length in range(1, 7):
+        assert costs.verify_s(length, 100) == pytest.approx(1.0 + 0.01 * (length - 1), rel=0.1)
+
+
+def test_what_one_length_costs_bounds_those_not_timed_since_it_jumped(costs):
+    """A longer block takes no less, and no more than in proportion to its tokens."""
+    for gamma in (8, 6, 4) * 4:
+        costs.observe(a_round(gamma))
+    for _ in range(2):
+        costs.observe(a_round(6, token=0.3))
+    assert costs.verify_s(9, 100) >= costs.verify_s(7, 100) == pytest.approx(2.86, rel=0.1)
+    assert costs.verify_s(5, 100) >= 5 / 7 * costs.verify_s(7, 100) * 0.95
 
 
 def test_a_high_price_at_rest_goes_back_to_the_lowest_and_is_held_for_longer_each_time_it_is_met_again():
