@@ -40,8 +40,9 @@ class TraceWriter:
     """Appends requests and their rounds to a file; each round is flushed before the next begins.
 
     Args:
-        path: The file; parent folders are made. An existing file is replaced. A process that is forked off writes a
-            file of its own beside it, its process number in the name, and nothing of requests that began before.
+        path: The file; parent folders are made. An existing file is replaced, but what this writer wrote before it was
+            closed is kept and added to. A process that is forked off writes a file of its own beside it, its process
+            number in the name, and nothing of requests that began before.
         header: What ran: any JSON-able values, kept under "run" in the first line.
     """
 
@@ -79,7 +80,9 @@ class TraceWriter:
         Raises:
             TraceError: The file cannot be written, or is there and no trace.
         """
-        if self._file is None:
+        if self._file is None and self._requests:
+            self._file = GrowingFile(self.path, TraceError, keep=None)  # closed, and now used again
+        elif self._file is None:
             check_replaceable(self.path)
             self._file = GrowingFile(self.path, TraceError)
             self.write({"kind": "trace", "version": VERSION, "run": self._header})

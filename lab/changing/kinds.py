@@ -45,6 +45,7 @@ class Kind:
         chance: What is drawn around them.
         spell: Places where the spell begins and ends; of the sort "spell" only.
         least: What must hold for `auto`: its least speed, as a share of what the sort compares with.
+        seeds: Texts and chances that figures are means over.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Kind:
     chance: Chance = quiet
     spell: tuple[int, int] = (0, 0)
     least: float = 0.98
+    seeds: int = 5
 
     def bits(self, seed: int, length: int | None = None) -> list[bool]:
         """Return what the draft gets right in one text."""
@@ -143,7 +145,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("stalls", "share", 2000, steady(), chance=prices.stalls),
     Kind("draft-dies", "share", 2000, halves(AGREEMENT, 0.0)),
     Kind("draft-comes-alive", "share", 2000, halves(0.0, AGREEMENT)),
-    Kind("busy", "share", 2000, steady(), level=prices.busy, chance=prices.jitter, least=NOISY),
+    Kind("busy", "share", 2000, steady(), level=prices.busy, chance=prices.jitter, least=NOISY, seeds=20),
     Kind("useless", "useless", 2000, steady(0.0), price=0.3, least=0.99),
     Kind("cold-32", "cold", COLD, steady(), least=0.95),
     Kind("cold-32-cheap", "cold", COLD, steady(), price=0.02, least=0.95),

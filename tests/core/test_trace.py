@@ -195,6 +195,15 @@ def test_an_older_trace_is_replaced(tmp_path):
         assert count == len(read_trace(tmp_path / "run.jsonl").requests[0].rounds)
 
 
+def test_a_writer_that_was_closed_goes_on_with_its_own_file(tmp_path):
+    path = tmp_path / "trace.jsonl"
+    writer = TraceWriter(path)
+    for prompt in ([1, 2], [3]):
+        with writer:
+            writer.begin(prompt, 4)
+    assert [request.info["prompt_tokens"] for request in read_trace(path).requests] == [2, 1]
+
+
 def test_a_full_disk_is_an_error_of_ours_and_leaves_whole_lines(tmp_path, monkeypatch):
     os_write, left = os.write, [3]
 

@@ -1,6 +1,6 @@
 """Policies on made-up kinds whose costs change: `python -I tools changing [--kind KIND] [POLICY ...]`.
 
-Prints for each kind, or those named, what `changing.measure` says of each policy, over five seeds. With
+Prints for each kind, or those named, what `changing.measure` says of each policy, over the seeds of each kind. With
 `--page`, the tables are written between the two `changing` marks of a page. Exits with 1 where the first policy, `auto`
 by default, misses a limit.
 """

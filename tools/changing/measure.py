@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SEEDS = 5
 AFTER = 300
 """Tokens after a spell within which a policy must be back, and tokens at which a useless draft must be known."""
 
@@ -99,7 +98,7 @@ def measure(
     kind: Kind,
     build_policy: Build,
     costs_factory: Callable[[], LiveCosts] = LiveCosts,
-    seeds: Sequence[int] = range(SEEDS),
+    seeds: Sequence[int] | None = None,
     *,
     keep: Keep = keep_state,
 ) -> Numbers:
@@ -109,9 +108,10 @@ def measure(
         kind: Which texts and prices.
         build_policy: Makes the policy from a seed.
         costs_factory: Makes the cost model that it is shown.
-        seeds: Of policies and texts.
+        seeds: Of policies and texts; as many as the kind asks for if left out.
         keep: What a policy of a later process starts with; of the sort "cold" only.
     """
+    seeds = range(kind.seeds) if seeds is None else seeds
     if kind.sort == "cold":
         rows = [_cold(kind, build_policy, costs_factory, seed, keep) for seed in seeds]
     else:
