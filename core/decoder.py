@@ -30,7 +30,7 @@ from paceline.core.tracing import Tracing
 if TYPE_CHECKING:
     from paceline.core.protocols import Clock, Codec, Draft, Policy, Target
     from paceline.core.records import Round
-    from paceline.core.state.checkpoint import StateCheckpoint
+    from paceline.core.state.checkpoint import Restore
     from paceline.core.trace import TraceWriter
 
 
@@ -50,8 +50,8 @@ class SpeculativeDecoder:
         max_new_tokens: The most tokens of a text where a call does not say otherwise.
         sampling: How tokens are drawn where a call does not say otherwise; by default decoding is greedy.
         stop: Where texts end where a call does not say otherwise; see `rounds`.
-        state_store: Called with each policy before its first round: teaches it what is known, and returns what saves
-            what it learns; saved when the decoder is closed, a policy made for one request when that ends.
+        restore: Called with each policy before its first round: gives it what is known, and returns what saves what
+            it learns; saved when the decoder is closed, a policy made for one request when that ends.
         turn: Entered around each round, for decoders that share a policy.
         interleaved: Whether several requests may be under way, of which the caller takes one round at a time. Without
             it a request that begins within another one is an error.
@@ -76,7 +76,7 @@ class SpeculativeDecoder:
         max_new_tokens: int = 256,
         sampling: Sampling = GREEDY,
         stop: Stop = (),
-        state_store: Callable[[Policy], StateCheckpoint] | None = None,
+        restore: Restore | None = None,
         turn: AbstractContextManager[object] | None = None,
         interleaved: bool = False,
     ) -> None:
@@ -99,7 +99,7 @@ class SpeculativeDecoder:
             policy,
             # A partial, not a closure over `self`: a decoder that is let go must free its policy at once.
             fits=partial(check_fit, capabilities=target.capabilities, drafts=self.drafts),
-            state_store=state_store,
+            restore=restore,
             fallback=self._fallback,
         )
 

@@ -1,4 +1,4 @@
-"""Where a decoder's policies come from: one for all requests or one for each, taught before and saved afterwards."""
+"""Where a decoder's policies come from: one for all requests or one for each, restored before and saved afterwards."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 from paceline.core.guard import admit
 from paceline.core.members import has, requires_of
-from paceline.core.state.checkpoint import remember, restored
+from paceline.core.state.checkpoint import attempt, restored
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy
-    from paceline.core.state.checkpoint import StateCheckpoint
+    from paceline.core.state.checkpoint import Restore, StateCheckpoint
 
 
 class PolicySource:
@@ -21,12 +21,12 @@ class PolicySource:
     Args:
         policy: A policy, or a function without arguments that returns a fresh one.
         fits: Raises `CapabilityError` for a policy that does not fit the engine.
-        state_store: As for `SpeculativeDecoder`. Policies without `state_dict` are never shown to it.
+        restore: As for `SpeculativeDecoder`. Policies without `state_dict` are never shown to it.
         fallback: Whether what a policy breaks is logged, and texts go on without what it broke.
 
     Raises:
         CapabilityError: The policy does not fit.
-        ContractError: It cannot be made, lacks a member, or cannot be taught or saved.
+        ContractError: It cannot be made, lacks a member, or cannot be restored or saved.
 
     Attributes:
         policy: The one at work.
@@ -38,12 +38,12 @@ class PolicySource:
         policy: Policy | Callable[[], Policy],
         *,
         fits: Callable[[Policy], None],
-        state_store: Callable[[Policy], StateCheckpoint] | None,
+        restore: Restore | None,
         fallback: bool,
     ) -> None:
         makes = callable(policy) and (isinstance(policy, type) or not has(policy, "plan"))
         self._fresh = cast("Callable[[], Policy]", policy) if makes else None
-        self._state_store = state_store
+        self._restore = restore
         self._fallback = fallback
         given = cast("Policy", policy)
         self._fits = fits
@@ -72,12 +72,8 @@ class PolicySource:
         self._fits(policy)
 
     def _restored(self, policy: Policy) -> StateCheckpoint | None:
-        return (
-            None
-            if self._state_store is None
-            else restored(self._state_store, policy, fallback=self._fallback)
-        )
+        return None if self._restore is None else restored(self._restore, policy, fallback=self._fallback)
 
     def _save(self, checkpoint: StateCheckpoint | None) -> None:
         if checkpoint is not None:
-            remember(checkpoint.save, self.policy, "what was learnt is lost", fallback=self._fallback)
+            attempt(checkpoint.save, self.policy, "what was learnt is lost", fallback=self._fallback)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from paceline.core.config.run import RunConfig
     from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Draft, Policy, Target
-    from paceline.core.state.checkpoint import StateCheckpoint
+    from paceline.core.state.checkpoint import Restore
     from paceline.core.trace import TraceWriter
 
 
@@ -38,7 +38,7 @@ class Parts:
             self.drafts,
             costs=learns.costs,
             trace=trace,
-            state_store=learns.state_store,
+            restore=learns.restore,
             turn=learns.turn,
         )
 
@@ -65,7 +65,7 @@ class Parts:
         *,
         costs: LiveCosts | None = None,
         trace: TraceWriter | None = None,
-        state_store: Callable[[Policy], StateCheckpoint] | None = None,
+        restore: Restore | None = None,
         turn: AbstractContextManager[object] | None = None,
     ) -> SpeculativeDecoder:
         return SpeculativeDecoder(
@@ -77,7 +77,7 @@ class Parts:
             on_policy_error=self.config.on_policy_error,
             sampling=self.config.generation.sampling(),
             stop=self.config.generation.stop,
-            state_store=state_store,
+            restore=restore,
             turn=turn,
         )
 

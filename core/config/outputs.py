@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_outputs(config: RunConfig, locate: Locate, *, inputs: Sequence[Path | str]) -> None:
-    """Refuse a trace or state file that cannot be written, or that would be written over something else.
+    """Refuse a trace or state file that cannot be used, or that would be written over something else.
 
     Args:
         config: The run.
@@ -26,7 +26,8 @@ def check_outputs(config: RunConfig, locate: Locate, *, inputs: Sequence[Path | 
     Raises:
         ConfigError: Lists every problem, with where it comes from.
     """
-    from paceline.core.trace import check_replaceable  # noqa: PLC0415 - reading a file needs no trace
+    from paceline.core.state.store import StateStore  # noqa: PLC0415 - reading a run needs no database
+    from paceline.core.trace import check_replaceable  # noqa: PLC0415 - nor a trace
 
     problems = []
     for key, path in (("state", config.state), ("trace", config.trace)):
@@ -36,6 +37,8 @@ def check_outputs(config: RunConfig, locate: Locate, *, inputs: Sequence[Path | 
             check_output(path, inputs=inputs)
             if key == "trace":
                 check_replaceable(path)
+            else:
+                StateStore(path).check()
         except PacelineError as error:
             problems.append(f"{locate((key,)).origin}{key}: {error}")
     if config.state is not None and config.trace is not None and _same(config.state, config.trace):

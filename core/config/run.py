@@ -170,7 +170,7 @@ class RunConfig(Strict):
             max_new_tokens=self.generation.max_new_tokens,
             sampling=self.generation.sampling(),
             stop=self.generation.stop,
-            state_store=learns.state_store,
+            restore=learns.restore,
             turn=learns.turn,
             interleaved=interleaved,
         )

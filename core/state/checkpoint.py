@@ -1,9 +1,14 @@
-"""Restoring a policy to what is known, and keeping what it adds."""
+"""`StateCheckpoint`: a policy's state as it was restored, from which what it learns since is told and saved.
+
+What is kept of a policy is its state, its additive statistics, or both. Statistics are sums that several processes add
+to. A state is everything that a policy knows, and is left out where it would not hold all of the statistics.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,124 +18,198 @@ from paceline.core.abilities import Mergeable
 from paceline.core.blame import INTERRUPTS, blame, shown, words
 from paceline.core.errors import ContractError, PacelineError
 from paceline.core.forks import tell_of_forks
-from paceline.core.members import breach, has
-from paceline.core.state.entry import Entry, check_statistics, pooled
+from paceline.core.members import breach, has, take_over
 
 if TYPE_CHECKING:
     from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Policy
-    from paceline.core.state.file import StateFile
     from paceline.core.state.key import StateKey
+    from paceline.core.state.store import StateStore
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
+Restore = Callable[["Policy"], "StateCheckpoint"]
+"""Gives a fresh policy what is known, and returns what saves what it learns from then on."""
+
 
 @dataclass(frozen=True, slots=True)
-class StateStore:
-    """What is known under one key in a file. Call it with a fresh policy to teach that.
+class Entry:
+    """What is kept of one policy, state or statistics or both, and of the costs that it learnt beside."""
 
-    Attributes:
-        file: Where it is.
-        subject: What it is about.
-        costs: The cost model that learns beside the policy, and is taught and saved with it.
-    """
+    state: Mapping[str, Any] | None = None
+    statistics: Mapping[str, float] | None = None
+    costs: Mapping[str, Any] | None = None
 
-    file: StateFile
-    key: StateKey
-    costs: LiveCosts | None = None
+    @classmethod
+    def from_json(cls, document: object, about: Mapping[str, Any], *, refused: Entry | None = None) -> Entry:
+        """Return an entry from its document in a store.
 
-    def __call__(self, policy: Policy) -> StateCheckpoint:
-        """Give a fresh policy what is known, and return what saves what it learns from now on."""
-        known = self.file.read(self.key)
-        refused: Entry | None = None
-        if known is not None:
+        Raises:
+            ValueError: It is damaged, was learnt about something else, or is the one that was `refused`.
+        """
+        if not isinstance(document, dict):
+            raise ValueError(f"the entry is {type(document).__name__}, not a mapping")  # noqa: TRY004 - callers catch ValueError
+        if document.get("about") != about:
+            raise ValueError("the entry was learnt about other models, drafts or hardware than its key says")
+        state, statistics, costs = (document.get(name) for name in ("state", "statistics", "costs"))
+        if state is None and statistics is None:
+            raise ValueError("the entry holds neither state nor statistics")
+        for name, part in (("state is", state), ("costs are", costs)):
+            if part is not None and not isinstance(part, dict):
+                raise ValueError(f"the {name} {type(part).__name__}, not a mapping")
+        if statistics is not None:
+            check_statistics(statistics)
+        entry = cls(state, statistics, costs)
+        if entry == refused:
+            raise ValueError("the policy refused the entry")
+        return entry
+
+    def to_json(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the document for a store."""
+        parts = {"state": self.state, "statistics": self.statistics, "costs": self.costs}
+        return {"about": dict(about)} | {name: dict(part) for name, part in parts.items() if part is not None}
+
+    def restore(self, policy: Policy) -> None:
+        """Give a fresh policy what is known: its whole state, or else the statistics.
+
+        A state may be refused for options that changed, where the statistics still mean something.
+
+        Raises:
+            ValueError: The policy refuses both.
+        """
+        statistics = self.statistics if isinstance(policy, Mergeable) else None
+        if self.state is not None:
             try:
-                known.restore(policy)
-            except ValueError as error:
-                self.file.warn_refused(self.key, error)
-                known, refused = None, known
-            except INTERRUPTS:
-                raise
-            except BaseException as error:
-                raise breach(policy, f"being taught its state, it raised {shown(error)}") from error
-        if known is not None and known.costs is not None and self.costs is not None:
-            try:
-                self.costs.load_state_dict(known.costs)
-            except ValueError as error:
-                log.warning(
-                    "costs_refused",
-                    file=str(self.file.path),
-                    reason=words(error),
-                    action="they are measured again",
-                )
-        return StateCheckpoint(self, policy, known, refused)
+                take_over(policy, self.state)
+            except ValueError:
+                if statistics is None:
+                    raise
+            else:
+                return
+        if statistics is None:
+            raise ValueError("it holds statistics, and this policy cannot take up any")
+        assert isinstance(policy, Mergeable)
+        policy.absorb(statistics)
 
 
-def restored(
-    state_store: Callable[[Policy], StateCheckpoint], policy: Policy, *, fallback: bool
-) -> StateCheckpoint | None:
-    """Give a policy what is known, and return what saves what it learns; None for one that has no state.
-
-    Under `fallback` a policy that cannot be taught goes on with what it has, and nothing of it is saved.
-    """
-
-    def restore() -> StateCheckpoint:
-        checkpoint = state_store(policy)
-        if not callable(getattr(checkpoint, "save", None)):
-            raise TypeError(f"it returned {shown(checkpoint)}, which has no save()")
-        return checkpoint
-
-    if not has(policy, "state_dict"):
-        return None
-    return remember(restore, policy, "going on without what was learnt before", fallback=fallback)
-
-
-def remember(ask: Callable[[], T], policy: Policy, otherwise: str, *, fallback: bool) -> T | None:
-    """Return what a state store answers; None if it failed, under `fallback`.
+def check_statistics(statistics: object) -> None:
+    """Check that statistics are finite numbers by name.
 
     Raises:
-        ContractError: It failed, without `fallback`; names the policy.
+        ValueError: They are not.
     """
+    if not isinstance(statistics, dict):
+        raise ValueError(f"the statistics are {type(statistics).__name__}, not a mapping")  # noqa: TRY004 - callers catch ValueError
+    for name, value in statistics.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"the statistic {name!r} is {value!r}, not a finite number")
+
+
+def pooled(
+    now: Mapping[str, float], own: Mapping[str, float], before: Mapping[str, float]
+) -> dict[str, float]:
+    """Return `now` + (`own` - `before`), name by name: what others added meanwhile, and what was gathered here.
+
+    Sums that fade may have lost more than others added. What is a count in `now` and in `own` stays one: it does not
+    fall below 0. Sums that may be negative by nature are left alone.
+    """
+    result = {}
+    for name in now.keys() | own.keys() | before.keys():
+        there, here, then = now.get(name, 0.0), own.get(name, 0.0), before.get(name, 0.0)
+        total = here if there == then else there + (here - then)  # exact where nobody else wrote
+        result[name] = max(total, 0.0) if there >= 0.0 and here >= 0.0 else total
+    return {name: result[name] for name in sorted(result) if result[name]}
+
+
+def restore(store: StateStore, key: StateKey, costs: LiveCosts | None, policy: Policy) -> StateCheckpoint:
+    """Give a fresh policy what is known, and return what saves what it learns from now on.
+
+    What cannot be used is logged, and the policy starts fresh.
+
+    Args:
+        store: Where it is.
+        key: What it is about.
+        costs: The cost model that learns beside the policy, and is restored and saved with it.
+        policy: The policy.
+
+    Raises:
+        ContractError: The policy fails while it is restored, or does not tell its state.
+    """
+    known: Entry | None = None
+    refused: Entry | None = None
     try:
-        return ask()
-    except INTERRUPTS:
-        raise
-    except BaseException as error:
-        if not fallback:
-            if isinstance(error, PacelineError):
-                raise
-            raise ContractError(
-                f"state store of policy {blame(policy)}", f"it raised {shown(error)}"
-            ) from error
-        log.warning("state_store_failed", policy=blame(policy), error=words(error), action=otherwise)
-        return None
+        document = store.read(key.name)
+        known = None if document is None else Entry.from_json(document, key.about)
+    except (PacelineError, ValueError) as error:
+        _warn_refused(store, key, error)
+    if known is not None:
+        try:
+            known.restore(policy)
+        except ValueError as error:
+            _warn_refused(store, key, error)
+            known, refused = None, known
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            raise breach(policy, f"restoring its state, it raised {shown(error)}") from error
+    if known is not None and known.costs is not None and costs is not None:
+        try:
+            costs.load_state_dict(known.costs)
+        except ValueError as error:
+            log.warning(
+                "costs_refused",
+                file=str(store.path),
+                reason=words(error),
+                action="they are measured again",
+            )
+    return StateCheckpoint(store, key, costs, policy, known=known, refused=refused)
+
+
+def _warn_refused(store: StateStore, key: StateKey, error: Exception) -> None:
+    log.warning(
+        "state_refused",
+        file=str(store.path),
+        key=key.name,
+        reason=words(error),
+        action="the policy starts fresh",
+        remedy="name another file in `state:`, or put a good copy in its place; an entry that is replaced by what is "
+        "learnt now is set aside in the table `refused`",
+    )
 
 
 class StateCheckpoint:
-    """What one policy knew when it was taught; later, what it has learnt since.
+    """A policy's state as it was restored, and later as it was saved last.
 
     Args:
-        state_store: Where it goes.
-        policy: The policy, just taught.
-        known: What it was taught from.
-        refused: What it could not be taught from.
+        store, key, costs: As for `restore`.
+        policy: The policy, just restored.
+        known: What it was restored from.
+        refused: What it could not be restored from.
 
     Raises:
         ContractError: The policy does not tell its state, or it is not JSON-able.
     """
 
     def __init__(
-        self, state_store: StateStore, policy: Policy, known: Entry | None, refused: Entry | None
+        self,
+        store: StateStore,
+        key: StateKey,
+        costs: LiveCosts | None,
+        policy: Policy,
+        *,
+        known: Entry | None,
+        refused: Entry | None,
     ) -> None:
-        self._state_store = state_store
+        self._store = store
+        self._key = key
+        self._costs = costs
         self._policy = policy
         self._known = known
         self._refused = refused
-        self._alone = (
-            True  # so far nobody else has written about the key, so the policy knows all that is known
-        )
+        # So far nobody else has written about the key, so the policy knows all that is known.
+        self._alone = True
         try:
             self._before = self._learnt()
         except INTERRUPTS:
@@ -148,25 +227,34 @@ class StateCheckpoint:
 
         Sums are added to what others have saved meanwhile. Where a policy has none, the latest state replaces all.
         """
-        state_store = self._state_store
+        about = self._key.about
         try:
             state, sums = self._learnt()
             if (state, sums) == self._before:
                 return
             if sums is not None:
                 check_statistics(sums)
-            written = state_store.file.update(
-                state_store.key, lambda now: self._merged(now, state, sums), unusable=self._refused
-            )
+
+            def add(document: object) -> dict[str, Any]:
+                now = None if document is None else Entry.from_json(document, about, refused=self._refused)
+                return self._merged(now, state, sums).to_json(about)
+
+            written = Entry.from_json(self._store.update(self._key.name, add), about)
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - a policy or disk that fails costs knowledge, never a text
-            state_store.file.warn_unsaved(state_store.key, error)
+            log.warning(
+                "state_not_saved",
+                file=str(self._store.path),
+                key=self._key.name,
+                reason=words(error),
+                remedy="name a file in `state:` that can be written, or leave the key out",
+            )
             return
         self._known, self._refused, self._before = written, None, (state, sums)
 
     def _merged(self, now: Entry | None, state: dict[str, Any], sums: dict[str, float] | None) -> Entry:
-        costs = None if self._state_store.costs is None else self._state_store.costs.state_dict()
+        costs = None if self._costs is None else self._costs.state_dict()
         if sums is None:
             return Entry(state, costs=costs)
         self._alone = self._alone and now == self._known
@@ -183,3 +271,39 @@ class StateCheckpoint:
             else None
         )
         return state, sums
+
+
+def restored(restore: Restore, policy: Policy, *, fallback: bool) -> StateCheckpoint | None:
+    """Give a policy what is known, and return what saves what it learns; None for one that has no state.
+
+    Under `fallback` a policy that cannot be restored goes on with what it has, and nothing of it is saved.
+    """
+
+    def checked() -> StateCheckpoint:
+        checkpoint = restore(policy)
+        if not callable(getattr(checkpoint, "save", None)):
+            raise TypeError(f"it returned {shown(checkpoint)}, which has no save()")
+        return checkpoint
+
+    if not has(policy, "state_dict"):
+        return None
+    return attempt(checked, policy, "going on without what was learnt before", fallback=fallback)
+
+
+def attempt(act: Callable[[], T], policy: Policy, otherwise: str, *, fallback: bool) -> T | None:
+    """Return what restoring or saving a policy's state answers; None if it failed, under `fallback`.
+
+    Raises:
+        ContractError: It failed, without `fallback`; names the policy.
+    """
+    try:
+        return act()
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
+        if not fallback:
+            if isinstance(error, PacelineError):
+                raise
+            raise ContractError(f"state of policy {blame(policy)}", f"it raised {shown(error)}") from error
+        log.warning("state_failed", policy=blame(policy), error=words(error), action=otherwise)
+        return None

@@ -1,4 +1,4 @@
-"""What knowledge is about: which target and drafts, on which machine, under which policy.
+"""`StateKey`: the models, the machine and the policy that knowledge belongs to.
 
 What was learnt about one pair of models says nothing about another, and the times of one device nothing about those of
 another. So knowledge is kept under a key that names all of them, and is never looked up under a key that merely
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StateKey:
-    """What something was learnt about.
+    """What something was learnt about: the key that it is kept under, in a state file and by whoever pools replicas.
 
     Attributes:
         name: The policy's name and a hash of everything in `about`.
@@ -35,20 +35,31 @@ class StateKey:
     name: str
     about: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, policy: str, about: Mapping[str, Any]) -> StateKey:
+        """Return the key of what a policy learnt.
 
-def state_key(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> StateKey:
-    """Return what the policy of a run learns about.
+        Args:
+            policy: The policy's name.
+            about: The models, and the machine where it matters; what JSON has no form for counts as its text.
+        """
+        text = json.dumps({"policy": policy, **about}, sort_keys=True, default=str)
+        return cls(f"{policy}-{hashlib.sha256(text.encode()).hexdigest()[:16]}", json.loads(text))
 
-    The order of the drafts counts, since many policies use the first one.
-    """
-    about = {
-        "policy": policy_name(config.policy),
-        "target": _identity(target, config.target),
-        "drafts": [[name, _identity(draft, config.drafts[name])] for name, draft in drafts.items()],
-        "machine": cpu_model(),
-    }
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    return StateKey(f"{about['policy']}-{digest[:16]}", about)
+    @classmethod
+    def of_run(cls, config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> StateKey:
+        """Return the key of what the policy of a run learns: its `about` has `policy`, `target`, `drafts`, `machine`.
+
+        The order of the drafts counts, since many policies use the first one.
+        """
+        return cls.of(
+            policy_name(config.policy),
+            {
+                "target": _identity(target, config.target),
+                "drafts": [[name, _identity(draft, config.drafts[name])] for name, draft in drafts.items()],
+                "machine": cpu_model(),
+            },
+        )
 
 
 def policy_name(config: PolicyConfig) -> str:
@@ -67,9 +78,9 @@ def _held(value: object) -> Iterable[PolicyConfig]:
     if isinstance(value, PolicyConfig):
         return (value,)
     if isinstance(value, Mapping):
-        return (held for one in value.values() for held in _held(one))
+        return (policy for below in value.values() for policy in _held(below))
     if isinstance(value, list | tuple):
-        return (held for one in value for held in _held(one))
+        return (policy for below in value for policy in _held(below))
     return ()
 
 

@@ -13,16 +13,16 @@ from paceline.core.costs import LiveCosts
 from paceline.core.forks import ForkSafeLock
 from paceline.core.guard import admit
 from paceline.core.plugins.building import build_policy
-from paceline.core.state.checkpoint import StateStore, restored
-from paceline.core.state.file import StateFile
-from paceline.core.state.key import state_key
+from paceline.core.state.checkpoint import restore, restored
+from paceline.core.state.key import StateKey
+from paceline.core.state.store import StateStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Policy, Target
-    from paceline.core.state.checkpoint import StateCheckpoint
+    from paceline.core.state.checkpoint import Restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class Learning:
 
     Attributes:
         policy: A policy, or what makes one for each request.
-        state_store: Teaches a policy what is known, and returns what saves what it learns.
+        restore: Gives a policy what is known, and returns what saves what it learns.
         turn: Entered around each round.
         costs: The cost model, with what was kept of an earlier one; None for a fresh one.
     """
 
     policy: Policy | Callable[[], Policy]
-    state_store: Callable[[Policy], StateCheckpoint] | None = None
+    restore: Restore | None = None
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
     costs: LiveCosts | None = None
 
@@ -48,12 +48,10 @@ class SharedPolicy(ForkSafeLock):
     A policy may remember its plan until it has seen what came of it, so a round must not begin within another one.
     """
 
-    def __init__(
-        self, policy: Policy, state_store: StateStore | None, costs: LiveCosts, *, fallback: bool
-    ) -> None:
+    def __init__(self, policy: Policy, known: Restore | None, costs: LiveCosts, *, fallback: bool) -> None:
         super().__init__()
         self.policy, self.costs = policy, costs
-        self.checkpoint = None if state_store is None else restored(state_store, policy, fallback=fallback)
+        self.checkpoint = None if known is None else restored(known, policy, fallback=fallback)
 
 
 # The one thing that a process has in common. A policy is forgotten with the last decoder that uses it.
@@ -66,23 +64,22 @@ def learning(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> 
     fresh = partial(build_policy, config.policy, config.generation.seed)
     fallback = config.on_policy_error == "fallback"
     made = partial(admit, fresh, lambda _policy: None, fallback=fallback)
-    about = (
-        state_key(config, target, drafts) if config.state is not None or config.scope == "process" else None
-    )
     costs = LiveCosts()
-    state_store = (
-        None if about is None or config.state is None else StateStore(StateFile(config.state), about, costs)
-    )
-    if about is not None and config.scope == "process":
-        file = None if state_store is None else str(state_store.file.path)
+    if config.state is None and config.scope != "process":
+        return Learning(fresh if config.scope == "request" else made(), costs=costs)
+    key = StateKey.of_run(config, target, drafts)
+    store = None if config.state is None else StateStore(config.state)
+    known = None if store is None else partial(restore, store, key, costs)
+    if config.scope == "process":
+        file = None if store is None else str(store.path)
         options = config.policy.model_dump(mode="json")
-        key = json.dumps([about.name, options, config.generation.seed, file], sort_keys=True)
-        shared = _share(key, lambda: SharedPolicy(made(), state_store, costs, fallback=fallback))
+        same = json.dumps([key.about, options, config.generation.seed, file], sort_keys=True)
+        shared = _share(same, lambda: SharedPolicy(made(), known, costs, fallback=fallback))
         checkpoint = shared.checkpoint
         return Learning(
             shared.policy, None if checkpoint is None else (lambda _policy: checkpoint), shared, shared.costs
         )
-    return Learning(fresh if config.scope == "request" else made(), state_store, costs=costs)
+    return Learning(fresh if config.scope == "request" else made(), known, costs=costs)
 
 
 def _share(key: str, make: Callable[[], SharedPolicy]) -> SharedPolicy:

@@ -81,6 +81,8 @@ from paceline.core.sampling.rejection import rejection_sample
 from paceline.core.sampling.rng import Rng, SeededRng
 from paceline.core.sampling.settings import Sampling
 from paceline.core.serving import check_port, is_cross_site
+from paceline.core.state.key import StateKey
+from paceline.core.state.store import StateStore
 from paceline.core.text import TextStream
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
@@ -136,6 +138,8 @@ __all__ = [
     "Shareable",
     "Signal",
     "SpeculativeDecoder",
+    "StateKey",
+    "StateStore",
     "StepCosts",
     "StopCriterion",
     "StopRule",

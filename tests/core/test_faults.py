@@ -1,4 +1,4 @@
-"""Every member of policies, drafts, targets, tokenizers, traces and memories, made to fail in every way.
+"""Every member of policies, drafts, targets, tokenizers, traces and what is kept, made to fail in every way.
 
 Under `on_policy_error: fallback` the text is the target's own, whatever fails but the target. Without, an error of
 paceline's says who it was. Every session that was opened is closed on every path.
@@ -6,6 +6,7 @@ paceline's says who it was. Every session that was opened is closed on every pat
 # ruff: noqa: PT017 - some faults are tolerated and some raise; both are looked at
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,9 +16,9 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import PacelineError, TargetError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, DraftState, Plan, Requirements, StopRule, TokenSignals
-from paceline.core.state.checkpoint import StateStore
-from paceline.core.state.file import StateFile
+from paceline.core.state.checkpoint import restore
 from paceline.core.state.key import StateKey
+from paceline.core.state.store import StateStore
 from paceline.core.trace import TraceWriter, read_trace
 
 TARGET = ToyTarget(seed=3)
@@ -259,14 +260,14 @@ def alone():
 ALONE = alone()
 
 
-def run(counted, *, policy=None, target=None, first=None, trace=None, state_store=None, fallback=True):
+def run(counted, *, policy=None, target=None, first=None, trace=None, restore=None, fallback=True):
     drafts = {"first": counted.draft() if first is None else first, "second": counted.draft()}
     decoder = SpeculativeDecoder(
         counted.target() if target is None else target,
         drafts,
         Kind() if policy is None else policy,
         trace=trace,
-        state_store=state_store,
+        restore=restore,
         on_policy_error="fallback" if fallback else "raise",
     )
     with decoder:
@@ -300,7 +301,7 @@ after = pytest.mark.parametrize("after", [0, 2])
 def test_without_faults_everything_that_may_fail_is_used(tmp_path):
     with capture_logs() as logs:
         counted, policy = Counted(), Kind()
-        done = run(counted, policy=policy, trace=TraceWriter(tmp_path / "t.jsonl"), state_store=Memo())
+        done = run(counted, policy=policy, trace=TraceWriter(tmp_path / "t.jsonl"), restore=Memo())
     assert (done.tokens, logs, counted.open) == (ALONE, [], 0)
     (request,) = read_trace(tmp_path / "t.jsonl").requests
     assert {*request.rounds[0].scores, *request.rounds[0].drafts} == {"first", "second"}
@@ -440,14 +441,14 @@ def test_a_trace_that_ends_in_the_middle(tmp_path, monkeypatch, fault):
 
 @faults
 @pytest.mark.parametrize("member", ["call", "save"])
-def test_a_memory(member, fault):
-    check("state store", state_store=lambda _: Memo(member, fault))
+def test_what_restores_and_saves_a_policy(member, fault):
+    check("state of policy", restore=lambda _: Memo(member, fault))
 
 
 @faults
 @pytest.mark.parametrize("member", ["load_state_dict", "state_dict"])
-def test_a_policy_that_is_taught(member, fault):
-    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault), state_store=lambda _: Memo())
+def test_a_policy_that_is_restored(member, fault):
+    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault), restore=lambda _: Memo())
 
 
 @faults
@@ -526,12 +527,11 @@ STATES = ["state_dict", "load_state_dict", "export", "absorb"]
 @after
 @pytest.mark.parametrize("member", STATES)
 def test_a_policy_that_is_kept_in_a_file(tmp_path, member, after, fault):
-    state_store = lambda _: StateStore(
-        StateFile(tmp_path / "state.json"), StateKey("kind", {"policy": "kind"})
-    )
+    store, key = StateStore(tmp_path / "state.db"), StateKey.of("kind", {})
+    known = lambda _: partial(restore, store, key, None)
     with capture_logs():
-        run(Counted(), state_store=state_store(None))
-    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault, after=after), state_store=state_store)
+        run(Counted(), restore=known(None))
+    check("Faulty", policy=lambda _: Faulty(Kind(), member, fault, after=after), restore=known)
 
 
 @faults

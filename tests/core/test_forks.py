@@ -17,6 +17,7 @@ from paceline.core.clock import CostTableClock
 from paceline.core.costs import CostTable
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.forks import ForkSafeLock
+from paceline.core.state.store import StateStore
 from paceline.core.testing.scripted import ScriptedPolicy
 from paceline.core.trace import TraceWriter, read_trace
 
@@ -152,7 +153,7 @@ def test_a_lock_stays_with_the_thread_that_forks():
 
 
 def test_what_was_learnt_before_the_fork_is_counted_once(tmp_path):
-    state = tmp_path / "state.json"
+    state = tmp_path / "state.db"
     run = RUN | {"policy": {"name": "thompson", "discount": 1.0}, "state": str(state)}
     drafting_pays = CostTableClock(CostTable({1: 1.0}, {"small": 0.01}))
     speculating = paceline.load_config(run).build(clock=drafting_pays)
@@ -167,5 +168,6 @@ def test_what_was_learnt_before_the_fork_is_counted_once(tmp_path):
     speculating.close()
     both = json.loads((tmp_path / "child.json").read_text())
     assert sum(both.values()) > sum(speculating.policy.export().values())
-    (entry,) = json.loads(state.read_text())["entries"].values()
-    assert entry["statistics"] == pytest.approx(both)
+    store = StateStore(state)
+    (key,) = store.keys()
+    assert store.read(key)["statistics"] == pytest.approx(both)

@@ -9,7 +9,7 @@ from paceline import policies
 from paceline.core.config.load import load_config
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.core.state.entry import Entry
+from paceline.core.state.checkpoint import Entry
 
 BUILT_IN = {config.model_fields["name"].default: config for config in policies.register_policies()}
 TOY = {

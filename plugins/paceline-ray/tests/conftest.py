@@ -9,9 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from paceline import load_config
+from paceline import StateKey, load_config
 from paceline_ray.engine import DecoderEngine
-from paceline_ray.messages import Subject
 from paceline_ray.openai.app import create_app
 
 RUN = {
@@ -118,7 +117,7 @@ def counting():
 
 @pytest.fixture
 def subject():
-    return Subject("counting-1", {"policy": "counting"})
+    return StateKey("counting-1", {"policy": "counting"})
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from paceline import StateKey
 from paceline_ray.diary import Diary
 from paceline_ray.hub import Hub
-from paceline_ray.messages import Subject
 
-SUBJECTS = {"a": Subject("one", {"n": 1}), "b": Subject("one", {"n": 1}), "c": Subject("two", {"n": 2})}
+SUBJECTS = {"a": StateKey("one", {"n": 1}), "b": StateKey("one", {"n": 1}), "c": StateKey("two", {"n": 2})}
 HALF_LIFE = 10.0
 places = st.integers(0, 10**6)
 names = st.sampled_from(["x", "y"])
@@ -132,7 +132,7 @@ class World(RuleBasedStateMachine):
         one = self.replicas[who]
         one.diary.take(report, answer)
         if answer.sequence == report.sequence:
-            assert one.policy.export() == self.expected(SUBJECTS[who].key)
+            assert one.policy.export() == self.expected(SUBJECTS[who].name)
 
     @rule(who=replicas)
     def replica_is_killed_and_starts_again(self, who):
@@ -146,7 +146,7 @@ class World(RuleBasedStateMachine):
         """Return what all replicas had learnt in the reports that the hub has answered."""
         total = {}
         for epoch, sequence in self.acknowledged.items():
-            if SUBJECTS[self.epochs[epoch]].key == key:
+            if SUBJECTS[self.epochs[epoch]].name == key:
                 for name, value in self.sent[epoch, sequence].items():
                     total[name] = total.get(name, 0.0) + value
         return total
@@ -181,7 +181,7 @@ class Forgetting(World):
             now = self.sent[report.epoch, report.sequence]
             for name, value in now.items():
                 gained = value - before.get(name, 0.0)
-                self.arrived.append((report.subject.key, name, gained, self.clock.time))
+                self.arrived.append((report.subject.name, name, gained, self.clock.time))
             self.heard[report.epoch] = now
         super().arrives_and_may_arrive_again(place)
 
@@ -196,7 +196,7 @@ class Forgetting(World):
         report, answer = self.answers[-1]
         one = self.replicas[who]
         one.diary.take(report, answer)
-        self.same(one.policy.export(), self.expected(SUBJECTS[who].key))
+        self.same(one.policy.export(), self.expected(SUBJECTS[who].name))
 
     def expected(self, key):
         total = {}

@@ -7,16 +7,17 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from typer.testing import CliRunner
 
+from paceline import StateKey
 from paceline_ray.cli import app, main
 from paceline_ray.hub import Hub
-from paceline_ray.messages import Report, Subject
+from paceline_ray.messages import Report
 from paceline_ray.page import chances, render
 
 
 @pytest.fixture
 def status():
     hub = Hub(half_life_s=60.0)
-    about = Subject("survival-1", {"policy": "survival", "target": "<b>me</b>"})
+    about = StateKey("survival-1", {"policy": "survival", "target": "<b>me</b>"})
     pool = {"small/all/10/accepted": 1.0, "small/all/2/accepted": 6.0, "small/all/2/refused": 2.0}
     hub.exchange(Report("a", "1", 1, about, pool, {"rounds": 9.0, "gamma/10": 2.0, "gamma/2": 7.0}))
     return hub.status()
@@ -39,7 +40,7 @@ def test_an_empty_hub_has_a_page_too():
 
 def test_sums_of_other_kinds_are_shown_by_name():
     hub = Hub()
-    hub.exchange(Report("a", "1", 1, Subject("ucb-1", {}), {"2/gained": 12.5}, {}))
+    hub.exchange(Report("a", "1", 1, StateKey("ucb-1", {}), {"2/gained": 12.5}, {}))
     assert "2/gained" in render(hub.status())
     assert chances({"2/gained": 12.5}) == {}
 
@@ -97,5 +98,5 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(arguments, code, message, mo
 @pytest.mark.parametrize("name", ["<script>x</script>", "<span class=bar><script>x</script>"])
 def test_nothing_that_a_replica_is_called_becomes_part_of_the_page(name):
     hub = Hub()
-    hub.exchange(Report(name, "1", 1, Subject(name, {name: name}), {name: 1.0, f"{name}/accepted": 1.0}, {}))
+    hub.exchange(Report(name, "1", 1, StateKey(name, {name: name}), {name: 1.0, f"{name}/accepted": 1.0}, {}))
     assert "<script>" not in render(hub.status())

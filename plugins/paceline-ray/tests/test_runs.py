@@ -37,7 +37,7 @@ def test_a_policy_that_fails_costs_no_request_unless_the_file_says_so(run):
         ({"policy": {"name": "static", "gamma": 3}}, r"'static' cannot share .*: auto, .*survival"),
         ({"policy": "auto", "scope": "request"}, "scope: request makes a policy for each request"),
         (
-            {"policy": "auto", "state": "learnt.json"},
+            {"policy": "auto", "state": "learnt.db"},
             r"state: learnt\.json would be written by every replica",
         ),
     ],

@@ -71,7 +71,7 @@ def test_a_run_whose_policy_cannot_be_built_names_it_or_decodes_plainly(
 @pytest.mark.parametrize("scope", ["request", "session", "process"])
 def test_the_least_policy_runs_and_is_kept_nowhere(make: SimpleNamespace, tmp_path: Any, scope: str) -> None:
     policy = make.policy("least", build=lambda self, seed=0: Least())()
-    state = tmp_path / "state.json"
+    state = tmp_path / "state.db"
     run = TOY | {"policy": policy, "scope": scope, "state": str(state)}
     with paceline.load(run) as decoder:
         assert decoder.generate("the rain", max_new_tokens=30).totals.drafted > 0
@@ -82,7 +82,7 @@ def test_the_least_policy_runs_and_is_kept_nowhere(make: SimpleNamespace, tmp_pa
 def test_policies_that_hold_others_hold_the_least(make: SimpleNamespace, tmp_path: Any, outer: str) -> None:
     least = make.policy("least", build=lambda self, seed=0: Least())()
     held = "policy" if outer in {"gate", "restart-cost"} else "length"
-    run = TOY | {"policy": {"name": outer, held: least}, "state": str(tmp_path / "state.json")}
+    run = TOY | {"policy": {"name": outer, held: least}, "state": str(tmp_path / "state.db")}
     for _ in range(2):
         with paceline.load(run) as decoder:
             assert decoder.generate("the rain", max_new_tokens=60).totals.drafted > 0

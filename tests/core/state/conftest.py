@@ -1,6 +1,8 @@
 """Runs of the toy pair that keep what they learn."""
 
+import contextlib
 import json
+import sqlite3
 
 import pytest
 
@@ -32,23 +34,31 @@ class Kept:
             decoder.generate(prompt)
         return decoder.policy
 
-    def document(self):
-        return json.loads(self.path.read_text())
+    def sql(self, statement, *values):
+        """Run a statement on the file, and return its rows."""
+        with contextlib.closing(sqlite3.connect(self.path)) as database, database:
+            return database.execute(statement, values).fetchall()
+
+    def entries(self):
+        return {key: json.loads(text) for key, text in self.sql("SELECT * FROM documents")}
 
     def entry(self):
         """Return the only entry."""
-        (found,) = self.document()["entries"].values()
-        return found
+        (entry,) = self.entries().values()
+        return entry
 
     def key(self):
-        (found,) = self.document()["entries"]
-        return found
+        (key,) = self.entries()
+        return key
 
-    def aside(self):
-        """Return the files that were kept aside."""
-        return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))
+    def write(self, key, text):
+        self.sql("INSERT OR REPLACE INTO documents VALUES (?, ?)", key, text)
+
+    def refused(self):
+        """Return what was set aside."""
+        return [text for (text,) in self.sql("SELECT document FROM refused")]
 
 
 @pytest.fixture
 def kept(tmp_path):
-    return Kept(tmp_path / "learnt" / "state.json")
+    return Kept(tmp_path / "learnt" / "state.db")

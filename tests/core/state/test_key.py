@@ -5,7 +5,7 @@ import pytest
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyTarget
 from paceline.core.config import load_config
-from paceline.core.state.key import policy_name, state_key
+from paceline.core.state.key import StateKey, policy_name
 
 
 @pytest.mark.parametrize(
@@ -29,16 +29,16 @@ def test_what_says_nothing_of_itself_is_known_by_its_block_of_the_run_file():
         pass
 
     config = load_config({"target": {"backend": "toy", "seed": 5}, "drafts": {"a": "toy"}})
-    found = state_key(config, Silent(), {"a": PromptLookup()}).about
-    assert '"seed": 5' in found["target"]
-    assert found["drafts"] == [["a", "prompt-lookup, 1 to 3 tokens"]]
+    about = StateKey.of_run(config, Silent(), {"a": PromptLookup()}).about
+    assert '"seed": 5' in about["target"]
+    assert about["drafts"] == [["a", "prompt-lookup, 1 to 3 tokens"]]
 
 
 def test_the_key_is_the_same_in_every_process_and_another_on_another_machine(monkeypatch):
     config = load_config({"target": "toy", "drafts": {"a": "toy"}})
     parts = ToyTarget(), {"a": PromptLookup()}
-    here = state_key(config, *parts)
-    assert here == state_key(config, *parts)
+    here = StateKey.of_run(config, *parts)
+    assert here == StateKey.of_run(config, *parts)
     assert here.name.startswith("auto-")
     monkeypatch.setattr("paceline.core.state.key.cpu_model", lambda: "another one")
-    assert state_key(config, *parts).name != here.name
+    assert StateKey.of_run(config, *parts).name != here.name

@@ -66,15 +66,15 @@ def test_other_models_drafts_and_policies_share_the_file_and_nothing_else(kept, 
     fresh = kept.config(**other).policy.build()
     assert kept.load(**other).policy.state_dict() == fresh.state_dict()
     kept.learn(**other)
-    assert len(kept.document()["entries"]) == 2
-    assert first in kept.document()["entries"].values()
+    assert len(kept.entries()) == 2
+    assert first in kept.entries().values()
 
 
 def test_the_order_of_the_drafts_counts_since_the_first_one_is_the_default(kept):
     drafts = {"small": {"backend": "toy"}, "lookup": {"backend": "prompt-lookup"}}
     kept.learn(drafts=drafts)
     kept.learn(drafts=dict(reversed(drafts.items())))
-    assert len(kept.document()["entries"]) == 2
+    assert len(kept.entries()) == 2
 
 
 def test_knowledge_outlives_options_unless_the_policy_refuses(kept):
@@ -121,16 +121,16 @@ class SizedConfig(paceline.PolicyConfig):
         return Sized(self.size)
 
 
-def test_a_state_that_is_refused_for_new_options_is_kept_aside_before_it_is_replaced(kept):
+def test_a_state_that_is_refused_for_new_options_is_set_aside_before_it_is_replaced(kept):
     kept.learn(policy=SizedConfig(size=2))
-    old = kept.path.read_text()
+    old = kept.entry()
     with capture_logs() as logs:
         kept.learn(policy=SizedConfig(size=3))
         kept.learn(policy=SizedConfig(size=3))
     assert [(log["event"], log["reason"]) for log in logs] == [
         ("state_refused", "the saved state is of size 2, not 3")
     ]
-    assert [file.read_text() for file in kept.aside()] == [old]
+    assert [json.loads(text) for text in kept.refused()] == [old]
     assert kept.entry()["state"]["size"] == 3
 
 
@@ -174,9 +174,9 @@ def test_an_abandoned_request_leaves_what_it_learnt(kept):
 
 def test_the_file_is_relative_to_where_the_program_runs(kept, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with kept.load(state="here.json") as decoder:
+    with kept.load(state="here.db") as decoder:
         decoder.generate("a")
-    assert (tmp_path / "here.json").exists()
+    assert (tmp_path / "here.db").exists()
 
 
 def test_a_file_that_cannot_be_written_costs_a_warning_and_no_text(kept):
@@ -192,7 +192,7 @@ def test_what_is_no_regular_file_is_refused_at_once_and_stays(kept, make):
     kept.path.parent.mkdir()
     make(kept.path)
     before = kept.path.stat()
-    with pytest.raises(ConfigError, match=r"state: .*state\.json: is a "):
+    with pytest.raises(ConfigError, match=r"state: .*state\.db: is a "):
         kept.load()
     assert os.path.samestat(before, kept.path.stat())
 
@@ -236,10 +236,9 @@ def test_costs_are_kept_beside_what_the_policy_learnt(kept):
 
 def test_damaged_costs_cost_a_warning_and_no_text(kept):
     kept.learn()
-    document = kept.document()
-    document["entries"][kept.key()]["costs"] = {"version": 1, "verify": 3, "drafts": {}}
-    kept.path.write_text(json.dumps(document))
-    known = kept.entry()["state"]
+    entry = kept.entry() | {"costs": {"version": 1, "verify": 3, "drafts": {}}}
+    kept.write(kept.key(), json.dumps(entry))
+    known = entry["state"]
     with capture_logs() as logs, kept.load() as decoder:
         assert decoder.policy.state_dict() == known
     assert [log["event"] for log in logs] == ["costs_refused"]

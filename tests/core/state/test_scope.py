@@ -22,7 +22,7 @@ def test_decoders_of_the_same_run_share_a_policy(kept):
         {"policy": "thompson"},
         {"target": {"backend": "toy", "seed": 4}},
         {"generation": {"seed": 1}},
-        {"state": "elsewhere.json"},
+        {"state": "elsewhere.db"},
         {"state": None},
         {"scope": "session"},
     ],

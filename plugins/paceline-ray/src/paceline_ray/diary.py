@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from paceline import PacelineError, Shareable
-from paceline_ray.messages import Account, Answer, Report, Subject, Sums, added
+from paceline import PacelineError, Shareable, StateKey
+from paceline_ray.messages import Account, Answer, Report, Sums, added
 
 SLACK = 1e-6
 """How much smaller a sum may be after adding and taking away again, as a share of it."""
@@ -36,7 +36,7 @@ class Diary:
         epoch: str,
         policy: Shareable,
         lock: AbstractContextManager[object],
-        subject: Subject,
+        subject: StateKey,
         *,
         counts: Callable[[], Sums] = dict,
         now: Callable[[], float] = time.monotonic,

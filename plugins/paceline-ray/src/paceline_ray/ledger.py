@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from paceline_ray.messages import Account, Answer, Report, Subject, Sums, added
+from paceline import StateKey
+from paceline_ray.messages import Account, Answer, Report, Sums, added
 
 GONE = 40
 """Half-lives after which an account is dropped: 1e-12 of it is left."""
@@ -69,16 +70,16 @@ class Ledger:
                 at=now,
             )
         self.accounts[identity] = account
-        pool = self._pool(account.subject.key, now)
+        pool = self._pool(account.subject.name, now)
         return Answer(account.sequence, self._remembered(account, now), pool)
 
     def pool(self, key: str) -> dict[str, float]:
         """Return what is remembered under a key, of all replicas together."""
         return self._pool(key, self._now())
 
-    def subjects(self) -> Iterator[Subject]:
+    def subjects(self) -> Iterator[StateKey]:
         """Yield every subject once, in the order of their keys."""
-        found = {account.subject.key: account.subject for account in self.accounts.values()}
+        found = {account.subject.name: account.subject for account in self.accounts.values()}
         yield from (found[key] for key in sorted(found))
 
     def drop_gone(self) -> list[Identity]:
@@ -94,7 +95,7 @@ class Ledger:
     def _pool(self, key: str, now: float) -> dict[str, float]:
         total: dict[str, float] = {}
         for account in self.accounts.values():
-            if account.subject.key == key:
+            if account.subject.name == key:
                 total = added(total, account.share, weight=self._left(account, now))
         return {name: total[name] for name in sorted(total) if total[name]}
 

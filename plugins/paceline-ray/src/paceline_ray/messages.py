@@ -9,23 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from paceline import StateKey
 
 Sums = Mapping[str, float]
 """Additive statistics by name, as `paceline.Mergeable` exports them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What statistics are about; only those of equal keys are ever added.
-
-    Attributes:
-        key: A name and a hash of `about`.
-        about: The models, the policy and, for statistics that hold times, the hardware and versions; JSON-able.
-    """
-
-    key: str
-    about: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +21,7 @@ class Account:
     """What the hub holds of one life of one replica.
 
     Attributes:
-        subject: What its statistics are about.
+        subject: What its statistics are about; only those of equal keys are ever added.
         sequence: The number of the latest report that it took in.
         totals: What that report said was learnt.
         share: What the hub still remembers of it, as of `at`.
@@ -41,7 +29,7 @@ class Account:
         at: Seconds of the hub's clock.
     """
 
-    subject: Subject
+    subject: StateKey
     sequence: int = 0
     totals: Sums = field(default_factory=dict)
     share: Sums = field(default_factory=dict)
@@ -65,7 +53,7 @@ class Report:
     replica: str
     epoch: str
     sequence: int
-    subject: Subject
+    subject: StateKey
     totals: Sums
     counts: Sums
     acknowledged: Account | None = None

@@ -8,15 +8,15 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
 
-from paceline import Policy, RunConfig, Shareable
+from paceline import Policy, RunConfig, Shareable, SpeculativeDecoder, StateKey, cpu_model
 from paceline_ray.diary import Diary
 from paceline_ray.engine import DecoderEngine
 from paceline_ray.messages import Sums
-from paceline_ray.subjects import models_of, subject, this_place
 from paceline_ray.sync import Exchange, Sync
 
 log = structlog.get_logger()
@@ -32,6 +32,32 @@ PLACE = frozenset(
     }
 )
 """What an engine tells of itself that bears on times; all else it tells is about the models."""
+
+TIMED_BY = ("paceline", "torch", "transformers")
+"""The packages whose versions may change how long a round takes."""
+
+
+def statistics_key(config: RunConfig, decoder: SpeculativeDecoder, *, timed: bool) -> StateKey:
+    """Return what the statistics of a run's policy are about, so that only like is added to like.
+
+    Whether a draft's tokens are accepted is a matter of the models and the same everywhere, so it is pooled over all
+    hardware. Seconds are not: `timed` statistics are pooled among replicas of the same processor and versions alone.
+    """
+    run = StateKey.of_run(config, decoder.target, decoder.drafts).about
+    about = {"target": run["target"], "drafts": run["drafts"]}
+    if timed:
+        about["place"] = {
+            "processor": cpu_model(),
+            "versions": {name: _version(name) for name in TIMED_BY},
+        }
+    return StateKey.of(run["policy"], about)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 class Replica:
@@ -64,10 +90,9 @@ class Replica:
         self.sync: Sync | None = None
         policy = decoder.policy
         if connect is not None and isinstance(policy, Shareable):
-            place = this_place() if policy.timed else None
-            about = subject(config.policy.name, models_of(config, decoder), place)
+            key = statistics_key(config, decoder, timed=policy.timed)
             counts = self.engine.counts.sums
-            diary = Diary(name, uuid.uuid4().hex, policy, self.engine.lock, about, counts=counts)
+            diary = Diary(name, uuid.uuid4().hex, policy, self.engine.lock, key, counts=counts)
             self.sync = Sync(diary, connect, period_s=period_s)
             self.sync.start()
 
@@ -98,10 +123,11 @@ def join(policy: Policy, lock: AbstractContextManager[object], info: Mapping[str
         return None
     counts: Callable[[], Sums] = info.get("counts", dict)
     models = {key: value for key, value in info.items() if key not in PLACE | {"policy", "counts"}}
-    place = {key: value for key, value in info.items() if key in PLACE} if policy.timed else None
+    place = {key: value for key, value in info.items() if key in PLACE}
     policy_name = str(policy.state_dict().get("policy", type(policy).__name__))
     name = f"{socket.gethostname()}-{os.getpid()}"
-    diary = Diary(name, uuid.uuid4().hex, policy, lock, subject(policy_name, models, place), counts=counts)
+    key = StateKey.of(policy_name, models | ({"place": place} if policy.timed else {}))
+    diary = Diary(name, uuid.uuid4().hex, policy, lock, key, counts=counts)
     sync = Sync(diary, connect)
     sync.start()
     atexit.register(sync.close, 2.0)

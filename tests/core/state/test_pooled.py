@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.state.entry import pooled
+from paceline.core.state.checkpoint import pooled
 
 counts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 100).map(float))
 

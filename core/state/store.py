@@ -1,0 +1,230 @@
+"""`StateStore`: JSON documents by key, in an SQLite file that threads and processes use at once.
+
+Every call is a transaction on a connection of its own, so nothing is held between calls. The journal is SQLite's
+rollback journal, not its write-ahead log: writes are few and small, nobody waits for longer than one, and what is at
+rest is a single file that can be copied. A process that is killed while it writes leaves a journal, from which the next
+one to open the file restores what was there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any, Final
+
+from paceline.core.errors import PacelineError
+from paceline.core.inputs import MIB, file_errors, not_regular, shown, size
+from paceline.core.json_text import parse_json
+from paceline.core.outputs import ROOM, check_output
+
+APPLICATION: Final = int.from_bytes(b"pace")
+"""Stands in the header of the file, and tells it from other programs' databases."""
+
+VERSION: Final = 2
+"""Raised when a reader of the old version would misread a new file. Version 1 was JSON, up to 0.1."""
+
+TABLES: Final = (
+    "CREATE TABLE documents (key TEXT PRIMARY KEY, document TEXT NOT NULL)",
+    "CREATE TABLE refused (key TEXT NOT NULL, document TEXT NOT NULL, UNIQUE (key, document))",
+)
+MOST: Final = 32 * MIB
+"""Bytes of a state file: a policy keeps some kilobytes for each pair of models."""
+
+PAGE: Final = 4096
+
+PATIENCE_S = 10.0
+"""Seconds to wait for another process that writes; writing takes milliseconds."""
+
+CONVERT: Final = "`python -m paceline.core.state.convert OLD NEW` copies what it holds into a new file"
+AWAY: Final = "name another file, or move this one away"
+
+PROBLEMS: Final = {
+    sqlite3.SQLITE_NOTADB: ("is no state file", AWAY),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", f"put a good copy in its place, or {AWAY}"),
+    sqlite3.SQLITE_BUSY: (
+        "is in use by another process that does not let go of it",
+        "end that process, or wait",
+    ),
+    sqlite3.SQLITE_READONLY: ("may not be written", "change its permissions or those of its folder"),
+    sqlite3.SQLITE_FULL: (f"has no room: the disk is full, or it would have more than {size(MOST)}", ROOM),
+}
+"""What is wrong with a file and what to do, by SQLite's code of the error."""
+
+# A process must not be forked while one of its threads is inside SQLite, whose own locks nobody could release there.
+_in_use = RLock()
+os.register_at_fork(before=_in_use.acquire, after_in_parent=_in_use.release, after_in_child=_in_use.release)
+
+
+class StateStore:
+    """Documents by key in one file.
+
+    Args:
+        path: The file; it and its folder are made when something is first written. A link is followed.
+
+    Raises:
+        PacelineError: From every method: the file cannot be used; names it and says what to do.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(os.path.realpath(path))
+
+    def check(self) -> None:
+        """Refuse a file that is there and is damaged, of another version, or no state file at all."""
+        if self._there():
+            with self._transaction("rw", "BEGIN") as database:
+                ((answer,),) = database.execute("PRAGMA quick_check(1)")
+                if answer != b"ok":
+                    raise self._problem(sqlite3.SQLITE_CORRUPT, answer.decode(errors="replace"))
+
+    def keys(self) -> list[str]:
+        """Return the keys of all documents, sorted."""
+        if not self._there():
+            return []
+        with self._transaction("rw", "BEGIN") as database:
+            if not _made(database):
+                return []
+            rows = database.execute("SELECT key FROM documents ORDER BY key").fetchall()
+        return [bytes(key).decode(errors="replace") for (key,) in rows]
+
+    def read(self, key: str) -> Any:
+        """Return the document of a key; None if there is none.
+
+        Raises:
+            ValueError: What stands there is no JSON, or holds numbers out of all bounds.
+        """
+        if not self._there():
+            return None
+        with self._transaction("rw", "BEGIN") as database:
+            text = _text(database, key) if _made(database) else None
+        return None if text is None else parse_json(text)
+
+    def update(self, key: str, change: Callable[[Any], Any]) -> Any:
+        """Replace the document of a key by what `change` makes of it; nobody else writes meanwhile.
+
+        Args:
+            key: Of the document; all others stay as they are.
+            change: Shown the document there is, or None. Where it is of no use, `change` raises ValueError: then it
+                is set aside in the table `refused`, as what is no JSON is, and `change` is shown None.
+
+        Returns:
+            The new document.
+
+        Raises:
+            ValueError: The new document is not JSON-able, or `change` raises it though there is nothing.
+        """
+        check_output(self.path, PacelineError)
+        with file_errors(self.path, PacelineError, "cannot be written", ROOM):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._there()
+        with self._transaction("rwc", "BEGIN IMMEDIATE") as database:
+            if not _made(database):
+                _make(database)
+            text = _text(database, key)
+            try:
+                document = change(None if text is None else parse_json(text))
+            except ValueError:
+                if text is None:
+                    raise
+                database.execute(
+                    "INSERT OR IGNORE INTO refused SELECT key, document FROM documents WHERE key = ?", (key,)
+                )
+                document = change(None)
+            database.execute(
+                "INSERT OR REPLACE INTO documents VALUES (?, ?)", (key, json.dumps(document, allow_nan=False))
+            )
+            database.execute("COMMIT")
+        return document
+
+    def remove(self, key: str) -> None:
+        """Remove a document, if it is there."""
+        if self._there():
+            with self._transaction("rw", "BEGIN IMMEDIATE") as database:
+                if _made(database):
+                    database.execute("DELETE FROM documents WHERE key = ?", (key,))
+                    database.execute("COMMIT")
+
+    def _there(self) -> bool:
+        """Tell whether there is a file; refuse what is none, or too large."""
+        with file_errors(self.path, PacelineError, "cannot be read"):
+            try:
+                status = self.path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        what = not_regular(status.st_mode)
+        if what is None and status.st_size > MOST:
+            what = f"has more than {size(MOST)}, the most that is read here; {AWAY}"
+        if what is not None:
+            raise PacelineError(f"{shown(self.path)}: {what}")
+        return True
+
+    @contextmanager
+    def _transaction(self, mode: str, begin: str) -> Iterator[sqlite3.Connection]:
+        """Give a connection within a transaction, which is rolled back unless it was committed."""
+        with _in_use:
+            try:
+                connection = sqlite3.connect(
+                    f"{self.path.as_uri()}?mode={mode}", PATIENCE_S, isolation_level=None, uri=True
+                )
+                with closing(connection) as database:
+                    database.text_factory = bytes
+                    database.execute("PRAGMA trusted_schema = OFF")
+                    database.execute(f"PRAGMA max_page_count = {MOST // PAGE}")
+                    database.execute(begin)
+                    self._check_kind(database)
+                    yield database
+            except sqlite3.Error as error:
+                raise self._problem(getattr(error, "sqlite_errorcode", 0), str(error)) from error
+
+    def _check_kind(self, database: sqlite3.Connection) -> None:
+        """Refuse a database that is another program's, of another version, or has other tables."""
+        if not _made(database):
+            return
+        ((application,),) = database.execute("PRAGMA application_id")
+        ((version,),) = database.execute("PRAGMA user_version")
+        tables = {sql.decode(errors="replace") for (sql,) in _schema(database)}
+        if application == APPLICATION and version != VERSION:
+            raise PacelineError(
+                f"{shown(self.path)}: is of version {version}; this paceline reads version {VERSION}; {AWAY}"
+            )
+        if application != APPLICATION or tables != set(TABLES):
+            raise PacelineError(f"{shown(self.path)}: is no state file, but another database; {AWAY}")
+
+    def _problem(self, code: int, reason: str) -> PacelineError:
+        """Return the error for what SQLite found; `code` may be an extended one."""
+        what, remedy = PROBLEMS.get(code & 0xFF, ("cannot be used", ROOM))
+        if code & 0xFF == sqlite3.SQLITE_NOTADB and self._is_json():
+            what, remedy = (
+                "is a state file of paceline 0.1, which was JSON",
+                f"{CONVERT}, to be named instead",
+            )
+        return PacelineError(f"{shown(self.path)}: {what} ({reason}); {remedy}")
+
+    def _is_json(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(64).lstrip().startswith(b"{")
+
+
+def _made(database: sqlite3.Connection) -> bool:
+    """Tell whether the file holds anything; one that was just made, or whose first writer was killed, does not."""
+    return bool(_schema(database))
+
+
+def _schema(database: sqlite3.Connection) -> list[tuple[bytes]]:
+    return database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+
+
+def _make(database: sqlite3.Connection) -> None:
+    for table in TABLES:
+        database.execute(table)
+    database.execute(f"PRAGMA application_id = {APPLICATION}")
+    database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _text(database: sqlite3.Connection, key: str) -> bytes | None:
+    row = database.execute("SELECT document FROM documents WHERE key = ?", (key,)).fetchone()
+    return None if row is None else row[0] if isinstance(row[0], bytes) else str(row[0]).encode()
