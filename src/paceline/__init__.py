@@ -41,6 +41,7 @@ from paceline.core.finish import finish_round
 from paceline.core.fused import FusedCosts, StepCosts
 from paceline.core.generation import Generation, Totals
 from paceline.core.guard import PolicyGuard, check_fit
+from paceline.core.json_text import is_text
 from paceline.core.limits import StopCriterion
 from paceline.core.load import load
 from paceline.core.machine import cpu_model
@@ -167,6 +168,7 @@ __all__ = [
     "finish_round",
     "hookimpl",
     "is_cross_site",
+    "is_text",
     "json_schema",
     "load",
     "load_config",

@@ -13,8 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
-from paceline import BackendError, ConfigError, RunConfig
-from paceline_ray.openai.reading import whole_text
+from paceline import BackendError, ConfigError, RunConfig, is_text
 
 PROMPT, ERROR = "prompt", "error"
 LIKE = '{"prompt": "Once upon a time"}'
@@ -187,7 +186,7 @@ def _row(place: str, line: bytes) -> Row:
     except ValueError as error:  # UnicodeDecodeError is one
         return Row(error=f"{place}: not JSON: {error}")
     prompt = data.get(PROMPT) if isinstance(data, dict) else None
-    if isinstance(prompt, str) and whole_text(prompt):
+    if isinstance(prompt, str) and is_text(prompt):
         return Row(data, prompt)
     problem = (
         "the prompt holds half of a surrogate pair, which is no character"
@@ -199,7 +198,7 @@ def _row(place: str, line: bytes) -> Row:
 
 def _line(document: Mapping[str, Any]) -> bytes:
     text = json.dumps(document, ensure_ascii=False)
-    if not whole_text(text):  # which was handed through
+    if not is_text(text):  # which was handed through
         text = json.dumps(document)
     return text.encode() + b"\n"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from paceline import is_text
 from paceline_ray.openai.errors import ApiError, refused
 
 if TYPE_CHECKING:
@@ -64,19 +65,10 @@ def asked_for(body: bytes, kind: type[Some]) -> Some:
         raise refused(error, kind) from None
 
 
-def whole_text(text: str) -> bool:
-    """Tell whether a text can be written as UTF-8: half of a surrogate pair, which JSON can spell, cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _check(document: Any) -> None:
     level = [document]
     for _ in range(DEEPEST):
-        if not all(whole_text(value) for value in level if isinstance(value, str)):
+        if not all(is_text(value) for value in level if isinstance(value, str)):
             raise ApiError(
                 "the body holds half of a surrogate pair, which is no character", code="invalid_text"
             )
