@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from paceline.core.config.blocks import BackendConfig, Role
+from paceline.core.config.blocks import BackendConfig, Readiness, Role
 from paceline.core.proposals import TokenProposal
 from paceline.core.protocols import DraftControl, Target
-from paceline.core.readiness import Readiness
 from paceline.core.records import Signal, TokenSignals
 
 if TYPE_CHECKING:

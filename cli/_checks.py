@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paceline.core.clock import CostTableClock
+from paceline.core.config.blocks import Readiness
 from paceline.core.costs import CostTable
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError, PacelineError
-from paceline.core.guard import check_fit
-from paceline.core.plugins.loading import describe
-from paceline.core.readiness import Readiness
+from paceline.core.guards.policy import check_fit
+from paceline.core.plugins.loading import error_line
 from paceline.core.records import Plan, Requirements, Round, RoundStart, Signal, TokenSignals
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _asked(found: Findings, where: str, ask: Callable[[], Readiness]) -> Readine
     except PacelineError as error:
         said = Readiness((str(error),))
     except Exception as error:  # noqa: BLE001 - the backend may be anybody's
-        said = Readiness((f"its check failed: {describe(error)}",))
+        said = Readiness((f"its check failed: {error_line(error)}",))
     found.problems += [f"{where}: {problem}" for problem in said.problems]
     found.remarks += [f"{where}: {remark}" for remark in said.remarks]
     return said
@@ -124,7 +124,7 @@ def _check_policy(
         found.problems.append(str(error))
         return
     except Exception as error:  # noqa: BLE001 - the policy may be anybody's
-        found.problems.append(f"policy: {name} fails: {describe(error)}")
+        found.problems.append(f"policy: {name} fails: {error_line(error)}")
         return
     if not run.generation.sampling().plain and not target.capabilities.sampling:
         found.problems.append("generation: the target only decodes greedily; use `temperature: 0.0`")
@@ -200,7 +200,7 @@ def try_backend(config: type[BackendConfig], catalogue: Catalogue) -> Trial:
                 [1, 2, 1, 2], max_new_tokens=TOKENS
             )
         except Exception as error:  # noqa: BLE001 - the backend may be anybody's
-            return Trial(problem=describe(error))
+            return Trial(problem=error_line(error))
         if len(done.tokens) != TOKENS and done.ended != "eos":
             return Trial(problem=f"it generated {len(done.tokens)} tokens instead of {TOKENS}")
         return Trial(time.perf_counter() - began)

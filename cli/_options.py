@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paceline.cli._render import Format
-from paceline.core.config.load import load_config
-from paceline.core.config.overrides import parse_override
+from paceline.core.config.load import load_config, parse_override
 from paceline.core.errors import ConfigError
 
 if TYPE_CHECKING:

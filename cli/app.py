@@ -28,8 +28,8 @@ from paceline.cli.replay import replay
 from paceline.cli.report import report
 from paceline.cli.schema import schema
 from paceline.cli.tune import tune
+from paceline.core.environment import LIBRARIES, remedy
 from paceline.core.errors import ConfigError, PacelineError
-from paceline.core.extras import LIBRARIES, remedy
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence

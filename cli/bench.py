@@ -23,7 +23,7 @@ from paceline.cli._options import (
 from paceline.cli._progress import counted, progress
 from paceline.cli._render import WIDTH, Table, document, left_out, show, show_json, warn
 from paceline.core.errors import PacelineError
-from paceline.core.outputs import check_output, write_text
+from paceline.core.files import check_output, write_text
 from paceline.lab.prompts import choose as choose_prompts
 from paceline.lab.prompts import encoded
 from paceline.lab.workloads.named import SHIPPED, load

@@ -13,8 +13,7 @@ from paceline.cli._options import ConfigOption, JsonOption, read_config
 from paceline.cli._render import show_json
 from paceline.core.config.run import RunConfig
 from paceline.core.errors import ConfigError
-from paceline.core.plugins.building import lame_policies
-from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.plugins.catalogue import Catalogue, lame_policies
 from paceline.lab.bench.machine import describe, versions
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from paceline.cli._options import RECORDING
-from paceline.core.extras import require
-from paceline.core.outputs import check_output
+from paceline.core.environment import require
+from paceline.core.files import check_output
 
 
 def export(

@@ -16,8 +16,7 @@ from typing import Annotated
 import typer
 
 from paceline.core.errors import ConfigError
-from paceline.core.inputs import shown
-from paceline.core.outputs import check_output, write_text
+from paceline.core.files import check_output, printable, write_text
 from paceline.core.plugins.catalogue import Catalogue
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -141,7 +140,9 @@ def write(package: Package, parent: Path, version: str) -> Path:
     folder = parent / package.distribution
     texts = package.texts(version)
     if os.path.lexists(folder):
-        raise ConfigError(f"{shown(folder)} exists already; choose another name, or another place with --dir")
+        raise ConfigError(
+            f"{printable(folder)} exists already; choose another name, or another place with --dir"
+        )
     check_output(folder)
     try:
         for path, text in texts.items():

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.cli._options import JsonOption
 from paceline.cli._render import Table, show, show_json
-from paceline.core.plugins.building import lame_policies
-from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.plugins.catalogue import Catalogue, lame_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

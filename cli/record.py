@@ -20,9 +20,9 @@ from paceline.cli._options import (
 from paceline.cli._process import exit_code
 from paceline.cli._progress import progress
 from paceline.cli._render import Table, show, show_json, warn
+from paceline.core.environment import require
 from paceline.core.errors import ConfigError, TraceError
-from paceline.core.extras import require
-from paceline.core.outputs import check_output
+from paceline.core.files import check_output
 from paceline.lab.prompts import choose, encoded
 from paceline.lab.workloads.named import NAMES, SHIPPED, load
 

@@ -11,8 +11,8 @@ import typer
 from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
 from paceline.cli._render import WIDTH, show_json
+from paceline.core.environment import require
 from paceline.core.errors import ConfigError
-from paceline.core.extras import require
 
 if TYPE_CHECKING:
     from paceline.lab.recording.model import Recording

@@ -14,10 +14,9 @@ from paceline.cli._options import RECORDING, REPLAY, ConfigOption, JsonOption, S
 from paceline.cli._process import exit_code
 from paceline.cli._progress import progress
 from paceline.cli._render import Table, left_out, show, show_json, warn
+from paceline.core.environment import require
 from paceline.core.errors import ConfigError, PacelineError, TraceError
-from paceline.core.extras import require
-from paceline.core.inputs import shown
-from paceline.core.outputs import check_output
+from paceline.core.files import check_output, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +110,7 @@ def replay(
     found = read_recording(recording)
     if not found.complete:
         count = len(found.texts.names())
-        warn(f"{shown(recording)} was interrupted or cut off; {count} texts of it are replayed")
+        warn(f"{printable(recording)} was interrupted or cut off; {count} texts of it are replayed")
     if draws is not None:
         check_drawn(found.header)
     chosen = choose(found.header, catalogue, names, configured=configured)
@@ -233,13 +232,13 @@ def _table(ranking: Ranking) -> Table:
         ("policy", "tokens/s", "over plain", "over best static", "tokens a round", "of headroom"),
         caption=f"best static in hindsight, of all drafts and gammas: {ranking.best_static}",
     )
-    shown: set[str] = set()
+    printable: set[str] = set()
     for row in ranking.rows:
         draft = row.label.partition(":")[2]  # the rows are sorted, so the first of a draft is its best
-        if not row.static or draft not in shown or row.label == "static-0":
+        if not row.static or draft not in printable or row.label == "static-0":
             table.add(*_cells(row), style="dim" if row.static else None)
         if row.static:
-            shown.add(draft)
+            printable.add(draft)
     return table
 
 
@@ -277,8 +276,8 @@ def _checked(path: Path, catalogue: Catalogue, names: Sequence[str], *, as_json:
 def _others(
     path: Path, catalogue: Catalogue, names: Sequence[str]
 ) -> tuple[Mapping[str, Coverage], Mapping[str, str]]:
-    from paceline.core.members import needs_of, requires_of  # noqa: PLC0415
-    from paceline.core.plugins.building import build_policy  # noqa: PLC0415
+    from paceline.core.guards.policy import needs_of, requires_of  # noqa: PLC0415
+    from paceline.core.plugins.catalogue import build_policy  # noqa: PLC0415
     from paceline.lab.policies import parse_policy  # noqa: PLC0415
     from paceline.lab.replay.choosing import EVERYTHING  # noqa: PLC0415
     from paceline.lab.replay.partly import coverage, partly_recorded  # noqa: PLC0415

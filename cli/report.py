@@ -12,8 +12,8 @@ import typer
 from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
 from paceline.cli._render import WIDTH, show_json, warn
-from paceline.core.extras import require
-from paceline.core.outputs import check_output, write_text
+from paceline.core.environment import require
+from paceline.core.files import check_output, write_text
 
 if TYPE_CHECKING:
     from paceline.lab.report.findings import Findings

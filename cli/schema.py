@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from paceline.core.outputs import check_output, write_text
+from paceline.core.files import check_output, write_text
 
 
 def schema(

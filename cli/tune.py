@@ -14,9 +14,9 @@ from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArg
 from paceline.cli._progress import counted
 from paceline.cli._render import show, show_json, warn
 from paceline.cli.report import files_given
+from paceline.core.environment import require
 from paceline.core.errors import PacelineError
-from paceline.core.extras import require
-from paceline.core.outputs import check_output, write_text
+from paceline.core.files import check_output, write_text
 
 if TYPE_CHECKING:
     from paceline.lab.report.inputs import Inputs

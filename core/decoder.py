@@ -8,24 +8,19 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from paceline.core.blame import blame
 from paceline.core.clock import WallClock
-from paceline.core.codecs import GuardedCodec
 from paceline.core.costs import LiveCosts
-from paceline.core.drafts import Drafts, sound_drafts
-from paceline.core.errors import BackendError, PacelineError
+from paceline.core.errors import BackendError, PacelineError, describe
 from paceline.core.generation import Generation, Tally
-from paceline.core.guard import PolicyGuard, check_fit
-from paceline.core.limits import Limits
+from paceline.core.guards.draft import Drafts, sound_drafts
+from paceline.core.guards.policy import PolicyGuard, check_fit
+from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
+from paceline.core.guards.trace import Tracing
+from paceline.core.locks import Occupation
 from paceline.core.loop import Request
-from paceline.core.occupied import Occupation
-from paceline.core.policy_source import PolicySource
-from paceline.core.sampling.opening import check_sampling
-from paceline.core.sampling.settings import GREEDY, Sampling
-from paceline.core.stopping import Stop, criteria
-from paceline.core.targets import TargetGuard, check_target, perplexity
-from paceline.core.text import TextStream, pieces
-from paceline.core.tracing import Tracing
+from paceline.core.sampling import GREEDY, Sampling, check_sampling
+from paceline.core.state.scope import PolicySource
+from paceline.core.text import Limits, Stop, TextStream, criteria, pieces
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Clock, Codec, Draft, Policy, Target
@@ -182,7 +177,7 @@ class SpeculativeDecoder:
             tokens=tuple(output),
             prompt_tokens=len(tokens),
             ended=tally.ended,
-            policy=blame(self.policy),
+            policy=describe(self.policy),
             totals=tally.totals(),
         )
 

@@ -1,4 +1,4 @@
-"""Everything paceline raises on purpose.
+"""Everything paceline raises on purpose, and descriptions of foreign code for its messages.
 
 PacelineError
 ├── ConfigError        the configuration is wrong: names file, line, path and remedy
@@ -11,6 +11,8 @@ PacelineError
 """
 
 from __future__ import annotations
+
+import reprlib
 
 
 class PacelineError(Exception):
@@ -53,3 +55,38 @@ class CapabilityError(PacelineError):
 
 class TraceError(PacelineError, ValueError):
     """A trace cannot be read, or does not fit the run it is replayed against."""
+
+
+INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
+"""What foreign code may let through: the user or the caller wants to stop. All else that it raises is its failure."""
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 500
+
+
+def describe(culprit: object) -> str:
+    """Return the name by which errors call a policy, draft or target: its class and module."""
+    kind = culprit if isinstance(culprit, type) else type(culprit)
+    return f"{kind.__qualname__} ({kind.__module__})"
+
+
+def error_text(error: BaseException) -> str:
+    """Return what an error says; never raises, though its `str` may."""
+    try:
+        return str(error)
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - a message must come about, whatever the error is
+        return short_repr(error)
+
+
+def short_repr(value: object) -> str:
+    """Return a value or an error as it looks in Python, cut short; never raises, though its `repr` may."""
+    try:
+        if isinstance(value, BaseException):
+            return f"{type(value).__name__}({', '.join(map(short_repr, value.args))})"
+        return _short.repr(value)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a message must come about, whatever the value is
+        return f"<a {type(value).__name__} whose repr raises {type(error).__name__}>"

@@ -10,25 +10,53 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, overload
 
 import structlog
 
-from paceline.core.async_proposal import ready_at
-from paceline.core.blame import shown
 from paceline.core.clock import VerifyWork
-from paceline.core.drafts import Drafts
-from paceline.core.finish import finish_round
-from paceline.core.guard import PolicyGuard
-from paceline.core.limits import Limits
-from paceline.core.records import Capabilities, Ended, RoundStart
-from paceline.core.targets import TargetGuard
-from paceline.core.token_view import TokenView
+from paceline.core.errors import short_repr
+from paceline.core.guards.draft import Drafts
+from paceline.core.guards.policy import PolicyGuard
+from paceline.core.guards.target import TargetGuard
+from paceline.core.proposals import ready_at
+from paceline.core.records import Capabilities, Ended, RoundStart, finish_round
+from paceline.core.text import Limits
 
 if TYPE_CHECKING:
     from paceline.core.costs import LiveCosts
     from paceline.core.protocols import Clock
     from paceline.core.records import Round
+
+
+class TokenView(Sequence[int]):
+    """Prompt and output, one after the other, as far as they have come."""
+
+    __slots__ = ("_output", "_prompt")
+
+    def __init__(self, prompt: Sequence[int], output: Sequence[int]) -> None:
+        self._prompt = prompt
+        self._output = output
+
+    def __len__(self) -> int:
+        return len(self._prompt) + len(self._output)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[int, ...]: ...
+    def __getitem__(self, index: int | slice) -> int | tuple[int, ...]:
+        edge = len(self._prompt)
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1 and start >= edge:
+                return tuple(self._output[start - edge : max(stop, start) - edge])
+            return tuple(self[place] for place in range(start, stop, step))
+        place = index + len(self) if index < 0 else index
+        if place < 0:
+            raise IndexError(index)
+        return self._prompt[place] if place < edge else self._output[place - edge]
+
 
 log = structlog.get_logger()
 
@@ -120,4 +148,4 @@ class Request:
         if problems and kind is None and not self.fallback:
             raise problems[0]
         for problem in problems:
-            log.warning("close_failed", error=shown(problem))
+            log.warning("close_failed", error=short_repr(problem))

@@ -204,7 +204,7 @@ class Policy(Protocol):
     0 <= gamma <= budget. P2: the same configuration, seed and inputs give the same plans; a policy reads no clock and
     sees no tensor. P3: `plan` knows finished rounds only.
 
-    At run time only `plan` and `observe` must be there; see `paceline.core.members` for what stands for the others.
+    At run time only `plan` and `observe` must be there; `paceline.core.guards.policy` says what stands for the others.
     """
 
     @property

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from paceline.core.clock import CostTableClock
-from paceline.core.drafts import Drafted, Drafts
-from paceline.core.limits import Limits
+from paceline.core.guards.draft import Drafted, Drafts
+from paceline.core.guards.target import TargetGuard
 from paceline.core.loop import Request
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import Ended
-from paceline.core.sampling.settings import GREEDY
-from paceline.core.targets import TargetGuard
+from paceline.core.sampling import GREEDY
+from paceline.core.text import Limits
 
 if TYPE_CHECKING:
     from paceline.core.costs import LiveCosts
-    from paceline.core.guard import PolicyGuard
+    from paceline.core.guards.policy import PolicyGuard
     from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.records import Capabilities, Signal, TokenSignals
 

@@ -5,13 +5,35 @@ Records hold numbers and names only. They know no tensor, no model and no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from paceline.core.protocols import Costs
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenDict(dict[K, V]):
+    """What a round shows of each draft: the policy, the trace and the caller see the same one.
+
+    Everything that reads a dict works, copying and pickling too; everything that changes one raises TypeError.
+    """
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any, **__: Any) -> Never:
+        raise TypeError("what a round shows cannot be changed; make a copy with dict(...)")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[FrozenDict[K, V]], tuple[dict[K, V]]]:
+        return type(self), (dict(self),)
+
 
 Signal = Literal["top1", "prob", "entropy", "margin", "token"]
 """A number about one draft token: probability of the most likely token; probability of the token that was drafted,
@@ -265,3 +287,64 @@ class Round:
         A round that was ended may have been cut before its first refusal, so it never counts as one.
         """
         return self.ended is None and self.accepted < self.drafted
+
+
+def name_draft(plan: Plan, drafts: Iterable[str]) -> Plan:
+    """Return a plan under its draft's name: the first of `drafts` where it names none, and none where gamma is 0."""
+    draft = None if plan.gamma == 0 else plan.draft or next(iter(drafts), None)
+    return plan if plan.draft == draft else replace(plan, draft=draft)
+
+
+def finish_round(
+    start: RoundStart,
+    plan: Plan,
+    drafted: int,
+    accepted: int,
+    tokens: tuple[int, ...],
+    ended: Ended | None,
+    draft_s: float,
+    verify_s: float,
+    total_s: float,
+    signals: tuple[TokenSignals, ...] = (),
+    scores: Mapping[str, tuple[float, ...]] | None = None,
+    score_s: float = 0.0,
+) -> Round:
+    """Return the record of a round.
+
+    Args:
+        start: Where the request stood before it. An engine that plans for several requests at once, or ahead of time,
+            gives each request its own.
+        plan: What it was drafted under, its draft named: see `name_draft`.
+        drafted: Draft tokens proposed.
+        accepted: Those that the target agreed with.
+        tokens: What was delivered, cut where the text ended.
+        ended: Why it was cut, if it was.
+        draft_s: Seconds of drafting; 0 where only the sum of drafting and verifying is known.
+        verify_s: Seconds of verifying, or the sum.
+        total_s: Seconds of the round.
+        signals: One record for each draft token, if signals were asked for.
+        scores: What other drafts made of the tokens delivered, where `Plan.score` asked them.
+        score_s: Seconds the scoring took.
+    """
+    draft = plan.draft
+    state = None if draft is None else start.drafts.get(draft)
+    return Round(
+        start.index,
+        start.position,
+        start.context,
+        plan,
+        0 if state is None else state.lag,
+        drafted,
+        accepted,
+        len(tokens),
+        ended,
+        draft_s,
+        verify_s,
+        total_s,
+        tokens,
+        signals,
+        None if state is None else state.match_length,
+        scores or {},
+        score_s,
+        start.drafts,
+    )

@@ -16,12 +16,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from paceline.core.errors import TraceError
-from paceline.core.forks import tell_of_forks
-from paceline.core.inputs import MIB, input_lines, open_input, shown
+from paceline.core.files import MIB, GrowingFile, input_lines, open_input, printable
 from paceline.core.json_text import parse_json
-from paceline.core.outputs import GrowingFile
-from paceline.core.records import Capabilities, Ended, Round
-from paceline.core.round_json import round_from_json, round_to_json
+from paceline.core.locks import tell_of_forks
+from paceline.core.records import Capabilities, DraftState, Ended, Plan, Round, StopRule, TokenSignals
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft
@@ -111,7 +109,9 @@ class TraceWriter:
         try:
             text = json.dumps(line, separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise TraceError(f"{shown(self.path)}: a line of the trace is not JSON-able: {error}") from error
+            raise TraceError(
+                f"{printable(self.path)}: a line of the trace is not JSON-able: {error}"
+            ) from error
         self._file.append(text.encode() + b"\n")
 
     def close(self) -> None:
@@ -257,7 +257,7 @@ def check_replaceable(path: Path) -> None:
         ours = False
     if not ours:
         raise TraceError(
-            f"{shown(path)}: holds something that is no trace, and would be lost; give another path or remove it"
+            f"{printable(path)}: holds something that is no trace, and would be lost; give another path or remove it"
         )
 
 
@@ -297,3 +297,48 @@ def _take(line: dict[str, Any], requests: dict[int, TracedRequest]) -> None:
     elif kind == "end":
         request = requests[line["request"]]
         request.ended, request.complete = line["ended"], True
+
+
+def round_to_json(done: Round) -> dict[str, Any]:
+    """Return a round as JSON-able values; what is empty is left out."""
+    values = asdict(done)
+    plan = {key: value for key, value in values["plan"].items() if value is not None}
+    plan["score"] = sorted(done.plan.score)
+    if not done.plan.score:
+        del plan["score"]
+    if plan.pop("use_signals") is False:
+        plan["look"] = False
+    values["plan"] = plan
+    del values["drafts"]
+    values["hint"] = values.pop("match_length")
+    values["lags"] = {name: state.lag for name, state in done.drafts.items()}
+    values["hints"] = {
+        name: state.match_length for name, state in done.drafts.items() if state.match_length is not None
+    }
+    if done.match_length is None:
+        del values["hint"]
+    for key in ("signals", "lags", "hints"):
+        if not values[key]:
+            del values[key]
+    if not done.scores:
+        del values["scores"], values["score_s"]
+    return values
+
+
+def round_from_json(values: Mapping[str, Any]) -> Round:
+    """Return the round that `round_to_json` made these values from; unknown keys are ignored."""
+    known = {key: values[key] for key in Round.__dataclass_fields__ if key in values}
+    plan = dict(known["plan"])
+    plan["use_signals"] = plan.get("look", True)
+    if plan.get("stop") is not None:
+        plan["stop"] = StopRule(**plan["stop"])
+    plan["score"] = frozenset(plan.get("score", ()))
+    known["plan"] = Plan(**{key: plan[key] for key in Plan.__dataclass_fields__ if key in plan})
+    known["tokens"] = tuple(known["tokens"])
+    known["match_length"], match_lengths = values.get("hint"), values.get("hints", {})
+    known["drafts"] = {
+        name: DraftState(lag, match_lengths.get(name)) for name, lag in values.get("lags", {}).items()
+    }
+    known["scores"] = {name: tuple(one) for name, one in known.get("scores", {}).items()}
+    known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
+    return Round(**known)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.plugins.building import build_draft, build_policy, build_target
+from paceline.core.plugins.catalogue import build_draft, build_policy, build_target
 from paceline.core.state.scope import learning
 
 if TYPE_CHECKING:

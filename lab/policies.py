@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.config.overrides import apply_overrides, parse_override
+from paceline.core.config.load import apply_overrides, parse_override
 from paceline.core.config.resolve import CONTEXT, AnyPolicy
 from paceline.core.errors import ConfigError
 

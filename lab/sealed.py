@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from paceline.core.errors import TraceError
-from paceline.core.inputs import MIB, size
+from paceline.core.files import MIB, size
 from paceline.core.json_text import parse_json
 
 if TYPE_CHECKING:

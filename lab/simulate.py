@@ -10,8 +10,7 @@ from paceline.core.costs import LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, ContractError, TraceError
 from paceline.core.generation import Tally
-from paceline.core.guard import PolicyGuard, check_fit
-from paceline.core.members import requires_of
+from paceline.core.guards.policy import PolicyGuard, check_fit, requires_of
 from paceline.core.recorded import TextClock
 from paceline.core.records import Capabilities
 from paceline.lab.replay.results import Outcome

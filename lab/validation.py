@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import PacelineError
-from paceline.core.plugins.building import build_policy
+from paceline.core.plugins.catalogue import build_policy
 from paceline.lab.replay.choosing import build
 from paceline.lab.simulate import Simulator
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.members import needs_of, requires_of, state_of, take_over
+from paceline.core.guards.policy import needs_of, requires_of, state_of, take_over
 from paceline.core.records import Requirements
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.members import keeps, state_of
-from paceline.core.plugins.building import build_policy
+from paceline.core.guards.policy import keeps, state_of
+from paceline.core.plugins.catalogue import build_policy
 from paceline.policies.nested import load_all, only, seed_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.core.abilities import Tabulated
+    from paceline.core.optional_protocols import Tabulated
     from paceline.core.protocols import Costs
     from paceline.core.records import RoundStart
 

@@ -12,11 +12,9 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.cli import app
 from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.sampling.processing import chances, process
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling, chances, process
 from paceline.core.testing.chance import outcomes
-from paceline.core.testing.costs import FixedCosts
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 
 # The same examples in every run, so that a change is judged by what it changed; `make explore` looks for new ones.
 settings.load_profile("ci")

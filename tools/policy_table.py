@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import TokenSignals
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
 from paceline.lab.marked import write_marked
 from paceline.lab.synthetic import ACCEPTANCES, CELLS, PRICES, Cell

@@ -11,9 +11,8 @@ from paceline.backends.graph.config import GraphConfig
 from paceline.backends.torch.config import ModelConfig
 from paceline.backends.torch.libraries import missing_libraries
 from paceline.backends.transformers.config import HfConfig
-from paceline.core.config.blocks import BackendConfig, Role
+from paceline.core.config.blocks import BackendConfig, Readiness, Role
 from paceline.core.errors import BackendError
-from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,8 +17,8 @@ from paceline.core.records import Capabilities
 
 if TYPE_CHECKING:
     from paceline.backends.graph.config import GraphConfig
+    from paceline.core.config.blocks import Readiness
     from paceline.core.config.run import RunConfig
-    from paceline.core.readiness import Readiness
 
 
 def check_target(config: GraphConfig, run: RunConfig) -> Readiness:

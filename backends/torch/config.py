@@ -9,10 +9,9 @@ from pydantic import Field
 
 from paceline.backends.torch.explaining import explained
 from paceline.backends.torch.libraries import missing_libraries
-from paceline.core.config.blocks import BackendConfig
+from paceline.core.config.blocks import BackendConfig, Readiness
+from paceline.core.environment import remedy
 from paceline.core.errors import BackendError
-from paceline.core.extras import remedy
-from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paceline.backends.torch.model import Model
     from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.records import Signal
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 
 class ModelDraft:

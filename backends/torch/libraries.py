@@ -6,7 +6,7 @@ import re
 from importlib import metadata
 from typing import Final
 
-from paceline.core.extras import remedy
+from paceline.core.environment import remedy
 
 OLDEST = {"torch": (2, 6), "transformers": (5, 16)}
 """The first supported release of each library."""

@@ -57,7 +57,7 @@ class Model(Protocol):
 
     @property
     def identity(self) -> str:
-        """Name, version, number format and kind of device; see `paceline.core.abilities.Identified`."""
+        """Name, version, number format and kind of device; see `paceline.core.optional_protocols.Identified`."""
         ...
 
     @property

@@ -15,8 +15,8 @@ from paceline.backends.torch.explaining import explained, first_line
 from paceline.backends.torch.host import text_config
 from paceline.backends.torch.libraries import untested_release
 from paceline.backends.torch.vocabulary import difference
+from paceline.core.config.blocks import Readiness
 from paceline.core.errors import BackendError
-from paceline.core.readiness import Readiness
 from paceline.core.records import SIGNALS, Capabilities
 
 if TYPE_CHECKING:

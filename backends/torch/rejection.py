@@ -1,4 +1,4 @@
-"""Speculative rejection sampling on the device; the rule is that of `paceline.core.sampling.rejection`."""
+"""Speculative rejection sampling on the device; the rule is that of `paceline.core.sampling`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from paceline.core.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 
 WARPERS: Final = frozenset(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from paceline.backends.torch.model import Model
     from paceline.core.proposals import TokenVerdict
     from paceline.core.protocols import Proposal
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 
 class ModelTarget:

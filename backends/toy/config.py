@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 from pydantic import Field
 
 from paceline.backends.toy.models import ToyDraft, ToyTarget
-from paceline.core.config.blocks import BackendConfig, Role
+from paceline.core.config.blocks import BackendConfig, Readiness, Role
 from paceline.core.errors import BackendError
 from paceline.core.protocols import Target
-from paceline.core.readiness import Readiness
 
 if TYPE_CHECKING:
     from pathlib import Path

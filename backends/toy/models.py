@@ -16,8 +16,7 @@ from paceline.backends.toy.sampled import SampledToyDraft, SampledToyTarget
 from paceline.backends.toy.sessions import ToyDraftSession, ToyTargetSession
 from paceline.core.errors import BackendError
 from paceline.core.records import SIGNALS, Capabilities, Signal
-from paceline.core.sampling.rng import Rng, SeededRng
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Rng, Sampling, SeededRng
 
 LETTERS = " etaoinshrdlucmfwygpbvkqjxz"
 """Token 0 ends a text; token k is the k-th letter."""

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from paceline.backends.toy.sessions import ToyDraftSession, ToyTargetSession, wait
 from paceline.core.proposals import SampledProposal, TokenVerdict
 from paceline.core.records import TokenSignals
-from paceline.core.sampling.processing import chances, process, softmax
-from paceline.core.sampling.rejection import rejection_sample
+from paceline.core.sampling import chances, process, rejection_sample, softmax
 
 if TYPE_CHECKING:
     from paceline.backends.toy.models import ToyDraft, ToyTarget
     from paceline.core.protocols import Proposal
-    from paceline.core.sampling.rng import Rng
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Rng, Sampling
 
 
 class SampledToyTarget(ToyTargetSession):

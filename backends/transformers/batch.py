@@ -16,7 +16,7 @@ from paceline.backends.transformers.rows import Row, RowDraft, RowTarget
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import TargetError
-from paceline.core.sampling.settings import GREEDY, Sampling
+from paceline.core.sampling import GREEDY, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

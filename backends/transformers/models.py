@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from paceline.backends.transformers.config import HfConfig
     from paceline.backends.transformers.facts import Facts
+    from paceline.core.config.blocks import Readiness
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
-    from paceline.core.readiness import Readiness
 
 
 class HfTarget(ModelTarget):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from paceline.core.config.blocks import Generate
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 
 def references(run: RunConfig, target: Target, draft: Draft | None) -> dict[str, Generate]:

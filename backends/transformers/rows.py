@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from paceline.backends.transformers.record import Record
     from paceline.core.protocols import Draft, DraftSession, Proposal, TargetSession
     from paceline.core.records import Capabilities, Signal
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """Configuration: one YAML file or mapping, validated into a run that can be built."""
 
 from paceline.core.config.blocks import BackendConfig, PolicyConfig
-from paceline.core.config.load import load_config
-from paceline.core.config.overrides import parse_override
+from paceline.core.config.load import load_config, parse_override
 from paceline.core.config.resolve import AnyBackend, AnyPolicy
 from paceline.core.config.run import GenerationConfig, RunConfig
 from paceline.core.config.schema import json_schema

@@ -5,20 +5,48 @@ A block's name, options, help and factory live in one class, so they cannot drif
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from paceline.core.blame import shown
-from paceline.core.config.problems import suggest_keys
-from paceline.core.readiness import Readiness
+from paceline.core.config.errors import suggest_keys
+from paceline.core.errors import short_repr
+from paceline.core.records import SIGNALS, Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from paceline.core.config.run import RunConfig
-    from paceline.core.protocols import Draft, Policy, Target
+    from paceline.core.protocols import Codec, Draft, Policy, Target
+    from paceline.core.records import Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What is known of a target or draft before any weight is read.
+
+    What a backend does not know it leaves at its default; nothing is concluded from it then.
+
+    Attributes:
+        problems: What would keep it from being built or used, each a sentence with its remedy.
+        remarks: What its user should know: a draft whose text is re-encoded, a model without a chat template.
+        memory: Bytes that it will need at least, by device as torch names it ("cpu", "cuda:0").
+        capabilities: A target's.
+        signals: A draft's.
+        codec: Its tokenizer; None if it has none, or it is not known.
+        vocabulary: The number of its tokens, if known.
+    """
+
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    memory: Mapping[str, int] = field(default_factory=dict)
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    signals: frozenset[Signal] = SIGNALS
+    codec: Codec | None = None
+    vocabulary: int | None = None
+
 
 Role = Literal["target", "draft"]
 
@@ -36,7 +64,7 @@ class Strict(BaseModel):
 
     def model_dump(self, **how: Any) -> dict[str, Any]:
         """Return the options as pydantic does; one that JSON has no form for is written as its text."""
-        return super().model_dump(**({"fallback": shown} | how))
+        return super().model_dump(**({"fallback": short_repr} | how))
 
     @model_validator(mode="wrap")
     @classmethod

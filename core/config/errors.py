@@ -1,15 +1,23 @@
-"""Turning pydantic's errors into one `ConfigError` that says where, what was found, and what is allowed."""
+"""Problems of a configuration, pydantic's and ours, as one `ConfigError` that says where, what, and what is allowed."""
 
 from __future__ import annotations
 
+import difflib
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
 from paceline.core.errors import ConfigError
+from paceline.core.files import printable
+from paceline.core.json_text import LARGEST_FLOAT, LARGEST_INT, bounded, is_text
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from collections.abc import Iterable
+
+    from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
 Path = tuple[int | str, ...]
@@ -177,3 +185,86 @@ def _quotes(kind: str, found: object, raw: str | None) -> str:
     if isinstance(found, bool):
         return f"; YAML reads {raw} as a boolean, so put it in quotes" if raw.lower() in _AMBIGUOUS else ""
     return f"; to make it text, put it in quotes: '{raw}'"
+
+
+def problem(kind: str, message: str, found: object, *path: str) -> ValidationError:
+    """Return a validation error with one problem at `path` below the place where it is raised."""
+    return ValidationError.from_exception_data("config", [_details(kind, message, found, path)])
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known word, or "" when none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def suggest_keys(error: ValidationError, model: type[BaseModel]) -> ValidationError:
+    """Return the error with unknown keys of `model` itself reworded: the nearest key, or all that are known."""
+    details = error.errors(include_url=False)
+    if not any(row["type"] == "extra_forbidden" and len(row["loc"]) == 1 for row in details):
+        return error
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    rows = []
+    for row in details:
+        kind, message = row["type"], row["msg"]
+        if kind == "extra_forbidden" and len(row["loc"]) == 1:
+            near = nearest(str(row["loc"][0]), known)
+            kind, message = "unknown_key", f"unknown key{near or '; allowed: ' + ', '.join(known)}"
+        rows.append(_details(kind, message, row["input"], row["loc"]))
+    return ValidationError.from_exception_data(error.title, rows)
+
+
+def _details(kind: str, message: str, found: object, path: tuple[int | str, ...]) -> InitErrorDetails:
+    # Without a context pydantic leaves braces in the message alone.
+    custom = PydanticCustomError(kind, message)
+    return InitErrorDetails(type=custom, loc=path, input=found)
+
+
+DEEPEST = 64
+"""Levels of a run: policies that hold policies take two each."""
+
+TOO_DEEP = f"nested too deeply, or holds itself; a run has at most {DEEPEST} levels"
+
+
+def check_values(data: Mapping[str, Any], locate: Locate) -> None:
+    """Refuse numbers that are not finite or beyond what any option can mean, and text that cannot be written.
+
+    Raises:
+        ConfigError: Lists every problem, with where it comes from.
+    """
+    found = []
+    for path, message in _problems(data, ()):
+        place = locate(path)
+        found.append((place.line or 0, f"{place.origin}{printable(dotted(path))}: {message}"))
+    if found:
+        found.sort(key=lambda line: line[0])
+        raise ConfigError("\n".join(text for _, text in found))
+
+
+def _problems(node: object, path: Path) -> Iterator[tuple[Path, str]]:
+    if len(path) > DEEPEST:
+        yield path[:1], TOO_DEEP
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            if isinstance(key, str) and not _writable(key):
+                yield (*path, key), "this key is no text; remove NUL and halves of characters"
+            else:
+                yield from _problems(value, (*path, key))
+    elif isinstance(node, list | tuple):
+        for place, value in enumerate(node):
+            yield from _problems(value, (*path, place))
+    elif (message := _value_message(node)) is not None:
+        yield path, message
+
+
+def _value_message(value: object) -> str | None:
+    if isinstance(value, int | float) and not bounded(value):
+        most = LARGEST_INT if isinstance(value, int) else f"{LARGEST_FLOAT:g}"
+        return f"found {show(value)}; should be a number from -{most} to {most}"
+    if isinstance(value, str) and not _writable(value):
+        return f"found {value!a:.60}, which is no text; remove NUL and halves of characters"
+    return None
+
+
+def _writable(text: str) -> bool:
+    return "\0" not in text and is_text(text)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
-from paceline.core.config.problems import nearest, problem
+from paceline.core.config.errors import nearest, problem
 from paceline.core.errors import PluginError
 from paceline.core.plugins.catalogue import Catalogue
 

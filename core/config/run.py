@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from paceline.core.config.blocks import Strict
-from paceline.core.config.problems import problem
+from paceline.core.config.errors import problem
 from paceline.core.config.resolve import AnyPolicy, DraftBackend, TargetBackend
-from paceline.core.sampling.settings import LEAST_TEMPERATURE, Sampling
-from paceline.core.stopping import wanted_strings
+from paceline.core.sampling import LEAST_TEMPERATURE, Sampling
+from paceline.core.text import wanted_strings
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
@@ -149,7 +149,7 @@ class RunConfig(Strict):
             CapabilityError: The policy needs what the engine cannot do.
         """
         from paceline.core.decoder import SpeculativeDecoder  # noqa: PLC0415  # reading a file needs no loop
-        from paceline.core.plugins.building import build_draft, build_target  # noqa: PLC0415
+        from paceline.core.plugins.catalogue import build_draft, build_target  # noqa: PLC0415
         from paceline.core.state.scope import learning  # noqa: PLC0415
         from paceline.core.trace import TraceWriter  # noqa: PLC0415
 

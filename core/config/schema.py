@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic.json_schema import GenerateJsonSchema
 
-from paceline.core.blame import INTERRUPTS, blame, shown
 from paceline.core.config.resolve import PLACEHOLDER
 from paceline.core.config.run import DRAFT_NAME, RunConfig
+from paceline.core.errors import INTERRUPTS, describe, short_repr
 from paceline.core.plugins.catalogue import Catalogue
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ def _describe(kind: str, key: str, blocks: Mapping[str, type[Strict]], defs: dic
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin's own schema hooks may raise what they like
             log.warning(
-                "schema_failed", block=blame(block), error=shown(error), action="any options are accepted"
+                "schema_failed",
+                block=describe(block),
+                error=short_repr(error),
+                action="any options are accepted",
             )
             schema = {"type": "object", "properties": {key: {"const": name}}}
         defs[f"{kind}.{name}"] = _named(_hoist(schema, f"{kind}.{name}", defs), key, name)

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from paceline.core.config.bounds import TOO_DEEP
+from paceline.core.config.errors import TOO_DEEP
 from paceline.core.errors import ConfigError
-from paceline.core.inputs import KIB, read_text, shown
+from paceline.core.files import KIB, printable, read_text
 
 _BOOLEAN = "tag:yaml.org,2002:bool"
 _NULL = "tag:yaml.org,2002:null"
@@ -70,7 +70,7 @@ def read_yaml(path: Path) -> Document:
     text = read_text(
         path, ConfigError, most=MOST, missing="give the path of a run file, or none for the defaults"
     )
-    name = shown(path)
+    name = printable(path)
     root, data = _parsed(text, name)
     if root is None or root.tag == _NULL:
         return Document(name, {}, root)

@@ -1,4 +1,4 @@
-"""The catalogue: every policy and backend that is installed, by name, with its provider.
+"""The catalogue: every policy and backend that is installed, by name, with its provider, and what builds them.
 
 Nothing is cached here. Loading takes milliseconds; whoever needs a catalogue twice passes it on.
 """
@@ -6,16 +6,88 @@ Nothing is cached here. Loading takes milliseconds; whoever needs a catalogue tw
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, get_args, get_origin
 
-from paceline.core.blame import shown
-from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
-from paceline.core.errors import PluginError
-from paceline.core.plugins.checking import check_backend_class, check_policy_class
-from paceline.core.plugins.loading import Broken, Loaded, Provider, describe, load_plugins
+from pydantic import ValidationError
+
+from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role, Strict
+from paceline.core.errors import INTERRUPTS, PacelineError, PluginError, describe, error_text, short_repr
+from paceline.core.guards.policy import check_members
+from paceline.core.plugins.loading import Broken, Loaded, Provider, error_line, load_plugins
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Draft, Policy, Target
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_ROLES = frozenset({"target", "draft"})
+_Block = TypeVar("_Block", bound=Strict)
+
+
+def check_policy_class(found: object) -> tuple[str, type[PolicyConfig]]:
+    """Return the name and the class of a policy configuration.
+
+    Raises:
+        TypeError: It is not a subclass of `PolicyConfig` with its own name and `build`.
+    """
+    cls = _complete(found, PolicyConfig)
+    _overrides(cls, PolicyConfig, "build")
+    return _name(cls, "name"), cls
+
+
+def check_backend_class(found: object) -> tuple[str, type[BackendConfig]]:
+    """Return the name and the class of a backend configuration.
+
+    Raises:
+        TypeError: It is not a subclass of `BackendConfig` with its own name, roles, and the factories of its roles.
+    """
+    cls = _complete(found, BackendConfig)
+    if not cls.roles or not cls.roles <= _ROLES:
+        raise TypeError(
+            f"{cls.__qualname__}.roles is {set(cls.roles) or '{}'}; it must hold 'target', 'draft' or both"
+        )
+    for role in sorted(cls.roles):
+        _overrides(cls, BackendConfig, f"build_{role}")
+    return _name(cls, "backend"), cls
+
+
+def _complete(found: object, base: type[_Block]) -> type[_Block]:
+    """Return `found` as a subclass of `base` whose annotations can all be resolved."""
+    if not isinstance(found, type) or not issubclass(found, base) or found is base:
+        raise TypeError(f"{short_repr(found)} is not a subclass of {base.__name__}")
+    try:
+        # Names imported under TYPE_CHECKING only leave a model that fails at its first use; better here than there.
+        found.model_rebuild()
+    except Exception as error:
+        raise TypeError(
+            f"{found.__qualname__} has an annotation that cannot be resolved: {error_text(error)}"
+        ) from error
+    return found
+
+
+def _overrides(cls: type, base: type, method: str) -> None:
+    if getattr(cls, method) is getattr(base, method):
+        raise TypeError(f"{cls.__qualname__} does not override {method}()")
+
+
+def _name(cls: type[Strict], field: str) -> str:
+    """Return the one value of the Literal that names the block."""
+    info = cls.model_fields[field]
+    choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    wanted = f'{cls.__qualname__} needs `{field}: Literal["x"] = "x"`'
+    if len(choices) != 1 or not isinstance(choices[0], str):
+        raise TypeError(f"{wanted}; the annotation is {info.annotation!r}")
+    if info.default != choices[0]:
+        raise TypeError(f"{wanted}; the default is {info.default!r}")
+    if not _NAME.fullmatch(choices[0]):
+        raise TypeError(
+            f"{cls.__qualname__} is named {choices[0]!r}; a name has letters, digits and _ . - only"
+        )
+    return choices[0]
+
 
 MOST = 1000
 """Classes of one plugin and hook; an iterable that never ends is cut here."""
@@ -149,7 +221,7 @@ def _collect(
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a plugin raises breaks nothing but itself
-            broken.append(Broken(provider.entry_point, provider.distribution, describe(error)))
+            broken.append(Broken(provider.entry_point, provider.distribution, error_line(error)))
             continue
         for item in classes:
             try:
@@ -157,7 +229,7 @@ def _collect(
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - a class may raise what it likes when looked at
-                broken.append(Broken(provider.entry_point, provider.distribution, describe(error)))
+                broken.append(Broken(provider.entry_point, provider.distribution, error_line(error)))
                 continue
             others = found.setdefault(name, [])
             if all(other.config is not config for other in others):
@@ -170,8 +242,68 @@ def _collect(
 def _listed(hook: str, result: object) -> list[object]:
     """Return what a hook returned as a list; a lazy iterable runs here, inside the caller's `try`."""
     if isinstance(result, type) or not isinstance(result, Iterable):
-        raise TypeError(f"{hook}() returned {shown(result)}; it must return a list of classes")
+        raise TypeError(f"{hook}() returned {short_repr(result)}; it must return a list of classes")
     classes = list(islice(result, MOST + 1))
     if len(classes) > MOST:
         raise TypeError(f"{hook}() returned more than {MOST} classes")
     return classes
+
+
+T = TypeVar("T")
+
+
+def build_policy(config: PolicyConfig, seed: int = 0) -> Policy:
+    """Return a fresh policy.
+
+    Raises:
+        PluginError: `build` raised something that is no error of paceline's, or returned None.
+        ContractError: The policy lacks what it must have.
+    """
+    policy = _made(f"policy {config.name!r}", config, "build", lambda: config.build(seed))
+    check_members(policy)
+    return policy
+
+
+def lame_policies(catalogue: Catalogue) -> tuple[Broken, ...]:
+    """Build each policy that needs no options; return what is wrong with those that fail or lack a member."""
+    lame = []
+    for entry in catalogue.policies.values():
+        if any(field.is_required() for field in entry.config.model_fields.values()):
+            continue
+        try:
+            build_policy(entry.config.model_validate({}))
+        except (PacelineError, ValidationError) as error:
+            lame.append(Broken(entry.entry_point, entry.distribution, error_line(error)))
+    return tuple(lame)
+
+
+def build_target(config: BackendConfig) -> Target:
+    """Return a target, its model loaded.
+
+    Raises:
+        BackendError: The model cannot be loaded.
+        PluginError: `build_target` raised something that is no error of paceline's, or returned None.
+    """
+    return _made(f"backend {config.backend!r}", config, "build_target", config.build_target)
+
+
+def build_draft(config: BackendConfig, target: Target) -> Draft:
+    """Return a draft for a target, its model loaded.
+
+    Raises:
+        BackendError: The model cannot be loaded, or does not fit the target.
+        PluginError: `build_draft` raised something that is no error of paceline's, or returned None.
+    """
+    return _made(f"backend {config.backend!r}", config, "build_draft", lambda: config.build_draft(target))
+
+
+def _made(what: str, config: object, method: str, make: Callable[[], T]) -> T:
+    try:
+        made = make()
+    except (*INTERRUPTS, PacelineError):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{what} of {describe(config)}: {method}() raised {short_repr(error)}") from error
+    if made is None:
+        raise PluginError(f"{what} of {describe(config)}: {method}() returned None")
+    return made

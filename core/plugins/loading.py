@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 import structlog
 
-from paceline.core.blame import shown, words
-from paceline.core.errors import PluginError
+from paceline.core.errors import PluginError, error_text, short_repr
 from paceline.core.plugins import hooks
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def load_plugins(
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a plugin raises breaks nothing but itself
-            broken.append(Broken(provider.entry_point, provider.distribution, describe(error)))
+            broken.append(Broken(provider.entry_point, provider.distribution, error_line(error)))
         else:
             plugins.append((provider, plugin))
     if installed:
@@ -151,14 +150,14 @@ def _check_interface(plugin: object) -> None:
     declared: object = getattr(plugin, hooks.DECLARED, 1)
     if declared != hooks.INTERFACE or isinstance(declared, bool):
         raise PluginError(
-            f"it was made for version {shown(declared)} of the plugin interface, and this paceline has version "
+            f"it was made for version {short_repr(declared)} of the plugin interface, and this paceline has version "
             f"{hooks.INTERFACE}; install a version of the plugin, or of paceline, that fits the other"
         )
 
 
-def describe(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """Return an error as one line: its type and its message."""
-    return f"{type(error).__name__}: {' '.join(words(error).split())}".rstrip(": ")
+    return f"{type(error).__name__}: {' '.join(error_text(error).split())}".rstrip(": ")
 
 
 def _candidates(
@@ -208,7 +207,7 @@ def _trace(manager: pluggy.PluginManager) -> None:
     ) -> None:
         del implementations, arguments
         if outcome.exception is not None:
-            log.debug("hook failed", hook=hook, error=describe(outcome.exception))
+            log.debug("hook failed", hook=hook, error=error_line(outcome.exception))
         else:
             log.debug("hook returned", hook=hook, result=outcome.get_result())
 

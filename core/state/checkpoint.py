@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from paceline.core.abilities import Mergeable
-from paceline.core.blame import INTERRUPTS, blame, shown, words
-from paceline.core.errors import ContractError, PacelineError
-from paceline.core.forks import tell_of_forks
-from paceline.core.members import breach, has, take_over
+from paceline.core.errors import INTERRUPTS, ContractError, PacelineError, describe, error_text, short_repr
+from paceline.core.guards.policy import breach, has, take_over
+from paceline.core.locks import tell_of_forks
+from paceline.core.optional_protocols import Mergeable
 
 if TYPE_CHECKING:
     from paceline.core.costs import LiveCosts
@@ -153,7 +152,7 @@ def restore(store: StateStore, key: StateKey, costs: LiveCosts | None, policy: P
         except INTERRUPTS:
             raise
         except BaseException as error:
-            raise breach(policy, f"restoring its state, it raised {shown(error)}") from error
+            raise breach(policy, f"restoring its state, it raised {short_repr(error)}") from error
     if known is not None and known.costs is not None and costs is not None:
         try:
             costs.load_state_dict(known.costs)
@@ -161,7 +160,7 @@ def restore(store: StateStore, key: StateKey, costs: LiveCosts | None, policy: P
             log.warning(
                 "costs_refused",
                 file=str(store.path),
-                reason=words(error),
+                reason=error_text(error),
                 action="they are measured again",
             )
     return StateCheckpoint(store, key, costs, policy, known=known, refused=refused)
@@ -172,7 +171,7 @@ def _warn_refused(store: StateStore, key: StateKey, error: Exception) -> None:
         "state_refused",
         file=str(store.path),
         key=key.name,
-        reason=words(error),
+        reason=error_text(error),
         action="the policy starts fresh",
         remedy="name another file in `state:`, or put a good copy in its place; an entry that is replaced by what is "
         "learnt now is set aside in the table `refused`",
@@ -215,7 +214,7 @@ class StateCheckpoint:
         except INTERRUPTS:
             raise
         except BaseException as error:
-            raise breach(policy, f"its state cannot be saved: {words(error)}") from error
+            raise breach(policy, f"its state cannot be saved: {error_text(error)}") from error
         tell_of_forks(self)
 
     def forked(self) -> None:
@@ -247,7 +246,7 @@ class StateCheckpoint:
                 "state_not_saved",
                 file=str(self._store.path),
                 key=self._key.name,
-                reason=words(error),
+                reason=error_text(error),
                 remedy="name a file in `state:` that can be written, or leave the key out",
             )
             return
@@ -282,7 +281,7 @@ def restored(restore: Restore, policy: Policy, *, fallback: bool) -> StateCheckp
     def checked() -> StateCheckpoint:
         checkpoint = restore(policy)
         if not callable(getattr(checkpoint, "save", None)):
-            raise TypeError(f"it returned {shown(checkpoint)}, which has no save()")
+            raise TypeError(f"it returned {short_repr(checkpoint)}, which has no save()")
         return checkpoint
 
     if not has(policy, "state_dict"):
@@ -304,6 +303,8 @@ def attempt(act: Callable[[], T], policy: Policy, otherwise: str, *, fallback: b
         if not fallback:
             if isinstance(error, PacelineError):
                 raise
-            raise ContractError(f"state of policy {blame(policy)}", f"it raised {shown(error)}") from error
-        log.warning("state_failed", policy=blame(policy), error=words(error), action=otherwise)
+            raise ContractError(
+                f"state of policy {describe(policy)}", f"it raised {short_repr(error)}"
+            ) from error
+        log.warning("state_failed", policy=describe(policy), error=error_text(error), action=otherwise)
         return None

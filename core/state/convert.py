@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.core.errors import PacelineError
-from paceline.core.inputs import read_input, shown
+from paceline.core.files import printable, read_input
 from paceline.core.json_text import parse_json
 from paceline.core.state.store import MOST, StateStore
 
@@ -26,9 +26,9 @@ def convert(old: Path | str, new: Path | str) -> int:
         document = parse_json(read_input(old, PacelineError, most=MOST))
         kind, version, entries = document["kind"], document["version"], dict(document["entries"])
     except (ValueError, KeyError, TypeError) as error:
-        raise PacelineError(f"{shown(old)}: cannot be converted: {error!r}") from error
+        raise PacelineError(f"{printable(old)}: cannot be converted: {error!r}") from error
     if (kind, version) != ("paceline-state", 1):
-        raise PacelineError(f"{shown(old)}: is no state file of version 1")
+        raise PacelineError(f"{printable(old)}: is no state file of version 1")
     store = StateStore(new)
     for key, entry in entries.items():
         store.update(key, partial(_kept, entry))

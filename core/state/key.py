@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.abilities import Identified
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.machine import cpu_model
+from paceline.core.environment import cpu_model
+from paceline.core.optional_protocols import Identified
 
 if TYPE_CHECKING:
     from paceline.core.config.blocks import BackendConfig

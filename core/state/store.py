@@ -18,9 +18,8 @@ from threading import RLock
 from typing import Any, Final
 
 from paceline.core.errors import PacelineError
-from paceline.core.inputs import MIB, file_errors, not_regular, shown, size
+from paceline.core.files import MIB, ROOM, check_output, file_errors, not_regular, printable, size
 from paceline.core.json_text import parse_json
-from paceline.core.outputs import ROOM, check_output
 
 APPLICATION: Final = int.from_bytes(b"pace")
 """Stands in the header of the file, and tells it from other programs' databases."""
@@ -159,7 +158,7 @@ class StateStore:
         if what is None and status.st_size > MOST:
             what = f"has more than {size(MOST)}, the most that is read here; {AWAY}"
         if what is not None:
-            raise PacelineError(f"{shown(self.path)}: {what}")
+            raise PacelineError(f"{printable(self.path)}: {what}")
         return True
 
     @contextmanager
@@ -189,10 +188,10 @@ class StateStore:
         tables = {sql.decode(errors="replace") for (sql,) in _schema(database)}
         if application == APPLICATION and version != VERSION:
             raise PacelineError(
-                f"{shown(self.path)}: is of version {version}; this paceline reads version {VERSION}; {AWAY}"
+                f"{printable(self.path)}: is of version {version}; this paceline reads version {VERSION}; {AWAY}"
             )
         if application != APPLICATION or tables != set(TABLES):
-            raise PacelineError(f"{shown(self.path)}: is no state file, but another database; {AWAY}")
+            raise PacelineError(f"{printable(self.path)}: is no state file, but another database; {AWAY}")
 
     def _problem(self, code: int, reason: str) -> PacelineError:
         """Return the error for what SQLite found; `code` may be an extended one."""
@@ -202,7 +201,7 @@ class StateStore:
                 "is a state file of paceline 0.1, which was JSON",
                 f"{CONVERT}, to be named instead",
             )
-        return PacelineError(f"{shown(self.path)}: {what} ({reason}); {remedy}")
+        return PacelineError(f"{printable(self.path)}: {what} ({reason}); {remedy}")
 
     def _is_json(self) -> bool:
         with self.path.open("rb") as file:

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paceline.core.testing.backends import check_backend
     from paceline.core.testing.chance import outcomes
-    from paceline.core.testing.costs import FixedCosts
+    from paceline.core.testing.doubles import (
+        BREACHES,
+        ChaoticPolicy,
+        FixedCosts,
+        LawlessPolicy,
+        ScriptedPolicy,
+    )
     from paceline.core.testing.playing import play
     from paceline.core.testing.policies import check_policy
-    from paceline.core.testing.scripted import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
 
 __all__ = [
     "BREACHES",
@@ -29,11 +34,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BREACHES": "scripted",
-    "ChaoticPolicy": "scripted",
-    "FixedCosts": "costs",
-    "LawlessPolicy": "scripted",
-    "ScriptedPolicy": "scripted",
+    "BREACHES": "doubles",
+    "ChaoticPolicy": "doubles",
+    "FixedCosts": "doubles",
+    "LawlessPolicy": "doubles",
+    "ScriptedPolicy": "doubles",
     "check_backend": "backends",
     "check_policy": "policies",
     "outcomes": "chance",

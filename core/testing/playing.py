@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.clock import ScoreWork
-from paceline.core.finish import finish_round, name_draft
-from paceline.core.members import keeps, needs_of
-from paceline.core.records import Capabilities, DraftState, Ended, Plan, RoundStart, TokenSignals
-from paceline.core.testing.costs import FixedCosts
-from paceline.core.token_view import TokenView
+from paceline.core.guards.policy import keeps, needs_of
+from paceline.core.loop import TokenView
+from paceline.core.records import (
+    Capabilities,
+    DraftState,
+    Ended,
+    Plan,
+    RoundStart,
+    TokenSignals,
+    finish_round,
+    name_draft,
+)
+from paceline.core.testing.doubles import FixedCosts
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Costs, Policy

@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from paceline.core.finish import name_draft
-from paceline.core.members import has
-from paceline.core.records import Capabilities
+from paceline.core.guards.policy import has
+from paceline.core.records import Capabilities, name_draft
 from paceline.core.testing.playing import settle
-from paceline.core.testing.policy_memory import GROWTH, SLACK, size
-from paceline.core.testing.policy_steps import Step, begin, many_steps
-from paceline.core.testing.policy_trials import demand, for_steps, saved
+from paceline.core.testing.policy_states import GROWTH, SLACK, size
+from paceline.core.testing.policy_steps import Step, begin, demand, for_steps, many_steps, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from paceline.core.protocols import Policy
     from paceline.core.records import Plan, Round, RoundStart
-    from paceline.core.testing.policy_trials import Law, Make
+    from paceline.core.testing.policy_steps import Law, Make
 
 FUSED = Capabilities(draft_switch="none", latency="fused", signals=frozenset())
 ENGINES = (

@@ -1,27 +1,97 @@
-"""Random rounds for a policy: what it is shown before each, and what comes of it."""
+"""Random rounds for a policy, what it is shown and what comes of it, and the tools of laws about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import FlakyFailure
 
 from paceline.core.errors import ConfigError
-from paceline.core.finish import name_draft
-from paceline.core.members import needs_of, requires_of
-from paceline.core.records import Capabilities, DraftState, Ended, RoundStart, TokenSignals
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.guards.policy import needs_of, requires_of, state_of
+from paceline.core.protocols import Policy
+from paceline.core.records import Capabilities, DraftState, Ended, Plan, RoundStart, TokenSignals, name_draft
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import ENGINE, propose, settle, watched
 
 if TYPE_CHECKING:
-    from paceline.core.protocols import Policy
-    from paceline.core.records import Plan, Round
-    from paceline.core.testing.policy_trials import Law
+    from hypothesis.strategies import SearchStrategy
+
+    from paceline.core.records import Round
+
+Make = Callable[[], Policy]
+"""Returns a fresh policy at every call, always of the same configuration and seed."""
+
+Law = Callable[[Plan, RoundStart], None]
+"""Is asked about each plan, and raises AssertionError where it is not lawful."""
+
+
+def demand(holds: bool, sentence: str) -> None:
+    """Raise AssertionError with a sentence unless something holds."""
+    if not holds:
+        raise AssertionError(sentence)
+
+
+def for_steps(check: Callable[[Any], object], strategy: SearchStrategy[Any], examples: int) -> None:
+    """Run a check over many generated lives, the same ones for every policy; when one fails, shrink it."""
+    try:
+        for life in _lives(strategy, examples):
+            check(life)
+    except Exception as error:  # noqa: BLE001 - whatever a policy raises is its failure
+        failure = error
+    else:
+        return
+    _search(check, strategy, examples)
+    raise failure  # a policy that is not deterministic need not fail twice; it failed
+
+
+@cache
+def _lives(strategy: SearchStrategy[Any], examples: int) -> tuple[Any, ...]:
+    """Return what hypothesis generates; kept, since generating takes ten times as long as living through it."""
+    lives: list[Any] = []
+    _search(lives.append, strategy, examples)
+    return tuple(lives)
+
+
+def _search(check: Callable[[Any], object], strategy: SearchStrategy[Any], examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def run(value: Any) -> None:
+        check(value)
+
+    try:
+        run()
+    except FlakyFailure as error:
+        raise error.exceptions[0] from None
+
+
+def saved(policy: Policy) -> str:
+    """Return a policy's state as JSON."""
+    try:
+        return json.dumps(state_of(policy), allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"state_dict() must be JSON-able with finite numbers: {error}") from error
+
+
+def short(value: object) -> str:
+    """Return a value's text, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
 
 COSTS = FixedCosts(1.0, lambda length, context: 9.0 + 0.1 * length + 0.001 * context, catch_up_s=0.05)
 TEXT = tuple(i * i % 23 for i in range(60))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError, PacelineError
-from paceline.core.plugins.building import build_draft
-from paceline.core.sampling.opening import check_sampling
+from paceline.core.plugins.catalogue import build_draft
+from paceline.core.sampling import check_sampling
 from paceline.lab.bench.modes import LoopMode, ReferenceMode
 from paceline.lab.bench.summary import BASE
 from paceline.lab.drafts import LOOKUP, draft_named

@@ -15,9 +15,9 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from paceline.core.costs import LiveCosts
-from paceline.core.members import keeps, needs_of, requires_of, state_of, take_over
-from paceline.core.plugins.building import build_policy
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.guards.policy import keeps, needs_of, requires_of, state_of, take_over
+from paceline.core.plugins.catalogue import build_policy
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
 from paceline.core.testing.texts import calibrated
 

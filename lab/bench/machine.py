@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from paceline.core.machine import cpu_model
+from paceline.core.environment import cpu_model
 
 LIBRARIES = ("paceline", "torch", "transformers", "numpy")
 

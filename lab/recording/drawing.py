@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from paceline.core.abilities import SupportsScoring
+    from paceline.core.optional_protocols import SupportsScoring
     from paceline.core.protocols import Session
     from paceline.lab.recording.looking import Asked
     from paceline.lab.recording.model import Starts

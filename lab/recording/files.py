@@ -12,10 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from paceline.core.environment import remedy
 from paceline.core.errors import TraceError
-from paceline.core.extras import remedy
-from paceline.core.inputs import MIB, file_errors, input_lines, open_input, shown
-from paceline.core.outputs import GrowingFile
+from paceline.core.files import MIB, GrowingFile, file_errors, input_lines, open_input, printable
 from paceline.lab.sealed import LINE
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                     place += len(line)
     except broken as error:
         raise TraceError(
-            f"{shown(path)}:{number + 1}: the compressed data is damaged here: {error}"
+            f"{printable(path)}:{number + 1}: the compressed data is damaged here: {error}"
         ) from error
 
 
@@ -109,7 +108,7 @@ def zstd(path: Path) -> ModuleType:
         import zstandard  # noqa: PLC0415 - files that are not compressed do without
     except ImportError:
         way = f"{remedy('lab')}, or leave {SUFFIX} out of the name"
-        raise TraceError(f"{shown(path)}: compressed files need the library zstandard; {way}") from None
+        raise TraceError(f"{printable(path)}: compressed files need the library zstandard; {way}") from None
     return zstandard
 
 
@@ -136,7 +135,8 @@ class _Bounded(io.RawIOBase):
         self._left -= count
         if self._left < 0:
             raise TraceError(
-                f"{shown(self._path)}: unpacks to more than {RATIO} times its size; no recording does, so this is none"
+                f"{printable(self._path)}: unpacks to more than {RATIO} times its size; no recording does, so this is "
+                "none"
             )
         return count
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from paceline.core.answers import check_proposal
+from paceline.core.guards.draft import check_proposal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

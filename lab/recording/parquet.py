@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paceline.core.environment import remedy
 from paceline.core.errors import TraceError
-from paceline.core.extras import remedy
-from paceline.core.outputs import replacing
+from paceline.core.files import replacing
 from paceline.core.records import SIGNALS
 from paceline.lab.recording.format import header_to_json
 

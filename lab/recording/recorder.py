@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from paceline.core.abilities import SampledDraft, SupportsPerplexity, SupportsScoring
 from paceline.core.errors import BackendError
-from paceline.core.sampling.opening import open_draft, open_target
+from paceline.core.optional_protocols import SampledDraft, SupportsPerplexity, SupportsScoring
+from paceline.core.sampling import open_draft, open_target
 from paceline.core.trace import prompt_sha256
 from paceline.lab.bench.loops import texture
 from paceline.lab.decoding import decode
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.protocols import Draft, DraftSession
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
     from paceline.lab.bench.records import Prompt
     from paceline.lab.recording.model import Starts
 

@@ -8,8 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
-from paceline.core.inputs import file_errors
-from paceline.core.outputs import check_output
+from paceline.core.files import check_output, file_errors
 from paceline.lab.recording.files import Appender, compressed, lines, zstd
 from paceline.lab.recording.format import MALFORMED, header_to_json
 from paceline.lab.recording.reader import parsed

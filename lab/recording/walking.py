@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.core.abilities import Memoryless
-from paceline.core.answers import check_match_length
+from paceline.core.guards.draft import check_match_length
+from paceline.core.optional_protocols import Memoryless
 from paceline.lab.recording.looking import Asked, agreement
 from paceline.lab.recording.shape import Places, Rows
 

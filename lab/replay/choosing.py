@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import CONTEXT, AnyPolicy
 from paceline.core.errors import CapabilityError, ConfigError, PacelineError
-from paceline.core.members import needs_of
-from paceline.core.plugins.building import build_policy
+from paceline.core.guards.policy import needs_of
+from paceline.core.plugins.catalogue import build_policy
 from paceline.lab.policies import parse_policy, reasons, static_label, static_name
 from paceline.lab.replay.sweep import Choice, choices
 from paceline.lab.simulate import Simulator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paceline.core.errors import TraceError
-from paceline.core.plugins.building import build_policy
+from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import DraftState
 from paceline.core.trace import read_trace
 from paceline.lab.recording.fitting import fit

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paceline.core.errors import PacelineError
-from paceline.core.plugins.building import build_policy
+from paceline.core.plugins.catalogue import build_policy
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.draws import drawn
 from paceline.lab.replay.orders import briefs, ordered, visit

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError, TraceError
-from paceline.core.inputs import sha256
-from paceline.core.outputs import check_output
+from paceline.core.files import check_output, sha256
 from paceline.lab.bench.machine import versions
 from paceline.lab.replay.passes import Task, without
 from paceline.lab.replay.pool import run_all

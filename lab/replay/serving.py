@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from paceline.core.config.run import RunConfig
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import ContractError, TraceError
-from paceline.core.guard import PolicyGuard
-from paceline.core.inputs import input_lines, open_input
+from paceline.core.files import input_lines, open_input
+from paceline.core.guards.policy import PolicyGuard, requires_of
 from paceline.core.json_text import parse_json
-from paceline.core.members import requires_of
-from paceline.core.plugins.building import build_policy
+from paceline.core.loop import TokenView
+from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Capabilities, RoundStart
-from paceline.core.round_json import round_from_json
-from paceline.core.token_view import TokenView
-from paceline.core.trace import LINE, SERVING, trace_lines
+from paceline.core.trace import LINE, SERVING, round_from_json, trace_lines
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay_text import UnkeptPrompt
 

@@ -11,8 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from paceline.core.errors import PacelineError
-from paceline.core.plugins.building import build_policy
-from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.plugins.catalogue import Catalogue, build_policy
 from paceline.lab.policies import parse_policy
 from paceline.lab.replay.sweep import sweep
 from paceline.lab.replay_text import ReplayText

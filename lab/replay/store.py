@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, get_args
 
 from paceline.core.errors import TraceError
-from paceline.core.inputs import input_lines, open_input
+from paceline.core.files import GrowingFile, input_lines, open_input
 from paceline.core.json_text import parse_json
-from paceline.core.outputs import GrowingFile
 from paceline.lab.replay.passes import Key
 from paceline.lab.replay.results import Order, Outcome, Pass, Replay, Start
 from paceline.lab.sealed import LINE, seal, unseal

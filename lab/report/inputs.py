@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paceline.core.errors import ConfigError, TraceError
-from paceline.core.inputs import sha256
+from paceline.core.files import sha256
 
 if TYPE_CHECKING:
     from paceline.lab.recording.model import Recording

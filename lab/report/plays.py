@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paceline.core.plugins.building import build_policy
-from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.plugins.catalogue import Catalogue, build_policy
 from paceline.lab.replay.choosing import build
 from paceline.lab.simulate import Simulator
 

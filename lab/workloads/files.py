@@ -11,9 +11,9 @@ import codecs
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.environment import remedy
 from paceline.core.errors import ConfigError
-from paceline.core.extras import remedy
-from paceline.core.inputs import MIB, input_lines, open_input, shown, size
+from paceline.core.files import MIB, input_lines, open_input, printable, size
 from paceline.core.json_text import parse_json
 from paceline.lab.prompts import Text
 
@@ -61,10 +61,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str, Any]]:
             total += len(line)
             if total > MOST:
                 raise ConfigError(
-                    f"{shown(path)}: has more than {size(MOST)}, the most that is read here; split it"
+                    f"{printable(path)}: has more than {size(MOST)}, the most that is read here; split it"
                 )
             text = line.removeprefix(codecs.BOM_UTF8).strip() if number == 1 else line.strip()
-            where = f"{shown(path)}:{number}"
+            where = f"{printable(path)}:{number}"
             try:
                 if text:
                     yield number, where, parse_json(text)
@@ -77,7 +77,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, str, Any]]:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 - wanted by few
     except ImportError:
         raise ConfigError(
-            f"{shown(path)}: Parquet needs pyarrow; {remedy('parquet')}, or convert the file to JSON lines"
+            f"{printable(path)}: Parquet needs pyarrow; {remedy('parquet')}, or convert the file to JSON lines"
         ) from None
     rows = None
     with open_input(path, ConfigError) as file:
@@ -87,10 +87,10 @@ def _parquet(path: Path) -> Iterator[tuple[int, str, Any]]:
             if max(sum(part.total_byte_size for part in parts), found.metadata.num_rows) <= MOST:
                 rows = found.read().to_pylist()
         except (OSError, ArrowException, ValueError, OverflowError, MemoryError) as error:
-            raise ConfigError(f"{shown(path)}: cannot be read as Parquet: {error}") from error
+            raise ConfigError(f"{printable(path)}: cannot be read as Parquet: {error}") from error
     if rows is None:
         raise ConfigError(
-            f"{shown(path)}: holds more than {size(MOST)}, the most that is read here; split it"
+            f"{printable(path)}: holds more than {size(MOST)}, the most that is read here; split it"
         )
     for number, values in enumerate(rows, start=1):
         yield number, f"{path}, row {number}", {key: it for key, it in values.items() if it is not None}

@@ -43,8 +43,8 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.members import keeps, needs_of, state_of
-from paceline.core.plugins.building import build_policy
+from paceline.core.guards.policy import keeps, needs_of, state_of
+from paceline.core.plugins.catalogue import build_policy
 from paceline.policies.bandits.bounds import most_promising
 from paceline.policies.candidates import LARGEST
 from paceline.policies.nested import joint_needs, joint_requirements, load_all, mark, marked, seed_of

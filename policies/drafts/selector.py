@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from paceline.core.members import needs_of, requires_of
+from paceline.core.guards.policy import needs_of, requires_of
 from paceline.policies.nested import joint_requirements
 from paceline.policies.per_draft_policies import PerDraftPolicies
 

@@ -30,8 +30,8 @@ from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.members import keeps, needs_of, state_of, take_over
-from paceline.core.plugins.building import build_policy
+from paceline.core.guards.policy import keeps, needs_of, state_of, take_over
+from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Plan
 from paceline.policies.nested import joint_requirements, mark, marked
 from paceline.policies.state import check_count, check_header

@@ -32,8 +32,8 @@ from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.members import keeps, needs_of, state_of, take_over
-from paceline.core.plugins.building import build_policy
+from paceline.core.guards.policy import keeps, needs_of, state_of, take_over
+from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Plan
 from paceline.policies.candidates import chosen_draft
 from paceline.policies.nested import joint_requirements

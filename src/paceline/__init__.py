@@ -8,25 +8,15 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from paceline.core.abilities import (
-    Identified,
-    Memoryless,
-    Mergeable,
-    SampledDraft,
-    SampledTarget,
-    Shareable,
-    SupportsMatchLength,
-    SupportsPerplexity,
-    SupportsScoring,
-)
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
-from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
-from paceline.core.config.load import load_config
+from paceline.core.config.blocks import BackendConfig, PolicyConfig, Readiness, Role
+from paceline.core.config.load import load, load_config
 from paceline.core.config.resolve import AnyBackend, AnyPolicy
 from paceline.core.config.run import GenerationConfig, RunConfig
 from paceline.core.config.schema import json_schema
 from paceline.core.costs import CostTable, LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.environment import cpu_model
 from paceline.core.errors import (
     BackendError,
     CapabilityError,
@@ -37,17 +27,24 @@ from paceline.core.errors import (
     TargetError,
     TraceError,
 )
-from paceline.core.finish import finish_round
+from paceline.core.files import private_folder
 from paceline.core.fused import FusedCosts, StepCosts
 from paceline.core.generation import Generation, Totals
-from paceline.core.guard import PolicyGuard, check_fit
+from paceline.core.guards.policy import PolicyGuard, check_fit
 from paceline.core.json_text import is_text
-from paceline.core.limits import StopCriterion
-from paceline.core.load import load
-from paceline.core.machine import cpu_model
+from paceline.core.optional_protocols import (
+    Identified,
+    Memoryless,
+    Mergeable,
+    SampledDraft,
+    SampledTarget,
+    Shareable,
+    SupportsMatchLength,
+    SupportsPerplexity,
+    SupportsScoring,
+)
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl as hookimpl
-from paceline.core.private import private_folder
 from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
 from paceline.core.protocols import (
     Clock,
@@ -64,7 +61,6 @@ from paceline.core.protocols import (
     Verdict,
     Work,
 )
-from paceline.core.readiness import Readiness
 from paceline.core.records import (
     SIGNALS,
     Capabilities,
@@ -77,14 +73,13 @@ from paceline.core.records import (
     Signal,
     StopRule,
     TokenSignals,
+    finish_round,
 )
-from paceline.core.sampling.rejection import rejection_sample
-from paceline.core.sampling.rng import Rng, SeededRng
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Rng, Sampling, SeededRng, rejection_sample
 from paceline.core.serving import check_port, is_cross_site
 from paceline.core.state.key import StateKey
 from paceline.core.state.store import StateStore
-from paceline.core.text import TextStream
+from paceline.core.text import StopCriterion, TextStream
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
 __all__ = [

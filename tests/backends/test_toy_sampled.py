@@ -9,14 +9,12 @@ import pytest
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget
 from paceline.backends.toy.sampled import SampledToyDraft
+from paceline.core import sampling
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import Plan, StopRule
-from paceline.core.sampling import rejection
-from paceline.core.sampling.processing import chances, process
-from paceline.core.sampling.rng import SeededRng
-from paceline.core.sampling.settings import Sampling
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.sampling import Sampling, SeededRng, chances, process
+from paceline.core.testing.doubles import ScriptedPolicy
 
 EXACT = 1e-12
 STOPS = [
@@ -159,17 +157,17 @@ def _from_the_target(target_probs, draft_probs, token):
     return list(target_probs)
 
 
-right = rejection.residual
+right = sampling.residual
 
 
 @pytest.mark.parametrize("wrong", [_not_normalised, _from_the_target])
 def test_a_wrong_residual_is_found_out(wrong, tiny_pair, apart, monkeypatch):
-    monkeypatch.setattr(rejection, "residual", wrong)
+    monkeypatch.setattr(sampling, "residual", wrong)
     assert apart(tiny_pair.scripted([2, 1], 3), tiny_pair.alone(3)) > 0.01
 
 
 def test_a_wrong_acceptance_is_found_out(tiny_pair, apart, monkeypatch):
-    monkeypatch.setattr(rejection, "acceptance", lambda target_probs, draft_probs, token: 1.0)
+    monkeypatch.setattr(sampling, "acceptance", lambda target_probs, draft_probs, token: 1.0)
     assert apart(tiny_pair.scripted([2, 1], 3), tiny_pair.alone(3)) > 0.01
 
 

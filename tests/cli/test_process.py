@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from paceline.core.extras import LIBRARIES
+from paceline.core.environment import LIBRARIES
 
 MAIN = "from paceline_command import main; main()"
 

@@ -16,7 +16,7 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, CapabilityError, ContractError
 from paceline.core.generation import Totals
 from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements
-from paceline.core.testing.scripted import ChaoticPolicy, ScriptedPolicy
+from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 from paceline.core.trace import TraceWriter, read_trace
 from paceline.policies.estimate.online import OnlineConfig
 from paceline.policies.estimate.thompson import ThompsonConfig

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.errors import CapabilityError
-from paceline.core.guard import PolicyGuard, check_fit
+from paceline.core.guards.policy import PolicyGuard, check_fit
 from paceline.core.records import Capabilities, DraftState, Requirements, RoundStart
 from paceline.core.testing import FixedCosts, ScriptedPolicy
 

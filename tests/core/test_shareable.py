@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from paceline.core.abilities import Shareable
+from paceline.core.optional_protocols import Shareable
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import DraftState, Plan, Round, RoundStart
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts
 
 STEADY = {
     "auto": {"discount": 1.0, "idle_discount": 1.0},

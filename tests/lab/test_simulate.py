@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import ContractError, TraceError
 from paceline.core.records import SIGNALS, Plan, StopRule
-from paceline.core.testing.scripted import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
+from paceline.core.testing.doubles import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text

@@ -14,7 +14,7 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import SIGNALS
-from paceline.core.testing.scripted import ChaoticPolicy
+from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.policies import parse_policy
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory

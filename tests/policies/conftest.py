@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from paceline.core.records import DraftState, Plan, Round, RoundStart
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import settle
 
 

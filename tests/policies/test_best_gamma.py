@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paceline.core.costs import LiveCosts
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts
 from paceline.policies.best_gamma import best_gamma
 
 CHANCES = st.lists(st.floats(0.0, 1.0), min_size=12, max_size=12)

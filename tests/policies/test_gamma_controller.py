@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import settle
 from paceline.policies.feedback.aimd import AimdConfig
 from paceline.policies.feedback.fsm import FsmConfig

@@ -7,9 +7,8 @@ import pytest
 
 from paceline import policies
 from paceline.core.records import SIGNALS
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 from paceline.core.testing.playing import play
-from paceline.core.testing.scripted import ScriptedPolicy
 
 EXACT = 1e-12
 BUILT_IN = {config.model_fields["name"].default: config for config in policies.register_policies()}

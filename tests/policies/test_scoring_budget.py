@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.records import DraftState, Plan, Round, RoundStart
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
 from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.scoring_budget import ScoringBudget

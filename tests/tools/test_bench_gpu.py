@@ -8,7 +8,7 @@ import torch
 from bench_gpu.__main__ import main
 from bench_gpu.imposed import ImposedTarget
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 from ..backends.graph.cuda.programs import made, model_of
 

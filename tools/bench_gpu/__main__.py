@@ -19,7 +19,7 @@ from bench_gpu.passes import PROBE, memory_speed, programs
 from paceline.backends.graph.cuda.opening import open_draft, open_target, runner_for
 from paceline.backends.graph.cuda.runner import Eager
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

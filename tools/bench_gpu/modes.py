@@ -13,7 +13,7 @@ from paceline.backends.torch.host import no_warnings
 from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
 from paceline.backends.transformers.host.generation import static_cache
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ from paceline.backends.graph.cuda.taste import kind_of
 from paceline.backends.graph.cuda.tiers import next_up
 from paceline.backends.torch.draft import ModelDraft
 from paceline.core.proposals import TokenProposal
-from paceline.core.sampling.settings import GREEDY
+from paceline.core.sampling import GREEDY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.taste import Kind
     from paceline.core.protocols import DraftControl, Proposal
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 
 class GraphedDraft(ModelDraft):

@@ -27,7 +27,7 @@ class BoardProposal:
         drawn: Whether the tokens were drawn, so that the slot holds what they were drawn from.
 
     Attributes:
-        seconds: What the device took to draft, once that is known; see `paceline.core.async_proposal`.
+        seconds: What the device took to draft, once that is known; see `paceline.core.proposals`.
     """
 
     def __init__(self, slot: DraftSlot, most: int, signals: frozenset[Signal] | None, *, drawn: bool) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.backends.graph.cuda.slot import Slots
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 BLOCKWISE = 4 * READ
 """Longer lags are read in larger pieces, without a program."""

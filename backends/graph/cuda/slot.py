@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.runner import Runner
     from paceline.backends.graph.cuda.taste import Kind
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 READ: Final = 16
 """Tokens that the program which reads context takes at once; it is for drafts that were idle for some rounds."""

@@ -17,7 +17,7 @@ from paceline.backends.torch.target import ModelTarget
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenVerdict
 from paceline.core.records import Capabilities
-from paceline.core.sampling.settings import GREEDY
+from paceline.core.sampling import GREEDY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.taste import Kind
     from paceline.core.protocols import Proposal
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 
 class GraphedTarget(ModelTarget):

@@ -91,7 +91,7 @@ class TargetSlot(Slot):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the guess with the token drawn put where it ends, and how much of it is accepted.
 
-        The rule is that of `paceline.core.sampling.rejection`.
+        The rule is that of `paceline.core.sampling`.
         """
         own, tier = shares(scores), len(guess)
         if tier == 0:

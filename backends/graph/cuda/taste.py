@@ -10,7 +10,7 @@ import torch
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from paceline.core.sampling.settings import Sampling
+    from paceline.core.sampling import Sampling
 
 Kind = Literal["greedy", "drawn", "cut"]
 """The likeliest token; one drawn at some temperature; one drawn from what top-k, top-p and min-p leave, which sorts the

@@ -10,7 +10,7 @@ from paceline.backends.torch.finite import likeliest
 from paceline.backends.transformers import HfTarget
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling
 
 from .cuda.programs import made
 from .pairs import model_of

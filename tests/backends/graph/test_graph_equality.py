@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paceline.backends.graph import products
 from paceline.backends.torch.testing import noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling
 
 from ..adversary import LONGEST, Adversary, check_abandoned, check_tokens, prompts, requests, scripts
 from .pairs import FAMILIES, model_of, pair, plainly

@@ -19,16 +19,15 @@ from paceline.backends.torch.translated import HELD
 from paceline.backends.toy import ToyConfig
 from paceline.backends.transformers import HfDraft, HfTarget, TranslatedDraft
 from paceline.backends.transformers.reference import references
-from paceline.core.abilities import SampledDraft
-from paceline.core.config.load import load_config
+from paceline.core.config.load import load, load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, CapabilityError
-from paceline.core.load import load
+from paceline.core.optional_protocols import SampledDraft
 from paceline.core.proposals import TokenProposal, verify_greedy
 from paceline.core.records import SIGNALS, Capabilities
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling
 from paceline.core.testing.backends import check_backend
-from paceline.core.testing.scripted import ChaoticPolicy, ScriptedPolicy
+from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 from paceline.policies.signals.confidence import ConfidenceConfig
 
 from .trained import KINDS, TEXT, trained

@@ -12,7 +12,7 @@ from transformers.generation.stopping_criteria import StoppingCriteria
 import paceline.hf
 from paceline.backends.torch.testing import VOCABULARY, noisy_copy, tiny_model
 from paceline.core.records import Plan
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 torch.set_num_threads(1)
 

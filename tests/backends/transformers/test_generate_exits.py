@@ -13,7 +13,7 @@ from paceline.backends.torch.testing import noisy_copy, tiny_model
 from paceline.backends.transformers.host.cache import CACHE, windows_record_many_passes
 from paceline.core.errors import ContractError
 from paceline.core.records import Plan
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 torch.set_num_threads(1)
 

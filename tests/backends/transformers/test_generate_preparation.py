@@ -14,7 +14,7 @@ from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import CACHE
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 from ..torch.stand_ins import tokenizer_of
 

@@ -12,7 +12,7 @@ from paceline.backends.torch import sampler as sampler_module
 from paceline.backends.torch.sampler import Sampler
 from paceline.backends.torch.testing import noisy_copy, tiny_model
 from paceline.core.testing.chance import outcomes
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 torch.set_num_threads(1)
 

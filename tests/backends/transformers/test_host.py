@@ -12,7 +12,7 @@ from paceline.backends.torch.testing import tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import CACHE, CACHE_NAMES, cache_argument
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 torch.set_num_threads(1)
 

@@ -16,8 +16,8 @@ from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan
-from paceline.core.sampling.settings import GREEDY, Sampling
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.sampling import GREEDY, Sampling
+from paceline.core.testing.doubles import ScriptedPolicy
 
 torch.set_num_threads(1)
 

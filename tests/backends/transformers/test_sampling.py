@@ -17,10 +17,9 @@ from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Plan, StopRule
-from paceline.core.sampling.processing import chances, process
-from paceline.core.sampling.settings import GREEDY, Sampling
+from paceline.core.sampling import GREEDY, Sampling, chances, process
 from paceline.core.testing.chance import outcomes
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ from paceline.backends.torch.host import no_progress_bars, no_warnings
 from paceline.backends.torch.testing import noisy_copy, tiny_model
 from paceline.backends.transformers import reference
 from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
-from paceline.core.sampling.settings import GREEDY
+from paceline.core.sampling import GREEDY
 
 torch.set_num_threads(1)
 

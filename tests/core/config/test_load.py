@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from paceline.core.config import GenerationConfig, RunConfig, load_config, parse_override
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling
 
 RIGHT = Path(__file__).parent / "right.yaml"
 

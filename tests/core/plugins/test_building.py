@@ -11,9 +11,8 @@ from pydantic import Field
 import paceline
 from paceline.core.config import PolicyConfig, json_schema
 from paceline.core.errors import ContractError, PacelineError, PluginError
-from paceline.core.members import MANDATORY
-from paceline.core.plugins.building import build_draft, build_policy, build_target, lame_policies
-from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.guards.policy import MANDATORY
+from paceline.core.plugins.catalogue import Catalogue, build_draft, build_policy, build_target, lame_policies
 from paceline.core.records import Plan
 
 TOY = {"target": {"backend": "toy", "seed": 3}, "drafts": {"small": {"backend": "toy"}}}

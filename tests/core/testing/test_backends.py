@@ -10,7 +10,7 @@ from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget, ToyTarge
 from paceline.backends.toy.sampled import SampledToyDraft, SampledToyTarget
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import Capabilities
-from paceline.core.sampling.rng import SeededRng
+from paceline.core.sampling import SeededRng
 from paceline.core.testing.backends import check_backend
 
 

@@ -9,7 +9,7 @@ import pytest
 from paceline.core.records import Plan, StopRule
 from paceline.core.testing import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy, check_policy
 from paceline.core.testing.playing import ENGINE
-from paceline.core.testing.policy_laws import stays_lawful
+from paceline.core.testing.policies import stays_lawful
 from paceline.core.testing.policy_steps import Step, live
 
 from .counter import Counter

@@ -5,7 +5,7 @@ from collections import deque
 import pytest
 
 from paceline.core.testing import check_policy
-from paceline.core.testing.policy_memory import keeps_no_text, parts, stays_small
+from paceline.core.testing.policy_states import keeps_no_text, parts, stays_small
 from paceline.policies.bandits.tapout import TapOutConfig
 
 from .counter import Counter

@@ -6,7 +6,7 @@ import pytest
 
 from paceline.core.records import Requirements
 from paceline.core.testing import check_policy
-from paceline.core.testing.policy_laws import lawful
+from paceline.core.testing.policies import lawful
 from paceline.core.testing.policy_serving import (
     ENGINES,
     Turn,

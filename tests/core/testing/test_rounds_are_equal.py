@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.finish import name_draft
 from paceline.core.proposals import TokenProposal, TokenVerdict
-from paceline.core.records import SIGNALS, Capabilities, DraftState, Plan
+from paceline.core.records import SIGNALS, Capabilities, DraftState, Plan, name_draft
 from paceline.core.testing import ChaoticPolicy, FixedCosts, ScriptedPolicy, play
 from paceline.core.testing.playing import RIGHT, WRONG
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.core.testing.scripted import ChaoticPolicy
+from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.oracle.optimum import clairvoyant
 from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.testing import play
-from paceline.core.testing.scripted import ChaoticPolicy
+from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.oracle.optimum import clairvoyant, expectation
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory

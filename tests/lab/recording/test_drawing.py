@@ -11,10 +11,9 @@ from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import SIGNALS
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling
 from paceline.core.testing.chance import outcomes
-from paceline.core.testing.costs import FixedCosts
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 from paceline.lab.recording.drawing import chances_of, draw, shares
 from paceline.lab.recording.format_starts import runs
 from paceline.lab.recording.looking import Asked

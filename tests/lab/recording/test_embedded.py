@@ -5,7 +5,7 @@ import pytest
 from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.bench.records import Prompt
 from paceline.lab.parts import load_parts
 from paceline.lab.prompts import embedded

@@ -10,7 +10,7 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, TraceError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.bench.records import Prompt
 from paceline.lab.parts import Parts
 from paceline.lab.policies import parse_policy

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from paceline.core.errors import TraceError
-from paceline.core.testing.scripted import ChaoticPolicy
+from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.oracle.static import PLAIN, Static
 from paceline.lab.regret.table import groups, headroom_table
 from paceline.lab.regret.verdict import ALL, VARYING, judge, judge_pass

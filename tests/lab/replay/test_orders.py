@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.errors import TraceError
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.replay.orders import Brief, Stop, briefs, half, ordered, spliced, visit
 from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings

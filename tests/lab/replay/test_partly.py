@@ -8,8 +8,7 @@ from paceline.backends.toy.models import ToyDraft, ToyTarget
 from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import ContractError, TraceError
-from paceline.core.testing.costs import FixedCosts
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 from paceline.core.trace import TraceWriter
 from paceline.lab.replay.partly import coverage, partly_recorded
 from paceline.lab.simulate import Simulator

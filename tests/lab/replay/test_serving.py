@@ -11,8 +11,8 @@ from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError, TraceError
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.core.sampling.settings import GREEDY, Sampling
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.sampling import GREEDY, Sampling
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.trace import TraceWriter
 from paceline.lab.policies import parse_policy
 from paceline.lab.replay.serving import check

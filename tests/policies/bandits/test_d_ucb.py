@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from paceline.core.finish import name_draft
+from paceline.core.records import name_draft
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.bandits.d_ucb import DUcbConfig

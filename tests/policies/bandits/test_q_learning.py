@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from paceline.core.finish import name_draft
-from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
+from paceline.core.records import Capabilities, DraftState, Plan, RoundStart, name_draft
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.bandits.q_learning import OUTCOMES, SIZES, QLearningConfig, state_after

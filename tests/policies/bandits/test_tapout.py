@@ -8,9 +8,8 @@ from pydantic import ValidationError
 
 from paceline.core.config import load_config
 from paceline.core.errors import CapabilityError
-from paceline.core.finish import name_draft
-from paceline.core.guard import check_fit
-from paceline.core.records import Capabilities, Plan, Requirements, TokenSignals
+from paceline.core.guards.policy import check_fit
+from paceline.core.records import Capabilities, Plan, Requirements, TokenSignals, name_draft
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.core.testing.texts import calibrated

@@ -7,8 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from paceline.core.errors import ConfigError
-from paceline.core.finish import name_draft
-from paceline.core.records import Capabilities, Plan, StopRule
+from paceline.core.records import Capabilities, Plan, StopRule, name_draft
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.bandits.ucb import UcbConfig

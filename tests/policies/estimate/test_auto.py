@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from paceline.core.abilities import Mergeable
+from paceline.core.optional_protocols import Mergeable
 from paceline.core.testing import FixedCosts, play
 from paceline.policies.estimate.auto import AutoConfig
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.records import DraftState, Plan, RoundStart
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import settle
 from paceline.policies.estimate.online import OnlineConfig
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from paceline.core.records import DraftState, Plan, Round, RoundStart, TokenSignals
-from paceline.core.testing.costs import FixedCosts
+from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import settle
 
 

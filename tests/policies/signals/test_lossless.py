@@ -4,7 +4,7 @@ import pytest
 
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling
 from paceline.core.testing import outcomes
 from paceline.policies.fixed.static import StaticConfig
 from paceline.policies.signals.adaedl import AdaEdlConfig

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from paceline.core.errors import CapabilityError
-from paceline.core.guard import check_fit
+from paceline.core.guards.policy import check_fit
 from paceline.core.records import Capabilities
 from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.estimate.online import OnlineConfig

@@ -12,7 +12,7 @@ from changing.measure import AFTER, BACK, WINDOW, Numbers, measure, until_back
 from changing.table import tables
 from paceline.core.costs import LiveCosts
 from paceline.core.records import Plan
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.changing.kinds import KINDS, kind
 from paceline.lab.marked import write_marked
 from paceline.lab.oracle.static import best, statics

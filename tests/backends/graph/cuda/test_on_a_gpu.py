@@ -9,9 +9,9 @@ import torch
 from paceline.backends.torch.testing import noisy_copy, tiny_model
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan, StopRule
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling
 from paceline.core.testing import check_backend
-from paceline.core.testing.scripted import ChaoticPolicy, ScriptedPolicy
+from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 
 from .programs import made, model_of
 

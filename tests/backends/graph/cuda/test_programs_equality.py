@@ -11,7 +11,7 @@ from paceline.backends.torch.testing import VOCABULARY, noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Capabilities, Plan, StopRule
 from paceline.core.testing import check_backend
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 from ...adversary import LONGEST, Adversary, check_abandoned, check_tokens, prompts, requests, scripts
 from .programs import CONTEXT, FAMILIES, made, model_of, pair, plainly

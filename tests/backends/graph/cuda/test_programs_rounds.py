@@ -18,8 +18,8 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan
-from paceline.core.sampling.settings import GREEDY, Sampling
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.sampling import GREEDY, Sampling
+from paceline.core.testing.doubles import ScriptedPolicy
 
 from .programs import CONTEXT, made, model_of, pair, plainly
 

@@ -14,10 +14,9 @@ from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan, StopRule
-from paceline.core.sampling.processing import chances, process
-from paceline.core.sampling.settings import Sampling
+from paceline.core.sampling import Sampling, chances, process
 from paceline.core.testing.chance import outcomes
-from paceline.core.testing.scripted import ScriptedPolicy
+from paceline.core.testing.doubles import ScriptedPolicy
 
 from .programs import made
 

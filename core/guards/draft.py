@@ -1,0 +1,331 @@
+"""The drafts of one request at work: what each answers is checked, and one that fails is gone on without.
+
+A breach raises `ContractError` naming the draft: without this a policy would be blamed for numbers it was handed. With
+`fallback` it is logged, the draft is closed, and the request goes on with the others: a draft can cost speed, never
+tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from paceline.core.clock import DraftWork, ScoreWork
+from paceline.core.errors import INTERRUPTS, BackendError, ContractError, describe, short_repr
+from paceline.core.optional_protocols import Memoryless, SupportsScoring
+from paceline.core.proposals import is_async
+from paceline.core.records import SIGNALS, DraftState, FrozenDict, TokenSignals
+from paceline.core.sampling import open_draft
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Clock, Draft, DraftControl, DraftSession, Proposal
+    from paceline.core.records import Plan
+    from paceline.core.sampling import Sampling
+
+_BEYOND = 1e300
+
+LARGEST = 2**31
+"""Lags and match lengths stay below; no text is that long, and beyond it prices could overflow."""
+
+
+def check_draft(name: str, draft: Draft) -> None:
+    """Refuse a draft that lacks what it must have, before it is opened."""
+    signals: object = getattr(draft, "signals", None)
+    if not isinstance(signals, frozenset) or not signals <= SIGNALS:
+        raise _draft_breach(
+            name,
+            draft,
+            f"signals must be a frozenset of {', '.join(sorted(SIGNALS))}, or empty; found {short_repr(signals)}",
+        )
+    if not callable(getattr(draft, "open", None)):
+        raise _draft_breach(name, draft, "it has no open()")
+
+
+def check_draft_session(name: str, draft: Draft, session: object) -> None:
+    """Refuse a session that lacks what the loop will ask for."""
+    if missing := [
+        method for method in ("draft", "advance", "close") if not callable(getattr(session, method, None))
+    ]:
+        raise _draft_breach(
+            name, draft, f"open() returned {short_repr(session)}, which has no {missing[0]}()"
+        )
+
+
+def check_proposal(name: str, session: DraftSession, proposal: Proposal, gamma: int, vocabulary: int) -> int:
+    """Return how many tokens are proposed; refuse too many, and what is no token of the target's."""
+    tokens = tuple(proposal.tokens)
+    if not len(tokens) == len(proposal) <= gamma:
+        raise _draft_breach(
+            name, session, f"it was asked for {gamma} tokens and proposed {max(len(tokens), len(proposal))}"
+        )
+    for token in tokens:
+        if not isinstance(token, int) or not 0 <= token < vocabulary:
+            raise _draft_breach(
+                name,
+                session,
+                f"it proposed {short_repr(token)}, which is no token of the target's {vocabulary}",
+            )
+    return len(tokens)
+
+
+def read_signals(name: str, session: DraftSession, proposal: Proposal) -> tuple[TokenSignals, ...]:
+    """Return the signals of a proposal; refuse what is no record of finite numbers."""
+    signals = tuple(proposal.signals)
+    for about in signals:
+        check_signals(name, session, about)
+    return signals
+
+
+def check_signals(name: str, session: DraftSession, about: object) -> None:
+    """Refuse signals that are no finite numbers."""
+    if not isinstance(about, TokenSignals):
+        raise _draft_breach(name, session, f"signals are TokenSignals, found {short_repr(about)}")
+    for value in (about.top1, about.prob, about.entropy, about.margin):
+        if value is not None and not (isinstance(value, float | int) and -_BEYOND < value < _BEYOND):
+            raise _draft_breach(name, session, f"signals are finite numbers, found {short_repr(about)}")
+    if not (about.token is None or isinstance(about.token, int)):
+        raise _draft_breach(name, session, f"the signal `token` is a token, found {short_repr(about)}")
+
+
+def check_lag(name: str, session: DraftSession, lag: object) -> None:
+    """Refuse a lag that is no count of tokens."""
+    if not isinstance(lag, int) or not 0 <= lag < LARGEST:
+        raise _draft_breach(name, session, f"a lag is a whole number of at least 0, found {short_repr(lag)}")
+
+
+def check_match_length(name: str, session: DraftSession, match_length: object) -> None:
+    """Refuse a match length that is no whole number of at least 0."""
+    if not isinstance(match_length, int) or not 0 <= match_length < LARGEST:
+        raise _draft_breach(
+            name, session, f"a match length is a whole number of at least 0, found {short_repr(match_length)}"
+        )
+
+
+def check_scores(name: str, session: DraftSession, scores: Sequence[float], tokens: int) -> None:
+    """Refuse scores that are not one chance for each token."""
+    if len(scores) != tokens or not all(0.0 <= score <= 1.0 for score in scores):
+        raise _draft_breach(
+            name, session, f"{tokens} tokens need as many scores from 0 to 1, found {short_repr(scores)}"
+        )
+
+
+def _draft_breach(name: str, culprit: object, message: str) -> ContractError:
+    return ContractError(f"draft {name!r}, {describe(culprit)}", message)
+
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+NO_SCORES: Mapping[str, tuple[float, ...]] = FrozenDict()
+
+
+@dataclass(slots=True)
+class Drafted:
+    """What a draft proposed.
+
+    Attributes:
+        proposal: As the draft returned it, for the target.
+        is_async: Whether it is read only after its verification.
+        count: Its tokens; 0 until it was read.
+        signals: Its signals, checked; empty until it was read.
+    """
+
+    proposal: Proposal
+    is_async: bool
+    count: int = 0
+    signals: tuple[TokenSignals, ...] = ()
+
+
+def sound_drafts(drafts: Mapping[str, Draft], *, fallback: bool) -> dict[str, Draft]:
+    """Return the drafts that can be asked; under `fallback` the others are left out.
+
+    Raises:
+        ContractError: A draft lacks what it must have.
+        BackendError: Looking at it raised something.
+    """
+    sound = {}
+    for name, draft in drafts.items():
+        try:
+            check_draft(name, draft)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            _refuse(name, error, fallback=fallback)
+        else:
+            sound[name] = draft
+    return sound
+
+
+def _refuse(name: str, error: BaseException, *, fallback: bool) -> None:
+    """Say which draft failed: as an error, or under `fallback` as a warning."""
+    if not fallback:
+        if isinstance(error, ContractError | BackendError):
+            raise error
+        raise BackendError(f"draft {name!r} failed: {short_repr(error)}") from error
+    log.warning("draft_failed", draft=name, error=short_repr(error), action="going on without it")
+
+
+class Drafts:
+    """Opened one by one with `open`; asked together from then on."""
+
+    def __init__(self, clock: Clock, vocabulary: int, *, fallback: bool) -> None:
+        self._clock = clock
+        self._vocabulary = vocabulary
+        self._fallback = fallback
+        self.sessions: dict[str, DraftSession] = {}
+
+    def open(self, name: str, draft: Draft, prompt: Sequence[int], sampling: Sampling) -> None:
+        """Let a draft start the request."""
+        self._ask(name, self._open, name, draft, prompt, sampling)
+
+    def states(self) -> Mapping[str, DraftState]:
+        """Return the state of each draft, in the order listed."""
+        return FrozenDict(self._each(_state))
+
+    def memoryless(self) -> frozenset[str]:
+        """Return the drafts whose next token depends on nothing but the tokens before it."""
+        return frozenset(self._each(_memoryless))
+
+    def draft(
+        self, plan: Plan, states: Mapping[str, DraftState], control: DraftControl | None
+    ) -> Drafted | None:
+        """Let the planned draft draft; None if it proposes nothing, or has failed, in this round or before."""
+        name = plan.draft
+        if plan.gamma == 0 or name is None or name not in self.sessions:
+            return None
+        try:
+            drafted = self._propose(name, plan.gamma, control)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._give_up(name, error)
+            return None
+        if drafted.is_async:
+            return drafted
+        self._clock.spend(DraftWork(name, drafted.count, states[name].lag))
+        return drafted if drafted.count else None
+
+    def read(self, plan: Plan, drafted: Drafted, accepted: int) -> None:
+        """Check a proposal that was verified unread; whatever it was, the verdict that accepted some of it stands."""
+        assert plan.draft is not None
+        if self._ask(plan.draft, self._read, plan.draft, plan.gamma, drafted) is None:
+            drafted.count = accepted
+
+    def score(self, plan: Plan, emitted: Sequence[int]) -> tuple[Mapping[str, tuple[float, ...]], float]:
+        """Ask the drafts that the plan names what they would have made of the tokens delivered."""
+        if not plan.score:
+            return NO_SCORES, 0.0
+        scores: dict[str, tuple[float, ...]] = {}
+        reads: dict[str, int] = {}
+        began = self._clock.now()
+        for name in sorted(plan.score - {plan.draft}):
+            if name in self.sessions and (answer := self._ask(name, self._score, name, emitted)) is not None:
+                scores[name], lag = answer
+                reads[name] = lag + len(emitted)
+        if not scores:
+            return NO_SCORES, 0.0
+        self._clock.spend(ScoreWork(tuple(scores), reads))
+        return FrozenDict(scores), self._clock.now() - began
+
+    def advance(self, emitted: Sequence[int]) -> None:
+        """Show every draft the tokens of the round."""
+        for name, session in tuple(self.sessions.items()):
+            try:
+                session.advance(emitted)
+            except INTERRUPTS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+                self._give_up(name, error)
+
+    def close(self) -> list[BackendError]:
+        """Close every session, and return what went wrong."""
+        problems = []
+        for name, session in self.sessions.items():
+            try:
+                session.close()
+            except INTERRUPTS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a draft raises, the others are closed
+                problems.append(BackendError(f"draft {name!r} failed in close(): {short_repr(error)}"))
+        self.sessions.clear()
+        return problems
+
+    def _open(self, name: str, draft: Draft, prompt: Sequence[int], sampling: Sampling) -> None:
+        session = open_draft(name, draft, prompt, sampling)
+        self.sessions[name] = session
+        check_draft_session(name, draft, session)
+
+    def _each(self, ask: Callable[[str, DraftSession], T | None]) -> dict[str, T]:
+        answers = {}
+        for name, session in tuple(self.sessions.items()):
+            answer = self._ask(name, ask, name, session)
+            if answer is not None:
+                answers[name] = answer
+        return answers
+
+    def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:
+        proposal = self.sessions[name].draft(gamma, control)
+        drafted = Drafted(proposal, is_async(proposal, self._clock))
+        if not drafted.is_async:
+            self._read(name, gamma, drafted)
+        return drafted
+
+    def _read(self, name: str, gamma: int, drafted: Drafted) -> Drafted:
+        session = self.sessions[name]
+        count = check_proposal(name, session, drafted.proposal, gamma, self._vocabulary)
+        drafted.signals = read_signals(name, session, drafted.proposal)
+        drafted.count = count
+        return drafted
+
+    def _score(self, name: str, emitted: Sequence[int]) -> tuple[tuple[float, ...], int] | None:
+        session = self.sessions[name]
+        if not isinstance(session, SupportsScoring):
+            return None
+        lag = _lag(name, session)
+        scores = tuple(session.score(emitted))
+        check_scores(name, session, scores, len(emitted))
+        return scores, lag
+
+    def _ask(self, name: str, ask: Callable[..., T], *about: object) -> T | None:
+        """Return what a draft answers; None if it failed, and the request goes on without it."""
+        try:
+            return ask(*about)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._give_up(name, error)
+            return None
+
+    def _give_up(self, name: str, error: BaseException) -> None:
+        """Say that a draft failed, and go on without it."""
+        _refuse(name, error, fallback=self._fallback)
+        session = self.sessions.pop(name, None)
+        if session is None:
+            return
+        try:
+            session.close()
+        except INTERRUPTS:
+            raise
+        except BaseException as problem:  # noqa: BLE001 - it has failed already
+            log.warning("close_failed", draft=name, error=short_repr(problem))
+
+
+def _lag(name: str, session: DraftSession) -> int:
+    lag = session.lag
+    check_lag(name, session, lag)
+    return lag
+
+
+def _state(name: str, session: DraftSession) -> DraftState:
+    match_length: int | None = getattr(session, "match_length", None)
+    if match_length is not None:
+        check_match_length(name, session, match_length)
+    return DraftState(_lag(name, session), match_length)
+
+
+def _memoryless(_name: str, session: DraftSession) -> int | None:
+    return 1 if isinstance(session, Memoryless) and session.memoryless else None

@@ -1,0 +1,390 @@
+"""The boundary where a policy is looked over and its answers are checked, so that the loop may trust them.
+
+`plan` and `observe` must be there. A policy without `needs` looks at nothing, without `requires` it runs on every
+engine, without `should_continue` it never stops drafting, and without `state_dict` and `load_state_dict` nothing of it
+is kept.
+
+A breach raises `ContractError` naming the policy's class. With `fallback` it is logged instead, and the request goes
+on with gamma 0: a policy can cost speed, never tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from paceline.core.errors import (
+    INTERRUPTS,
+    CapabilityError,
+    ContractError,
+    PacelineError,
+    describe,
+    error_text,
+    short_repr,
+)
+from paceline.core.records import (
+    SIGNALS,
+    Plan,
+    Requirements,
+    RoundStart,
+    Signal,
+    StopRule,
+    TokenSignals,
+    name_draft,
+)
+
+if TYPE_CHECKING:
+    from paceline.core.protocols import Draft, Policy
+    from paceline.core.records import Capabilities, Round
+
+MANDATORY = ("plan", "observe")
+OPTIONAL = ("keep_drafting", "state_dict", "load_state_dict")
+NOTHING: frozenset[Signal] = frozenset()
+ANYWHERE = Requirements()
+
+
+def check_members(policy: object) -> None:
+    """Check that a policy has what it needs, and that what it declares is what it may declare.
+
+    Raises:
+        ContractError: Names the policy's class and the member.
+    """
+    for name in MANDATORY:
+        if not has(policy, name):
+            raise breach(
+                policy,
+                f"it has no {name}(); a policy needs plan() and observe(), see docs/writing-a-policy.md",
+            )
+    for name in (*MANDATORY, *OPTIONAL):
+        if not callable(member := _declared(policy, name, callable)):
+            raise breach(policy, f"`{name}` must be a method, found {short_repr(member)}")
+    needs = _declared(policy, "needs", NOTHING)
+    if not isinstance(needs, frozenset) or not needs <= SIGNALS:
+        raise breach(
+            policy, f"`needs` must be a frozenset of {', '.join(sorted(SIGNALS))}; found {short_repr(needs)}"
+        )
+    requires = _declared(policy, "requires", ANYWHERE)
+    if not isinstance(requires, Requirements):
+        raise breach(policy, f"`requires` must be a Requirements, found {short_repr(requires)}")
+
+
+def _declared(policy: object, name: str, default: object) -> object:
+    """Return a member of a policy, or what stands for one that is left out."""
+    if not has(policy, name):
+        return default
+    try:
+        return getattr(policy, name)
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
+        raise breach(policy, f"asked for `{name}`, it raised {short_repr(error)}") from error
+
+
+def has(policy: object, name: str) -> bool:
+    """Tell whether a policy has a member; a property that raises counts as one that is there."""
+    return hasattr(type(policy), name) or hasattr(policy, name)
+
+
+def needs_of(policy: Policy) -> frozenset[Signal]:
+    """Return the signals that a policy wants after each draft token."""
+    return policy.needs if has(policy, "needs") else NOTHING
+
+
+def requires_of(policy: Policy) -> Requirements:
+    """Return what a policy cannot do without."""
+    return policy.requires if has(policy, "requires") else ANYWHERE
+
+
+def keeps(policy: Policy, signals: TokenSignals) -> bool:
+    """Ask a policy whether to draft another token."""
+    return policy.keep_drafting(signals) if has(policy, "keep_drafting") else True
+
+
+def state_of(policy: Policy) -> dict[str, Any]:
+    """Return what a policy has learnt; nothing where it keeps nothing."""
+    return policy.state_dict() if has(policy, "state_dict") else {}
+
+
+def take_over(policy: Policy, state: Mapping[str, Any]) -> None:
+    """Give a policy what was learnt before.
+
+    Raises:
+        ValueError: It does not take it, or keeps nothing at all.
+    """
+    if has(policy, "load_state_dict"):
+        policy.load_state_dict(state)
+    elif state:
+        raise ValueError(f"{describe(policy)} has no load_state_dict(), so it takes over nothing")
+
+
+def breach(policy: object, message: str) -> ContractError:
+    """Return the error that blames a policy."""
+    return ContractError(f"policy {describe(policy)}", message)
+
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+PLAIN = Plan(gamma=0, reason="fallback")
+
+LONGEST_REASON = 100
+"""Characters of `Plan.reason`, which is a word for a live line and a trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedControl:
+    """What the planned draft looks at this round; the loop's `DraftControl`."""
+
+    signals: frozenset[Signal]
+    stop: StopRule | None
+    keep_drafting: Callable[[TokenSignals], bool] | None
+
+
+class PlainDecoding:
+    """The policy that stands in, under `fallback`, for one that could not be made."""
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Plan no drafting."""
+        return PLAIN
+
+    def observe(self, done: Round) -> None:
+        """Learn nothing."""
+
+
+def admit(make: Callable[[], Policy], fits: Callable[[Policy], None], *, fallback: bool) -> Policy:
+    """Return the policy that `make` gives, looked over; under `fallback` plain decoding in the place of a broken one.
+
+    Raises:
+        ContractError: It could not be made, or lacks a member; names its class.
+        CapabilityError: From `fits`: the policy does not fit the engine.
+    """
+    culprit: object = make
+    try:
+        culprit = policy = make()
+        check_members(policy)
+        fits(policy)
+    except (*INTERRUPTS, CapabilityError):
+        raise
+    except BaseException as error:
+        told = isinstance(error, PacelineError)
+        reason = error_text(error) if told else f"asked for a policy, it raised {short_repr(error)}"
+        if not fallback:
+            if told:
+                raise
+            raise breach(culprit, reason) from error
+        log.warning("policy_failed", policy=describe(culprit), error=reason, action="plain decoding")
+        return PlainDecoding()  # type: ignore[return-value]  # what it lacks has a default
+    return policy
+
+
+def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> None:
+    """Refuse a policy that this engine cannot serve.
+
+    Raises:
+        CapabilityError: Lists everything that does not fit.
+    """
+    needs: Requirements = requires_of(policy)
+    detail = {"none": 0, "fused": 1, "split": 2}
+    often = {"none": 0, "request": 1, "round": 2}
+    problems = [
+        sentence
+        for wrong, sentence in (
+            (
+                needs.any_gamma and not _without_gaps(capabilities.gammas),
+                f"it plans any gamma, the engine only {capabilities.gammas}; let it choose from start.gammas(limit)",
+            ),
+            (
+                needs.zero_gamma and not capabilities.zero_gamma,
+                "it plans rounds without drafting, the engine cannot",
+            ),
+            (
+                len(drafts) > 1 and often[needs.draft_switch] > often[capabilities.draft_switch],
+                f"it changes drafts between {needs.draft_switch}s, the engine "
+                + ("never" if capabilities.draft_switch == "none" else "between requests only"),
+            ),
+            (
+                detail[needs.latency] > detail[capabilities.latency],
+                f"it learns from {needs.latency} latencies, the engine reports {capabilities.latency}",
+            ),
+            (
+                needs.immediate and capabilities.action_delay > 0,
+                f"its decisions must act at once, here they act {capabilities.action_delay} rounds later",
+            ),
+        )
+        if wrong
+    ]
+    problems += _unheard(needs, capabilities, drafts)
+    if problems:
+        raise CapabilityError(f"policy {describe(policy)} does not fit this engine: {'; '.join(problems)}")
+
+
+def _without_gaps(gammas: tuple[int, ...] | None) -> bool:
+    """Tell whether an engine runs every gamma up to its largest."""
+    return gammas is None or {*range(1, max(gammas, default=0) + 1)} <= {*gammas}
+
+
+def _unheard(needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> list[str]:
+    """Return a sentence for each draft that may be planned and does not deliver what drafting is stopped by."""
+    problems = []
+    planned = list(drafts) if needs.draft_switch != "none" else list(drafts)[:1]
+    if needs.draft is not None:
+        planned = [needs.draft]
+    for name, draft in drafts.items():
+        missing = needs.signals - (draft.signals & capabilities.signals)
+        if missing and name in planned:
+            problems.append(
+                f"it stops drafting by {', '.join(sorted(missing))}, which the draft {name!r} does not deliver here "
+                "(leave that draft out, list another one first, or name it in the policy's option `draft`)"
+            )
+    return problems
+
+
+class PolicyGuard:
+    """One policy during one request, its answers checked."""
+
+    def __init__(self, policy: Policy, drafts: Mapping[str, Draft], *, fallback: bool) -> None:
+        self._policy = policy
+        self._drafts = drafts
+        self._fallback = fallback
+        self._pending: ContractError | None = None
+        self.failed = False
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Return the policy's plan with its draft's name filled in, or gamma 0 once the policy has failed."""
+        if self.failed:
+            return PLAIN
+        try:
+            return self._checked(self._policy.plan(start), start)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._blame("plan", error)
+            return PLAIN
+
+    def control(self, plan: Plan) -> PlannedControl | None:
+        """Return what the planned draft must look at, or None when there is nothing to look at."""
+        wanted = self._ask("needs", self._wanted, NOTHING, plan)
+        keep_drafting = self._keep_drafting if wanted and has(self._policy, "keep_drafting") else None
+        if plan.stop is not None:
+            wanted |= {plan.stop.signal}
+        return PlannedControl(wanted, plan.stop, keep_drafting) if wanted else None
+
+    def settle(self) -> None:
+        """Raise what went wrong in `keep_drafting`; called once the draft has returned, so that it sees no error."""
+        if self._pending is not None:
+            raise self._pending
+
+    def observe(self, done: Round) -> None:
+        """Show the policy a finished round."""
+        if self.failed:
+            return
+        try:
+            self._policy.observe(done)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._blame("observe", error)
+
+    def _wanted(self, plan: Plan) -> frozenset[Signal]:
+        if plan.draft is None or not plan.use_signals:
+            return NOTHING
+        return needs_of(self._policy) & self._drafts[plan.draft].signals
+
+    def _keep_drafting(self, signals: TokenSignals) -> bool:
+        try:
+            return self._ask("keep_drafting", self._asked, False, signals)
+        except ContractError as error:
+            self._pending = error
+            return False
+
+    def _asked(self, signals: TokenSignals) -> bool:
+        return bool(self._policy.keep_drafting(signals))
+
+    def _ask(self, method: str, ask: Callable[..., T], otherwise: T, about: object) -> T:
+        """Return what the policy answers; once it has failed, what stands for an answer."""
+        if self.failed:
+            return otherwise
+        try:
+            return ask(about)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+            self._blame(method, error)
+            return otherwise
+
+    def _blame(self, method: str, error: BaseException) -> None:
+        self.failed = True
+        told = isinstance(error, ContractError)
+        reason = error_text(error) if told else f"{method}() raised {short_repr(error)}"
+        if not self._fallback:
+            if told:
+                raise error
+            raise self._breach(reason) from error
+        log.warning(
+            "policy_failed",
+            policy=describe(self._policy),
+            error=reason,
+            action="gamma 0 until the request ends",
+        )
+
+    def _breach(self, message: str) -> ContractError:
+        return breach(self._policy, message)
+
+    def _checked(self, plan: object, start: RoundStart) -> Plan:
+        if not isinstance(plan, Plan):
+            raise self._breach(f"plan() must return a Plan, found {short_repr(plan)}")
+        gamma = plan.gamma
+        if not isinstance(gamma, int) or isinstance(gamma, bool):
+            raise self._breach(f"gamma must be an int, found {short_repr(gamma)}")
+        if not 0 <= gamma <= start.budget:
+            raise self._breach(
+                f"gamma must be between 0 and the budget of {start.budget}, found {short_repr(gamma)}"
+            )
+        score = plan.score
+        if not isinstance(score, frozenset) or (score and not score <= self._drafts.keys()):
+            raise self._breach(f"score must be a frozenset of drafts, found {short_repr(plan.score)}")
+        self._check_words(plan)
+        allowed = start.capabilities.gammas
+        if allowed is not None and gamma not in allowed and gamma > 0:
+            raise self._breach(
+                f"this engine runs gamma {', '.join(map(str, allowed))}, found {gamma}; choose from start.gammas(limit)"
+            )
+        if gamma == 0:
+            able = (1,) if allowed is None else allowed
+            if not start.capabilities.zero_gamma and any(0 < g <= start.budget for g in able):
+                raise self._breach("this engine cannot plan gamma 0")
+            return name_draft(plan, self._drafts)
+        plan = name_draft(plan, self._drafts)
+        name = plan.draft
+        if name is None or name not in self._drafts:
+            known = ", ".join(map(repr, self._drafts)) or "none at all"
+            raise self._breach(f"there is no draft {short_repr(name)}; the drafts are {known}")
+        if plan.stop is not None:
+            self._check_stop(name, plan.stop)
+        return plan
+
+    def _check_words(self, plan: Plan) -> None:
+        draft: object = plan.draft
+        if draft is not None and not isinstance(draft, str):
+            raise self._breach(f"draft must be the name of a draft or None, found {short_repr(draft)}")
+        reason: object = plan.reason
+        if reason is not None and not (isinstance(reason, str) and len(reason) <= LONGEST_REASON):
+            raise self._breach(
+                f"reason must be None or text of at most {LONGEST_REASON} characters, found {short_repr(reason)}"
+            )
+        if not isinstance(plan.use_signals, bool):
+            raise self._breach(f"use_signals must be True or False, found {short_repr(plan.use_signals)}")
+
+    def _check_stop(self, draft: str, stop: object) -> None:
+        if not isinstance(stop, StopRule) or stop.signal not in self._drafts[draft].signals:
+            raise self._breach(f"draft {draft!r} cannot evaluate the stop rule {short_repr(stop)}")
+        bound: object = stop.below if stop.below is not None else stop.above
+        if not isinstance(bound, int | float) or not isfinite(bound):
+            raise self._breach(
+                f"a stop rule needs a threshold that is a finite number, found {short_repr(bound)}"
+            )

@@ -1,0 +1,209 @@
+"""The target of one request at work, and its tokenizer: answers are checked, and what they raise names them.
+
+No text can go on without its target. What was delivered before stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from paceline.core.errors import (
+    INTERRUPTS,
+    BackendError,
+    ContractError,
+    PacelineError,
+    TargetError,
+    describe,
+    short_repr,
+)
+from paceline.core.optional_protocols import SupportsPerplexity
+from paceline.core.proposals import TokenVerdict
+from paceline.core.records import Capabilities
+from paceline.core.sampling import open_target
+
+if TYPE_CHECKING:
+    from paceline.core.guards.draft import Drafted
+    from paceline.core.protocols import Codec, Proposal, Target, TargetSession
+    from paceline.core.sampling import Sampling
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+def ask_target(target: object, what: str, ask: Callable[..., T], *about: object) -> T:
+    """Return what a target, its session or its tokenizer answers.
+
+    Raises:
+        TargetError: It raised something; names it. Errors of paceline's own pass as they are.
+    """
+    try:
+        return ask(*about)
+    except (*INTERRUPTS, PacelineError):
+        raise
+    except BaseException as error:
+        raise TargetError(f"target {describe(target)} failed in {what}: {short_repr(error)}") from error
+
+
+def check_target(target: Target) -> None:
+    """Look over a target that nobody has asked yet.
+
+    Raises:
+        ContractError: It lacks something, or declares what is none; names it.
+        BackendError: It raised something when asked what it is.
+    """
+    ask_target(target, "what it declares", _check_declared, target)
+
+
+def perplexity(target: Target, prompt: Sequence[int], *, fallback: bool) -> float | None:
+    """Return the perplexity of a prompt; None if the target cannot tell, under `fallback` also if it failed.
+
+    Raises:
+        BackendError, ContractError: It failed, or answered with what is no perplexity.
+    """
+    if not isinstance(target, SupportsPerplexity):
+        return None
+    try:
+        return ask_target(target, "perplexity()", _perplexity, target, prompt)
+    except PacelineError as error:
+        if not fallback:
+            raise
+        log.warning("perplexity_failed", error=str(error), action="the policy goes without it")
+        return None
+
+
+def _perplexity(target: SupportsPerplexity, prompt: Sequence[int]) -> float | None:
+    answer: object = target.perplexity(prompt)
+    if answer is None or (isinstance(answer, float | int) and 0.0 <= answer < float("inf")):
+        return answer
+    raise _target_breach(target, f"a perplexity is a finite number or None, found {short_repr(answer)}")
+
+
+class TargetGuard:
+    """A session of a target.
+
+    Raises:
+        BackendError, ContractError: From every method: it failed, or its answer is none; names it.
+    """
+
+    def __init__(
+        self, target: Target, prompt: Sequence[int], sampling: Sampling, *, vocabulary: int, fallback: bool
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._fallback = fallback
+        self._lost: PacelineError | None = None
+        session: TargetSession = ask_target(target, "open()", open_target, target, prompt, sampling)
+        for method in ("verify", "advance", "close"):
+            if not callable(getattr(session, method, None)):
+                raise _target_breach(
+                    target, f"open() returned {short_repr(session)}, which has no {method}()"
+                )
+        self.session = session
+
+    def verify(self, drafted: Drafted | None) -> TokenVerdict:
+        """Return the verdict on what was drafted; how many tokens that were is not asked where it waits."""
+        if self._lost is not None:
+            raise self._lost
+        verdict = ask_target(
+            self.session, "verify()", self._verify, None if drafted is None else drafted.proposal
+        )
+        if drafted is None or not drafted.is_async:
+            self.check_length(verdict, 0 if drafted is None else drafted.count)
+        return verdict
+
+    def check_length(self, verdict: TokenVerdict, length: int) -> None:
+        """Refuse a verdict on more tokens than were proposed."""
+        if not 0 <= verdict.accepted <= length or len(verdict.tokens) != verdict.accepted + 1:
+            raise _target_breach(
+                self.session,
+                f"of {length} tokens proposed it accepted {verdict.accepted} and gave {len(verdict.tokens)} tokens",
+            )
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Show the target the tokens of the round.
+
+        Under `fallback` a failure is kept until the next round asks for a verdict, so that this one is delivered.
+        """
+        try:
+            ask_target(self.session, "advance()", self.session.advance, tokens)
+        except PacelineError as error:
+            if not self._fallback:
+                raise
+            self._lost = error
+
+    def close(self) -> list[BackendError]:
+        """Close the session, and return what went wrong."""
+        try:
+            ask_target(self.session, "close()", self.session.close)
+        except PacelineError as error:
+            return [error if isinstance(error, BackendError) else BackendError(str(error))]
+        return []
+
+    def _verify(self, proposal: Proposal | None) -> TokenVerdict:
+        verdict = self.session.verify(proposal)
+        accepted, tokens = verdict.accepted, tuple(verdict.tokens)
+        if not isinstance(accepted, int):
+            raise _target_breach(
+                self.session, f"it accepted {short_repr(accepted)} tokens, which is no count"
+            )
+        for token in tokens:
+            if not isinstance(token, int) or not 0 <= token < self._vocabulary:
+                raise _target_breach(
+                    self.session, f"it gave {short_repr(token)}, which is no token of its {self._vocabulary}"
+                )
+        return TokenVerdict(accepted, tokens)
+
+
+def _check_declared(target: Target) -> None:
+    vocabulary: object = target.vocabulary
+    if not isinstance(vocabulary, int) or vocabulary < 1:
+        raise _target_breach(target, f"vocabulary must be a number of tokens, found {short_repr(vocabulary)}")
+    capabilities: object = target.capabilities
+    if not isinstance(capabilities, Capabilities):
+        raise _target_breach(target, f"capabilities must be a Capabilities, found {short_repr(capabilities)}")
+    longest: object = target.max_context
+    if longest is not None and not isinstance(longest, int):
+        raise _target_breach(
+            target, f"max_context must be a number of tokens or None, found {short_repr(longest)}"
+        )
+    ends: object = target.eos
+    if not isinstance(ends, frozenset | set) or not all(isinstance(token, int) for token in ends):
+        raise _target_breach(target, f"eos must be a frozenset of tokens, found {short_repr(ends)}")
+    if not callable(getattr(target, "open", None)):
+        raise _target_breach(target, "it has no open()")
+
+
+def _target_breach(target: object, message: str) -> ContractError:
+    return ContractError(f"target {describe(target)}", message)
+
+
+class GuardedCodec:
+    """A tokenizer whose failures are errors that name it.
+
+    Raises:
+        BackendError: From both methods: it raised something.
+        ContractError: It returned what is no text, or no tokens.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of `text`."""
+        tokens: object = ask_target(self._codec, "encode()", self._codec.encode, text)
+        if not isinstance(tokens, Sequence) or isinstance(tokens, str):
+            raise self._breach(f"encode() must return a list of tokens, found {short_repr(tokens)}")
+        return list(tokens)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of `tokens`."""
+        text: object = ask_target(self._codec, "decode()", self._codec.decode, tokens)
+        if not isinstance(text, str):
+            raise self._breach(f"decode() must return text, found {short_repr(text)}")
+        return text
+
+    def _breach(self, message: str) -> ContractError:
+        return ContractError(f"tokenizer {describe(self._codec)} of the target", message)

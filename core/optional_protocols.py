@@ -1,0 +1,172 @@
+"""Optional protocols: the loop looks for each with isinstance, and goes without what an object lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from paceline.core.protocols import DraftSession, TargetSession
+    from paceline.core.sampling import Sampling
+
+
+@runtime_checkable
+class SupportsMatchLength(Protocol):
+    """A draft session that knows before it drafts how long a match it has."""
+
+    @property
+    def match_length(self) -> int:
+        """The length of its match, a whole number; 0 means that there is nothing to propose.
+
+        Read once a round, before the plan; finding it must cost next to nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsScoring(Protocol):
+    """A draft session that can say what it would have made of tokens it did not propose.
+
+    A target session that draws its tokens may say so as well; only recordings ask it.
+    """
+
+    def score(self, tokens: Sequence[int]) -> Sequence[float]:
+        """Return one number for each of `tokens`, which follow the context; see `Round.scores`.
+
+        Called after the verification and before `advance`, at most once a round, only if `Plan.score` asks for it and
+        the draft did not draft itself. May read the context, so that the lag is gone afterwards. A recording asks a
+        session that does nothing else, of drafts and of the target, before each `advance`. A target answers with the
+        probability that it would have drawn each token after those before it.
+        """
+        ...
+
+
+@runtime_checkable
+class Memoryless(Protocol):
+    """A draft session whose next token depends on nothing but the tokens before it; models are like that.
+
+    Whether it drafted those tokens itself, in which rounds, and how many it was asked for makes no difference; where
+    tokens are drawn, none to the distribution. What it proposes from one place then tells what it proposes from all
+    places up to its first error, so that recording it takes a fraction of the time. A recording may ask such a session
+    to draft again from the same place, and deliver less than the target agreed with.
+    """
+
+    @property
+    def memoryless(self) -> bool:
+        """Whether this is so."""
+        ...
+
+
+@runtime_checkable
+class SupportsPerplexity(Protocol):
+    """A target that can tell how surprising a prompt is to it."""
+
+    def perplexity(self, prompt: Sequence[int]) -> float | None:
+        """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
+
+        Called once a request, before its first round, only for policies whose `requires.perplexity` is set.
+        """
+        ...
+
+
+@runtime_checkable
+class SampledTarget(Protocol):
+    """A target that can draw its tokens; it says so in its capabilities as well."""
+
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> TargetSession:
+        """Start a request whose tokens are drawn; like `open` otherwise.
+
+        What `verify` delivers must be distributed as the target's own draws after `sampling`, whatever was proposed:
+        see `paceline.core.sampling`. All chance comes from `sampling.seed`.
+        """
+        ...
+
+
+@runtime_checkable
+class SampledDraft(Protocol):
+    """A draft that can draw its tokens; its proposals then carry what each was drawn from, as `SampledProposal` does.
+
+    A draft without this method proposes what it takes for likeliest also where the target draws, which is lossless.
+    """
+
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> DraftSession:
+        """Start a request whose tokens are drawn; like `open` otherwise.
+
+        Each token comes from the draft's distribution after `sampling`, and every token drawn is in the proposal.
+        All chance comes from `sampling.seed`.
+        """
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A target or draft that can say which one it is; without, its block of the run file stands for it."""
+
+    @property
+    def identity(self) -> str:
+        """One line: model, version or hash, number format, kind of device.
+
+        What a policy learnt is kept under it (see docs/state.md), so it must differ wherever acceptance or times
+        might, and be the same in every process for the same thing. Read when a decoder is built.
+        """
+        ...
+
+
+@runtime_checkable
+class Tabulated(Protocol):
+    """A cost model that prices every length of a round at once, for less than one by one."""
+
+    def round_s(self, draft: str, longest: int, context: int) -> tuple[Sequence[float], float]:
+        """Return the expected seconds of rounds of 0, 1, ..., `longest` tokens or more, and what each takes besides.
+
+        The second is what `context` adds. The sum for gamma is `draft_s(draft, gamma) + verify_s(gamma + 1, context)`.
+        """
+        ...
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """A cost model that knows how old its prices are."""
+
+    def age(self, length: int) -> float:
+        """Return the rounds since a block of `length` tokens was timed; infinite where its price is in doubt.
+
+        It is in doubt if it was never timed, or if others have jumped since and it may have jumped with them or not.
+        """
+        ...
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A policy whose knowledge is additive sufficient statistics, so that replicas can pool it."""
+
+    def export(self) -> dict[str, float]:
+        """Return the statistics gathered by this instance; sums of two exports mean both experiences."""
+        ...
+
+    def absorb(self, statistics: Mapping[str, float]) -> None:
+        """Add the statistics of another instance."""
+        ...
+
+
+@runtime_checkable
+class Shareable(Mergeable, Protocol):
+    """A mergeable policy that takes what a whole group knows in the place of its own, again and again.
+
+    To share exactly, its sums must not fade by themselves (`discount: 1` and the like): whoever pools them forgets,
+    once for all. A sum that shrank between two calls of `replace` is a breach.
+    """
+
+    @property
+    def timed(self) -> bool:
+        """Whether its statistics hold times, so that they mean nothing on other hardware."""
+        ...
+
+    def replace(self, statistics: Mapping[str, float]) -> None:
+        """Put `statistics` in the place of everything that `export` tells, and leave all else as it is.
+
+        Called between two rounds, often; afterwards `export` returns `statistics`, but for zeros and for what `absorb`
+        leaves out. Raises ValueError as `absorb` does; then nothing is changed.
+        """
+        ...
