@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import BackendError, PacelineError, describe
+from paceline.core.files import Closing
 from paceline.core.generation import Generation, Tally
 from paceline.core.guards.draft import Drafts, sound_drafts
 from paceline.core.guards.policy import PolicyGuard, check_fit
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from paceline.core.trace import TraceWriter
 
 
-class SpeculativeDecoder:
+class SpeculativeDecoder(Closing):
     """Decodes prompts with a target, speeded up by drafts as a policy decides; the text is the target's own.
 
     Args:
@@ -191,14 +191,6 @@ class SpeculativeDecoder:
                 self._policies.save()
         finally:
             self._tracing.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        self.close()
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Return the tokens of a prompt; tokens given are checked against the target's vocabulary."""

@@ -251,7 +251,23 @@ def replacing(path: Path | str, raising: type[PacelineError]) -> Iterator[Path]:
             raise
 
 
-class GrowingFile:
+class Closing:
+    """A base for what has a `close`: its `with` block closes it, however it is left."""
+
+    def close(self) -> None:
+        """Free what is held; may be called more than once."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class GrowingFile(Closing):
     """A file that grows by pieces, each of them whole or not at all; a process that is killed may cut the last one.
 
     Args:
@@ -316,14 +332,6 @@ class GrowingFile:
 
     def _errors(self) -> AbstractContextManager[None]:
         return file_errors(self.path, self._raising, "cannot be written", self._remedy)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def private_folder(name: str) -> Path:

@@ -12,11 +12,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
-from paceline.core.files import MIB, GrowingFile, input_lines, open_input, printable
+from paceline.core.files import MIB, Closing, GrowingFile, input_lines, open_input, printable
 from paceline.core.json_text import parse_json
 from paceline.core.locks import tell_of_forks
 from paceline.core.records import Capabilities, DraftState, Ended, Plan, Round, StopRule, TokenSignals
@@ -34,7 +33,7 @@ LINE = 16 * MIB
 """The longest line that is read: a round has some kilobytes."""
 
 
-class TraceWriter:
+class TraceWriter(Closing):
     """Appends requests and their rounds to a file; each round is flushed before the next begins.
 
     Args:
@@ -123,14 +122,6 @@ class TraceWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)

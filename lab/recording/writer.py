@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from paceline.core.files import Closing
 from paceline.lab.recording.files import Appender
 from paceline.lab.recording.format import (
     costs_to_json,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from paceline.lab.recording.model import Header, Measured, Recording, Text
 
 
-class RecordingWriter:
+class RecordingWriter(Closing):
     """Writes one recording; what belongs to a text reaches the file together, once the text is finished.
 
     Args:
@@ -70,14 +70,6 @@ class RecordingWriter:
     def close(self) -> None:
         """Close the file; may be called more than once."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def write_recording(path: Path | str, recording: Recording) -> None:

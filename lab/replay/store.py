@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from paceline.core.errors import TraceError
-from paceline.core.files import GrowingFile, input_lines, open_input
+from paceline.core.files import Closing, GrowingFile, input_lines, open_input
 from paceline.core.json_text import parse_json
 from paceline.lab.replay.passes import Key
 from paceline.lab.replay.results import Order, Outcome, Pass, Replay, Start
@@ -26,7 +26,6 @@ from paceline.lab.typed import check_counts, check_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from types import TracebackType
 
 VERSION: Final = 2
 
@@ -102,7 +101,7 @@ def read_store(path: Path) -> Store:
     return store
 
 
-class StoreWriter:
+class StoreWriter(Closing):
     """Appends to a file of passes; every line is in the file once it is written.
 
     Args:
@@ -137,14 +136,6 @@ class StoreWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
