@@ -13,7 +13,7 @@ from paceline.cli._options import ConfigOption, JsonOption, read_config
 from paceline.cli._render import show_json
 from paceline.core.config.run import RunConfig
 from paceline.core.errors import ConfigError
-from paceline.core.plugins.catalogue import Catalogue, lame_policies
+from paceline.core.plugins.catalogue import Catalogue, failing_policies
 from paceline.lab.bench.machine import describe, versions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def doctor(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
             {"name": name, "problems": list(entry.config.missing()), "trial": asdict(trials[name])}
             for name, entry in catalogue.backends.items()
         ],
-        "broken_plugins": [bad._asdict() for bad in (*catalogue.broken, *lame_policies(catalogue))],
+        "broken_plugins": [bad._asdict() for bad in (*catalogue.broken, *failing_policies(catalogue))],
         "run": _run(config, catalogue, trials),
     }
     if as_json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.cli._options import JsonOption
 from paceline.cli._render import Table, show, show_json
-from paceline.core.plugins.catalogue import Catalogue, lame_policies
+from paceline.core.plugins.catalogue import Catalogue, failing_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
             {**_described(name, entry), "roles": sorted(entry.config.roles)}
             for name, entry in catalogue.backends.items()
         ],
-        "broken": [bad._asdict() for bad in (*catalogue.broken, *lame_policies(catalogue))],
+        "broken": [bad._asdict() for bad in (*catalogue.broken, *failing_policies(catalogue))],
         "disabled": [
             {"entry_point": off.entry_point, "distribution": off.distribution} for off in catalogue.disabled
         ],

@@ -256,17 +256,17 @@ class SpeculativeDecoder(Closing):
         return Limits(self._room(len(prompt), max_new_tokens), self._eos, ends)
 
     def _room(self, prompt_tokens: int, max_new_tokens: int | None) -> int:
-        wanted = self._max_new_tokens if max_new_tokens is None else max_new_tokens
-        if wanted < 1:
-            raise BackendError(f"max_new_tokens must be at least 1, found {wanted}")
+        limit = self._max_new_tokens if max_new_tokens is None else max_new_tokens
+        if limit < 1:
+            raise BackendError(f"max_new_tokens must be at least 1, found {limit}")
         longest = self.target.max_context
         if longest is None:
-            return wanted
+            return limit
         if prompt_tokens >= longest:
             raise BackendError(
                 f"the prompt has {prompt_tokens} tokens and the target's context ends at {longest}; shorten the prompt"
             )
-        return min(wanted, longest - prompt_tokens)
+        return min(limit, longest - prompt_tokens)
 
     def _codec(self) -> Codec:
         if self.target.codec is None:

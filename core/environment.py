@@ -44,7 +44,7 @@ def require(*libraries: str) -> None:
     Raises:
         PacelineError: Names those that are not installed, and what to do.
     """
-    missing = [one for one in libraries if find_spec(one) is None]
+    missing = [library for library in libraries if find_spec(library) is None]
     if missing:
         raise PacelineError(
             f"this needs {', '.join(missing)}, which is not installed; {remedy(LIBRARIES[missing[0]])}"

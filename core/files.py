@@ -178,29 +178,29 @@ def check_output(
     path = Path(path)
     with file_errors(path, raising, "cannot be written", "give another path"):
         try:
-            found = path.stat()
+            status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             _check_folder(path, raising)
             return
-        what = not_regular(found.st_mode)
+        what = not_regular(status.st_mode)
         if what is not None:
             raise raising(f"{printable(path)}: {what}")
         if not os.access(path, os.W_OK):
             raise raising(
                 f"{printable(path)}: may not be written; change its permissions or give another path"
             )
-        for one in inputs:
-            if Path(one).exists() and os.path.samestat(found, Path(one).stat()):
+        for source in inputs:
+            if Path(source).exists() and os.path.samestat(status, Path(source).stat()):
                 raise raising(
-                    f"{printable(path)}: is also read here ({printable(one)}), and would be written over; give another "
-                    "path"
+                    f"{printable(path)}: is also read here ({printable(source)}), and would be written over; give "
+                    "another path"
                 )
 
 
 def _check_folder(path: Path, raising: type[PacelineError]) -> None:
     """Refuse a file that is not there yet where it cannot be made."""
     place = Path(os.path.realpath(path)) if path.is_symlink() else path
-    folder = next(one for one in place.parents if one.exists())
+    folder = next(parent for parent in place.parents if parent.exists())
     if not folder.is_dir():
         raise raising(f"{printable(path)}: {printable(folder)} is no folder; give another path")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -350,7 +350,7 @@ def private_folder(name: str) -> Path:
     folder = base / name
     for each in (base, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = each.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        status = each.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise PermissionError(f"{each} must be a folder of this user that nobody else can write to")
     return folder

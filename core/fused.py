@@ -88,7 +88,7 @@ class FusedCosts:
     """
 
     def __init__(self) -> None:
-        self._found = [1.0 - PRIOR_SLOPE, PRIOR_SLOPE, 0.0, PRIOR_DRAFT_SHARE]
+        self._coefficients = [1.0 - PRIOR_SLOPE, PRIOR_SLOPE, 0.0, PRIOR_DRAFT_SHARE]
         self._products = [[0.0] * 4 for _ in range(4)]  # sums of x_i x_j
         self._moments = [0.0] * 4  # sums of x_i seconds
         self._usual = 0.0  # deviation of a step
@@ -96,7 +96,7 @@ class FusedCosts:
 
     def of(self, requests: int) -> StepCosts:
         """Return the costs of rounds that this many requests take together."""
-        base_s, token_s, block_s, draft_s = self._found
+        base_s, token_s, block_s, draft_s = self._coefficients
         return StepCosts(base_s, token_s, block_s, draft_s, max(requests, 1))
 
     def observe(self, seconds: float, *, requests: int, verified: int, drafted: int) -> None:
@@ -114,7 +114,7 @@ class FusedCosts:
         if self._steps <= COLD:
             return
         tokens, blocks, drafts = float(verified), 1.0 if verified > requests else 0.0, float(drafted)
-        base_s, token_s, block_s, draft_s = self._found
+        base_s, token_s, block_s, draft_s = self._coefficients
         expected = base_s + token_s * tokens + block_s * blocks + draft_s * drafts
         off = seconds - expected
         bound = OUTLYING * max(self._usual, STEADY * expected)
@@ -137,7 +137,7 @@ class FusedCosts:
         each = max(requests, 1)
         shape = 1.0 + PRIOR_SLOPE * (verified / each - 1.0) + PRIOR_DRAFT_SHARE * drafted
         plain_s = seconds / shape
-        self._found = [
+        self._coefficients = [
             (1.0 - PRIOR_SLOPE) * plain_s,
             PRIOR_SLOPE * plain_s / each,
             0.0,
@@ -146,10 +146,15 @@ class FusedCosts:
         self._usual = 0.25 * seconds
 
     def _fit(self, sweeps: int) -> None:
-        found, products, moments = self._found, self._products, self._moments
+        coefficients, products, moments = self._coefficients, self._products, self._moments
         for _ in range(sweeps):
             for i in range(4):
                 row = products[i]
                 if row[i] > 1e-9:  # else never seen, or all but forgotten: it stays as it is
-                    slope = row[0] * found[0] + row[1] * found[1] + row[2] * found[2] + row[3] * found[3]
-                    found[i] = max(0.0, found[i] + (moments[i] - slope) / row[i])
+                    slope = (
+                        row[0] * coefficients[0]
+                        + row[1] * coefficients[1]
+                        + row[2] * coefficients[2]
+                        + row[3] * coefficients[3]
+                    )
+                    coefficients[i] = max(0.0, coefficients[i] + (moments[i] - slope) / row[i])

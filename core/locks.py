@@ -29,16 +29,16 @@ class Forkable(Protocol):
 
 
 # The hook cannot be taken back, so there is one for all; it keeps nothing alive.
-_told: WeakSet[Forkable] = WeakSet()
+_forkables: WeakSet[Forkable] = WeakSet()
 
 
-def tell_of_forks(thing: Forkable) -> None:
+def register_forkable(thing: Forkable) -> None:
     """See to it that `thing.forked()` is called in every process that is forked off from now on."""
-    _told.add(thing)
+    _forkables.add(thing)
 
 
 def _in_child() -> None:
-    for thing in tuple(_told):
+    for thing in tuple(_forkables):
         try:
             thing.forked()
         except INTERRUPTS:
@@ -55,7 +55,7 @@ class ForkSafeLock:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        tell_of_forks(self)
+        register_forkable(self)
 
     def forked(self) -> None:
         """Take another lock if a thread of the parent held this one, for there is nobody who could release it."""
@@ -82,7 +82,7 @@ class Occupation:
     def __init__(self, *, interleaved: bool) -> None:
         self._interleaved = interleaved
         self.forked()
-        tell_of_forks(self)
+        register_forkable(self)
 
     def forked(self) -> None:
         """Be free: whoever held it is not in this process."""

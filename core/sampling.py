@@ -39,9 +39,9 @@ LEAST_TEMPERATURE = 1e-3
 """Colder is greedy to any reader; logits divided by much less leave the range of float32."""
 
 
-def _require(held: bool, name: str, allowed: str, found: object) -> None:
+def _require(held: bool, name: str, allowed: str, value: object) -> None:
     if not held:
-        raise ValueError(f"{name} must be {allowed}, found {found!r}")
+        raise ValueError(f"{name} must be {allowed}, found {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,26 +119,28 @@ IMPOSSIBLE = -math.inf
 
 def process(scores: Sequence[float], sampling: Sampling, context: Iterable[int]) -> list[float]:
     """Return the scores of the token after `context` with penalty, temperature and the cuts applied."""
-    found = list(scores)
+    processed = list(scores)
     if sampling.repetition_penalty != 1.0:
-        for token in {token for token in context if token < len(found)}:
-            score, penalty = found[token], sampling.repetition_penalty
-            found[token] = score * penalty if score < 0 else score / penalty
+        for token in {token for token in context if token < len(processed)}:
+            score, penalty = processed[token], sampling.repetition_penalty
+            processed[token] = score * penalty if score < 0 else score / penalty
     if sampling.greedy:
-        return found
-    found = [score / sampling.temperature for score in found]
+        return processed
+    processed = [score / sampling.temperature for score in processed]
     if sampling.top_k is not None:
-        least = sorted(found, reverse=True)[: sampling.top_k][-1]
-        found = [score if score >= least else IMPOSSIBLE for score in found]
+        least = sorted(processed, reverse=True)[: sampling.top_k][-1]
+        processed = [score if score >= least else IMPOSSIBLE for score in processed]
     if sampling.top_p is not None and sampling.top_p < 1.0:
-        found = _top_p(found, sampling.top_p)
+        processed = _top_p(processed, sampling.top_p)
     if sampling.min_p is not None:
-        shares = softmax(found)
+        shares = softmax(processed)
         least = sampling.min_p * max(shares)
-        found = [score if share >= least else IMPOSSIBLE for score, share in zip(found, shares, strict=True)]
+        processed = [
+            score if share >= least else IMPOSSIBLE for score, share in zip(processed, shares, strict=True)
+        ]
     if sampling.typical_p is not None:
-        found = _typical(found, sampling.typical_p)
-    return found
+        processed = _typical(processed, sampling.typical_p)
+    return processed
 
 
 def chances(processed: Sequence[float], sampling: Sampling) -> list[float]:

@@ -121,7 +121,7 @@ def wanted_strings(stop: Stop) -> tuple[str, ...]:
     Raises:
         ValueError: One of them is empty, or holds the mark of an unfinished character; no text ends there.
     """
-    strings = tuple(one for one in ((stop,) if isinstance(stop, str) else stop) if isinstance(one, str))
+    strings = tuple(item for item in ((stop,) if isinstance(stop, str) else stop) if isinstance(item, str))
     for string in strings:
         if not string or UNFINISHED in string:
             raise ValueError(f"a stop string must be text, not empty and without U+FFFD; found {string!r}")
@@ -138,7 +138,7 @@ def criteria(stop: Stop, codec: Codec | None) -> tuple[StopCriterion, ...]:
         strings = wanted_strings(stop)
     except ValueError as problem:
         raise BackendError(str(problem)) from None
-    others = tuple(one for one in stop if not isinstance(one, str))
+    others = tuple(item for item in stop if not isinstance(item, str))
     if not strings:
         return others
     if codec is None:

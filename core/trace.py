@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.errors import TraceError
 from paceline.core.files import MIB, Closing, GrowingFile, input_lines, open_input, printable
 from paceline.core.json_text import parse_json
-from paceline.core.locks import tell_of_forks
+from paceline.core.locks import register_forkable
 from paceline.core.records import Capabilities, DraftState, Ended, Plan, Round, StopRule, TokenSignals
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class TraceWriter(Closing):
         self._file: GrowingFile | None = None
         self._requests = 0
         self.process = os.getpid()
-        tell_of_forks(self)
+        register_forkable(self)
 
     def forked(self) -> None:
         """Leave the file to the parent: lines of two processes in one file could not be told apart."""
@@ -242,8 +242,8 @@ def check_replaceable(path: Path) -> None:
     with open_input(path, TraceError) as file:
         first = file.readline(LINE)
     try:
-        found = parse_json(first)
-        ours = found["kind"] == "trace" and found.get("form", SERVING) == SERVING
+        header = parse_json(first)
+        ours = header["kind"] == "trace" and header.get("form", SERVING) == SERVING
     except (ValueError, KeyError, TypeError, AttributeError):
         ours = False
     if not ours:
@@ -330,6 +330,6 @@ def round_from_json(values: Mapping[str, Any]) -> Round:
     known["drafts"] = {
         name: DraftState(lag, match_lengths.get(name)) for name, lag in values.get("lags", {}).items()
     }
-    known["scores"] = {name: tuple(one) for name, one in known.get("scores", {}).items()}
+    known["scores"] = {name: tuple(chances) for name, chances in known.get("scores", {}).items()}
     known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
     return Round(**known)

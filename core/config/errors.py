@@ -157,39 +157,39 @@ def _child(node: object, part: int | str) -> object:
 
 
 def _message(row: ErrorDetails, raw: str | None) -> str:
-    kind, message, found = row["type"], row["msg"], row["input"]
+    kind, message, value = row["type"], row["msg"], row["input"]
     if kind == "missing":
-        return f"required, but missing; {_remedy(found, row['loc'])}"
+        return f"required, but missing; {_remedy(value, row['loc'])}"
     if kind == "invalid_key" or (kind == "string_type" and row["loc"][-1] == "[key]"):
-        return f"found the key {show(found)}; keys are words, so put it in quotes"
+        return f"found the key {show(value)}; keys are words, so put it in quotes"
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind in _OWN:
         return message
-    wanted = _WANTED.get(kind, message.replace("Input should be", "should be").replace("Input is", "is"))
-    return f"found {show(found, raw)}; {wanted}{_quotes(kind, found, raw)}"
+    allowed = _WANTED.get(kind, message.replace("Input should be", "should be").replace("Input is", "is"))
+    return f"found {show(value, raw)}; {allowed}{_quotes(kind, value, raw)}"
 
 
-def _remedy(found: object, loc: Path) -> str:
+def _remedy(value: object, loc: Path) -> str:
     """Return how to add a missing key; a bare name must become a mapping first."""
-    if isinstance(found, Mapping) and len(found) == 1 and (key := next(iter(found))) in {"name", "backend"}:
-        return f"write {{{key}: {found[key]}, {loc[-1]}: ...}}"
+    if isinstance(value, Mapping) and len(value) == 1 and (key := next(iter(value))) in {"name", "backend"}:
+        return f"write {{{key}: {value[key]}, {loc[-1]}: ...}}"
     return "add it"
 
 
-def _quotes(kind: str, found: object, raw: str | None) -> str:
+def _quotes(kind: str, value: object, raw: str | None) -> str:
     """Return the hint to quote a plain YAML scalar that was meant as text."""
-    if kind not in _WANTS_TEXT or raw is None or isinstance(found, str) or found is None:
+    if kind not in _WANTS_TEXT or raw is None or isinstance(value, str) or value is None:
         return ""
-    if kind == "block_type" and not isinstance(found, bool):
+    if kind == "block_type" and not isinstance(value, bool):
         return ""
-    if isinstance(found, bool):
+    if isinstance(value, bool):
         return f"; YAML reads {raw} as a boolean, so put it in quotes" if raw.lower() in _AMBIGUOUS else ""
     return f"; to make it text, put it in quotes: '{raw}'"
 
 
-def problem(kind: str, message: str, found: object, *path: str) -> ValidationError:
+def problem(kind: str, message: str, value: object, *path: str) -> ValidationError:
     """Return a validation error with one problem at `path` below the place where it is raised."""
-    return ValidationError.from_exception_data("config", [_details(kind, message, found, path)])
+    return ValidationError.from_exception_data("config", [_details(kind, message, value, path)])
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -214,10 +214,10 @@ def suggest_keys(error: ValidationError, model: type[BaseModel]) -> ValidationEr
     return ValidationError.from_exception_data(error.title, rows)
 
 
-def _details(kind: str, message: str, found: object, path: tuple[int | str, ...]) -> InitErrorDetails:
+def _details(kind: str, message: str, value: object, path: tuple[int | str, ...]) -> InitErrorDetails:
     # Without a context pydantic leaves braces in the message alone.
     custom = PydanticCustomError(kind, message)
-    return InitErrorDetails(type=custom, loc=path, input=found)
+    return InitErrorDetails(type=custom, loc=path, input=value)
 
 
 DEEPEST = 64
@@ -232,13 +232,13 @@ def check_values(data: Mapping[str, Any], locate: Locate) -> None:
     Raises:
         ConfigError: Lists every problem, with where it comes from.
     """
-    found = []
+    problems = []
     for path, message in _problems(data, ()):
         place = locate(path)
-        found.append((place.line or 0, f"{place.origin}{printable(dotted(path))}: {message}"))
-    if found:
-        found.sort(key=lambda line: line[0])
-        raise ConfigError("\n".join(text for _, text in found))
+        problems.append((place.line or 0, f"{place.origin}{printable(dotted(path))}: {message}"))
+    if problems:
+        problems.sort(key=lambda line: line[0])
+        raise ConfigError("\n".join(text for _, text in problems))
 
 
 def _problems(node: object, path: Path) -> Iterator[tuple[Path, str]]:

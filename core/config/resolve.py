@@ -25,8 +25,8 @@ PLACEHOLDER = "x-paceline"
 
 def catalogue_of(info: ValidationInfo) -> Catalogue | None:
     """Return the catalogue in the validation context, if there is one."""
-    found = (info.context or {}).get(CONTEXT) if isinstance(info.context, Mapping | None) else None
-    return found if isinstance(found, Catalogue) else None
+    catalogue = (info.context or {}).get(CONTEXT) if isinstance(info.context, Mapping | None) else None
+    return catalogue if isinstance(catalogue, Catalogue) else None
 
 
 def _policy(value: object, info: ValidationInfo) -> PolicyConfig:
@@ -65,13 +65,13 @@ def _options(kind: str, key: str, value: object, installed: Iterable[str]) -> di
     if key not in value:
         keys = [str(other) for other in value]
         wrong = next((other for other in keys if nearest(other, [key])), None)
-        found = (
+        hint = (
             f"did you mean {key!r} where it says {wrong!r}?"
             if wrong
             else f"found {', '.join(keys) or 'no keys'};"
         )
         raise problem(
-            "block_name", f"the key {key!r} is missing, which chooses the {kind}; {found} {names}", value
+            "block_name", f"the key {key!r} is missing, which chooses the {kind}; {hint} {names}", value
         )
     if not isinstance(value[key], str):
         raise problem("name_type", f"should be the name of a {kind}; {names}", value[key], key)

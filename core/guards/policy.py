@@ -171,10 +171,10 @@ def admit(make: Callable[[], Policy], fits: Callable[[Policy], None], *, fallbac
     except (*INTERRUPTS, CapabilityError):
         raise
     except BaseException as error:
-        told = isinstance(error, PacelineError)
-        reason = error_text(error) if told else f"asked for a policy, it raised {short_repr(error)}"
+        ours = isinstance(error, PacelineError)
+        reason = error_text(error) if ours else f"asked for a policy, it raised {short_repr(error)}"
         if not fallback:
-            if told:
+            if ours:
                 raise
             raise breach(culprit, reason) from error
         log.warning("policy_failed", policy=describe(culprit), error=reason, action="plain decoding")
@@ -218,7 +218,7 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
         )
         if wrong
     ]
-    problems += _unheard(needs, capabilities, drafts)
+    problems += _missing_signals(needs, capabilities, drafts)
     if problems:
         raise CapabilityError(f"policy {describe(policy)} does not fit this engine: {'; '.join(problems)}")
 
@@ -228,7 +228,9 @@ def _without_gaps(gammas: tuple[int, ...] | None) -> bool:
     return gammas is None or {*range(1, max(gammas, default=0) + 1)} <= {*gammas}
 
 
-def _unheard(needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> list[str]:
+def _missing_signals(
+    needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]
+) -> list[str]:
     """Return a sentence for each draft that may be planned and does not deliver what drafting is stopped by."""
     problems = []
     planned = list(drafts) if needs.draft_switch != "none" else list(drafts)[:1]
@@ -268,11 +270,11 @@ class PolicyGuard:
 
     def control(self, plan: Plan) -> PlannedControl | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
-        wanted = self._ask("needs", self._wanted, NOTHING, plan)
-        keep_drafting = self._keep_drafting if wanted and has(self._policy, "keep_drafting") else None
+        signals = self._ask("needs", self._needed, NOTHING, plan)
+        keep_drafting = self._keep_drafting if signals and has(self._policy, "keep_drafting") else None
         if plan.stop is not None:
-            wanted |= {plan.stop.signal}
-        return PlannedControl(wanted, plan.stop, keep_drafting) if wanted else None
+            signals |= {plan.stop.signal}
+        return PlannedControl(signals, plan.stop, keep_drafting) if signals else None
 
     def settle(self) -> None:
         """Raise what went wrong in `keep_drafting`; called once the draft has returned, so that it sees no error."""
@@ -290,7 +292,7 @@ class PolicyGuard:
         except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
             self._blame("observe", error)
 
-    def _wanted(self, plan: Plan) -> frozenset[Signal]:
+    def _needed(self, plan: Plan) -> frozenset[Signal]:
         if plan.draft is None or not plan.use_signals:
             return NOTHING
         return needs_of(self._policy) & self._drafts[plan.draft].signals
@@ -319,10 +321,10 @@ class PolicyGuard:
 
     def _blame(self, method: str, error: BaseException) -> None:
         self.failed = True
-        told = isinstance(error, ContractError)
-        reason = error_text(error) if told else f"{method}() raised {short_repr(error)}"
+        ours = isinstance(error, ContractError)
+        reason = error_text(error) if ours else f"{method}() raised {short_repr(error)}"
         if not self._fallback:
-            if told:
+            if ours:
                 raise error
             raise self._breach(reason) from error
         log.warning(

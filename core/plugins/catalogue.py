@@ -27,24 +27,24 @@ _ROLES = frozenset({"target", "draft"})
 _Block = TypeVar("_Block", bound=Strict)
 
 
-def check_policy_class(found: object) -> tuple[str, type[PolicyConfig]]:
+def check_policy_class(candidate: object) -> tuple[str, type[PolicyConfig]]:
     """Return the name and the class of a policy configuration.
 
     Raises:
         TypeError: It is not a subclass of `PolicyConfig` with its own name and `build`.
     """
-    cls = _complete(found, PolicyConfig)
+    cls = _complete(candidate, PolicyConfig)
     _overrides(cls, PolicyConfig, "build")
     return _name(cls, "name"), cls
 
 
-def check_backend_class(found: object) -> tuple[str, type[BackendConfig]]:
+def check_backend_class(candidate: object) -> tuple[str, type[BackendConfig]]:
     """Return the name and the class of a backend configuration.
 
     Raises:
         TypeError: It is not a subclass of `BackendConfig` with its own name, roles, and the factories of its roles.
     """
-    cls = _complete(found, BackendConfig)
+    cls = _complete(candidate, BackendConfig)
     if not cls.roles or not cls.roles <= _ROLES:
         raise TypeError(
             f"{cls.__qualname__}.roles is {set(cls.roles) or '{}'}; it must hold 'target', 'draft' or both"
@@ -54,18 +54,18 @@ def check_backend_class(found: object) -> tuple[str, type[BackendConfig]]:
     return _name(cls, "backend"), cls
 
 
-def _complete(found: object, base: type[_Block]) -> type[_Block]:
+def _complete(candidate: object, base: type[_Block]) -> type[_Block]:
     """Return `found` as a subclass of `base` whose annotations can all be resolved."""
-    if not isinstance(found, type) or not issubclass(found, base) or found is base:
-        raise TypeError(f"{short_repr(found)} is not a subclass of {base.__name__}")
+    if not isinstance(candidate, type) or not issubclass(candidate, base) or candidate is base:
+        raise TypeError(f"{short_repr(candidate)} is not a subclass of {base.__name__}")
     try:
         # Names imported under TYPE_CHECKING only leave a model that fails at its first use; better here than there.
-        found.model_rebuild()
+        candidate.model_rebuild()
     except Exception as error:
         raise TypeError(
-            f"{found.__qualname__} has an annotation that cannot be resolved: {error_text(error)}"
+            f"{candidate.__qualname__} has an annotation that cannot be resolved: {error_text(error)}"
         ) from error
-    return found
+    return candidate
 
 
 def _overrides(cls: type, base: type, method: str) -> None:
@@ -77,11 +77,11 @@ def _name(cls: type[Strict], field: str) -> str:
     """Return the one value of the Literal that names the block."""
     info = cls.model_fields[field]
     choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
-    wanted = f'{cls.__qualname__} needs `{field}: Literal["x"] = "x"`'
+    expected = f'{cls.__qualname__} needs `{field}: Literal["x"] = "x"`'
     if len(choices) != 1 or not isinstance(choices[0], str):
-        raise TypeError(f"{wanted}; the annotation is {info.annotation!r}")
+        raise TypeError(f"{expected}; the annotation is {info.annotation!r}")
     if info.default != choices[0]:
-        raise TypeError(f"{wanted}; the default is {info.default!r}")
+        raise TypeError(f"{expected}; the default is {info.default!r}")
     if not _NAME.fullmatch(choices[0]):
         raise TypeError(
             f"{cls.__qualname__} is named {choices[0]!r}; a name has letters, digits and _ . - only"
@@ -214,7 +214,7 @@ def _collect(
     loaded: Loaded, hook: str, check: Callable[[object], tuple[str, type[C]]], broken: list[Broken]
 ) -> tuple[dict[str, Entry[C]], dict[str, tuple[Entry[C], ...]]]:
     """Call one hook of every plugin; return the entries by name, and those whose name is taken twice."""
-    found: dict[str, list[Entry[C]]] = {}
+    candidates: dict[str, list[Entry[C]]] = {}
     for provider, plugin in loaded.plugins:
         try:
             classes = _listed(hook, loaded.call(hook, plugin))
@@ -231,12 +231,12 @@ def _collect(
             except BaseException as error:  # noqa: BLE001 - a class may raise what it likes when looked at
                 broken.append(Broken(provider.entry_point, provider.distribution, error_line(error)))
                 continue
-            others = found.setdefault(name, [])
+            others = candidates.setdefault(name, [])
             if all(other.config is not config for other in others):
                 others.append(Entry(config, provider.distribution, provider.version, provider.entry_point))
-    names = sorted(found)
-    entries = {name: found[name][0] for name in names if len(found[name]) == 1}
-    return entries, {name: tuple(found[name]) for name in names if len(found[name]) > 1}
+    names = sorted(candidates)
+    entries = {name: candidates[name][0] for name in names if len(candidates[name]) == 1}
+    return entries, {name: tuple(candidates[name]) for name in names if len(candidates[name]) > 1}
 
 
 def _listed(hook: str, result: object) -> list[object]:
@@ -264,7 +264,7 @@ def build_policy(config: PolicyConfig, seed: int = 0) -> Policy:
     return policy
 
 
-def lame_policies(catalogue: Catalogue) -> tuple[Broken, ...]:
+def failing_policies(catalogue: Catalogue) -> tuple[Broken, ...]:
     """Build each policy that needs no options; return what is wrong with those that fail or lack a member."""
     lame = []
     for entry in catalogue.policies.values():

@@ -165,8 +165,8 @@ def _candidates(
 ) -> Iterable[tuple[Provider, Callable[[], object]]]:
     """Yield each provider with a function that imports its plugin; in the order of names, `extra` last."""
     points = entry_points(group=hooks.PROJECT) if installed else ()
-    found = sorted(points, key=lambda point: (_distribution(point), point.name))
-    for point in found:
+    ordered = sorted(points, key=lambda point: (_distribution(point), point.name))
+    for point in ordered:
         version = point.dist.version if point.dist is not None else ""
         yield Provider(point.name, _distribution(point), version), point.load
     for plugin in extra:

@@ -16,7 +16,7 @@ import structlog
 
 from paceline.core.errors import INTERRUPTS, ContractError, PacelineError, describe, error_text, short_repr
 from paceline.core.guards.policy import breach, has, take_over
-from paceline.core.locks import tell_of_forks
+from paceline.core.locks import register_forkable
 from paceline.core.optional_protocols import Mergeable
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class StateCheckpoint:
             raise
         except BaseException as error:
             raise breach(policy, f"its state cannot be saved: {error_text(error)}") from error
-        tell_of_forks(self)
+        register_forkable(self)
 
     def forked(self) -> None:
         """Leave what was learnt until now to the parent, which saves it; a child adds what it learns itself."""

@@ -108,11 +108,11 @@ class BackendRounds(RuleBasedStateMachine):
         self.finish(self.propose(gamma, None), cut)
 
     @precondition(has_room)
-    @rule(gamma=GAMMAS, after=COUNTS, wanted=st.sets(st.sampled_from(sorted(SIGNALS))))
-    def control(self, gamma: int, after: int, wanted: set[Signal]) -> None:
+    @rule(gamma=GAMMAS, after=COUNTS, watched=st.sets(st.sampled_from(sorted(SIGNALS))))
+    def control(self, gamma: int, after: int, watched: set[Signal]) -> None:
         """Take a round with signals, whose drafting ends after so many tokens."""
         offered = self.reference.draft.signals if self.reference.draft is not None else frozenset()
-        self.finish(self.propose(gamma, StopAfter(offered & wanted, after)), 0)
+        self.finish(self.propose(gamma, StopAfter(offered & watched, after)), 0)
 
     @precondition(has_room)
     @rule(gamma=GAMMAS)

@@ -47,15 +47,15 @@ def outcomes(run: Callable[[Rng], Outcome]) -> dict[Outcome, float]:
     `run` must depend on nothing but the dice, and be short: the number of ways grows exponentially. For targets and
     drafts that sample, and for policies over them: the first few tokens must be distributed as the target's own.
     """
-    found: dict[Outcome, float] = {}
+    probabilities: dict[Outcome, float] = {}
     path: list[tuple[int, list[float]]] = []
     while True:
         rng = _LoadedRng(path)
         outcome = run(rng)
-        found[outcome] = found.get(outcome, 0.0) + rng.probability
+        probabilities[outcome] = probabilities.get(outcome, 0.0) + rng.probability
         while path and path[-1][0] + 1 == len(path[-1][1]):
             path.pop()
         if not path:
-            return found
+            return probabilities
         chosen, shares = path.pop()
         path.append((chosen + 1, shares))

@@ -137,7 +137,7 @@ def tells_cut_from_refused(make: Make, drafts: Sequence[str]) -> None:
 def reads_no_clock(make: Make, drafts: Sequence[str]) -> None:
     """P2: time and chance come from outside, even where what was read has not yet changed a plan."""
     policy = make()
-    found: set[str] = set()
+    sources: set[str] = set()
     hidden = random.random.__self__  # type: ignore[attr-defined]  # the generator behind the functions of `random`
 
     def watch(frame: FrameType, event: str, called: Any) -> None:
@@ -146,11 +146,11 @@ def reads_no_clock(make: Make, drafts: Sequence[str]) -> None:
         name, home = getattr(called, "__name__", ""), getattr(called, "__self__", None)
         module = getattr(home, "__name__", None) or getattr(home, "__module__", None)
         if home is hidden:
-            found.add(f"the shared generator of `random` ({name})")
+            sources.add(f"the shared generator of `random` ({name})")
         elif module in CLOCKS and name not in {"fromtimestamp", "fromisoformat", "strptime"}:
-            found.add(f"a clock ({module}.{name})")
+            sources.add(f"a clock ({module}.{name})")
         elif name in CHANCE:
-            found.add(f"the system's chance ({name})")
+            sources.add(f"the system's chance ({name})")
 
     steps = many_steps(60, seed=8)
     before, collecting = sys.getprofile(), gc.isenabled()
@@ -163,13 +163,14 @@ def reads_no_clock(make: Make, drafts: Sequence[str]) -> None:
         if collecting:
             gc.enable()
     demand(
-        not found, f"the policy reads {' and '.join(sorted(found))}; take a seed, and times from the rounds"
+        not sources,
+        f"the policy reads {' and '.join(sorted(sources))}; take a seed, and times from the rounds",
     )
 
 
 def _after(make: Make, drafts: Sequence[str], *, rounds: int = 40, **how: Any) -> tuple[str, int]:
     """Return the state of a trained policy after one such round, and the sum of its next 20 plans after `rounds`."""
-    step = replace(Step(budget=40, context=60, lag=0, found=40, accepted=0), **how)
+    step = replace(Step(budget=40, context=60, lag=0, offered=40, accepted=0), **how)
     once, often = make(), make()
     for policy, count in ((once, 1), (often, rounds)):
         live(policy, many_steps(45, seed=7, accuracy=0.8), drafts)

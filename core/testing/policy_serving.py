@@ -63,7 +63,7 @@ TURNS = st.lists(
             budget=st.integers(0, 40),
             context=st.integers(50, 5000),
             lag=st.just(0),
-            found=st.integers(0, 40),
+            offered=st.integers(0, 40),
             accepted=st.integers(0, 8),
             ended=st.sampled_from([None, None, None, "eos", "length"]),
         ),
@@ -102,7 +102,7 @@ def finished(start: RoundStart, plan: Plan, step: Step, place: int = 0) -> Round
     """Return a round of a step under the plan in force, of one of its requests; each stands elsewhere in its text."""
     index = start.index + 7 * place
     own = replace(start, index=index, position=2 * index, context=start.context + 11 * place)
-    drafted = min(plan.gamma, step.found, max(start.budget, 0))
+    drafted = min(plan.gamma, step.offered, max(start.budget, 0))
     done = settle(own, plan, drafted=drafted, accepted=min(step.accepted, drafted), ended=step.ended)
     return replace(done, draft_s=0.0, verify_s=done.draft_s + done.verify_s)
 
@@ -139,7 +139,7 @@ def bears_batches_and_delay(
 
 def learns_from_every_round(make: Make, drafts: Sequence[str], engine: Capabilities) -> None:
     """The second round of a plan teaches as the first one does, if a second plan's round would have."""
-    step = Step(budget=40, context=60, lag=0, found=40, accepted=0)
+    step = Step(budget=40, context=60, lag=0, offered=40, accepted=0)
     once, again, batch = (_trained(make, drafts, engine) for _ in range(3))
     for policy in (once, again, batch):
         start = begin(step, 0, drafts, engine)
@@ -168,8 +168,8 @@ def learns_from_the_rounds_own_plan(make: Make, drafts: Sequence[str], engine: C
     if engine.action_delay == 0:
         return
     least = next((gamma for gamma in engine.gammas or () if gamma), 1)
-    late = Step(budget=least, context=60, lag=0, found=40, accepted=0)
-    told = []
+    late = Step(budget=least, context=60, lag=0, offered=40, accepted=0)
+    compared = []
     for accepted, rounds in product((0, 40), (20, 45, 60)):
         step = replace(late, budget=40, accepted=accepted)
         prompt, behind = _trained(make, drafts, engine, rounds), _trained(make, drafts, engine, rounds)
@@ -189,9 +189,9 @@ def learns_from_the_rounds_own_plan(make: Make, drafts: Sequence[str], engine: C
             plans.append((plan, second))
         (plan, second), other = plans
         if other == (plan, second) and 0 < second.gamma != plan.gamma > 0:
-            told.append((saved(prompt) != saved(behind), plan.gamma, second.gamma))
-    if 2 * sum(differs for differs, _, _ in told) > len(told):
-        _, gamma, since = max(told)
+            compared.append((saved(prompt) != saved(behind), plan.gamma, second.gamma))
+    if 2 * sum(differs for differs, _, _ in compared) > len(compared):
+        _, gamma, since = max(compared)
         raise AssertionError(
             f"a round of gamma {gamma} that was shown after gamma {since} had been planned taught something else than "
             "before: learn from `Round.plan`, never from the latest plan"

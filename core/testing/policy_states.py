@@ -168,12 +168,12 @@ def pools(make: Make, drafts: Sequence[str]) -> None:
 
 def _export(policy: Policy) -> dict[str, float]:
     assert isinstance(policy, Mergeable)
-    found = policy.export()
+    statistics = policy.export()
     demand(
-        all(isinstance(key, str) and math.isfinite(value) for key, value in found.items()),
-        f"export() must map names to finite numbers, found {short(found)}",
+        all(isinstance(key, str) and math.isfinite(value) for key, value in statistics.items()),
+        f"export() must map names to finite numbers, found {short(statistics)}",
     )
-    return dict(found)
+    return dict(statistics)
 
 
 def _absorb(policy: Policy, statistics: Mapping[str, float]) -> None:
@@ -184,10 +184,10 @@ def _absorb(policy: Policy, statistics: Mapping[str, float]) -> None:
 def _demand_sum(policy: Policy, one: Mapping[str, float], other: Mapping[str, float], when: str) -> None:
     total = _export(policy)
     for key in one.keys() | other.keys() | total.keys():
-        expected, found = one.get(key, 0.0) + other.get(key, 0.0), total.get(key, 0.0)
+        expected, summed = one.get(key, 0.0) + other.get(key, 0.0), total.get(key, 0.0)
         demand(
-            math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-9),
-            f"exports do not add up: {key!r} is {found} {when}, which are {expected} in sum",
+            math.isclose(summed, expected, rel_tol=1e-9, abs_tol=1e-9),
+            f"exports do not add up: {key!r} is {summed} {when}, which are {expected} in sum",
         )
 
 

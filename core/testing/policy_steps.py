@@ -136,7 +136,7 @@ class Step:
 
     Attributes:
         budget, context, lag: Shown to the policy; every draft lags alike.
-        found: Tokens the draft has to offer, at most, and its match length.
+        offered: Tokens the draft has to offer, at most, and its match length.
         accepted: Tokens the target would accept, at most.
         ended: Whether and why the round is the last of its request.
         abandoned: Whether the caller leaves before the round is observed, somewhere between its draft tokens.
@@ -148,7 +148,7 @@ class Step:
     budget: int
     context: int
     lag: int
-    found: int
+    offered: int
     accepted: int
     ended: Ended | None = None
     abandoned: bool = False
@@ -163,7 +163,7 @@ STEPS = st.lists(
         budget=st.integers(0, 40),
         context=st.integers(1, 5000),
         lag=st.integers(0, 5000),
-        found=st.integers(0, 40),
+        offered=st.integers(0, 40),
         accepted=st.integers(0, 40),
         ended=st.sampled_from([None, None, None, "eos", "stop", "length"]),
         abandoned=st.sampled_from([False, False, False, False, True]),
@@ -187,7 +187,7 @@ def many_steps(count: int, seed: int, *, accuracy: float = 0.7) -> tuple[Step, .
             budget=49 - i % 50 + 10,
             context=20 + i // 50 * 37 % 1009 + i % 50,
             lag=0,
-            found=random.randint(20, 40),
+            offered=random.randint(20, 40),
             accepted=next(k for k in range(1000) if random.random() >= accuracy),
             ended="length" if i % 50 == 49 else None,
             top1=random.random(),
@@ -241,7 +241,7 @@ def begin(
     lags = dict.fromkeys(there, step.lag)
     if Odd.OTHER_LAGS in odd:
         lags |= dict.fromkeys(there[1:], 1)
-    match_length = None if Odd.NO_MATCH_LENGTHS in odd else step.found
+    match_length = None if Odd.NO_MATCH_LENGTHS in odd else step.offered
     return RoundStart(
         index,
         index,
@@ -260,7 +260,7 @@ def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step, *, first:
     """Draft, verify and return the finished round, or None when it was left while its tokens were drafted."""
     full = name_draft(plan, start.drafts)
     top1, entropy, margin = step.top1, 3.0 * (1.0 - step.top1), step.top1 / 2
-    offered = min(full.gamma, step.accepted if step.abandoned else step.found)
+    offered = min(full.gamma, step.accepted if step.abandoned else step.offered)
     signals = [
         TokenSignals(i, top1, top1, entropy, margin, TEXT[(step.context + i) % len(TEXT)])
         for i in range(offered)

@@ -72,12 +72,17 @@ class Reference:
         accepted, tokens = verdict.accepted, tuple(verdict.tokens)
         require(0 <= accepted <= len(guess), f"V1: {accepted} of {len(guess)} proposed tokens accepted")
         require(len(tokens) == accepted + 1, f"V1: {accepted} accepted, but {len(tokens)} tokens given")
-        wanted = self.continuation(context, len(guess) + 1)
-        agreed = next((i for i, (a, b) in enumerate(zip(guess, wanted, strict=False)) if a != b), len(guess))
-        require(
-            accepted == agreed, f"V1: {accepted} tokens of {guess} accepted, the target alone writes {wanted}"
+        expected = self.continuation(context, len(guess) + 1)
+        agreed = next(
+            (i for i, (a, b) in enumerate(zip(guess, expected, strict=False)) if a != b), len(guess)
         )
-        require(tokens == wanted[: agreed + 1], f"S1: verdict {tokens}, but the target alone writes {wanted}")
+        require(
+            accepted == agreed,
+            f"V1: {accepted} tokens of {guess} accepted, the target alone writes {expected}",
+        )
+        require(
+            tokens == expected[: agreed + 1], f"S1: verdict {tokens}, but the target alone writes {expected}"
+        )
 
     def judge_draft(
         self, context: tuple[int, ...], gamma: int, proposal: Proposal, control: StopAfter | None
@@ -88,14 +93,16 @@ class Reference:
         require(len(tokens) <= gamma, f"D1: {len(tokens)} tokens proposed where {gamma} were asked for")
         wrong = [token for token in tokens if not 0 <= token < self.target.vocabulary]
         require(not wrong, f"D1: {wrong} proposed, the target's vocabulary is {self.target.vocabulary}")
-        wanted = self._fresh_guess(context, gamma)
+        expected = self._fresh_guess(context, gamma)
         if control is None:
             require(not proposal.signals, "D2: signals given that nobody asked for")
-            require(tokens == wanted, f"S1: {tokens} proposed, a fresh session proposes {wanted}")
+            require(tokens == expected, f"S1: {tokens} proposed, a fresh session proposes {expected}")
             return
         if control.signals:
-            wanted = wanted[: control.after + 1]
-            require(tokens == wanted, f"D2: {tokens} proposed, {wanted} expected: the token that stops stays")
+            expected = expected[: control.after + 1]
+            require(
+                tokens == expected, f"D2: {tokens} proposed, {expected} expected: the token that stops stays"
+            )
             require(
                 len(proposal.signals) == len(tokens),
                 f"D2: {len(proposal.signals)} signals, {len(tokens)} tokens",
@@ -111,19 +118,19 @@ class Reference:
         self, context: tuple[int, ...], tokens: tuple[int, ...], scores: Sequence[float]
     ) -> None:
         """Compare scores with what fresh sessions propose at each of the places."""
-        wanted = [
+        expected = [
             float(self._fresh_guess((*context, *tokens[:place]), 1) == (token,))
             for place, token in enumerate(tokens)
         ]
-        require(list(scores) == wanted, f"S1: scores {scores} for {tokens}, fresh sessions say {wanted}")
+        require(list(scores) == expected, f"S1: scores {scores} for {tokens}, fresh sessions say {expected}")
 
     def compare(self, context: tuple[int, ...], session: Any, reopen: Callable[[Sequence[int]], Any]) -> None:
         """Compare a session's logits with those of a fresh one."""
         assert self.logits is not None
         fresh = reopen(context)
-        found, wanted = list(self.logits(session)), list(self.logits(fresh))
+        answered, expected = list(self.logits(session)), list(self.logits(fresh))
         fresh.close()
-        worst = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+        worst = max(abs(a - b) for a, b in zip(answered, expected, strict=True))
         require(worst <= self.tolerance, f"S1: logits differ by {worst} from those of a fresh session")
 
     def _fresh_guess(self, context: tuple[int, ...], gamma: int) -> tuple[int, ...]:

@@ -12,7 +12,13 @@ import paceline
 from paceline.core.config import PolicyConfig, json_schema
 from paceline.core.errors import ContractError, PacelineError, PluginError
 from paceline.core.guards.policy import MANDATORY
-from paceline.core.plugins.catalogue import Catalogue, build_draft, build_policy, build_target, lame_policies
+from paceline.core.plugins.catalogue import (
+    Catalogue,
+    build_draft,
+    build_policy,
+    build_target,
+    failing_policies,
+)
 from paceline.core.records import Plan
 
 TOY = {"target": {"backend": "toy", "seed": 3}, "drafts": {"small": {"backend": "toy"}}}
@@ -107,7 +113,7 @@ def test_policies_that_lack_a_member_are_told_before_a_run(make: SimpleNamespace
     ]
     catalogue = Catalogue.load([make.plugin("some", register_policies=lambda: classes)], installed=False)
     assert catalogue.broken == ()
-    broken, found = lame_policies(catalogue)
+    broken, found = failing_policies(catalogue)
     assert "SystemExit" in broken.error
     assert f"policy Lame ({__name__}): it has no {missing}()" in found.error
     with pytest.raises(ContractError, match=rf"Lame .*{missing}"):
@@ -115,7 +121,7 @@ def test_policies_that_lack_a_member_are_told_before_a_run(make: SimpleNamespace
 
 
 def test_no_installed_policy_is_lame() -> None:
-    assert lame_policies(Catalogue.load(environ={})) == ()
+    assert failing_policies(Catalogue.load(environ={})) == ()
 
 
 class Thing:

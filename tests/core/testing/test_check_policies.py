@@ -168,7 +168,7 @@ def test_unknown_breaches_and_empty_scripts_are_refused():
 
 def test_rounds_show_the_signals_that_were_asked_for_and_no_others():
     policy = ScriptedPolicy([Plan(3, stop=StopRule("entropy", above=1.0)), Plan(2)])
-    live(policy, [Step(budget=9, context=9, lag=0, found=9, accepted=2, top1=0.9)] * 2, ("draft",))
+    live(policy, [Step(budget=9, context=9, lag=0, offered=9, accepted=2, top1=0.9)] * 2, ("draft",))
     first, second = policy.rounds
     assert [one.entropy for one in first.signals] == pytest.approx([0.3] * 3)
     assert [one.prob for one in first.signals] == [None] * 3

@@ -268,7 +268,7 @@ def test_what_is_odd_about_a_step_is_what_the_policy_sees():
         def observe(self, done):
             self.done = done
 
-    step = Step(budget=9, context=30, lag=4, found=5, accepted=1, ended="eos")
+    step = Step(budget=9, context=30, lag=4, offered=5, accepted=1, ended="eos")
     policy = Noting()
     live(policy, [step], DRAFTS)
     assert policy.start.drafts == {"small": DraftState(4, 5), "lookup": DraftState(4, 5)}

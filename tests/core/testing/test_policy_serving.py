@@ -127,6 +127,6 @@ def test_rounds_come_under_the_plan_in_force_as_many_as_are_shown():
             super().observe(done)
             seen.append((done.plan.gamma, done.index))
 
-    step = Step(budget=9, context=30, lag=0, found=9, accepted=0)
+    step = Step(budget=9, context=30, lag=0, offered=9, accepted=0)
     serve(Noting(), [Turn(step, batch=3, shown=2)] * 3, DRAFTS, LATE, deque())
     assert seen == [("plan", 3), ("plan", 3), (4, 1), (4, 8), ("plan", 3), (4, 2), (4, 9)]
