@@ -42,7 +42,7 @@ GIB = 2**30
 
 @dataclass(slots=True)
 class Findings:
-    """What was found out about a run.
+    """Problems and remarks about a run.
 
     Attributes:
         problems: What would keep it from starting.
@@ -65,10 +65,10 @@ def check_run(run: RunConfig, catalogue: Catalogue, trials: Mapping[str, Trial])
         catalogue: What is installed.
         trials: What came of trying the backends, by name.
     """
-    found = Findings()
-    target = _asked(found, "target", partial(run.target.check_target, run))
+    findings = Findings()
+    target = _check_block(findings, "target", partial(run.target.check_target, run))
     drafts = {
-        name: _asked(found, f"drafts.{name}", partial(draft.check_draft, run, target))
+        name: _check_block(findings, f"drafts.{name}", partial(draft.check_draft, run, target))
         for name, draft in run.drafts.items()
     }
     for where, part in (
@@ -77,42 +77,42 @@ def check_run(run: RunConfig, catalogue: Catalogue, trials: Mapping[str, Trial])
     ):
         trial = trials.get(part.backend)
         if trial is not None and trial.problem is not None:
-            found.problems.append(f"{where}: {part.backend} fails on its smallest model: {trial.problem}")
-    _add_memory(found, (target, *drafts.values()))
-    _check_policy(found, run, catalogue, target, drafts)
-    return found
+            findings.problems.append(f"{where}: {part.backend} fails on its smallest model: {trial.problem}")
+    _add_memory(findings, (target, *drafts.values()))
+    _check_policy(findings, run, catalogue, target, drafts)
+    return findings
 
 
-def _asked(found: Findings, where: str, ask: Callable[[], Readiness]) -> Readiness:
+def _check_block(findings: Findings, where: str, ask: Callable[[], Readiness]) -> Readiness:
     """Return what a block says, and note it; a block that fails is a problem."""
     try:
-        said = ask()
+        readiness = ask()
     except PacelineError as error:
-        said = Readiness((str(error),))
+        readiness = Readiness((str(error),))
     except Exception as error:  # noqa: BLE001 - the backend may be anybody's
-        said = Readiness((f"its check failed: {error_line(error)}",))
-    found.problems += [f"{where}: {problem}" for problem in said.problems]
-    found.remarks += [f"{where}: {remark}" for remark in said.remarks]
-    return said
+        readiness = Readiness((f"its check failed: {error_line(error)}",))
+    findings.problems += [f"{where}: {problem}" for problem in readiness.problems]
+    findings.remarks += [f"{where}: {remark}" for remark in readiness.remarks]
+    return readiness
 
 
-def _add_memory(found: Findings, parts: tuple[Readiness, ...]) -> None:
+def _add_memory(findings: Findings, parts: tuple[Readiness, ...]) -> None:
     needed: dict[str, int] = {}
     for part in parts:
         for device, count in part.memory.items():
             needed[device] = needed.get(device, 0) + count
     for device, count in needed.items():
-        there = free_memory(device)
-        found.memory[device] = {"needed": count, "there": there}
-        if there is not None and count > there:
-            found.problems.append(
-                f"memory: the models need at least {gib(count)} on {device}, and {gib(there)} are there; use smaller "
+        free = free_memory(device)
+        findings.memory[device] = {"needed": count, "there": free}
+        if free is not None and count > free:
+            findings.problems.append(
+                f"memory: the models need at least {gib(count)} on {device}, and {gib(free)} are there; use smaller "
                 "models, a shorter `dtype`, or another device"
             )
 
 
 def _check_policy(
-    found: Findings, run: RunConfig, catalogue: Catalogue, target: Readiness, drafts: Mapping[str, Any]
+    findings: Findings, run: RunConfig, catalogue: Catalogue, target: Readiness, drafts: Mapping[str, Any]
 ) -> None:
     """Hold the policy against what target and drafts can do, and see which drafts it plans at all."""
     name = run.policy.name
@@ -121,16 +121,16 @@ def _check_policy(
         able = TOY in catalogue.backends
         planned = planned_drafts(run.policy, tuple(drafts), catalogue) if able else frozenset(drafts)
     except CapabilityError as error:
-        found.problems.append(str(error))
+        findings.problems.append(str(error))
         return
     except Exception as error:  # noqa: BLE001 - the policy may be anybody's
-        found.problems.append(f"policy: {name} fails: {error_line(error)}")
+        findings.problems.append(f"policy: {name} fails: {error_line(error)}")
         return
     if not run.generation.sampling().plain and not target.capabilities.sampling:
-        found.problems.append("generation: the target only decodes greedily; use `temperature: 0.0`")
+        findings.problems.append("generation: the target only decodes greedily; use `temperature: 0.0`")
     for draft in drafts:
         if draft not in planned:
-            found.unused[draft] = _why_unused(name, planned)
+            findings.unused[draft] = _why_unused(name, planned)
 
 
 def _why_unused(policy: str, planned: frozenset[str]) -> str:
@@ -145,7 +145,7 @@ def _why_unused(policy: str, planned: frozenset[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of building and running a backend's smallest model.
+    """The outcome of building and running a backend's smallest model.
 
     Attributes:
         seconds: From the block to the last token; None where nothing was tried.
@@ -257,8 +257,8 @@ def _system() -> int | None:
         lines = MEMORY.read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
-    return None if found is None else int(found) * 1024
+    available = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if available is None else int(available) * 1024
 
 
 def _group() -> int | None:

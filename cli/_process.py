@@ -29,7 +29,7 @@ USUAL = frozenset({signal.SIG_DFL, signal.default_int_handler})
 """Handlers that are replaced. Another one, or being told to ignore the signal (`nohup`), is somebody's wish."""
 
 WAYS = (os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)
-"""How what stands in for stdin, stdout and stderr is opened: writing to a closed stdout must go on to fail."""
+"""Flags that stand-ins for stdin, stdout and stderr are opened with: writing to a closed stdout must go on to fail."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -42,7 +42,7 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass(slots=True)
 class Stops:
-    """Which signal came first, if one came: an exception may get lost on its way through other people's code."""
+    """The first signal that came, if one came: an exception may get lost on its way through other people's code."""
 
     number: int | None = None
 
@@ -56,16 +56,16 @@ class Stops:
 @contextmanager
 def stops() -> Iterator[Stops]:
     """Raise `Stopped` on a signal while the block runs; outside the main thread signals stay as they are."""
-    found = Stops()
+    received = Stops()
     if threading.current_thread() is not threading.main_thread():
-        yield found
+        yield received
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler in USUAL:
-            signal.signal(number, found.handle)
+            signal.signal(number, received.handle)
     try:
-        yield found
+        yield received
     finally:
         for number, handler in before.items():
             if handler in USUAL:

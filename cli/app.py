@@ -62,8 +62,8 @@ for command in (
     app.command()(command)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(shown: bool) -> None:
+    if shown:
         typer.echo(f"paceline {metadata.version('paceline')}")
         raise typer.Exit
 
@@ -136,7 +136,7 @@ def _failed(message: str, code: int) -> int:
 
 
 class _Stderr:
-    """Whatever stderr is at the moment of writing."""
+    """The stderr of the moment of writing."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)

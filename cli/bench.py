@@ -136,11 +136,11 @@ def bench(
     catalogue = Catalogue.load()
     if drafts is not None:
         run = with_drafts(run, split(drafts, ","), catalogue)
-    wanted = split(policies or "", ",")
+    named = split(policies or "", ",")
     if backends is None:
-        choice = choose(load_parts(run), catalogue, wanted)
+        choice = choose(load_parts(run), catalogue, named)
     else:
-        choice, run = side_by_side(run, split(backends, ","), catalogue, wanted)
+        choice, run = side_by_side(run, split(backends, ","), catalogue, named)
     base = choice.modes[BASE]
     assert isinstance(base, LoopMode)
     decoder = base.decoder  # for the prompts: it only encodes here
@@ -160,7 +160,7 @@ def bench(
     )
     runs, stopped = _measured(measurement)
     result = summarise(
-        [one for one in runs if one.mode not in measurement.failed],
+        [measured for measured in runs if measured.mode not in measurement.failed],
         list(choice.modes),
         static=choice.static,
         reference=choice.reference,
@@ -168,7 +168,7 @@ def bench(
         only_varying=only_varying,
         twins=choice.twins,
     )
-    found = bench_document(
+    values = bench_document(
         result,
         runs,
         config=run,
@@ -178,7 +178,7 @@ def bench(
         failed=measurement.failed,
         interrupted=stopped,
     )
-    text = document("bench", found)
+    text = document("bench", values)
     if out is not None:
         write_text(out, text)
     if as_json:

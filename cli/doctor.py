@@ -30,7 +30,7 @@ def doctor(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         name: Trial() if entry.config.missing() else try_backend(entry.config, catalogue)
         for name, entry in catalogue.backends.items()
     }
-    found: dict[str, Any] = {
+    checked: dict[str, Any] = {
         "versions": versions(),
         "machine": _machine(),
         "backends": [
@@ -41,10 +41,10 @@ def doctor(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         "run": _run(config, catalogue, trials),
     }
     if as_json:
-        show_json("doctor", found)
+        show_json("doctor", checked)
     else:
-        _show(found)
-    raise typer.Exit(int(bool(found["run"]["problems"])))
+        _show(checked)
+    raise typer.Exit(int(bool(checked["run"]["problems"])))
 
 
 def _machine() -> dict[str, Any]:
@@ -70,22 +70,26 @@ def _run(path: Any, catalogue: Catalogue, trials: Mapping[str, Trial]) -> dict[s
     }
 
 
-def _show(found: dict[str, Any]) -> None:
-    machine, run = found["machine"], found["run"]
-    typer.echo("installed   " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+def _show(checked: dict[str, Any]) -> None:
+    machine, run = checked["machine"], checked["run"]
+    typer.echo(
+        "installed   " + ", ".join(f"{name} {version}" for name, version in checked["versions"].items())
+    )
     gpus = ", ".join(machine["gpus"]) or "no GPU that torch can use"
     threads = f", {machine['threads']} torch threads" if machine["threads"] else ""
     typer.echo(f"machine     {machine['cpu']}, {machine['cores']} cores{threads}; {gpus}")
-    for backend in found["backends"]:
+    for backend in checked["backends"]:
         typer.echo(f"backend     {backend['name']}: {_state(backend['problems'], backend['trial'])}")
-    for bad in found["broken_plugins"]:
-        typer.echo(f"broken      plugin {bad['entry_point']} ({bad['distribution']}): {bad['error']}")
+    for plugin in checked["broken_plugins"]:
+        typer.echo(
+            f"broken      plugin {plugin['entry_point']} ({plugin['distribution']}): {plugin['error']}"
+        )
     if "target" in run:
         drafts = ", ".join(f"{name} ({backend})" for name, backend in run["drafts"].items()) or "none"
         typer.echo(f"run         target {run['target']}, drafts {drafts}, policy {run['policy']}")
     for device, room in run.get("memory", {}).items():
-        there = "" if room["there"] is None else f", {gib(room['there'])} are there"
-        typer.echo(f"memory      {device}: at least {gib(room['needed'])} are needed{there}")
+        free = "" if room["there"] is None else f", {gib(room['there'])} are there"
+        typer.echo(f"memory      {device}: at least {gib(room['needed'])} are needed{free}")
     for draft, why in run.get("unused", {}).items():
         typer.echo(f"unused      drafts.{draft}: {why}")
     for remark in run.get("remarks", ()):

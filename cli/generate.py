@@ -82,8 +82,8 @@ def generate(
     text: str
     name: str | None
     if demo and prompt is None and prompt_file is None:
-        listed = embedded()
-        first = next((one for one in listed if one.name == DEMO_PROMPT), listed[0])
+        shipped = embedded()
+        first = next((candidate for candidate in shipped if candidate.name == DEMO_PROMPT), shipped[0])
         text, name = first.text, first.name
     else:
         text, name = _find_prompt(prompt, prompt_file)
@@ -265,7 +265,7 @@ def _document(
 ) -> dict[str, Any]:
     """Return everything about a decoding as JSON-able values."""
     totals = decoding.totals
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "text": text,
         "tokens": decoding.tokens,
         "rounds": totals.rounds,
@@ -287,7 +287,7 @@ def _document(
         "versions": versions(),
     }
     if comparison is not None:
-        found |= {
+        values |= {
             "plain_tokens_per_second": comparison.plain_rate,
             "compared_tokens_per_second": comparison.rate,
             "speedup": comparison.speedup,
@@ -296,7 +296,7 @@ def _document(
             "pairs": comparison.pairs,
             "identical": comparison.identical,
         }
-    return found
+    return values
 
 
 def _find_prompt(argument: str | None, file: str | None) -> tuple[str, str | None]:

@@ -64,10 +64,10 @@ def _refuse_if_taken(package: Package) -> None:
             f"there is a policy {package.name!r} already, from {entries[0].provider}; choose another name"
         )
     try:
-        found = metadata.distribution(package.distribution)
+        installed = metadata.distribution(package.distribution)
     except metadata.PackageNotFoundError:
         return
-    raise ConfigError(f"{package.distribution} {found.version} is installed already; choose another name")
+    raise ConfigError(f"{package.distribution} {installed.version} is installed already; choose another name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +94,17 @@ class Package:
 
     @property
     def distribution(self) -> str:
-        """What pip calls it."""
+        """The name that pip knows."""
         return PREFIX + self.name
 
     @property
     def module(self) -> str:
-        """What Python calls it."""
+        """The name that Python imports."""
         return self.distribution.replace("-", "_")
 
     @property
     def title(self) -> str:
-        """What the names of its classes begin with."""
+        """The beginning of the names of its classes."""
         return "".join(part.capitalize() for part in self.name.split("-"))
 
     def texts(self, version: str) -> dict[str, str]:

@@ -15,15 +15,15 @@ HERE = Path(__file__).resolve().parent
 
 def programs() -> dict[str, str]:
     """Return each program, as `NAME` or `FOLDER.NAME`, with the first line of its docstring."""
-    found = {}
+    docstrings = {}
     for path in sorted(HERE.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if path == HERE / "__main__.py" or not isinstance(last := tree.body[-1], ast.If):
             continue
         if ast.unparse(last.test) == "__name__ == '__main__'":
             name = path.relative_to(HERE).with_suffix("").as_posix().replace("/", ".")
-            found[name.removesuffix(".__main__")] = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return found
+            docstrings[name.removesuffix(".__main__")] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return docstrings
 
 
 def main(arguments: list[str]) -> None:

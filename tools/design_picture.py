@@ -43,7 +43,7 @@ BOXES = {
     "plan": Box("policies/", 2.4, "which draft, how far", "3  Policy.plan"),
     "guard": Box("core/", 3.3, "0 ≤ gamma ≤ budget", "4  PolicyGuard"),
     "draft": Box("backends/", 4.2, "gamma tokens in turn", "5  DraftSession"),
-    "keep": Box("policies/", 5.1, "draft another?", "6  Policy.keep"),
+    "keep": Box("policies/", 5.1, "draft another?", "6  keep_drafting"),
     "verify": Box("backends/", 6.2, "all of them in one pass", "7  TargetSession"),
     "cut": Box("core/", 7.0, "EOS, stop, length", "8  Limits"),
     "advance": Box("backends/", 8.2, "caches to what is written", "9  advance"),
@@ -112,14 +112,16 @@ def draw() -> Figure:
 
 def _arrow(axes: object, start: str, end: str, colour: str, *, dashed: bool = False) -> None:
     """Draw an arrow between two boxes, from edge to edge."""
-    one, other = BOXES[start], BOXES[end]
-    if one.y == other.y:
-        tail, head = (one.x + WIDE / 2 + 0.03, one.y), (other.x - WIDE / 2 - 0.03, other.y)
-    else:
-        way = 1 if other.y > one.y else -1
-        tail, head = (one.x, one.y + way * (HIGH / 2 + 0.02)), (other.x, other.y - way * (HIGH / 2 + 0.02))
+    tail, head = BOXES[start], BOXES[end]
+    # Sideways between boxes of one lane, else from below or above.
+    across = (
+        (WIDE / 2 + 0.03, 0.0)
+        if tail.y == head.y
+        else (0.0, (HIGH / 2 + 0.02) * (1 if head.y > tail.y else -1))
+    )
+    ends = (tail.x + across[0], tail.y + across[1]), (head.x - across[0], head.y - across[1])
     patch = FancyArrowPatch(
-        tail, head, arrowstyle="-|>", mutation_scale=11, color=colour, shrinkA=0, shrinkB=0,
+        *ends, arrowstyle="-|>", mutation_scale=11, color=colour, shrinkA=0, shrinkB=0,
         linewidth=1.0 if dashed else 1.9, linestyle="--" if dashed else "-",
     )  # fmt: skip
     axes.add_patch(patch)  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ PACKAGE = ("core", "policies", "backends", "lab", "cli")
 OTHERS = ("tools", "tests", "plugins")
 COSTS = tuple(f"paceline.core.{name}" for name in ("costs", "curve", "price", "levels"))
 READ = ("paceline.policies", *COSTS)
-"""What counts as part of a policy: its own package, and the cost model that it asks."""
+"""The modules that count as part of a policy: its own package, and the cost model that it asks."""
 
 CROSSED = """
 import json, sys
@@ -95,13 +95,13 @@ def files_of_policy(checkout: Path, name: str) -> list[Path]:
         path for path in (checkout / "policies").rglob("*.py") if declared in path.read_text(encoding="utf-8")
     }
     costs = module_file(checkout, "paceline.core.costs")
-    found, left = set[Path](), [*files, *([costs] if costs is not None else [])]
-    while left:
-        path = left.pop()
-        if path not in found:
-            found.add(path)
-            left.extend(imported(path, checkout))
-    return sorted(found)
+    files_read, queue = set[Path](), [*files, *([costs] if costs is not None else [])]
+    while queue:
+        path = queue.pop()
+        if path not in files_read:
+            files_read.add(path)
+            queue.extend(imported(path, checkout))
+    return sorted(files_read)
 
 
 def crossings(checkout: Path) -> list[list[int]]:

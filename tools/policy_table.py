@@ -50,23 +50,23 @@ def share_of_best(build: Callable[[int], Policy], cell: Cell, texts: int = TEXTS
 
 def rows(catalogue: Catalogue) -> list[tuple[str, list[float]]]:
     """Return each policy with its share on every cell, the best on average first."""
-    found = []
+    listed = []
     for name, entry in catalogue.policies.items():
         try:
             config = entry.config.model_validate({"name": name})
-            found.append((name, [share_of_best(config.build, cell) for cell in CELLS]))
+            listed.append((name, [share_of_best(config.build, cell) for cell in CELLS]))
         except (PacelineError, ValueError) as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
-    return sorted(found, key=lambda row: -mean(row[1]))
+    return sorted(listed, key=lambda row: -mean(row[1]))
 
 
-def table(found: list[tuple[str, list[float]]]) -> str:
+def table(listed: list[tuple[str, list[float]]]) -> str:
     """Return the rows as a table, cells of one kind of acceptance averaged over the prices."""
     kinds = list(ACCEPTANCES)
     lines = [f"| policy | mean | worst cell | {' | '.join(kinds)} |", "|---" * (3 + len(kinds)) + "|"]
-    for name, shares in found:
+    for name, shares in listed:
         by_kind = [shares[i :: len(kinds)] for i in range(len(kinds))]
-        cells = " | ".join(f"{mean(one):.2f}" for one in by_kind)
+        cells = " | ".join(f"{mean(kind_shares):.2f}" for kind_shares in by_kind)
         lines.append(f"| `{name}` | {mean(shares):.3f} | {min(shares):.3f} | {cells} |")
     assert len(CELLS) == len(PRICES) * len(kinds)
     return "\n".join(lines)
@@ -74,10 +74,10 @@ def table(found: list[tuple[str, list[float]]]) -> str:
 
 def main(arguments: list[str]) -> None:
     """Print the table, or write it into a page."""
-    made = table(rows(Catalogue.load()))
-    print(made)
+    text = table(rows(Catalogue.load()))
+    print(text)
     if arguments:
-        write_marked(Path(arguments[0]), "cells", made)
+        write_marked(Path(arguments[0]), "cells", text)
 
 
 if __name__ == "__main__":

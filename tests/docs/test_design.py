@@ -36,3 +36,9 @@ def test_the_page_follows_the_picture_step_by_step() -> None:
     assert {step for step in steps if f"({step})" not in text(DESIGN)} == set()
     lanes = {box.lane for box in design_picture.BOXES.values()}
     assert {lane for lane in lanes if not (ROOT / lane).is_dir()} == set()
+
+
+def test_what_the_picture_names_is_defined() -> None:
+    code = "".join(text(path) for folder in ("core", "cli") for path in (ROOT / folder).rglob("*.py"))
+    names = {box.name.split()[-1].rpartition(".")[2] for box in design_picture.BOXES.values()}
+    assert {name for name in names if not re.search(rf"(def|class) {name}\b", code)} == set()

@@ -40,7 +40,7 @@ def measure(setting: Setting, *, tiny: bool) -> dict[str, Any]:
     speed = memory_speed(runner, setting.passes, 2**20 if tiny else PROBE)
     contexts = (setting.prompt, setting.context - 2 * target.engine.largest)
     tables = {str(length): programs(big, target, draft, setting, speed, length) for length in contexts}
-    found = {
+    measured = {
         "device": "a CPU, which says nothing about a GPU" if tiny else torch.cuda.get_device_name(device),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -56,13 +56,17 @@ def measure(setting: Setting, *, tiny: bool) -> dict[str, Any]:
     }
     hf = theirs(big, small, setting)
     plain = {BASE: hf[BASE], COMPILED: hf[COMPILED]}
-    found["modes"] = compare({**hf, **ours(target, draft, setting, imposed=False)}, BASE, setting.repeats)
-    found["imposed"] = compare({**plain, **ours(target, draft, setting, imposed=True)}, BASE, setting.repeats)
+    measured["modes"] = compare({**hf, **ours(target, draft, setting, imposed=False)}, BASE, setting.repeats)
+    measured["imposed"] = compare(
+        {**plain, **ours(target, draft, setting, imposed=True)}, BASE, setting.repeats
+    )
     for model in (big, small):
         # In place: the programs read the same memory. All logits are 0, and the first token is always the likeliest.
         model.lm_head.weight.detach().zero_()
-    found["agreeing"] = compare({**hf, **ours(target, draft, setting, imposed=False)}, BASE, setting.repeats)
-    return found
+    measured["agreeing"] = compare(
+        {**hf, **ours(target, draft, setting, imposed=False)}, BASE, setting.repeats
+    )
+    return measured
 
 
 def _rounds(
@@ -92,10 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if not chosen.tiny and not torch.cuda.is_available():
         parser.error("no CUDA device was found; --tiny tries the bench on a CPU")
-    found = measure(TINY if chosen.tiny else FULL, tiny=chosen.tiny)
+    measured = measure(TINY if chosen.tiny else FULL, tiny=chosen.tiny)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
-    (chosen.out / "page.md").write_text(write_page(found) + "\n")
+    (chosen.out / "bench.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (chosen.out / "page.md").write_text(write_page(measured) + "\n")
     print(f"wrote {chosen.out / 'page.md'}")
 
 

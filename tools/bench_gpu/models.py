@@ -49,7 +49,7 @@ SHAPES: Final[Mapping[str, Mapping[str, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is measured on.
+    """Models, texts and repeats to measure with.
 
     Attributes:
         target, draft: Names in `SHAPES`.

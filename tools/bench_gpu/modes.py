@@ -29,7 +29,7 @@ GAMMAS = (2, 4, 8)
 
 BASE = "hf plain"
 COMPILED = "hf compiled"
-"""What a user would pick on a GPU before any of our ways."""
+"""The mode that a user would pick on a GPU before any of our ways."""
 
 
 def theirs(target: Any, draft: Any, setting: Setting) -> dict[str, Callable[[], int]]:
@@ -42,7 +42,7 @@ def theirs(target: Any, draft: Any, setting: Setting) -> dict[str, Callable[[], 
     def way(**options: Any) -> Callable[[], int]:
         def write() -> int:
             with no_warnings():
-                found = target.generate(
+                output = target.generate(
                     ids,
                     attention_mask=torch.ones_like(ids),
                     do_sample=False,
@@ -50,7 +50,7 @@ def theirs(target: Any, draft: Any, setting: Setting) -> dict[str, Callable[[], 
                     pad_token_id=0,
                     **options,
                 )
-            return int(found.shape[1]) - setting.prompt
+            return int(output.shape[1]) - setting.prompt
 
         return write
 
@@ -114,9 +114,9 @@ def compare(ways: Mapping[str, Callable[[], int]], base: str, repeats: int) -> l
         if name in failed
         else {
             "mode": name,
-            "ratio": median(found) / against,
-            "least": min(found) / against,
-            "most": max(found) / against,
+            "ratio": median(ratios) / against,
+            "least": min(ratios) / against,
+            "most": max(ratios) / against,
         }
-        for name, found in rates.items()
+        for name, ratios in rates.items()
     ]

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def write_page(found: Mapping[str, Any]) -> str:
-    """Return what was measured as Markdown."""
-    machine = f"{found['device']}; torch {found['torch']}, transformers {found['transformers']}."
-    pair = f"Target {found['target']}, draft {found['draft']}, random weights, bfloat16."
-    text = f"Prompt of {found['prompt']} tokens, {found['new']} written."
-    memory = f"Memory: {found['memory_bytes_per_s'] / 1e9:.0f} GB/s in a copy, {found['memory_gib']:.1f} GiB in use."
-    start = f"Programs built in {found['warm_s']:.1f} s."
-    lines = ["# The graph backend, measured", "", f"{machine} {pair} {text} {memory} {start}", ""]
-    for context, rows in found["programs"].items():
+def write_page(bench: Mapping[str, Any]) -> str:
+    """Return what was bench as Markdown."""
+    machine = f"{bench['device']}; torch {bench['torch']}, transformers {bench['transformers']}."
+    pair = f"Target {bench['target']}, draft {bench['draft']}, random weights, bfloat16."
+    text = f"Prompt of {bench['prompt']} tokens, {bench['new']} written."
+    memory = f"Memory: {bench['memory_bytes_per_s'] / 1e9:.0f} GB/s in a copy, {bench['memory_gib']:.1f} GiB in use."
+    start = f"Programs built in {bench['warm_s']:.1f} s."
+    lines = ["# The graph backend, bench", "", f"{machine} {pair} {text} {memory} {start}", ""]
+    for context, rows in bench["programs"].items():
         lines += [
             f"## Programs after {context} tokens",
             "",
@@ -32,10 +32,10 @@ def write_page(found: Mapping[str, Any]) -> str:
         ]
         lines.append("")
     lines += ["## Outside the two programs", "", "| gamma | share of a round |", "|---|---|"]
-    lines += [f"| {row['gamma']} | {100 * row['outside']:.1f} % |" for row in found["rounds"]]
-    lines += ["", *_modes("Pair as it is", found["modes"])]
-    lines += _modes("Acceptance imposed: every text of ours but the plain one is INVALID", found["imposed"])
-    lines += _modes("Heads set to zero, so that every draft token is right", found["agreeing"])
+    lines += [f"| {row['gamma']} | {100 * row['outside']:.1f} % |" for row in bench["rounds"]]
+    lines += ["", *_modes("Pair as it is", bench["modes"])]
+    lines += _modes("Acceptance imposed: every text of ours but the plain one is INVALID", bench["imposed"])
+    lines += _modes("Heads set to zero, so that every draft token is right", bench["agreeing"])
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ PROBE = 2**28
 
 def seconds(runner: Runner, run: Callable[[], Any], passes: int) -> float:
     """Return the median over three of the mean seconds of a run, by the device's clock."""
-    found, place = [], runner.host(1)
+    times, place = [], runner.host(1)
     with runner.work():
         probe = torch.zeros(1, dtype=torch.float64, device=runner.device)
         for _ in range(3):
@@ -33,8 +33,8 @@ def seconds(runner: Runner, run: Callable[[], Any], passes: int) -> float:
                 run()
             last.set()
             runner.fetch(probe, place)
-            found.append(last.since(first) / passes)
-    return median(found)
+            times.append(last.since(first) / passes)
+    return median(times)
 
 
 def memory_speed(runner: Runner, passes: int, size: int = PROBE) -> float:

@@ -28,16 +28,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kind", action="append", metavar="KIND", help="only this one; may be repeated")
     parser.add_argument("--page", type=Path, help="write the tables between the marks of this page")
     given = parser.parse_args(arguments)
-    catalogue, found = Catalogue.load(), {}
+    catalogue, measured = Catalogue.load(), {}
     kinds = KINDS if given.kind is None else tuple(map(kind, given.kind))
     for name in given.policies:
         config = parse_policy(name, catalogue)
-        found[name] = [measure(one, config.build) for one in kinds]
-    made = tables(found)
-    sys.stdout.write(f"{made}\n")
+        measured[name] = [measure(made_up_kind, config.build) for made_up_kind in kinds]
+    text = tables(measured)
+    sys.stdout.write(f"{text}\n")
     if given.page is not None:
-        write_marked(given.page, "changing", made)
-    missed = [numbers.kind.name for numbers in found[given.policies[0]] if not numbers.holds]
+        write_marked(given.page, "changing", text)
+    missed = [numbers.kind.name for numbers in measured[given.policies[0]] if not numbers.holds]
     if missed:
         sys.stderr.write(f"{given.policies[0]} misses the limit of: {', '.join(missed)}\n")
     return 1 if missed else 0

@@ -1,4 +1,4 @@
-"""What a policy makes of a kind, in virtual time, with costs that it learns from noisy timings.
+"""Measures a policy on a kind, in virtual time, with costs that it learns from noisy timings.
 
 A policy meets the prices with chance, and so does its cost model. Its speed is taken without: in the seconds that the
 same rounds take at the level of the prices. Noise, jitter and stalls are luck that strikes everybody alike, and the
@@ -65,7 +65,7 @@ def keep_state(policy: Policy, costs: LiveCosts, later: Policy, later_costs: Liv
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What a policy made of one kind.
+    """The numbers of a policy on one kind.
 
     Attributes:
         kind: Which.
@@ -90,7 +90,7 @@ class Numbers:
 
     @property
     def holds(self) -> bool:
-        """Whether it is within the limit of the kind."""
+        """Return whether it is within the limit of the kind."""
         return self.figure <= AFTER if self.kind.sort == "spell" else self.figure >= self.kind.least
 
 

@@ -57,12 +57,12 @@ class Stretch:
     @property
     def plain_rate(self) -> float:
         """Tokens a second of plain decoding."""
-        return sum(one.tokens for one in self.passes) / sum(one.plain_s for one in self.passes)
+        return sum(run.tokens for run in self.passes) / sum(run.plain_s for run in self.passes)
 
     @property
     def speedup(self) -> float:
         """Speed of the policy over that of plain decoding."""
-        return sum(one.plain_s for one in self.passes) / sum(one.policy_s for one in self.passes)
+        return sum(run.plain_s for run in self.passes) / sum(run.policy_s for run in self.passes)
 
 
 @contextmanager
@@ -84,10 +84,10 @@ def starved(processes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in busy:
-            one.kill()
-        for one in busy:
-            one.wait()
+        for process in busy:
+            process.kill()
+        for process in busy:
+            process.wait()
 
 
 def stretches(
@@ -148,15 +148,14 @@ def main(arguments: list[str]) -> int:
     catalogue = Catalogue.load()
     parts = load_parts(load_config(None, catalogue=catalogue))
     plain, policy = (parts.under(parse_policy(name, catalogue)) for name in (static_name(0), given.policy))
-    prompts = [policy.encode(one.text) for one in choose(embedded(), limit=PROMPTS)]
+    prompts = [policy.encode(prompt.text) for prompt in choose(embedded(), limit=PROMPTS)]
     sys.stdout.write(
         f"| stretch | plain, tokens/s | {given.policy} over plain | its first pass | passes |\n|---|---|---|---|---|\n"
     )
-    for one in stretches(plain, policy, prompts, seconds=given.seconds, processes=given.processes):
-        first = Stretch(one.name, one.passes[:1])
-        sys.stdout.write(
-            f"| {one.name} | {one.plain_rate:.0f} | {one.speedup:.2f} | {first.speedup:.2f} | {len(one.passes)} |\n"
-        )
+    for stretch in stretches(plain, policy, prompts, seconds=given.seconds, processes=given.processes):
+        first = Stretch(stretch.name, stretch.passes[:1])
+        cells = (stretch.name, f"{stretch.plain_rate:.0f}", f"{stretch.speedup:.2f}", f"{first.speedup:.2f}")
+        sys.stdout.write(f"| {' | '.join(cells)} | {len(stretch.passes)} |\n")
         sys.stdout.flush()
     return 0
 

@@ -14,23 +14,27 @@ if TYPE_CHECKING:
 
 STRETCHES = ("before", "in it", "next 300")
 COLUMNS = {"share": "of best static", "useless": "of plain, from 300", "cold": "of steady, kept (cold)"}
-"""What the figure of a kind is a share of, by sort."""
+"""The speed that the figure of a kind is a share of, by sort."""
 
 
-def tables(found: Mapping[str, Sequence[Numbers]]) -> str:
+def tables(measured: Mapping[str, Sequence[Numbers]]) -> str:
     """Return a table of spells, with the speed of the first policy, and one of all other kinds.
 
     Args:
-        found: By policy, the numbers of the same kinds in the same order.
+        measured: By policy, the numbers of the same kinds in the same order.
     """
-    return "\n\n".join(filter(None, (_spells(found), _shares(found))))
+    return "\n\n".join(filter(None, (_spells(measured), _shares(measured))))
 
 
-def _spells(found: Mapping[str, Sequence[Numbers]]) -> str:
-    first = next(iter(found))
-    heads = ["spell", *(f"`{first}` {one}" for one in STRETCHES), *(f"`{name}` back" for name in found)]
+def _spells(measured: Mapping[str, Sequence[Numbers]]) -> str:
+    first = next(iter(measured))
+    heads = [
+        "spell",
+        *(f"`{first}` {stretch}" for stretch in STRETCHES),
+        *(f"`{name}` back" for name in measured),
+    ]
     rows = []
-    for numbers in _rows(found, spells=True):
+    for numbers in _rows(measured, spells=True):
         speeds = [f"{numbers[0].mean(column):.2f}" for column in STRETCHES]
         rows.append([numbers[0].kind.name, *speeds, *map(_back, numbers)])
     return _table(heads, rows)
@@ -39,19 +43,19 @@ def _spells(found: Mapping[str, Sequence[Numbers]]) -> str:
 def _back(numbers: Numbers) -> str:
     seeds = numbers.of_seeds["until back"]
     never = sum(map(isinf, seeds))
-    slowest = max((one for one in seeds if one < inf), default=inf)
+    slowest = max((tokens for tokens in seeds if tokens < inf), default=inf)
     if never == len(seeds):
         return "**never**"
     text = f"{slowest:.0f}" if not never else f"never {never} of {len(seeds)}"
     return text if numbers.figure <= AFTER else f"**{text}**"
 
 
-def _shares(found: Mapping[str, Sequence[Numbers]]) -> str:
-    heads = ["kind", "share", "least", *(f"`{name}`" for name in found)]
+def _shares(measured: Mapping[str, Sequence[Numbers]]) -> str:
+    heads = ["kind", "share", "least", *(f"`{name}`" for name in measured)]
     rows = []
-    for numbers in _rows(found, spells=False):
+    for numbers in _rows(measured, spells=False):
         kind = numbers[0].kind
-        shares = [_share(one) for one in numbers]
+        shares = [_share(number) for number in numbers]
         rows.append([kind.name, COLUMNS[kind.sort], f"{kind.least:g}", *shares])
     return _table(heads, rows)
 
@@ -61,9 +65,9 @@ def _share(numbers: Numbers) -> str:
     return f"{text} ({numbers.mean('cold'):.3f})" if numbers.kind.sort == "cold" else text
 
 
-def _rows(found: Mapping[str, Sequence[Numbers]], *, spells: bool) -> list[tuple[Numbers, ...]]:
-    every = zip(*found.values(), strict=True)
-    return [one for one in every if (one[0].kind.sort == "spell") == spells]
+def _rows(measured: Mapping[str, Sequence[Numbers]], *, spells: bool) -> list[tuple[Numbers, ...]]:
+    every = zip(*measured.values(), strict=True)
+    return [row for row in every if (row[0].kind.sort == "spell") == spells]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

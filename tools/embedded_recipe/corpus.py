@@ -42,7 +42,7 @@ class Document:
 
     @property
     def held_out(self) -> bool:
-        """Whether this document is kept away from training."""
+        """Tell whether this document is kept away from training."""
         if self.name.startswith(("docs/reference/", "topics/", "lib/LICENSE")):
             # The same paragraphs stand in several of these; parting them would leak.
             return False
@@ -140,10 +140,10 @@ def find_documents(
     With `capped` false it is everything there is, more than is trained on.
     """
     stdlib = stdlib or Path(sysconfig.get_paths()["stdlib"])
-    found = [*_python_files(stdlib), *_topics(stdlib), *_licences(stdlib, docs)]
+    documents = [*_python_files(stdlib), *_topics(stdlib), *_licences(stdlib, docs)]
     if docs is not None:
-        found += _docs(docs)
-    return sorted(_capped(found) if capped else found, key=lambda d: d.name)
+        documents += _docs(docs)
+    return sorted(_capped(documents) if capped else documents, key=lambda d: d.name)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, documents: Iterable[Document]) -> NDArray[np.uint16]:

@@ -27,7 +27,7 @@ from .train import Log, Plan, Save, teach
 
 @dataclass(frozen=True)
 class Sampling:
-    """How continuations are drawn from the target."""
+    """Settings by which continuations are drawn from the target."""
 
     rows: int = 32
     prefix: int = 64

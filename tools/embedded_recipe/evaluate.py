@@ -57,19 +57,19 @@ def text_measures(
     sums: dict[str, dict[str, float]] = {name: {} for name in models}
     for part in torch.split(rows, at_once):
         target = models["target"](input_ids=part, use_cache=False).logits[:, :-1].float()
-        wanted = target.softmax(-1)
+        target_probs = target.softmax(-1)
         for name, model in models.items():
             logits = (
                 target if name == "target" else model(input_ids=part, use_cache=False).logits[:, :-1].float()
             )
-            found = {"loss": F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="sum")}
+            batch = {"loss": F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="sum")}
             if name != "target":
-                found["agreement"] = (logits.argmax(-1) == target.argmax(-1)).sum()
-                found["overlap"] = torch.minimum(logits.softmax(-1), wanted).sum()
-            for key, value in found.items():
+                batch["agreement"] = (logits.argmax(-1) == target.argmax(-1)).sum()
+                batch["overlap"] = torch.minimum(logits.softmax(-1), target_probs).sum()
+            for key, value in batch.items():
                 sums[name][key] = sums[name].get(key, 0.0) + value.item()
     positions = rows.shape[0] * (rows.shape[1] - 1)
-    return {name: {k: round(v / positions, 4) for k, v in found.items()} for name, found in sums.items()}
+    return {name: {k: round(v / positions, 4) for k, v in total.items()} for name, total in sums.items()}
 
 
 def by_kind(
@@ -96,7 +96,7 @@ def greedy_measures(
     new: int = 192,
 ) -> dict[str, dict[str, float]]:
     """Return, for each kind of prompt, loops and repetition of greedy text and the drafts' agreement along it."""
-    found: dict[str, dict[str, list[float]]] = {}
+    measures: dict[str, dict[str, list[float]]] = {}
     for prompt in prompts:
         ids = tokenizer(prompt["text"], return_tensors="pt")["input_ids"]
         # The end token is forbidden so that every text has the same length.
@@ -116,8 +116,8 @@ def greedy_measures(
                 values[f"{name} agreement"] = (guess == text).float().mean().item()
         for kind in (prompt["kind"], "all"):
             for key, value in values.items():
-                found.setdefault(kind, {}).setdefault(key, []).append(value)
-    return {k: {key: round(float(np.mean(v)), 4) for key, v in f.items()} for k, f in found.items()}
+                measures.setdefault(kind, {}).setdefault(key, []).append(value)
+    return {k: {key: round(float(np.mean(v)), 4) for key, v in f.items()} for k, f in measures.items()}
 
 
 def fresh_documents(newer: Path, known: Sequence[Document], least_new: float = 0.7) -> list[Document]:

@@ -62,11 +62,11 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(given.threads)
     models, tokenizer = load(given.pair, given.start), load_tokenizer(given.pair / "target")
     documents = corpus.find_documents(given.docs, given.stdlib)
-    found: dict[str, object] = {}
+    measures: dict[str, object] = {}
 
     def keep(name: str, value: Mapping[str, object]) -> None:
-        found[name] = value
-        given.out.write_text(json.dumps(found, indent=1) + "\n")
+        measures[name] = value
+        given.out.write_text(json.dumps(measures, indent=1) + "\n")
 
     if given.fresh is not None:
         known = corpus.find_documents(given.docs, given.stdlib, capped=False)

@@ -26,7 +26,7 @@ SEED_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Options:
-    """What a user chooses about a run."""
+    """Choices of a user about a run."""
 
     out: Path
     minutes: float = 240.0
@@ -47,7 +47,7 @@ class Options:
 
     @property
     def pair_folder(self) -> Path:
-        """Where the finished pair is written, and a usable one at every checkpoint."""
+        """The folder where the finished pair is written, and a usable one at every checkpoint."""
         return self.export or self.out / "pair"
 
 
@@ -92,11 +92,11 @@ class Run:
             for name, tensors in memory.items():
                 self.optimisers[name].load(tensors)
         elif self.options.pair is not None:
-            found = store.read_pair(self.options.pair)
-            if unknown := set(self.options.only) - found.keys():
-                raise ValueError(f"the pair holds {', '.join(found)}, and no {', '.join(sorted(unknown))}")
-            wanted = ("target", *(self.options.only or found))
-            self.models = {name: model for name, model in found.items() if name in wanted}
+            pair = store.read_pair(self.options.pair)
+            if unknown := set(self.options.only) - pair.keys():
+                raise ValueError(f"the pair holds {', '.join(pair)}, and no {', '.join(sorted(unknown))}")
+            trained = ("target", *(self.options.only or pair))
+            self.models = {name: model for name, model in pair.items() if name in trained}
             self._enter_distil_stage()
         elif self.options.start is not None:
             with no_progress_bars():

@@ -20,7 +20,7 @@ from .muon import Pair
 
 @dataclass
 class State:
-    """How far a run has come."""
+    """Progress of a run."""
 
     stage: str = "seed"
     step: int = 0
@@ -93,6 +93,6 @@ def read_pair(folder: Path) -> dict[str, LlamaForCausalLM]:
     """Return the models that `export` wrote there, in float32."""
     with no_progress_bars():
         return {
-            one.parent.name: LlamaForCausalLM.from_pretrained(one.parent, dtype=torch.float32)
-            for one in sorted(folder.glob("*/config.json"))
+            config.parent.name: LlamaForCausalLM.from_pretrained(config.parent, dtype=torch.float32)
+            for config in sorted(folder.glob("*/config.json"))
         }

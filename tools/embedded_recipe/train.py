@@ -64,36 +64,36 @@ def aims(teacher: Tensor, ids: Tensor, label_share: float) -> Tensor:
 
     Shape (rows, length, vocabulary); the last position has no token after it and is the teacher's alone.
     """
-    wanted = teacher.softmax(-1)
+    target_probs = teacher.softmax(-1)
     if label_share:
-        wanted[:, :-1] *= 1 - label_share
-        share = wanted.new_tensor(label_share).expand(ids.shape[0], ids.shape[1] - 1, 1)
-        wanted[:, :-1].scatter_add_(-1, ids[:, 1:, None], share)
-    return wanted
+        target_probs[:, :-1] *= 1 - label_share
+        share = target_probs.new_tensor(label_share).expand(ids.shape[0], ids.shape[1] - 1, 1)
+        target_probs[:, :-1].scatter_add_(-1, ids[:, 1:, None], share)
+    return target_probs
 
 
 class SoftCrossEntropy(torch.autograd.Function):
     """The mean cross-entropy against probabilities, in few passes: the vocabulary is most of a small draft's work."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, wanted: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target_probs: Tensor) -> Tensor:
         """Return the mean over all positions of log sum exp z - p z."""
-        ctx.save_for_backward(logits, wanted)
-        loss: Tensor = (logits.logsumexp(-1) - torch.linalg.vecdot(logits, wanted)).mean()
+        ctx.save_for_backward(logits, target_probs)
+        loss: Tensor = (logits.logsumexp(-1) - torch.linalg.vecdot(logits, target_probs)).mean()
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
         """Return the gradient: softmax z - p, over the number of positions."""
-        logits, wanted = ctx.saved_tensors
-        found: Tensor = logits.softmax(-1).sub_(wanted)
-        found *= grads[0] / found[..., 0].numel()
-        return found, None
+        logits, target_probs = ctx.saved_tensors
+        gradient: Tensor = logits.softmax(-1).sub_(target_probs)
+        gradient *= grads[0] / gradient[..., 0].numel()
+        return gradient, None
 
 
-def distance(student: Tensor, wanted: Tensor) -> Tensor:
+def distance(student: Tensor, target_probs: Tensor) -> Tensor:
     """Return the cross-entropy of a student's logits against what it should predict."""
-    loss: Tensor = SoftCrossEntropy.apply(student, wanted)  # type: ignore[no-untyped-call]
+    loss: Tensor = SoftCrossEntropy.apply(student, target_probs)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -109,11 +109,11 @@ def teach(
 
     That distance is KL(p, q), where p is the teacher mixed with `label_share` of the tokens themselves.
     """
-    wanted = aims(teacher, ids, label_share)
-    least = torch.special.entr(wanted).sum(-1).mean().item()
+    target_probs = aims(teacher, ids, label_share)
+    least = torch.special.entr(target_probs).sum(-1).mean().item()
     losses = {}
     for name, draft in drafts.items():
-        loss = distance(draft(input_ids=ids, use_cache=False).logits, wanted)
+        loss = distance(draft(input_ids=ids, use_cache=False).logits, target_probs)
         loss.backward()  # type: ignore[no-untyped-call]
         optimisers[name].step(factor)
         losses[name] = loss.item() - least
