@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from paceline import StateKey
-from paceline_ray.diary import Diary
 from paceline_ray.hub import Hub
+from paceline_ray.sync import DeltaTracker
 
 SUBJECTS = {"a": StateKey("one", {"n": 1}), "b": StateKey("one", {"n": 1}), "c": StateKey("two", {"n": 2})}
 HALF_LIFE = 10.0
@@ -81,8 +81,10 @@ class World(RuleBasedStateMachine):
         self.lives += 1
         epoch = f"life {self.lives}"
         policy = Counts()
-        diary = Diary(name, epoch, policy, threading.Lock(), SUBJECTS[name], now=lambda: self.clock.time)
-        self.replicas[name] = SimpleNamespace(epoch=epoch, policy=policy, diary=diary)
+        tracker = DeltaTracker(
+            name, epoch, policy, threading.Lock(), SUBJECTS[name], now=lambda: self.clock.time
+        )
+        self.replicas[name] = SimpleNamespace(epoch=epoch, policy=policy, tracker=tracker)
         self.epochs[epoch] = name
         self.learnt[epoch] = {}
 
@@ -96,7 +98,7 @@ class World(RuleBasedStateMachine):
     @rule(who=replicas)
     def reports(self, who):
         one = self.replicas[who]
-        report = one.diary.report()
+        report = one.tracker.report()
         assert report.totals == self.learnt[one.epoch]
         self.sent[one.epoch, report.sequence] = dict(self.learnt[one.epoch])
         self.waiting.append(report)
@@ -122,7 +124,7 @@ class World(RuleBasedStateMachine):
             report, answer = self.answers[place % len(self.answers)]
             one = self.replicas[report.replica]
             if one.epoch == report.epoch:
-                one.diary.take(report, answer)
+                one.tracker.take(report, answer)
 
     @rule(who=replicas)
     def exchanges_undisturbed(self, who):
@@ -130,7 +132,7 @@ class World(RuleBasedStateMachine):
         self.arrives_and_may_arrive_again(len(self.waiting) - 1)
         report, answer = self.answers[-1]
         one = self.replicas[who]
-        one.diary.take(report, answer)
+        one.tracker.take(report, answer)
         if answer.sequence == report.sequence:
             assert one.policy.export() == self.expected(SUBJECTS[who].name)
 
@@ -154,7 +156,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def hub_knows_what_it_acknowledged(self):
         for key in ("one", "two"):
-            assert self.hub._ledger.pool(key) == self.expected(key)
+            assert self.hub._accounts.pool(key) == self.expected(key)
 
 
 class Forgetting(World):
@@ -195,7 +197,7 @@ class Forgetting(World):
         self.arrives_and_may_arrive_again(len(self.waiting) - 1)
         report, answer = self.answers[-1]
         one = self.replicas[who]
-        one.diary.take(report, answer)
+        one.tracker.take(report, answer)
         self.same(one.policy.export(), self.expected(SUBJECTS[who].name))
 
     def expected(self, key):
@@ -208,7 +210,7 @@ class Forgetting(World):
     @invariant()
     def hub_knows_what_it_acknowledged(self):
         for key in ("one", "two"):
-            self.same(self.hub._ledger.pool(key), self.expected(key))
+            self.same(self.hub._accounts.pool(key), self.expected(key))
 
     @staticmethod
     def same(found, expected):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from paceline import BackendError, ConfigError, load_config
 from paceline_ray.batch import Generate
-from paceline_ray.rows import Journal, read_prompts
+from paceline_ray.batch_files import Journal, read_prompts
 
 
 @pytest.fixture

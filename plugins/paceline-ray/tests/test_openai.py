@@ -5,8 +5,9 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
+from paceline import Capabilities, FusedCosts, Plan, RoundStart, finish_round
 from paceline_ray.openai.app import create_app
-from paceline_ray.openai.writing import Writing
+from paceline_ray.openai.responses import Completion
 
 PROMPT = "the rain in spain"
 
@@ -264,24 +265,24 @@ class Letters:
         return "".join(map(chr, tokens))
 
 
-class Said:
-    drafted = accepted = 0
+START = RoundStart(0, 0, 1, 99, {}, FusedCosts().of(1), Capabilities())
 
-    def __init__(self, text, ended=None):
-        self.tokens, self.emitted, self.ended = tuple(map(ord, text)), len(text), ended
+
+def said(text, ended=None):
+    return finish_round(START, Plan(0), 0, 0, tuple(map(ord, text)), ended, 0.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_a_stop_string_is_found_across_pieces_and_never_shown_in_part(size):
     text = "one END0 two ENENDE three"
-    writing = Writing(Letters(), ["ENDE", "ENDX"], 1)
-    shown = [writing.add(Said(text[place : place + size])) for place in range(0, len(text), size)]
-    assert "".join(shown) + writing.finish() == "one END0 two EN"
-    assert writing.reason == "stop"
+    completion = Completion(Letters(), ["ENDE", "ENDX"], 1)
+    shown = [completion.add(said(text[place : place + size])) for place in range(0, len(text), size)]
+    assert "".join(shown) + completion.finish() == "one END0 two EN"
+    assert completion.reason == "stop"
 
 
 def test_what_might_have_become_a_stop_string_is_shown_in_the_end():
-    writing = Writing(Letters(), ["ENDE"], 1)
-    assert writing.add(Said("the END", "length")) == "the "
-    assert writing.finish() == "END"
-    assert writing.reason == "length"
+    completion = Completion(Letters(), ["ENDE"], 1)
+    assert completion.add(said("the END", "length")) == "the "
+    assert completion.finish() == "END"
+    assert completion.reason == "length"

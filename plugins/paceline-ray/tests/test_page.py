@@ -11,7 +11,7 @@ from paceline import StateKey
 from paceline_ray.cli import app, main
 from paceline_ray.hub import Hub
 from paceline_ray.messages import Report
-from paceline_ray.page import chances, render
+from paceline_ray.page import acceptance_sums, render
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_sums_of_other_kinds_are_shown_by_name():
     hub = Hub()
     hub.exchange(Report("a", "1", 1, StateKey("ucb-1", {}), {"2/gained": 12.5}, {}))
     assert "2/gained" in render(hub.status())
-    assert chances({"2/gained": 12.5}) == {}
+    assert acceptance_sums({"2/gained": 12.5}) == {}
 
 
 @pytest.fixture

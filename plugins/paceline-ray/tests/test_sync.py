@@ -6,9 +6,8 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from paceline_ray.diary import Diary, FadingError
 from paceline_ray.hub import Hub
-from paceline_ray.sync import Sync
+from paceline_ray.sync import DeltaTracker, ForgettingError, Sync
 
 
 @pytest.fixture
@@ -17,17 +16,17 @@ def policy(counting):
 
 
 @pytest.fixture
-def diary(policy, lock, subject, clock):
-    return Diary("a", "1", policy, lock, subject, now=clock.now)
+def tracker(policy, lock, subject, clock):
+    return DeltaTracker("a", "1", policy, lock, subject, now=clock.now)
 
 
 def away():
     raise ConnectionError("nobody there")
 
 
-def test_what_is_learnt_while_the_hub_is_away_arrives_when_it_is_back(diary, policy):
+def test_what_is_learnt_while_the_hub_is_away_arrives_when_it_is_back(tracker, policy):
     hub, up = Hub(), False
-    sync = Sync(diary, lambda: hub.exchange if up else away())
+    sync = Sync(tracker, lambda: hub.exchange if up else away())
     with capture_logs() as logs:
         policy.learn("x", 2.0)
         assert not sync.exchange()
@@ -39,8 +38,8 @@ def test_what_is_learnt_while_the_hub_is_away_arrives_when_it_is_back(diary, pol
     assert hub.status()["subjects"][0]["pool"] == {"x": 5.0}
 
 
-def test_a_hub_that_is_away_is_asked_more_and_more_seldom(diary):
-    sync = Sync(diary, away, most_patient_s=5.0)
+def test_a_hub_that_is_away_is_asked_more_and_more_seldom(tracker):
+    sync = Sync(tracker, away, most_patient_s=5.0)
     waits = []
     for _ in range(5):
         sync.exchange()
@@ -51,7 +50,7 @@ def test_a_hub_that_is_away_is_asked_more_and_more_seldom(diary):
     assert sync._wait_s == 1.0
 
 
-def test_a_hub_that_dies_between_two_reports_is_looked_for_again(diary, policy):
+def test_a_hub_that_dies_between_two_reports_is_looked_for_again(tracker, policy):
     hubs = [Hub(), Hub()]
     alive = iter(hubs)
 
@@ -65,26 +64,26 @@ def test_a_hub_that_dies_between_two_reports_is_looked_for_again(diary, policy):
 
         return exchange
 
-    sync = Sync(diary, connect)
+    sync = Sync(tracker, connect)
     policy.learn("x")
     assert [sync.exchange() for _ in range(3)] == [True, False, True]
     assert hubs[1].status()["subjects"][0]["pool"] == {"x": 1.0}
 
 
-def test_a_policy_that_forgets_by_itself_is_found_out_and_goes_on_alone(diary, policy):
-    sync = Sync(diary, lambda: Hub().exchange)
+def test_a_policy_that_forgets_by_itself_is_found_out_and_goes_on_alone(tracker, policy):
+    sync = Sync(tracker, lambda: Hub().exchange)
     policy.learn("x", 4.0)
     assert sync.exchange()
     policy.known["x"] = 3.0
-    with pytest.raises(FadingError, match=r"from 4 to 3 by itself.*set its discounts to 1"):
-        diary.report()
+    with pytest.raises(ForgettingError, match=r"from 4 to 3 by itself.*set its discounts to 1"):
+        tracker.report()
     with capture_logs() as logs:
         assert not sync.exchange()
     assert [line["event"] for line in logs] == ["sharing_ended"]
     assert policy.export() == {"x": 3.0}
 
 
-def test_decoding_goes_on_while_the_hub_does_not_answer(diary, policy, lock):
+def test_decoding_goes_on_while_the_hub_does_not_answer(tracker, policy, lock):
     asked, answer = threading.Event(), threading.Event()
 
     def exchange(_report):
@@ -92,7 +91,7 @@ def test_decoding_goes_on_while_the_hub_does_not_answer(diary, policy, lock):
         answer.wait(10.0)
         raise TimeoutError
 
-    sync = Sync(diary, lambda: exchange)
+    sync = Sync(tracker, lambda: exchange)
     sync.start()
     assert asked.wait(10.0)
     assert lock.acquire(timeout=1.0)  # as each round does
@@ -103,15 +102,15 @@ def test_decoding_goes_on_while_the_hub_does_not_answer(diary, policy, lock):
     assert not sync.is_alive()
 
 
-def test_closing_reports_the_last_and_takes_no_longer_than_it_may(diary, policy):
+def test_closing_reports_the_last_and_takes_no_longer_than_it_may(tracker, policy):
     hub = Hub()
-    sync = Sync(diary, lambda: hub.exchange, period_s=5.0)
+    sync = Sync(tracker, lambda: hub.exchange, period_s=5.0)
     sync.start()
     policy.learn("x", 2.0)
     sync.close()
     assert hub.status()["subjects"][0]["pool"] == {"x": 2.0}
     free = threading.Event()
-    stuck = Sync(diary, lambda: lambda _report: free.wait(30.0))
+    stuck = Sync(tracker, lambda: lambda _report: free.wait(30.0))
     stuck.start()
     began = time.monotonic()
     stuck.close(0.1)
@@ -121,19 +120,19 @@ def test_closing_reports_the_last_and_takes_no_longer_than_it_may(diary, policy)
 
 
 @pytest.mark.parametrize("period", [0.1, 6.0])
-def test_a_period_out_of_range_is_refused(diary, period):
+def test_a_period_out_of_range_is_refused(tracker, period):
     with pytest.raises(ValueError, match=r"0\.5 to 5\.0 seconds"):
-        Sync(diary, away, period_s=period)
+        Sync(tracker, away, period_s=period)
 
 
-def test_an_answer_that_comes_late_is_let_go(diary, policy):
+def test_an_answer_that_comes_late_is_let_go(tracker, policy):
     hub = Hub()
     policy.learn("x")
-    first = diary.report()
+    first = tracker.report()
     answer = hub.exchange(first)
     policy.learn("x")
-    second = diary.report()
-    diary.take(first, answer)
+    second = tracker.report()
+    tracker.take(first, answer)
     assert policy.export() == {"x": 2.0}
-    diary.take(second, hub.exchange(second))
+    tracker.take(second, hub.exchange(second))
     assert policy.export() == {"x": 2.0}

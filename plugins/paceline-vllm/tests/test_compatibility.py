@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import structlog
 
-import paceline
-import paceline.testing
 from paceline import BackendError
 from paceline_vllm.compatibility import FIELDS, METHODS, check_vllm
 
@@ -69,30 +67,6 @@ def test_everything_but_the_schedulers_and_the_metrics_imports_without_vllm():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
-
-
-def taken_from_paceline(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "paceline":
-            yield from ((node.module, alias.name) for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (
-                (alias.name, "") for alias in node.names if alias.name.partition(".")[0] == "paceline"
-            )
-
-
-@pytest.mark.parametrize(
-    "path",
-    sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]),
-    ids=lambda path: path.name,
-)
-def test_only_public_names_of_paceline_are_imported(path):
-    public = {"paceline": set(paceline.__all__), "paceline.testing": set(paceline.testing.__all__)}
-    assert [
-        (module, name)
-        for module, name in taken_from_paceline(path)
-        if module not in public or (name and name not in public[module])
-    ] == []
 
 
 def test_every_attribute_that_vllms_classes_are_given_is_namespaced():

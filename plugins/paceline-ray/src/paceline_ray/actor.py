@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from paceline import private_folder
-from paceline_ray import needs
+from paceline_ray import imports
 from paceline_ray.hub import Hub
 from paceline_ray.messages import Answer, Report
 from paceline_ray.sync import Exchange
@@ -53,13 +53,13 @@ def start_hub(*, half_life_s: float | None, folder: Path | None = None) -> Any:
     """
     place = None if folder is None else str(folder.absolute())
     options = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    remote = needs.ray().remote(HubActor)
+    remote = imports.ray().remote(HubActor)
     return remote.options(**options, max_restarts=-1, num_cpus=0).remote(half_life_s, place)
 
 
 def end_hub() -> None:
     """End the cluster's hub for good, if there is one."""
-    ray = needs.ray()
+    ray = imports.ray()
     try:
         hub = ray.get_actor(NAME, namespace=NAMESPACE)
         ray.get(hub.clear.remote(), timeout=PATIENCE_S)
@@ -75,7 +75,7 @@ def connect() -> Exchange:
         ValueError: The cluster has no hub.
         ConnectionError: There is no cluster.
     """
-    ray = needs.ray()
+    ray = imports.ray()
     if not ray.is_initialized():
         ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     hub = ray.get_actor(NAME, namespace=NAMESPACE)
@@ -88,7 +88,7 @@ def connect() -> Exchange:
 
 
 def _own_folder() -> str | None:
-    node = needs.ray().get_runtime_context().get_node_id()
+    node = imports.ray().get_runtime_context().get_node_id()
     try:
         return str(private_folder(f"hub-{node[:24]}"))
     except OSError as error:

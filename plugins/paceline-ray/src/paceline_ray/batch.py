@@ -9,17 +9,17 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from paceline import PacelineError, load_config
-from paceline_ray import actor, needs
-from paceline_ray.openai.writing import Writing
+from paceline_ray import actor, imports
+from paceline_ray.batch_files import PROMPT
+from paceline_ray.openai.responses import Completion
 from paceline_ray.replica import Replica
-from paceline_ray.rows import PROMPT
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from paceline import Round, RunConfig
 
-AT_ONCE = 8
+MAX_ACTIVE = 8
 """The most rows that an actor is given at a time."""
 MOST_BLOCKS = 512
 
@@ -49,29 +49,29 @@ class Generate:
 
     def _row(self, prompt: str) -> dict[str, Any]:
         engine = self._replica.engine
-        writing = Writing(engine.codec, (), 0)
+        completion = Completion(engine.codec, (), 0)
         pieces: list[str] = []
         problem = ""
         try:
             with closing(cast("Generator[Round]", engine.decoder.rounds(engine.encode(prompt)))) as rounds:
-                engine.counts.begin()
+                engine.count(None)
                 while True:
                     with engine.lock:
                         done = next(rounds, None)
                         if done is None:
                             break
-                        engine.counts.add(done)
-                    pieces.append(writing.add(done))
-            pieces.append(writing.finish())
+                        engine.count(done)
+                    pieces.append(completion.add(done))
+            pieces.append(completion.finish())
         except PacelineError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - one row's trouble is not that of the others
             problem = f"{type(error).__name__}: {error}"
         return {
             "text": "".join(pieces),
-            "ended": writing.ended or "",
-            "tokens": writing.tokens,
-            **writing.speculation(),
+            "ended": completion.tally.ended or "",
+            "tokens": completion.usage()["completion_tokens"],
+            **completion.speculation(),
             "error": problem,
         }
 
@@ -93,14 +93,14 @@ def generate_rows(
         sharing: As for `Generate`.
         period_s: As for `Generate`.
     """
-    needs.ray()
+    imports.ray()
     import ray.data  # noqa: PLC0415
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     items = [{"place": place, PROMPT: prompt} for place, prompt in rows]
     # What a block holds comes back together: few rows, but not so few that a large file is nothing but blocks.
-    size = min(max(len(items) // MOST_BLOCKS, 1), AT_ONCE)
+    size = min(max(len(items) // MOST_BLOCKS, 1), MAX_ACTIVE)
     blocks = max(len(items) // size, 1)
     answers = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
         Generate,

@@ -16,25 +16,24 @@ from typing import Annotated, Any
 import typer
 
 from paceline import BackendError, ConfigError, PacelineError, RunConfig, check_port
-from paceline_ray import actor, needs
+from paceline_ray import actor, imports
 from paceline_ray.batch import generate_rows
-from paceline_ray.counts import gammas
-from paceline_ray.openai.door import Door
-from paceline_ray.page import chances
-from paceline_ray.rows import Journal, read_prompts
-from paceline_ray.running import (
+from paceline_ray.batch_files import Journal, read_prompts
+from paceline_ray.lifecycle import (
     PATIENCE_S,
     Stopped,
     cause,
-    check_ours,
+    check_own_server,
     drained,
-    obstacles,
-    signalled,
+    missing_requirements,
+    raise_on_signals,
     start,
-    stoppable,
+    until_signalled,
     within,
 )
-from paceline_ray.runs import replica_run
+from paceline_ray.openai.admission import Admission
+from paceline_ray.page import acceptance_sums, gammas
+from paceline_ray.replica import replica_run
 from paceline_ray.serving import APP, application
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -103,24 +102,31 @@ def serve(
     address: Address = None,
 ) -> None:
     """Serve a run over HTTP, as OpenAI does, until interrupted."""
-    run = _ready(config, sharing=not alone, own=address is None)
+    run = _checked_run(config, sharing=not alone, own=address is None)
     if address is None:
         check_port(host, port)
-    door = Door(api_key, (host, *(allowed_host or ())), queue, max_body, server=secrets.token_hex(8))
+    admission = Admission(
+        api_key, (host, *(allowed_host or ())), queue, max_body, server=secrets.token_hex(8)
+    )
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with cluster(address, cpus=replicas):
-        module = needs.serve()
+        module = imports.serve()
         try:
             module.start(http_options={"host": host, "port": port})
             if not alone:
                 actor.start_hub(half_life_s=half_life or None, folder=keep)
             start(
                 application(
-                    run, model=model, replicas=replicas, sharing=not alone, period_s=period, door=door
+                    run,
+                    model=model,
+                    replicas=replicas,
+                    sharing=not alone,
+                    period_s=period,
+                    admission=admission,
                 )
             )
-            check_ours(url, door.server)
-            with signalled() as over:
+            check_own_server(url, admission.server)
+            with until_signalled() as over:
                 typer.echo(f"serving {model!r} by {replicas} replica(s) on {url}/v1")
                 if not alone:
                     typer.echo(f"what they learn: {url}/paceline")
@@ -148,7 +154,7 @@ def batch(
 ) -> None:
     """Decode a file of prompts. What was interrupted goes on when the same command is given again."""
     rows = read_prompts(prompts)
-    run = _ready(config, sharing=not alone, own=address is None)
+    run = _checked_run(config, sharing=not alone, own=address is None)
     with Journal(out, rows, run) as journal:
         if len(journal):
             typer.echo(f"{len(journal)} of {len(rows)} texts are in {journal.path}; going on", err=True)
@@ -189,19 +195,19 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show the shared posterior and the gammas chosen."""
-    found = _fetch(f"{url.rstrip('/')}/paceline.json", api_key)
+    document = _fetch(f"{url.rstrip('/')}/paceline.json", api_key)
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(document, indent=1))
         return
-    if not found["subjects"]:
+    if not document["subjects"]:
         typer.echo("no replica has reported yet")
-    for one in found["subjects"]:
-        typer.echo(f"{one['key']}: {len(one['replicas'])} replica(s)")
-        for place, (yes, no) in chances(one["pool"]).items():
+    for group in document["subjects"]:
+        typer.echo(f"{group['key']}: {len(group['replicas'])} replica(s)")
+        for place, (yes, no) in acceptance_sums(group["pool"]).items():
             typer.echo(
                 f"  {place:<24} accepted {yes:9.1f}  refused {no:9.1f}  share {yes / (yes + no or 1):.3f}"
             )
-        chosen = ", ".join(f"{gamma}: {times:.0f}" for gamma, times in gammas(one["counts"]).items())
+        chosen = ", ".join(f"{gamma}: {times:.0f}" for gamma, times in gammas(group["counts"]).items())
         typer.echo(f"  gammas chosen  {chosen or 'not told by this engine'}")
 
 
@@ -219,18 +225,18 @@ def main() -> None:
 @contextmanager
 def cluster(address: str | None, *, cpus: int) -> Iterator[None]:
     """Join a cluster, or start one on this machine and end it afterwards."""
-    ray = needs.ray()
+    ray = imports.ray()
     options: dict[str, Any] = {"namespace": actor.NAMESPACE, "log_to_driver": True}
     if address is None:
         # One is for whatever Ray runs besides. The number is a ration, not a count of cores.
         options |= {"num_cpus": max(cpus + 1, os.cpu_count() or 1), "include_dashboard": False}
-    stoppable()
+    raise_on_signals()
     try:
         try:
             ray.init(address=address or "local", **options)
         except Exception as error:
             raise BackendError(f"Ray does not start: {cause([str(error)])}") from error
-        stoppable()
+        raise_on_signals()
         yield
     except ray.exceptions.RayError as error:
         raise BackendError(f"the replicas failed: {cause([str(error)])}") from error
@@ -238,11 +244,13 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _ready(config: Path | None, *, sharing: bool, own: bool) -> RunConfig:
+def _checked_run(config: Path | None, *, sharing: bool, own: bool) -> RunConfig:
     """Return the run, once all is seen that can be seen before a cluster starts or a model is loaded."""
     run = replica_run(config, sharing=sharing)
-    needs.serve()
-    problems = obstacles(run) if own else []  # the machines of other clusters may have what this one lacks
+    imports.serve()
+    problems = (
+        missing_requirements(run) if own else []
+    )  # the machines of other clusters may have what this one lacks
     if problems:
         raise BackendError("; ".join(problems))
     return run
@@ -267,11 +275,11 @@ def _fetch(url: str, key: str | None) -> dict[str, Any]:
     try:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http, see above
         with urllib.request.urlopen(request, timeout=10.0) as answer:  # noqa: S310 - http, see above
-            found: dict[str, Any] = json.load(answer)
+            document: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         raise BackendError(
             f"{url} answers {error.code}: {error.read(10_000).decode(errors='replace')}"
         ) from None
     except OSError as error:
         raise BackendError(f"nobody answers at {url} ({error}); start `paceline-ray serve`") from None
-    return found
+    return document

@@ -1,4 +1,4 @@
-"""A decoder behind an asynchronous door: requests go in from an event loop, rounds come out."""
+"""A decoder for an event loop: requests go in, rounds come out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
-from paceline import BackendError, Codec, Round, Sampling, SpeculativeDecoder
-from paceline_ray.counts import Counts
-from paceline_ray.turns import Turns
+from paceline import BackendError, Codec, Round, Sampling, SpeculativeDecoder, Tally
+from paceline_ray.scheduler import RoundRobinScheduler
 
 LONGEST_TOKEN = 32
 """Characters that the tokens of a prompt have on average at most; a longer text is refused without being encoded."""
@@ -71,11 +70,27 @@ class DecoderEngine:
         self.model, self.sampling = model, sampling
         self.codec: Codec = decoder.target.codec
         self.decoder = decoder
-        self.counts = Counts()
+        self.requests, self.tally = 0, Tally()  # of all that was decoded; under the lock
         self.lock = threading.Lock()
         self._stop = tuple(stop)
-        self._turns = Turns(self.lock, self.counts)
-        self._turns.start()
+        self._scheduler = RoundRobinScheduler(self.lock, self.count)
+        self._scheduler.start()
+
+    def count(self, done: Round | None) -> None:
+        """Count a round, or with None a request that begins; called under the lock."""
+        if done is None:
+            self.requests += 1
+        else:
+            self.tally.add(done, done.total_s)
+
+    def sums(self) -> dict[str, float]:
+        """Return what was counted so far, under names such as "rounds" and "gamma/3"."""
+        totals = self.tally.totals()
+        return {
+            "requests": float(self.requests),
+            **{name: float(getattr(totals, name)) for name in ("rounds", "drafted", "accepted", "emitted")},
+            **{f"gamma/{gamma}": float(rounds) for gamma, rounds in totals.gammas.items()},
+        }
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Return the tokens of a prompt that leaves room for at least one token more.
@@ -130,7 +145,7 @@ class DecoderEngine:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(arrived.put_nowait, done)
 
-        turn = self._turns.submit(
+        task = self._scheduler.submit(
             lambda: self.decoder.rounds(
                 prompt, max_new_tokens=max_new_tokens, stop=(*self._stop, *stop), sampling=sampling
             ),
@@ -142,10 +157,10 @@ class DecoderEngine:
                     raise done
                 yield done
         finally:
-            turn.cancel()
+            task.cancel()
 
     def close(self) -> None:
         """Let all requests go and close the decoder."""
-        self._turns.stop()
+        self._scheduler.stop()
         with self.lock:
             self.decoder.close()

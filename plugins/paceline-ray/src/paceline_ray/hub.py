@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from paceline import PacelineError, StateKey, StateStore
-from paceline_ray.ledger import Identity, Ledger
+from paceline_ray.accounts import AccountStore, Identity
 from paceline_ray.messages import Account, Answer, Report, added
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ class Hub:
         self._store = None if folder is None else StateStore(Path(folder) / FILE)
         accounts = None if self._store is None else read_accounts(self._store)
         self._now = now
-        self._ledger = Ledger(now=now, half_life_s=half_life_s, accounts=accounts)
+        self._accounts = AccountStore(now=now, half_life_s=half_life_s, accounts=accounts)
 
     def exchange(self, report: Report) -> Answer:
         """Take in a report and answer it. What is answered is kept: it is written down first.
@@ -55,37 +55,37 @@ class Hub:
             PacelineError: It could not be written down; the replica will say it again.
         """
         identity = (report.replica, report.epoch)
-        before = self._ledger.accounts.get(identity)
-        answer = self._ledger.take(report)
-        after = self._ledger.accounts[identity]
+        before = self._accounts.accounts.get(identity)
+        answer = self._accounts.take(report)
+        after = self._accounts.accounts[identity]
         if self._store is not None and after is not before:
             try:
                 document = _document(identity, after)
                 self._store.update(_key(identity), lambda _: document)
             except PacelineError:
                 if before is None:
-                    del self._ledger.accounts[identity]
+                    del self._accounts.accounts[identity]
                 else:
-                    self._ledger.accounts[identity] = before
+                    self._accounts.accounts[identity] = before
                 raise
-            for gone in self._ledger.drop_gone():
+            for gone in self._accounts.drop_gone():
                 self._store.remove(_key(gone))
         elif after is not before:
-            self._ledger.drop_gone()
+            self._accounts.drop_gone()
         return answer
 
     def status(self) -> dict[str, Any]:
         """Return everything that can be shown: for each subject the pool, the counts, and the replicas."""
         return {
-            "half_life_s": self._ledger.half_life_s,
-            "subjects": [self._subject(subject.name, subject.about) for subject in self._ledger.subjects()],
+            "half_life_s": self._accounts.half_life_s,
+            "subjects": [self._subject(subject.name, subject.about) for subject in self._accounts.subjects()],
         }
 
     def _subject(self, key: str, about: Any) -> dict[str, Any]:
         now = self._now()
         replicas = []
         counts: dict[str, float] = {}
-        for (replica, epoch), account in sorted(self._ledger.accounts.items()):
+        for (replica, epoch), account in sorted(self._accounts.accounts.items()):
             if account.subject.name == key:
                 counts = added(counts, account.counts)
                 replicas.append(
@@ -101,7 +101,7 @@ class Hub:
         return {
             "key": key,
             "about": dict(about),
-            "pool": self._ledger.pool(key),
+            "pool": self._accounts.pool(key),
             "counts": counts,
             "replicas": replicas,
         }

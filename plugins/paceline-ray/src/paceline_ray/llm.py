@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paceline import BackendError, ConfigError, load_config
-from paceline_ray.runs import remembering
+from paceline_ray.replica import without_forgetting
 
 SCHEDULER = "paceline_vllm.PolicyScheduler"
 JOIN = "paceline_ray.replica:join"
@@ -44,7 +44,7 @@ def engine_arguments(
             f"speculative_config.num_speculative_tokens is the largest gamma, a whole number; found {most!r}"
         )
     chosen = load_config({"policy": policy}).policy
-    steady = remembering(chosen) if sharing else chosen
+    steady = without_forgetting(chosen) if sharing else chosen
     block: dict[str, Any] = {"policy": steady.model_dump(mode="json")}
     _check_fit(block, most)
     if sharing:

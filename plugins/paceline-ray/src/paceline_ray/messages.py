@@ -1,4 +1,4 @@
-"""What replicas and the hub say to each other.
+"""Messages between replicas and the hub.
 
 A replica reports *totals*: everything it has learnt since its process began, what came from others left out. Whoever
 says totals may say them twice, late, in any order or not at all: the report of the highest sequence number replaces

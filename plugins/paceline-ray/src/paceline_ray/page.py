@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from paceline_ray.counts import gammas
-
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2330;background:#fff}
 table{border-collapse:collapse;margin:.6rem 0 1.4rem}td,th{padding:.2rem .8rem .2rem 0;text-align:right}
@@ -19,25 +17,32 @@ dt{font-weight:600}dd{margin:0 0 .3rem;overflow-wrap:anywhere}h2{margin-top:2rem
 WIDEST = 16.0  # rem
 
 
+def gammas(counts: Mapping[str, float]) -> dict[int, float]:
+    """Return in how many rounds each gamma was planned, smallest first."""
+    prefix = "gamma/"
+    rounds = {int(name.removeprefix(prefix)): n for name, n in counts.items() if name.startswith(prefix)}
+    return dict(sorted(rounds.items()))
+
+
 class Html(str):
     """Text of this module's own that stands in a page as it is; all other text is escaped."""
 
     __slots__ = ()
 
 
-def chances(pool: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+def acceptance_sums(pool: Mapping[str, float]) -> dict[str, tuple[float, float]]:
     """Return the sums of names that end in accepted and refused, side by side: by place, in the order of positions."""
-    found: dict[str, list[float]] = {}
+    sums: dict[str, list[float]] = {}
     for name, value in pool.items():
         place, _, verdict = name.rpartition("/")
         if verdict in {"accepted", "refused"}:
-            found.setdefault(place, [0.0, 0.0])[verdict == "refused"] = value
+            sums.setdefault(place, [0.0, 0.0])[verdict == "refused"] = value
 
     def order(place: str) -> tuple[str, int]:
         draft, _, position = place.rpartition("/")
         return (draft, int(position)) if position.isdecimal() else (place, 0)
 
-    return {place: (found[place][0], found[place][1]) for place in sorted(found, key=order)}
+    return {place: (sums[place][0], sums[place][1]) for place in sorted(sums, key=order)}
 
 
 def render(status: Mapping[str, Any]) -> str:
@@ -45,7 +50,7 @@ def render(status: Mapping[str, Any]) -> str:
     subjects = status["subjects"]
     half_life = status["half_life_s"]
     forgets = "nothing is forgotten" if half_life is None else f"evidence weighs half after {half_life:g} s"
-    body = "".join(_subject(one) for one in subjects) or "<p>No replica has reported yet.</p>"
+    body = "".join(_subject(group) for group in subjects) or "<p>No replica has reported yet.</p>"
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>"
         f"<meta name=viewport content='width=device-width'><title>paceline hub</title><style>{STYLE}</style>"
@@ -53,15 +58,16 @@ def render(status: Mapping[str, Any]) -> str:
     )
 
 
-def _subject(one: Mapping[str, Any]) -> str:
+def _subject(group: Mapping[str, Any]) -> str:
     about = "".join(
-        f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in one["about"].items()
+        f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in group["about"].items()
     )
-    return f"<h2>{escape(one['key'])}</h2><dl>{about}</dl>{_posterior(one['pool'])}{_gammas(one)}{_replicas(one)}"
+    tables = _posterior(group["pool"]) + _gammas(group) + _replicas(group)
+    return f"<h2>{escape(group['key'])}</h2><dl>{about}</dl>{tables}"
 
 
 def _posterior(pool: Mapping[str, float]) -> str:
-    known = chances(pool)
+    known = acceptance_sums(pool)
     if known:
         rows = (
             (
@@ -79,14 +85,14 @@ def _posterior(pool: Mapping[str, float]) -> str:
     return _table("Shared sums", ("name", "sum"), ((name, f"{value:.4g}") for name, value in pool.items()))
 
 
-def _gammas(one: Mapping[str, Any]) -> str:
-    chosen = gammas(one["counts"])
+def _gammas(group: Mapping[str, Any]) -> str:
+    chosen = gammas(group["counts"])
     most = max(chosen.values(), default=0.0)
     rows = ((str(gamma), f"{times:.0f}", _bar(times, most)) for gamma, times in chosen.items())
     return _table("Gammas chosen", ("gamma", "rounds", ""), rows)
 
 
-def _replicas(one: Mapping[str, Any]) -> str:
+def _replicas(group: Mapping[str, Any]) -> str:
     names = ("requests", "rounds", "drafted", "accepted", "emitted")
     rows = (
         (
@@ -95,7 +101,7 @@ def _replicas(one: Mapping[str, Any]) -> str:
             str(replica["reports"]),
             *(f"{replica['counts'].get(name, 0.0):.0f}" for name in names),
         )
-        for replica in one["replicas"]
+        for replica in group["replicas"]
     )
     return _table("Replicas", ("replica", "heard ago", "reports", *names), rows)
 

@@ -1,4 +1,4 @@
-"""A replica: an engine whose policy shares what it learns."""
+"""A replica: the run as replicas run it, its engine, and the sharing of what its policy learns."""
 
 from __future__ import annotations
 
@@ -9,19 +9,35 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
-from paceline import Policy, RunConfig, Shareable, SpeculativeDecoder, StateKey, cpu_model
-from paceline_ray.diary import Diary
+from paceline import (
+    Catalogue,
+    ConfigError,
+    PacelineError,
+    Policy,
+    PolicyConfig,
+    RunConfig,
+    Shareable,
+    SpeculativeDecoder,
+    StateKey,
+    cpu_model,
+    load_config,
+)
 from paceline_ray.engine import DecoderEngine
 from paceline_ray.messages import Sums
-from paceline_ray.sync import Exchange, Sync
+from paceline_ray.sync import DeltaTracker, Exchange, Sync
 
 log = structlog.get_logger()
 
-PLACE = frozenset(
+FORGETTING_OPTIONS = ("discount", "idle_discount")
+"""Options by which built-in policies forget."""
+
+HARDWARE_KEYS = frozenset(
     {
         "device",
         "hardware",
@@ -91,9 +107,9 @@ class Replica:
         policy = decoder.policy
         if connect is not None and isinstance(policy, Shareable):
             key = statistics_key(config, decoder, timed=policy.timed)
-            counts = self.engine.counts.sums
-            diary = Diary(name, uuid.uuid4().hex, policy, self.engine.lock, key, counts=counts)
-            self.sync = Sync(diary, connect, period_s=period_s)
+            counts = self.engine.sums
+            tracker = DeltaTracker(name, uuid.uuid4().hex, policy, self.engine.lock, key, counts=counts)
+            self.sync = Sync(tracker, connect, period_s=period_s)
             self.sync.start()
 
     def close(self) -> None:
@@ -122,13 +138,83 @@ def join(policy: Policy, lock: AbstractContextManager[object], info: Mapping[str
         log.warning("not_shared", policy=type(policy).__name__, reason="its knowledge cannot be shared")
         return None
     counts: Callable[[], Sums] = info.get("counts", dict)
-    models = {key: value for key, value in info.items() if key not in PLACE | {"policy", "counts"}}
-    place = {key: value for key, value in info.items() if key in PLACE}
+    models = {key: value for key, value in info.items() if key not in HARDWARE_KEYS | {"policy", "counts"}}
+    place = {key: value for key, value in info.items() if key in HARDWARE_KEYS}
     policy_name = str(policy.state_dict().get("policy", type(policy).__name__))
     name = f"{socket.gethostname()}-{os.getpid()}"
     key = StateKey.of(policy_name, models | ({"place": place} if policy.timed else {}))
-    diary = Diary(name, uuid.uuid4().hex, policy, lock, key, counts=counts)
-    sync = Sync(diary, connect)
+    tracker = DeltaTracker(name, uuid.uuid4().hex, policy, lock, key, counts=counts)
+    sync = Sync(tracker, connect)
     sync.start()
     atexit.register(sync.close, 2.0)
     return sync
+
+
+def replica_run(source: Path | str | Mapping[str, Any] | None, *, sharing: bool = True) -> RunConfig:
+    """Return the run that each replica is to build.
+
+    A policy that fails costs speed and never a request, unless the file says otherwise.
+
+    Args:
+        source: As for `paceline.load_config`.
+        sharing: Whether replicas share what they learn.
+
+    Raises:
+        ConfigError: The run is not valid, or cannot be shared.
+    """
+    config = load_config(source)
+    changes: dict[str, Any] = {}
+    if "on_policy_error" not in config.model_fields_set:
+        changes["on_policy_error"] = "fallback"
+    if sharing:
+        if config.scope == "request":
+            raise ConfigError(
+                "scope: request makes a policy for each request, and replicas share what one policy learns; "
+                "leave `scope` out, or do not share"
+            )
+        if config.state is not None:
+            raise ConfigError(
+                f"state: {config.state} would be written by every replica, beside the hub that keeps what all "
+                "have learnt; leave `state` out and name a folder for the hub"
+            )
+        changes["policy"] = without_forgetting(config.policy)
+    return config.model_copy(update=changes)
+
+
+def without_forgetting(policy: PolicyConfig) -> PolicyConfig:
+    """Return the same policy without forgetting, which is the hub's task when replicas share.
+
+    Raises:
+        ConfigError: The policy cannot share what it learns, or is told to forget.
+    """
+    fading = [name for name in FORGETTING_OPTIONS if name in type(policy).model_fields]
+    for name in fading:
+        value = getattr(policy, name)
+        if name in policy.model_fields_set and value != 1:
+            raise ConfigError(
+                f"policy.{name}: {value} lets every replica forget by itself, what others have learnt included; "
+                "leave it out: where replicas share, the hub forgets, by its half-life"
+            )
+    try:
+        steady = type(policy).model_validate(policy.model_dump() | dict.fromkeys(fading, 1.0))
+        shareable = isinstance(steady.build(0), Shareable)
+    except ValidationError:
+        shareable = False
+    if not shareable:
+        raise ConfigError(
+            f"policy {policy.name!r} cannot share what it learns; policies that can: {', '.join(shareable_names())}"
+        )
+    return steady
+
+
+def shareable_names() -> list[str]:
+    """Return the names of the installed policies whose knowledge replicas can share."""
+    names = []
+    for name, entry in Catalogue.load().policies.items():
+        try:
+            policy = entry.config.model_validate({"name": name}).build(0)
+        except (ValidationError, PacelineError):
+            continue
+        if isinstance(policy, Shareable):
+            names.append(name)
+    return names

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse, JSONResponse
 
 from paceline import load_config
-from paceline_ray import actor, needs
+from paceline_ray import actor, imports
+from paceline_ray.openai.admission import Admission
 from paceline_ray.openai.app import create_app
-from paceline_ray.openai.door import Door
 from paceline_ray.openai.errors import ApiError
 from paceline_ray.page import render
 from paceline_ray.replica import Replica
-from paceline_ray.turns import AT_ONCE
+from paceline_ray.scheduler import MAX_ACTIVE
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 APP = "paceline"
 SPARE = 16
-"""Requests besides those that the door counts, such as for the list of models; they never wait for texts."""
+"""Requests besides those that `Admission` counts, such as for the list of models; they never wait for texts."""
 
 
 class Server:
@@ -36,27 +36,33 @@ class Server:
     Args:
         run: The run, as JSON-able values.
         model: The name clients know the model by.
-        door: What is let in, as the fields of `Door`.
+        admission: What is let in, as the fields of `Admission`.
         sharing: Whether it shares what it learns.
         period_s: Seconds between two reports.
     """
 
     def __init__(
-        self, run: Mapping[str, Any], model: str, door: Mapping[str, Any], *, sharing: bool, period_s: float
+        self,
+        run: Mapping[str, Any],
+        model: str,
+        admission: Mapping[str, Any],
+        *,
+        sharing: bool,
+        period_s: float,
     ) -> None:
-        name = str(needs.serve().get_replica_context().replica_id.unique_id)
+        name = str(imports.serve().get_replica_context().replica_id.unique_id)
         connect = actor.connect if sharing else None
         self._replica = Replica(load_config(run), model=model, name=name, connect=connect, period_s=period_s)
-        self._door = Door(**door)
+        self._admission = Admission(**admission)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         pages = {"/paceline": _page, "/paceline.json": _document}
-        return create_app(self._replica.engine, door=self._door, pages=pages)
+        return create_app(self._replica.engine, admission=self._admission, pages=pages)
 
     async def finish(self) -> int:
         """Send new requests away from now on, and return how many are still under way."""
-        self._door.closing = True
-        return self._door.underway
+        self._admission.closing = True
+        return self._admission.in_flight
 
     def __del__(self) -> None:
         """Report and close; Ray Serve calls this once the last request is done."""
@@ -71,33 +77,33 @@ def application(
     replicas: int,
     sharing: bool,
     period_s: float,
-    door: Door | None = None,
+    admission: Admission | None = None,
 ) -> Any:
     """Return the Ray Serve application for a run; give it to `serve.run`."""
-    serve = needs.serve()
-    door = Door() if door is None else door
+    serve = imports.serve()
+    admission = Admission() if admission is None else admission
     deployment = serve.deployment(
         name="replica",
         num_replicas=replicas,
-        max_ongoing_requests=AT_ONCE + door.queue + SPARE,
-        max_queued_requests=AT_ONCE + door.queue,
+        max_ongoing_requests=MAX_ACTIVE + admission.queue + SPARE,
+        max_queued_requests=MAX_ACTIVE + admission.queue,
         max_constructor_retry_count=1,
         graceful_shutdown_timeout_s=5.0,
         ray_actor_options={"num_cpus": 1},
     )(serve.ingress()(Server))
     return deployment.bind(
-        config.model_dump(mode="json"), model, asdict(door), sharing=sharing, period_s=period_s
+        config.model_dump(mode="json"), model, asdict(admission), sharing=sharing, period_s=period_s
     )
 
 
 async def _status() -> dict[str, Any]:
-    ray = needs.ray()
+    ray = imports.ray()
     try:
         hub = ray.get_actor(actor.NAME, namespace=actor.NAMESPACE)
-        found: dict[str, Any] = await asyncio.wait_for(hub.status.remote(), actor.PATIENCE_S)
+        status: dict[str, Any] = await asyncio.wait_for(hub.status.remote(), actor.PATIENCE_S)
     except (ValueError, TimeoutError, ray.exceptions.RayError) as error:
         raise ApiError(f"the hub does not answer: {error}", status=503, code="no_hub") from None
-    return found
+    return status
 
 
 async def _page(_request: Request) -> Response:

@@ -1,14 +1,19 @@
-"""The background thread of a replica that talks to the hub. Decoding never waits for it."""
+"""A replica's side of the exchange with the hub: what its policy learnt by itself, and the thread that reports it.
+
+Decoding never waits for the hub.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import structlog
 
-from paceline_ray.diary import Diary, FadingError
-from paceline_ray.messages import Answer, Report
+from paceline import PacelineError, Shareable, StateKey
+from paceline_ray.messages import Account, Answer, Report, Sums, added
 
 log = structlog.get_logger()
 
@@ -20,6 +25,101 @@ SHORTEST_S, LONGEST_S = 0.5, 5.0
 
 MOST_PATIENT_S = 30.0
 
+SLACK = 1e-6
+"""How much smaller a sum may be after adding and taking away again, as a share of it."""
+
+
+class ForgettingError(PacelineError):
+    """A policy forgets by itself, so that what it learnt cannot be told from what it forgot."""
+
+
+class DeltaTracker:
+    """Keeps the totals of one replica, and puts the pool in the place of what its policy knows.
+
+    Args:
+        replica: The replica's name.
+        epoch: Another text for every process.
+        policy: The policy that learns.
+        lock: Held by whoever plans and observes; here for less than a millisecond at a time.
+        subject: What the policy's statistics are about.
+        counts: What else is to be shown on the hub; called under the lock.
+        now: Seconds.
+    """
+
+    def __init__(
+        self,
+        replica: str,
+        epoch: str,
+        policy: Shareable,
+        lock: AbstractContextManager[object],
+        subject: StateKey,
+        *,
+        counts: Callable[[], Sums] = dict,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._replica, self._epoch, self._subject = replica, epoch, subject
+        self._policy, self._lock = policy, lock
+        self._counts, self._now = counts, now
+        self._sequence = 0
+        self._acknowledged: Account | None = None
+        self._acknowledged_at = 0.0
+        self.totals: dict[str, float] = {}
+        with lock:
+            self._base = dict(policy.export())
+
+    def report(self) -> Report:
+        """Return everything learnt so far, under the next sequence number.
+
+        Raises:
+            FadingError: A sum shrank: the policy forgets by itself.
+        """
+        with self._lock:
+            self._settle()
+            counts = dict(self._counts())
+        self._sequence += 1
+        return Report(
+            self._replica,
+            self._epoch,
+            self._sequence,
+            self._subject,
+            dict(self.totals),
+            counts,
+            self._acknowledged,
+            self._now() - self._acknowledged_at if self._acknowledged is not None else 0.0,
+        )
+
+    def take(self, report: Report, answer: Answer) -> None:
+        """Let the policy know what all replicas know, and what it learnt since its report; a late answer is let go."""
+        if answer.sequence != report.sequence or report.sequence != self._sequence:
+            return
+        with self._lock:
+            self._settle()
+            since = added(self.totals, report.totals, weight=-1.0)
+            known = added(answer.pool, since)
+            # What is a little less than nothing is what rounding left of nothing.
+            self._policy.replace({n: 0.0 if -SLACK < value < 0.0 else value for n, value in known.items()})
+            self._base = dict(self._policy.export())
+        self._acknowledged = Account(
+            self._subject, report.sequence, report.totals, answer.share, report.counts
+        )
+        self._acknowledged_at = self._now()
+
+    def _settle(self) -> None:
+        """Add what was learnt since the last look."""
+        exported = self._policy.export()
+        for name in exported.keys() | self._base.keys():
+            before = self._base.get(name, 0.0)
+            gained = exported.get(name, 0.0) - before
+            if gained < -SLACK * max(1.0, abs(before)):
+                raise ForgettingError(
+                    f"the statistic {name!r} of {type(self._policy).__name__} went from {before:g} to "
+                    f"{exported.get(name, 0.0):g} by itself; a shared policy leaves forgetting to the hub: set its "
+                    "discounts to 1"
+                )
+            if gained:
+                self.totals[name] = self.totals.get(name, 0.0) + gained
+        self._base = dict(exported)
+
 
 class Sync(threading.Thread):
     """Reports every `period_s` and takes the pool in exchange, until it is stopped.
@@ -28,7 +128,7 @@ class Sync(threading.Thread):
     ... periods, at most `most_patient_s`, and its next report makes up for everything.
 
     Args:
-        diary: What is reported.
+        tracker: What is reported.
         connect: Finds the hub; raises within bounded time when there is none.
         period_s: Seconds between two reports, 0.5 to 5.
         most_patient_s: The longest wait for a hub that is away.
@@ -39,7 +139,7 @@ class Sync(threading.Thread):
 
     def __init__(
         self,
-        diary: Diary,
+        tracker: DeltaTracker,
         connect: Callable[[], Exchange],
         *,
         period_s: float = 1.0,
@@ -48,7 +148,7 @@ class Sync(threading.Thread):
         if not SHORTEST_S <= period_s <= LONGEST_S:
             raise ValueError(f"the period is {SHORTEST_S} to {LONGEST_S} seconds, found {period_s}")
         super().__init__(name="paceline-ray-sync", daemon=True)
-        self._diary, self._connect = diary, connect
+        self._tracker, self._connect = tracker, connect
         self._period_s, self._most_patient_s = period_s, most_patient_s
         self._exchange: Exchange | None = None
         self._wait_s = period_s
@@ -69,9 +169,9 @@ class Sync(threading.Thread):
             try:
                 if self._exchange is None:
                     self._exchange = self._connect()
-                report = self._diary.report()
-                self._diary.take(report, self._exchange(report))
-            except FadingError as error:
+                report = self._tracker.report()
+                self._tracker.take(report, self._exchange(report))
+            except ForgettingError as error:
                 log.error("sharing_ended", reason=str(error), action="this replica goes on alone")  # noqa: TRY400 - no traceback
                 self._stopping.set()
                 return False

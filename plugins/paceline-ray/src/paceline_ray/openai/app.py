@@ -18,12 +18,16 @@ from starlette.routing import Route
 
 from paceline import BackendError, CapabilityError, Round
 from paceline_ray.engine import Engine
-from paceline_ray.openai.bodies import DONE, Body, event
-from paceline_ray.openai.door import Door, Guarded
+from paceline_ray.openai.admission import Admission, AdmissionMiddleware
 from paceline_ray.openai.errors import ApiError
-from paceline_ray.openai.reading import asked_for, body_of
-from paceline_ray.openai.requests import Asked, ChatAsked, CompletionAsked
-from paceline_ray.openai.writing import Writing
+from paceline_ray.openai.requests import (
+    ChatRequest,
+    CompletionRequest,
+    GenerationRequest,
+    parse_request,
+    read_body,
+)
+from paceline_ray.openai.responses import DONE, Completion, ResponseFormat, event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 Handler = Callable[["Request"], Awaitable[Response]]
-Some = TypeVar("Some", bound=Asked)
+RequestT = TypeVar("RequestT", bound=GenerationRequest)
 Tokens = TypeVar("Tokens", bound=list[int] | None)
 
 GONE = 499
@@ -41,17 +45,17 @@ GONE = 499
 
 
 def create_app(
-    engine: Engine, *, door: Door | None = None, pages: Mapping[str, Handler] | None = None
+    engine: Engine, *, admission: Admission | None = None, pages: Mapping[str, Handler] | None = None
 ) -> Starlette:
     """Return an application that serves an engine.
 
     Args:
         engine: What decodes.
-        door: What is let in; without one, whatever `Door` lets in by itself.
+        admission: What is let in; what `Admission` lets in by default without one.
         pages: Further pages, by path.
     """
-    door = Door() if door is None else door
-    api = Api(engine, door)
+    admission = Admission() if admission is None else admission
+    api = Api(engine, admission)
     handlers = {
         ("GET", "/health"): api.health,
         ("GET", "/v1/models"): api.models,
@@ -60,10 +64,13 @@ def create_app(
         ("POST", "/v1/chat/completions"): api.chat_completions,
         **{("GET", path): handler for path, handler in (pages or {}).items()},
     }
-    routes = [Route(path, _told(handler), methods=[method]) for (method, path), handler in handlers.items()]
+    routes = [
+        Route(path, _errors_as_responses(handler), methods=[method])
+        for (method, path), handler in handlers.items()
+    ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guarded, door)],
+        middleware=[Middleware(AdmissionMiddleware, admission)],
         exception_handlers={404: _unknown, 405: _unknown},
     )
 
@@ -71,8 +78,8 @@ def create_app(
 class Api:
     """The handlers."""
 
-    def __init__(self, engine: Engine, door: Door) -> None:
-        self._engine, self._door = engine, door
+    def __init__(self, engine: Engine, admission: Admission) -> None:
+        self._engine, self._admission = engine, admission
         # Long prompts take seconds to encode. One thread for all, since tokenizers are not made for several, and so
         # that decoding keeps the other cores.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="paceline-ray-reader")
@@ -80,7 +87,7 @@ class Api:
     async def health(self, request: Request) -> Response:
         """Tell that the replica is up, and whose it is."""
         return JSONResponse(
-            {"status": "closing" if self._door.closing else "ok", "server": self._door.server}
+            {"status": "closing" if self._admission.closing else "ok", "server": self._admission.server}
         )
 
     async def models(self, request: Request) -> Response:
@@ -94,55 +101,57 @@ class Api:
 
     async def completions(self, request: Request) -> Response:
         """Go on with a text."""
-        asked = await self._read(request, CompletionAsked)
-        prompt = await self._encoded(lambda: self._engine.encode(asked.prompt))
-        return await self._answer(request, asked, prompt, asked.max_tokens, chat=False)
+        body = await self._read(request, CompletionRequest)
+        prompt = await self._encoded(lambda: self._engine.encode(body.prompt))
+        return await self._answer(request, body, prompt, body.max_tokens, chat=False)
 
     async def chat_completions(self, request: Request) -> Response:
         """Say the next thing in a conversation."""
-        asked = await self._read(request, ChatAsked)
-        prompt = await self._encoded(lambda: self._engine.chat([one.plain() for one in asked.messages]))
+        body = await self._read(request, ChatRequest)
+        prompt = await self._encoded(
+            lambda: self._engine.chat([message.plain() for message in body.messages])
+        )
         if prompt is None:
             raise ApiError(
                 f"{self._engine.model} has no chat template; use /v1/completions, or a model whose tokenizer has one",
                 code="no_chat_template",
             )
-        most = asked.max_completion_tokens or asked.max_tokens
-        return await self._answer(request, asked, prompt, most, chat=True)
+        most = body.max_completion_tokens or body.max_tokens
+        return await self._answer(request, body, prompt, most, chat=True)
 
     async def _answer(
-        self, request: Request, asked: Asked, prompt: list[int], most: int | None, *, chat: bool
+        self, request: Request, body: GenerationRequest, prompt: list[int], most: int | None, *, chat: bool
     ) -> Response:
         try:
-            sampling = asked.drawing(self._engine.sampling)
+            sampling = body.sampling(self._engine.sampling)
         except ValueError as error:
             raise ApiError(str(error), code="invalid_parameter") from None
-        rounds = self._engine.rounds(prompt, max_new_tokens=most, stop=asked.stop, sampling=sampling)
-        writing = Writing(self._engine.codec, asked.stop, len(prompt))
-        body = Body(self._engine.model, chat)
-        if asked.stream:
+        rounds = self._engine.rounds(prompt, max_new_tokens=most, stop=body.stop, sampling=sampling)
+        completion = Completion(self._engine.codec, body.stop, len(prompt))
+        form = ResponseFormat(self._engine.model, chat)
+        if body.stream:
             # What is wrong with the request itself shows with the first round, while a status can still be sent.
             first = await anext(rounds, None)
-            usage = asked.stream_options is not None and asked.stream_options.include_usage
+            usage = body.stream_options is not None and body.stream_options.include_usage
             return StreamingResponse(
-                _events(first, rounds, writing, body, usage=usage),
+                _events(first, rounds, completion, form, usage=usage),
                 media_type="text/event-stream",
                 headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
             )
         pieces = []
         async with aclosing(_generator(rounds)) as running:
             async for done in running:
-                pieces.append(writing.add(done))
+                pieces.append(completion.add(done))
                 if await request.is_disconnected():
                     return Response(status_code=GONE)
-        pieces.append(writing.finish())
-        return JSONResponse(body.whole("".join(pieces), writing))
+        pieces.append(completion.finish())
+        return JSONResponse(form.whole("".join(pieces), completion))
 
-    async def _read(self, request: Request, kind: type[Some]) -> Some:
-        body = await body_of(request, self._door)
-        asked = await asyncio.get_running_loop().run_in_executor(self._reader, asked_for, body, kind)
-        self._check_model(asked.model)
-        return asked
+    async def _read(self, request: Request, kind: type[RequestT]) -> RequestT:
+        content = await read_body(request, self._admission)
+        body = await asyncio.get_running_loop().run_in_executor(self._reader, parse_request, content, kind)
+        self._check_model(body.model)
+        return body
 
     async def _encoded(self, work: Callable[[], Tokens]) -> Tokens:
         """Return the tokens that a prompt has by `work`, whose errors may quote it."""
@@ -170,25 +179,30 @@ class Api:
 
 
 async def _events(
-    first: Round | None, rounds: AsyncIterator[Round], writing: Writing, body: Body, *, usage: bool
+    first: Round | None,
+    rounds: AsyncIterator[Round],
+    completion: Completion,
+    form: ResponseFormat,
+    *,
+    usage: bool,
 ) -> AsyncIterator[bytes]:
     """Yield an answer piece by piece; the decoder lets the request go when nobody reads on."""
     async with aclosing(_generator(rounds)) as running:
         try:
-            if body.chat:
-                yield event(body.chunk("", first=True))
-            if first is not None and (piece := writing.add(first)):
-                yield event(body.chunk(piece))
+            if form.chat:
+                yield event(form.chunk("", first=True))
+            if first is not None and (piece := completion.add(first)):
+                yield event(form.chunk(piece))
             async for done in running:
-                if piece := writing.add(done):
-                    yield event(body.chunk(piece))
-            if piece := writing.finish():
-                yield event(body.chunk(piece))
-            yield event(body.chunk(None, reason=writing.reason))
+                if piece := completion.add(done):
+                    yield event(form.chunk(piece))
+            if piece := completion.finish():
+                yield event(form.chunk(piece))
+            yield event(form.chunk(None, reason=completion.reason))
             if usage:
-                yield event(body.tail(writing))
+                yield event(form.tail(completion))
         except Exception as error:  # noqa: BLE001 - the status is gone; the client is told in the stream
-            yield event(_explained(error).body())
+            yield event(_to_api_error(error).body())
         yield DONE
 
 
@@ -205,7 +219,7 @@ def _places(error: Exception) -> list[str]:
     ]
 
 
-def _explained(error: Exception) -> ApiError:
+def _to_api_error(error: Exception) -> ApiError:
     """Return what a client is told; what is not the client's doing is logged, and told without detail."""
     if isinstance(error, ApiError):
         return error
@@ -215,7 +229,7 @@ def _explained(error: Exception) -> ApiError:
     return ApiError("the server failed on this request; its log says why", status=500, code="internal_error")
 
 
-def _told(handler: Handler) -> Handler:
+def _errors_as_responses(handler: Handler) -> Handler:
     """Return a handler whose errors are answers."""
 
     @wraps(handler)
@@ -223,7 +237,7 @@ def _told(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - see _explained
-            return _explained(error).response()
+            return _to_api_error(error).response()
 
     return guarded
 

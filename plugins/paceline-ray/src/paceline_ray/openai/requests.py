@@ -1,14 +1,29 @@
-"""What clients may ask. What this server cannot do is refused where it would change the answer."""
+"""Request bodies: read, parsed and checked. Whatever this server cannot do is refused where it would change the answer.
+
+Nothing here may be told to a log: it holds what users wrote.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from paceline import Sampling
+from paceline import Sampling, is_text
+from paceline_ray.openai.errors import ApiError, refused
 
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from paceline_ray.openai.admission import Admission
+
+DEEPEST = 32
+"""Levels of lists and objects in a body; what this interface reads has five."""
+PATIENCE_S = 30.0
+"""How long a body may take to arrive."""
 MOST_TOKENS = 2**20
 HOTTEST = 100.0
 LONGEST_NAME = 256
@@ -19,7 +34,7 @@ UNSUPPORTED = "is not supported by this server; leave it out"
 
 Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]], Field(max_length=4)]
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
-Nothing = Annotated[float, Field(ge=0.0, le=0.0)]
+Zero = Annotated[float, Field(ge=0.0, le=0.0)]
 MOST = f"is a whole number from 1 to {MOST_TOKENS}"
 
 
@@ -32,8 +47,8 @@ class StreamOptions(BaseModel):
     include_obfuscation: Literal[False] | None = None
 
 
-class Asked(BaseModel):
-    """What both kinds of requests have in common.
+class GenerationRequest(BaseModel):
+    """Fields that requests for completions and for chat completions have in common.
 
     The description of a field is what a client is told whose value is refused, after the name of the field.
     """
@@ -68,8 +83,8 @@ class Asked(BaseModel):
     n: Literal[1] | None = Field(
         default=None, description="above 1 is not supported by this server; ask once for each text"
     )
-    presence_penalty: Nothing | None = Field(default=None, description=f"{UNSUPPORTED}, or give 0")
-    frequency_penalty: Nothing | None = Field(default=None, description=f"{UNSUPPORTED}, or give 0")
+    presence_penalty: Zero | None = Field(default=None, description=f"{UNSUPPORTED}, or give 0")
+    frequency_penalty: Zero | None = Field(default=None, description=f"{UNSUPPORTED}, or give 0")
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = Field(
         default=None, description=UNSUPPORTED
     )
@@ -79,7 +94,7 @@ class Asked(BaseModel):
     def _one_or_several(cls, value: object) -> object:
         return [] if value is None else [value] if isinstance(value, str) else value
 
-    def drawing(self, usual: Sampling) -> Sampling:
+    def sampling(self, usual: Sampling) -> Sampling:
         """Return how tokens are drawn: as asked, else as usual; without a seed, by one nobody knows.
 
         Raises:
@@ -99,7 +114,7 @@ class Asked(BaseModel):
         )
 
 
-class CompletionAsked(Asked):
+class CompletionRequest(GenerationRequest):
     """The body of a request for a completion."""
 
     prompt: str | list[int] = Field(
@@ -146,7 +161,7 @@ class Message(BaseModel):
         return {"role": self.role, "content": text}
 
 
-class ChatAsked(Asked):
+class ChatRequest(GenerationRequest):
     """The body of a request for a chat completion."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES)] = Field(
@@ -161,3 +176,73 @@ class ChatAsked(Asked):
     response_format: dict[Literal["type"], Literal["text"]] | None = Field(
         default=None, description='other than {"type": "text"} is not supported by this server; leave it out'
     )
+
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+
+async def read_body(request: Request, admission: Admission) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        ApiError: It is too long, or does not arrive.
+    """
+    pieces, length = [], 0
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            async for piece in request.stream():
+                length += len(piece)
+                if length > admission.body_bytes:
+                    raise admission.too_long()
+                pieces.append(piece)
+    except TimeoutError:
+        raise ApiError(
+            f"the body did not arrive within {PATIENCE_S:g} s", status=408, code="slow_body"
+        ) from None
+    return b"".join(pieces)
+
+
+def parse_request(body: bytes, kind: type[RequestT]) -> RequestT:
+    """Return what a body asks.
+
+    Raises:
+        ApiError: It is not JSON, or asks for what this server does not do.
+    """
+    try:
+        document = json.loads(body, parse_constant=_not_json)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:  # of a UnicodeDecodeError, the text would quote the body
+        reason = f"{error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "UTF-8"
+        raise ApiError(f"the body is not JSON ({reason})", code="invalid_json") from None
+    _check(document)
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise refused(error, kind) from None
+
+
+def _check(document: Any) -> None:
+    level = [document]
+    for _ in range(DEEPEST):
+        if not all(is_text(value) for value in level if isinstance(value, str)):
+            raise ApiError(
+                "the body holds half of a surrogate pair, which is no character", code="invalid_text"
+            )
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in ([*value.keys(), *value.values()] if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> ApiError:
+    return ApiError(f"the body is nested deeper than {DEEPEST} levels", code="invalid_json")
+
+
+def _not_json(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from paceline import BackendError, RunConfig, check_fit
-from paceline_ray import needs
+from paceline_ray import imports
 from paceline_ray.serving import APP
 
 RAISED = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)\b: ")
@@ -39,7 +39,7 @@ class Stopped(BaseException):
         self.code = 128 + number
 
 
-def stoppable() -> None:
+def raise_on_signals() -> None:
     """Let SIGINT and SIGTERM raise `Stopped` from now on. Ray sets its own handlers whenever it starts."""
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
@@ -49,7 +49,7 @@ def stoppable() -> None:
         signal.signal(number, stop)
 
 
-def obstacles(run: RunConfig) -> list[str]:
+def missing_requirements(run: RunConfig) -> list[str]:
     """Return what keeps a run from starting on this machine, as far as it shows before a weight is read.
 
     Raises:
@@ -57,12 +57,12 @@ def obstacles(run: RunConfig) -> list[str]:
     """
     target = run.target.check_target(run)
     drafts: dict[str, Any] = {name: block.check_draft(run, target) for name, block in run.drafts.items()}
-    found = [f"target: {problem}" for problem in target.problems]
-    for name, said in drafts.items():
-        found += [f"drafts.{name}: {problem}" for problem in said.problems]
-    if not found:
+    problems = [f"target: {problem}" for problem in target.problems]
+    for name, readiness in drafts.items():
+        problems += [f"drafts.{name}: {problem}" for problem in readiness.problems]
+    if not problems:
         check_fit(run.policy.build(run.generation.seed), target.capabilities, drafts)
-    return found
+    return problems
 
 
 def start(application: Any) -> None:
@@ -71,12 +71,12 @@ def start(application: Any) -> None:
     Raises:
         BackendError: They do not come up; says what the replicas said, not what Ray says of them.
     """
-    serve = needs.serve()
+    serve = imports.serve()
     try:
         serve.run(application, name=APP, route_prefix="/")
     except RuntimeError as error:
-        told = serve.status().applications.get(APP)
-        messages = [] if told is None else [one.message for one in told.deployments.values()]
+        status = serve.status().applications.get(APP)
+        messages = [] if status is None else [one.message for one in status.deployments.values()]
         raise BackendError(f"the replicas do not start: {cause([*messages, str(error)])}") from None
 
 
@@ -96,7 +96,7 @@ def cause(messages: Iterable[str]) -> str:
 
 def drained(seconds: float) -> bool:
     """Let replicas send new requests away and finish what is under way; return whether that was done in time."""
-    handle = needs.serve().get_app_handle(APP)
+    handle = imports.serve().get_app_handle(APP)
     until = time.monotonic() + seconds
     while True:
         left = sum(handle.broadcast("finish").results(timeout_s=PATIENCE_S))
@@ -105,7 +105,7 @@ def drained(seconds: float) -> bool:
         time.sleep(0.1)
 
 
-def check_ours(url: str, server: str) -> None:
+def check_own_server(url: str, server: str) -> None:
     """See that what answers at an address is the server that was just started, and nobody else as well.
 
     Raises:
@@ -114,10 +114,10 @@ def check_ours(url: str, server: str) -> None:
     for _ in range(PROBES):
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=10.0) as answer:  # noqa: S310 - ours
-                found = json.load(answer)
+                problems = json.load(answer)
         except (OSError, ValueError) as error:
             raise BackendError(f"nobody answers as this server at {url} ({error})") from None
-        if not isinstance(found, dict) or found.get("server") != server:
+        if not isinstance(problems, dict) or problems.get("server") != server:
             raise BackendError(f"another server answers at {url} as well; end it, or choose another --port")
 
 
@@ -129,12 +129,12 @@ def within(seconds: float, work: Callable[[], None]) -> None:
 
 
 @contextmanager
-def signalled() -> Iterator[threading.Event]:
+def until_signalled() -> Iterator[threading.Event]:
     """Yield what is set by the first signal to end; the second one raises `Stopped`."""
     over = threading.Event()
 
     def first(_number: int, _frame: FrameType | None) -> None:
-        stoppable()
+        raise_on_signals()
         over.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

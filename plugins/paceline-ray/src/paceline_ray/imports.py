@@ -1,4 +1,4 @@
-"""What is said where Ray is not installed."""
+"""Imports of Ray, with the way to install it where it is missing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def ray() -> Any:
         BackendError: It is not installed.
     """
     try:
-        import ray as found  # noqa: PLC0415 - most of this package works without
+        import ray as module  # noqa: PLC0415 - most of this package works without
     except ImportError as error:
         raise BackendError(f"Ray is missing ({error}); {REMEDY}") from error
-    return found
+    return module
 
 
 def serve() -> Any:
@@ -30,7 +30,7 @@ def serve() -> Any:
     """
     ray()
     try:
-        from ray import serve as found  # noqa: PLC0415
+        from ray import serve as module  # noqa: PLC0415
     except ImportError as error:
         raise BackendError(f"Ray Serve is missing ({error}); {REMEDY}") from error
-    return found
+    return module

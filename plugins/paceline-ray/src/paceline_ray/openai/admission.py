@@ -1,4 +1,4 @@
-"""The door of the HTTP interface: who may come in, how many at once, and when it closes."""
+"""Admission to the HTTP interface: whose requests are taken, how many at once, and until when."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from paceline import is_cross_site
 from paceline_ray.openai.errors import ApiError
-from paceline_ray.turns import AT_ONCE
+from paceline_ray.scheduler import MAX_ACTIVE
 
 OPEN = frozenset({"/health"})
 """What may be asked without a key."""
 
 
 @dataclass(slots=True)
-class Door:
+class Admission:
     """What is let in.
 
     Attributes:
         key: What clients must send as a bearer token; None lets everybody in who reaches the port.
         hosts: Names of the server besides its addresses; see `paceline.is_cross_site`.
-        queue: Requests that may wait besides the `AT_ONCE` that are decoded; the next one is sent away.
+        queue: Requests that may wait besides the `MAX_ACTIVE` that are decoded; the next one is sent away.
         body_bytes: The longest body.
         closing: Whether new requests are sent away because the server is about to end.
         underway: Requests that are being answered.
@@ -37,7 +37,7 @@ class Door:
     queue: int = 64
     body_bytes: int = 2**20
     closing: bool = False
-    underway: int = 0
+    in_flight: int = 0
     retry_s: int = 2
     server: str = ""
 
@@ -50,7 +50,7 @@ class Door:
         reason = is_cross_site(method, headers, self.hosts)
         if reason is not None:
             raise ApiError(reason, status=403, code="cross_site_request")
-        if path not in OPEN and not self._known(headers.get("authorization", "")):
+        if path not in OPEN and not self._has_key(headers.get("authorization", "")):
             raise ApiError(
                 "this server asks for its key: Authorization: Bearer KEY", status=401, code="invalid_api_key"
             )
@@ -65,9 +65,9 @@ class Door:
             raise ApiError(
                 "this server is shutting down", status=503, code="shutting_down", retry_s=self.retry_s
             )
-        if self.underway >= AT_ONCE + self.queue:
+        if self.in_flight >= MAX_ACTIVE + self.queue:
             raise ApiError(
-                f"{self.underway} requests are under way here; try again",
+                f"{self.in_flight} requests are under way here; try again",
                 status=429,
                 code="too_many_requests",
                 retry_s=self.retry_s,
@@ -79,35 +79,35 @@ class Door:
             f"this server reads bodies of up to {self.body_bytes} bytes", status=413, code="body_too_long"
         )
 
-    def _known(self, authorization: str) -> bool:
+    def _has_key(self, authorization: str) -> bool:
         if self.key is None:
             return True
         kind, _, key = authorization.partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self.key.encode())
 
 
-class Guarded:
-    """An application behind a door, which counts the requests that make it work."""
+class AdmissionMiddleware:
+    """ASGI middleware: answers what is not admitted, and counts the requests that make the application work."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
-        self._app, self._door = app, door
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app, self._admission = app, admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        door, method = self._door, scope["method"]
+        admission, method = self._admission, scope["method"]
         try:
-            door.check(method, scope["path"], Headers(scope=scope))
+            admission.check(method, scope["path"], Headers(scope=scope))
         except ApiError as error:
             await error.response()(scope, receive, send)
             return
         if method != "POST":
             await self._app(scope, receive, send)
             return
-        door.underway += 1
+        admission.in_flight += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            door.underway -= 1
+            admission.in_flight -= 1

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from paceline import BackendError, Readiness, load_config
-from paceline_ray import running
+from paceline_ray import lifecycle
 from paceline_ray.cli import main
 
 TRACEBACK = """The deployment failed to start 1 times in a row. This may be due to a problem with its constructor.
@@ -37,14 +37,14 @@ ModuleNotFoundError: No module named 'torch'
     ],
 )  # fmt: skip
 def test_the_cause_is_what_was_raised(messages, said):
-    assert running.cause(messages) == said
+    assert lifecycle.cause(messages) == said
 
 
 @pytest.fixture
 def ray_serve(monkeypatch):
     """Ray Serve as far as starting and ending go."""
     found = types.SimpleNamespace()
-    monkeypatch.setattr(running.needs, "serve", lambda: found)
+    monkeypatch.setattr(lifecycle.imports, "serve", lambda: found)
     return found
 
 
@@ -58,7 +58,7 @@ def test_a_replica_that_does_not_start_says_why_in_one_line(ray_serve):
         applications={"paceline": types.SimpleNamespace(deployments={"replica": deployment})}
     )
     with pytest.raises(BackendError, match=r"do not start: ModuleNotFoundError: No module named 'torch'$"):
-        running.start(None)
+        lifecycle.start(None)
 
 
 @pytest.mark.parametrize(("counts", "seconds", "done"), [([3, 1, 0], 10.0, True), ([2] * 9, 0.0, False)])
@@ -71,7 +71,7 @@ def test_replicas_finish_what_is_under_way_within_the_grace(ray_serve, counts, s
             return types.SimpleNamespace(results=lambda timeout_s: [0, next(left)])
 
     ray_serve.get_app_handle = lambda name: Handle()
-    assert running.drained(seconds) is done
+    assert lifecycle.drained(seconds) is done
 
 
 @pytest.fixture
@@ -100,12 +100,12 @@ def answering():
 def test_a_port_that_is_shared_with_another_server_is_noticed(answering):
     url, names = answering
     names[:] = ["mine"]
-    running.check_ours(url, "mine")
+    lifecycle.check_own_server(url, "mine")
     names[:] = ["mine", "mine", "other"]
     with pytest.raises(BackendError, match="another server answers"):
-        running.check_ours(url, "mine")
+        lifecycle.check_own_server(url, "mine")
     with pytest.raises(BackendError, match="nobody answers"):
-        running.check_ours("http://127.0.0.1:9", "mine")
+        lifecycle.check_own_server("http://127.0.0.1:9", "mine")
 
 
 def lacking(self, run):
@@ -145,17 +145,17 @@ def signals():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_the_first_signal_asks_for_an_end_and_the_second_makes_it(signals):
-    with running.signalled() as over:
+    with lifecycle.until_signalled() as over:
         os.kill(os.getpid(), signal.SIGTERM)
         assert over.wait(5.0)
-        with pytest.raises(running.Stopped) as stop:
+        with pytest.raises(lifecycle.Stopped) as stop:
             signal.raise_signal(signal.SIGTERM)
     assert stop.value.code == 143
 
 
 def test_a_command_that_is_stopped_before_it_serves_says_so_by_its_code(monkeypatch, signals):
     def stopped(**_):
-        raise running.Stopped(signal.SIGINT)
+        raise lifecycle.Stopped(signal.SIGINT)
 
     monkeypatch.setattr("paceline_ray.cli.app", stopped)
     with pytest.raises(SystemExit) as left:

@@ -11,7 +11,7 @@ lost is made good by the next, and one that comes twice or late finds its sequen
 here alone: if replicas forgot as well, old evidence would fade twice.
 
 A hub that lost an account is given it back by the replica, with the time that has passed since. Of two versions of an
-account the one of the higher sequence number holds: states of the ledger can only grow together (a join of
+account the one of the higher sequence number holds: states of the store can only grow together (a join of
 maxima; Shapiro et al. 2011, https://doi.org/10.1007/978-3-642-24550-3_29).
 """
 
@@ -30,7 +30,7 @@ Identity = tuple[str, str]
 """Replica and epoch."""
 
 
-class Ledger:
+class AccountStore:
     """Accounts, and what can be read off them.
 
     Args:

@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from paceline_ray.openai.admission import Admission
 from paceline_ray.openai.app import create_app
-from paceline_ray.openai.door import Door
 from paceline_ray.openai.errors import ApiError
-from paceline_ray.openai.reading import DEEPEST, asked_for
-from paceline_ray.openai.requests import ChatAsked, CompletionAsked
-from paceline_ray.turns import AT_ONCE
+from paceline_ray.openai.requests import DEEPEST, ChatRequest, CompletionRequest, parse_request
+from paceline_ray.scheduler import MAX_ACTIVE
 
 ASKED = {"prompt": "the rain in spain", "max_tokens": 4}
 PATH = "/v1/completions"
@@ -22,7 +21,9 @@ PATH = "/v1/completions"
 
 @pytest.fixture
 def serve(engine, client):
-    return lambda door=None, **options: client(create_app(engine, door=door or Door(**options)))
+    return lambda admission=None, **options: client(
+        create_app(engine, admission=admission or Admission(**options))
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,20 +63,20 @@ def test_a_body_that_is_too_long_is_413(serve, declared):
 
 
 def test_those_who_find_the_queue_full_may_try_again(engine, serve):
-    door = Door(queue=2)
-    ask = serve(door)
-    door.underway = AT_ONCE + 1
+    admission = Admission(queue=2)
+    ask = serve(admission)
+    admission.in_flight = MAX_ACTIVE + 1
     assert ask("POST", PATH, ASKED).status == 200
-    door.underway = AT_ONCE + 2
+    admission.in_flight = MAX_ACTIVE + 2
     found = ask("POST", PATH, ASKED)
     assert (found.status, found.headers["retry-after"]) == (429, "2")
     assert ask("GET", "/v1/models").status == 200
-    assert door.underway == AT_ONCE + 2
+    assert admission.in_flight == MAX_ACTIVE + 2
 
 
 def test_a_door_that_closes_lets_nothing_new_in(serve):
-    door = Door(closing=True, server="mine")
-    ask = serve(door)
+    admission = Admission(closing=True, server="mine")
+    ask = serve(admission)
     found = ask("POST", PATH, ASKED)
     assert (found.status, found.headers["retry-after"]) == (503, "2")
     assert ask("GET", "/health").json == {"status": "closing", "server": "mine"}
@@ -116,26 +117,26 @@ json_values = st.recursive(
 def test_any_values_are_taken_or_refused_in_sentences(data):
     import json
 
-    kind = data.draw(st.sampled_from([CompletionAsked, ChatAsked]))
+    kind = data.draw(st.sampled_from([CompletionRequest, ChatRequest]))
     names = st.sampled_from(sorted(kind.model_fields)) | st.text(max_size=4)
     body = json.dumps(data.draw(st.dictionaries(names, json_values, max_size=4))).encode()
     told = ""
     try:
-        asked_for(body, kind)
+        parse_request(body, kind)
     except ApiError as error:
         told = error.message
     assert "pydantic" not in told
     assert "Input should" not in told
 
 
-@pytest.mark.parametrize("kind", [CompletionAsked, ChatAsked])
+@pytest.mark.parametrize("kind", [CompletionRequest, ChatRequest])
 def test_every_parameter_says_what_it_may_be(kind):
     assert [name for name, field in kind.model_fields.items() if not field.description] == []
 
 
 def test_as_deep_as_allowed_is_allowed():
     deep = b"[" * (DEEPEST - 2) + b"]" * (DEEPEST - 2)
-    asked_for(b'{"prompt": "x", "metadata": {"a": %b}}' % deep[1:-1], CompletionAsked)
+    parse_request(b'{"prompt": "x", "metadata": {"a": %b}}' % deep[1:-1], CompletionRequest)
 
 
 class Slow:

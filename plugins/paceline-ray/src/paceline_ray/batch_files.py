@@ -21,7 +21,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PromptRow:
     """One line of a file of prompts.
 
     Attributes:
@@ -35,7 +35,7 @@ class Row:
     error: str | None = None
 
 
-def read_prompts(path: Path) -> list[Row]:
+def read_prompts(path: Path) -> list[PromptRow]:
     """Return the rows of a file of JSON objects, one a line, each with a `prompt`; a bad line has its error.
 
     Lines end at a line feed and nowhere else: other separators of lines may stand inside JSON.
@@ -72,7 +72,7 @@ class Journal:
         BackendError: Another command is at it.
     """
 
-    def __init__(self, out: Path, rows: Sequence[Row], run: RunConfig) -> None:
+    def __init__(self, out: Path, rows: Sequence[PromptRow], run: RunConfig) -> None:
         if not out.parent.is_dir():
             raise ConfigError(f"{out}: there is no folder {out.parent}")
         if out.exists() and not out.is_file():
@@ -178,22 +178,22 @@ class Journal:
             file.flush()
 
 
-def _row(place: str, line: bytes) -> Row:
+def _row(place: str, line: bytes) -> PromptRow:
     try:
         data = json.loads(line, parse_constant=_no_number)
     except RecursionError:
-        return Row(error=f"{place}: nested too deeply")
+        return PromptRow(error=f"{place}: nested too deeply")
     except ValueError as error:  # UnicodeDecodeError is one
-        return Row(error=f"{place}: not JSON: {error}")
+        return PromptRow(error=f"{place}: not JSON: {error}")
     prompt = data.get(PROMPT) if isinstance(data, dict) else None
     if isinstance(prompt, str) and is_text(prompt):
-        return Row(data, prompt)
+        return PromptRow(data, prompt)
     problem = (
         "the prompt holds half of a surrogate pair, which is no character"
         if isinstance(prompt, str)
         else f"expected an object such as {LIKE}"
     )
-    return Row(data if isinstance(data, dict) else {}, error=f"{place}: {problem}")
+    return PromptRow(data if isinstance(data, dict) else {}, error=f"{place}: {problem}")
 
 
 def _line(document: Mapping[str, Any]) -> bytes:

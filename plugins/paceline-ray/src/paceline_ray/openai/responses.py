@@ -1,0 +1,140 @@
+"""Responses: rounds into text as it may be shown, and text into documents, whole or in chunks."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from paceline import Codec, Round, Tally, TextStream
+
+DONE = b"data: [DONE]\n\n"
+
+
+class Completion:
+    """The answer to one request, as far as it has come.
+
+    Args:
+        codec: The tokenizer.
+        stop: Texts end before the first of these.
+        prompt_tokens: How many tokens the prompt has.
+    """
+
+    def __init__(self, codec: Codec, stop: Sequence[str], prompt_tokens: int) -> None:
+        self._text = TextStream(codec)
+        self._stop = tuple(stop)
+        self._held = ""
+        self._cut = False
+        self.prompt_tokens = prompt_tokens
+        self.tally = Tally()
+
+    def add(self, done: Round) -> str:
+        """Take in a round and return the text that is certain now, perhaps none."""
+        self.tally.add(done, done.total_s)
+        return self._show(self._text.push(done.tokens))
+
+    def finish(self) -> str:
+        """Return what was held back."""
+        piece = self._show(self._text.finish())
+        rest, self._held = self._held, ""
+        return piece + rest
+
+    @property
+    def reason(self) -> str:
+        """Why the text ended, in OpenAI's words."""
+        return "length" if self.tally.ended == "length" and not self._cut else "stop"
+
+    def usage(self) -> dict[str, int]:
+        """Return the tokens that were read and written."""
+        prompt, completion = self.prompt_tokens, self.tally.totals().emitted
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+
+    def speculation(self) -> dict[str, int]:
+        """Return what came of drafting; not a part of OpenAI's interface."""
+        totals = self.tally.totals()
+        return {"rounds": totals.rounds, "drafted": totals.drafted, "accepted": totals.accepted}
+
+    def _show(self, piece: str) -> str:
+        if self._cut:
+            return ""
+        text = self._held + piece
+        places = [place for place in (text.find(one) for one in self._stop) if place >= 0]
+        if places:
+            self._cut, self._held = True, ""
+            return text[: min(places)]
+        kept = max((self._beginning(text, one) for one in self._stop), default=0)
+        self._held = text[len(text) - kept :]
+        return text[: len(text) - kept]
+
+    @staticmethod
+    def _beginning(text: str, stop: str) -> int:
+        """Return the length of the longest end of `text` that `stop` may begin with."""
+        return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def event(document: dict[str, Any]) -> bytes:
+    """Return a document as one server-sent event."""
+    return b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """How answers of one kind look.
+
+    Attributes:
+        model: The name of the model.
+        chat: Whether this is about messages.
+    """
+
+    model: str
+    chat: bool
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def whole(self, text: str, completion: Completion) -> dict[str, Any]:
+        """Return the answer to a request that does not stream."""
+        shown: dict[str, Any] = (
+            {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
+        )
+        return {
+            **self._head("chat.completion" if self.chat else "text_completion"),
+            "choices": [self._choice(shown, completion.reason)],
+            "usage": completion.usage(),
+            "speculation": completion.speculation(),
+        }
+
+    def chunk(self, text: str | None, *, reason: str | None = None, first: bool = False) -> dict[str, Any]:
+        """Return a piece of an answer; the last one has a reason."""
+        shown: dict[str, Any] = {"text": text or ""}
+        if self.chat:
+            delta = {"role": "assistant"} if first else {}
+            shown = {"delta": delta | ({"content": text} if text is not None else {})}
+        return {**self._head(self._chunks), "choices": [self._choice(shown, reason)]}
+
+    def tail(self, completion: Completion) -> dict[str, Any]:
+        """Return the piece behind the last one that tells what was used."""
+        return {
+            **self._head(self._chunks),
+            "choices": [],
+            "usage": completion.usage(),
+            "speculation": completion.speculation(),
+        }
+
+    @property
+    def _chunks(self) -> str:
+        return "chat.completion.chunk" if self.chat else "text_completion"
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        name = f"{'chatcmpl' if self.chat else 'cmpl'}-{self.id}"
+        return {"id": name, "object": kind, "created": self.created, "model": self.model}
+
+    @staticmethod
+    def _choice(shown: dict[str, Any], reason: str | None) -> dict[str, Any]:
+        return {"index": 0, **shown, "logprobs": None, "finish_reason": reason}
