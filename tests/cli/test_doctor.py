@@ -108,7 +108,7 @@ def test_a_backend_that_failed_in_its_trial_is_a_problem_of_every_run_on_it():
 
 
 def test_a_policy_that_fails_is_a_problem(monkeypatch):
-    monkeypatch.setattr("paceline.policies.fixed.static.StaticPolicy.plan", None)
+    monkeypatch.setattr("paceline.policies.static.StaticPolicy.plan", None)
     (problem,) = findings("toy", {"one": "toy"}, policy="static").problems
     assert problem.startswith("policy: static fails: ContractError")
 

@@ -18,8 +18,8 @@ from paceline.core.generation import Totals
 from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 from paceline.core.trace import TraceWriter, read_trace
-from paceline.policies.estimate.online import OnlineConfig
-from paceline.policies.estimate.thompson import ThompsonConfig
+from paceline.policies.online import OnlineConfig
+from paceline.policies.thompson import ThompsonConfig
 
 TARGET = ToyTarget(seed=3, eos_share=0.02)
 DRAFTS = {

@@ -7,7 +7,7 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.lab import parts as parts_module
 from paceline.lab.compare import MOST_PAIRS, compare
 from paceline.lab.decoding import Decoding, decode
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.static import StaticConfig
 
 
 def a_decoder(seed=3, gamma=4):

@@ -9,8 +9,8 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.errors import ConfigError
 from paceline.lab.policies import parse_policy, split
-from paceline.policies.estimate.online import OnlineConfig
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.online import OnlineConfig
+from paceline.policies.static import StaticConfig
 
 
 class HoldingConfig(PolicyConfig):

@@ -4,7 +4,7 @@ import pytest
 
 from paceline.core.testing import FixedCosts, play
 from paceline.lab.synthetic import CELLS, Cell
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.static import StaticConfig
 
 
 def test_there_are_twelve_of_them_with_names_of_their_own():

@@ -12,8 +12,8 @@ from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
 from paceline.lab.validation import Validation, validate
 from paceline.lab.workloads.synthetic import cells, made_up
-from paceline.policies.estimate.thompson import ThompsonConfig
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.static import StaticConfig
+from paceline.policies.thompson import ThompsonConfig
 
 CATALOGUE = Catalogue.load()
 

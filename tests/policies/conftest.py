@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from paceline.core.records import DraftState, Plan, Round, RoundStart
+from paceline.core.records import DraftState, Plan, Round, RoundStart, TokenSignals
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import settle
 
@@ -17,17 +18,19 @@ def _start(budget=100, *, costs=None, lags=None, match_lengths=None, context=50,
     return RoundStart(3, 10, context, budget, drafts, costs or FixedCosts(1.0, 10.0), **more)
 
 
-def _done(gamma, accepted, *, drafted=None, ended=None, draft="draft"):
+def _done(gamma, accepted, *, drafted=None, ended=None, draft="draft", probs=(), emitted=None):
     start = _start(max(gamma, 1), lags={draft: 0})
     plan = Plan(gamma, draft if gamma else None)
-    return settle(start, plan, drafted=gamma if drafted is None else drafted, accepted=accepted, ended=ended)
+    done = settle(start, plan, drafted=gamma if drafted is None else drafted, accepted=accepted, ended=ended)
+    signals = tuple(TokenSignals(i, prob=prob) for i, prob in enumerate(probs))
+    return replace(done, signals=signals, emitted=done.emitted if emitted is None else emitted)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start() -> Callable[..., RoundStart]:
     return _start
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def done() -> Callable[..., Round]:
     return _done

@@ -1,4 +1,7 @@
-"""What is known of a draft, against the truth and against a survival curve worked out by the book."""
+"""What is known of a draft, against the truth and against a survival curve worked out by the book.
+
+Draws from a Beta distribution.
+"""
 
 import math
 from random import Random
@@ -7,7 +10,93 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.policies.acceptance import ALL, Acceptance, bucket
+from paceline.policies.acceptance import (
+    ALL,
+    Acceptance,
+    Hazards,
+    bucket,
+    draw_beta,
+    export_hazards,
+    read_export,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=30))
+def test_a_position_is_counted_only_when_it_was_reached(proposals):
+    hazards = Hazards(8)
+    for accepted, refused in proposals:
+        hazards.count(accepted, refused=refused)
+    for k in range(8):
+        assert hazards.accepted[k] == sum(accepted > k for accepted, _ in proposals)
+        assert hazards.refused[k] == sum(refused and accepted == k for accepted, refused in proposals)
+
+
+def test_positions_without_evidence_follow_the_mean_of_the_draft():
+    hazards = Hazards(3)
+    for _ in range(7):
+        hazards.count(1, refused=True)
+    a, b = list(hazards.posterior((2.0, 1.0), 4.0))[2]
+    mean = (7 + 2) / (14 + 3)
+    assert a == pytest.approx(4 * mean)
+    assert a + b == pytest.approx(4)
+
+
+def test_evidence_fades_by_the_discount():
+    hazards = Hazards(2)
+    hazards.count(1, refused=True)
+    hazards.age(0.5)
+    hazards.age(0.5)
+    assert (hazards.accepted, hazards.refused) == ([0.25, 0.0], [0.0, 0.25])
+
+
+def test_a_draft_may_have_any_name():
+    hazards = Hazards(2)
+    hazards.count(1, refused=True)
+    exported = export_hazards({"org/model/v1": hazards})
+    assert read_export(exported) == [("org/model/v1", 0, False, 1.0), ("org/model/v1", 1, True, 1.0)]
+
+
+SHAPES = [(1.5, 1.2), (2.7, 1.3), (1.3, 2.7), (5.0, 5.0), (40.0, 3.0), (3.0, 40.0), (300.0, 200.0)]
+
+
+def furthest_apart(one, other):
+    """Return the statistic of Kolmogorov and Smirnov for two samples of one size."""
+    merged = sorted([(value, 1) for value in one] + [(value, -1) for value in other])
+    apart = worst = 0
+    for _, step in merged:
+        apart += step
+        worst = max(worst, abs(apart))
+    return worst / len(one)
+
+
+@pytest.mark.parametrize(("right", "wrong"), SHAPES)
+def test_draws_are_distributed_as_those_of_the_standard_library(right, wrong):
+    random, count = Random(7), 20_000
+    mine = [draw_beta(random, right, wrong) for _ in range(count)]
+    theirs = [random.betavariate(right, wrong) for _ in range(count)]
+    assert furthest_apart(mine, theirs) < 1.95 * math.sqrt(2 / count)  # one in a thousand lies beyond
+    assert furthest_apart(
+        mine, [value + 0.1 / math.sqrt(right + wrong) for value in theirs]
+    ) > 1.95 * math.sqrt(2 / count)
+
+
+@pytest.mark.parametrize(("right", "wrong"), [*SHAPES, (0.5, 3.0), (1.0, 1.0)])
+def test_moments_are_those_of_the_distribution(right, wrong):
+    random, count = Random(3), 20_000
+    draws = [draw_beta(random, right, wrong) for _ in range(count)]
+    mean = sum(draws) / count
+    total = right + wrong
+    variance = right * wrong / (total * total * (total + 1))
+    assert mean == pytest.approx(right / total, abs=5 * math.sqrt(variance / count))
+    assert sum((one - mean) ** 2 for one in draws) / count == pytest.approx(variance, rel=0.08)
+    assert all(0.0 <= one <= 1.0 for one in draws)
+
+
+def test_equal_seeds_draw_alike():
+    one, other = Random(1), Random(1)
+    assert [draw_beta(one, 2.0, 3.0) for _ in range(50)] == [draw_beta(other, 2.0, 3.0) for _ in range(50)]
+
 
 PROPOSAL = st.integers(0, 6).flatmap(
     lambda gamma: st.tuples(st.just(gamma), st.integers(0, gamma), st.booleans())

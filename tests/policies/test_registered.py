@@ -3,9 +3,9 @@ from pydantic import ValidationError
 
 from paceline import policies
 from paceline.core.testing.policies import check_policy
-from paceline.policies.estimate.online import OnlineConfig
-from paceline.policies.estimate.thompson import ThompsonConfig
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.online import OnlineConfig
+from paceline.policies.static import StaticConfig
+from paceline.policies.thompson import ThompsonConfig
 
 BUILT_IN = {config.model_fields["name"].default: config for config in policies.register_policies()}
 

@@ -10,11 +10,11 @@ import pytest
 
 from paceline.core.testing import FixedCosts, play
 from paceline.lab.synthetic import CELLS, Cell
-from paceline.policies.estimate.auto import AutoConfig
-from paceline.policies.estimate.online import OnlineConfig
-from paceline.policies.estimate.survival import SurvivalConfig
-from paceline.policies.fixed.static import StaticConfig
-from paceline.policies.wrappers.gate import GateConfig
+from paceline.policies.auto import AutoConfig
+from paceline.policies.gate import GateConfig
+from paceline.policies.online import OnlineConfig
+from paceline.policies.static import StaticConfig
+from paceline.policies.survival import SurvivalConfig
 from policy_table import share_of_best
 
 

@@ -28,7 +28,7 @@ from paceline.core.records import SIGNALS, Capabilities
 from paceline.core.sampling import Sampling
 from paceline.core.testing.backends import check_backend
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
-from paceline.policies.signals.confidence import ConfidenceConfig
+from paceline.policies.baselines.confidence import ConfidenceConfig
 
 from .trained import KINDS, TEXT, trained
 

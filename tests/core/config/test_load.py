@@ -91,7 +91,7 @@ def test_a_run_of_built_blocks_needs_no_catalogue(blocks: SimpleNamespace) -> No
 
 def test_a_name_without_a_catalogue_means_what_is_installed(blocks: SimpleNamespace) -> None:
     run = RunConfig(target=blocks.Remote(), drafts={}, policy="static")  # type: ignore[arg-type]
-    assert type(run.policy).__module__ == "paceline.policies.fixed.static"
+    assert type(run.policy).__module__ == "paceline.policies.static"
     with pytest.raises(ValidationError, match="statik"):
         RunConfig(target=blocks.Remote(), drafts={}, policy="statik")  # type: ignore[arg-type]
 

@@ -13,8 +13,8 @@ from paceline.core.records import Capabilities, DraftState, Plan, Requirements
 from paceline.core.testing import check_policy
 from paceline.core.testing.policies import reads_no_clock, stays_lawful
 from paceline.core.testing.policy_steps import Odd, Step, live, many_steps
-from paceline.policies.fixed.static import StaticConfig
-from paceline.policies.per_draft_policies import PerDraftPolicies
+from paceline.policies.composition import PerDraftPolicies
+from paceline.policies.static import StaticConfig
 
 from .counter import Counter
 

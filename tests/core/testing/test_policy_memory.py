@@ -6,7 +6,7 @@ import pytest
 
 from paceline.core.testing import check_policy
 from paceline.core.testing.policy_states import keeps_no_text, parts, stays_small
-from paceline.policies.bandits.tapout import TapOutConfig
+from paceline.policies.baselines.tapout import TapOutConfig
 
 from .counter import Counter
 

@@ -15,8 +15,8 @@ from paceline.lab.bench.measure import Measurement
 from paceline.lab.bench.records import Prompt
 from paceline.lab.bench.summary import summarise
 from paceline.lab.bench.table import backends_table
-from paceline.policies.estimate.online import OnlineConfig
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.online import OnlineConfig
+from paceline.policies.static import StaticConfig
 
 
 class Named(BackendConfig):

@@ -14,8 +14,8 @@ from paceline.core.records import Requirements
 from paceline.core.testing import ScriptedPolicy
 from paceline.lab.bench.choices import choose
 from paceline.lab.parts import load_parts
-from paceline.policies.estimate.online import OnlineConfig
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.online import OnlineConfig
+from paceline.policies.static import StaticConfig
 
 
 class PickyConfig(PolicyConfig):

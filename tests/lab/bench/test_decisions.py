@@ -7,8 +7,8 @@ import pytest
 from paceline.core.records import Plan, StopRule
 from paceline.core.testing import ScriptedPolicy
 from paceline.lab.bench.decisions import at_full_length, decide
-from paceline.policies.estimate.online import OnlineConfig
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.online import OnlineConfig
+from paceline.policies.static import StaticConfig
 
 
 class Slow(ScriptedPolicy):

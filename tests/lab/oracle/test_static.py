@@ -15,7 +15,7 @@ from paceline.lab.replay.draws import runs
 from paceline.lab.replay.sweep import choices, sweep
 from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.static import StaticConfig
 
 
 class Stubborn:

@@ -21,7 +21,7 @@ from paceline.lab.replay.orders import Brief, ordered, visit
 from paceline.lab.replay.results import Outcome, Pass, Replay
 from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.static import StaticConfig
 
 A, B = Static("a", 1), Static("a", 4)
 

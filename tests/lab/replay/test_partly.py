@@ -12,7 +12,7 @@ from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 from paceline.core.trace import TraceWriter
 from paceline.lab.replay.partly import coverage, partly_recorded
 from paceline.lab.simulate import Simulator
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.static import StaticConfig
 
 
 class Alone(ToyDraft):

@@ -5,7 +5,7 @@ from paceline.lab.replay import sweep as module
 from paceline.lab.replay.sweep import Choice, choices, sweep
 from paceline.lab.simulate import Simulator
 from paceline.lab.testing import lab_recordings
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.static import StaticConfig
 
 
 def played(recording, text, choice):

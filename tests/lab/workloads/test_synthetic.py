@@ -15,7 +15,7 @@ from paceline.lab.replay.passes import Stage, Task
 from paceline.lab.simulate import Simulator
 from paceline.lab.synthetic import CELLS
 from paceline.lab.workloads.synthetic import cells, made_up, slug
-from paceline.policies.estimate.survival import SurvivalConfig
+from paceline.policies.survival import SurvivalConfig
 
 CATALOGUE = Catalogue.load()
 

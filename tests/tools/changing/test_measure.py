@@ -17,8 +17,8 @@ from paceline.lab.changing.kinds import KINDS, kind
 from paceline.lab.marked import write_marked
 from paceline.lab.oracle.static import best, statics
 from paceline.lab.workloads.synthetic import made_up
-from paceline.policies.estimate.auto import AutoConfig
-from paceline.policies.fixed.static import StaticConfig
+from paceline.policies.auto import AutoConfig
+from paceline.policies.static import StaticConfig
 
 SPELL = replace(kind("spell-draft-x10-16"), length=1000)
 

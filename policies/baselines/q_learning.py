@@ -1,0 +1,232 @@
+"""A table of what each gamma is worth after each kind of round, learnt by Q-learning.
+
+State s: the size of the last gamma (0, 1, 2-3, 4-7, 8-15, or more) with the outcome of its round: no draft token
+accepted, some, or all. A request starts as after a round of gamma 0. Action a: one of the gammas. Reward: with pace,
+the tokens per second of the last rounds,
+
+    r = tokens - pace * seconds,
+
+the tokens that the round delivered beyond what its time is worth. After a round that led from s to s',
+
+    Q(s, a) <- Q(s, a) + w (r + d max_b Q(s', b) - Q(s, a)),     w = max(learning_rate, 1 / visits of (s, a)),
+
+and the next action is argmax_a Q(s, a), the smallest gamma among equals, or with probability
+e = max(least_exploration, exploration * decay^rounds) any gamma that can be run. At first each gamma is tried once,
+smallest first.
+
+That "a Q-learning agent" may choose gamma, from a simplified table, is one of the alternatives of section 4.2 of the
+ACL 2025 paper that `online` follows (https://aclanthology.org/2025.acl-long.482). It is described in prose only:
+state, actions, reward and schedule are our reading. There it had the highest acceptance and the lowest throughput of
+the methods compared, because it kept gamma small; a reward of tokens per second gives it no reason to. The rule is
+that of Watkins and Dayan (1992, https://doi.org/10.1007/BF00992698). Ours: the reward is a difference and not tokens
+/ seconds, because the mean of such ratios is not the speed of a text, whereas rounds better than the pace raise the
+pace; a cell that was never visited borrows the value of its gamma over all states, without which some hundred cells
+would have to be tried one by one; a mean until 1 / visits falls to the learning rate.
+
+Rounds that were ended teach nothing and end the chain. A round that another policy planned, or that read a long lag
+first (see `tells_rate`), changes the state but not the table. Where engine and budget leave no arm, the largest
+possible gamma below them is planned.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from paceline.core.records import Requirements
+from paceline.policies.baselines.gamma_arms import GammaArmsConfig, arm_of, open_arms, plan_arm
+from paceline.policies.no_signal_policy import NoSignalPolicy
+from paceline.policies.state import MOST, check_count, check_header, check_list, read_random, save_random
+from paceline.policies.throughput import Rates, tells_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from paceline.core.records import Plan, Round, RoundStart
+
+
+class Values:
+    """What each action turned out to be worth in each state; the row past the last state is for all states together."""
+
+    __slots__ = ("_actions", "_values", "_visits")
+
+    def __init__(self, states: int, actions: int) -> None:
+        self._actions = actions
+        self._values = [[0.0] * actions for _ in range(states + 1)]
+        self._visits = [[0] * actions for _ in range(states + 1)]
+
+    def of(self, state: int, action: int) -> float:
+        """Return the value of an action, 0 while it was never taken anywhere."""
+        return self._values[state if self._visits[state][action] else -1][action]
+
+    def tried(self, action: int) -> bool:
+        """Tell whether an action was taken in any state."""
+        return self._visits[-1][action] > 0
+
+    def best(self, state: int) -> float:
+        """Return the value of the best action."""
+        return max(self.of(state, action) for action in range(self._actions))
+
+    def learn(self, state: int, action: int, worth: float, least_weight: float) -> None:
+        """Move a value by 1 / visits, or `least_weight` if that is more, towards what the action was worth now."""
+        for row in (state, -1):
+            self._visits[row][action] += 1
+            weight = max(least_weight, 1.0 / self._visits[row][action])
+            self._values[row][action] += weight * (worth - self._values[row][action])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the table and the visits of its cells."""
+        return {
+            "values": [list(row) for row in self._values],
+            "visits": [list(row) for row in self._visits],
+        }
+
+    def load_state_dict(self, state: object) -> None:
+        """Take over a table.
+
+        Raises:
+            ValueError: The state is damaged or of another size; nothing is changed.
+        """
+        if not isinstance(state, dict):
+            raise ValueError("the saved state is damaged: values is not a mapping")  # noqa: TRY004 - callers are promised ValueError
+        values = [[_finite(one) for one in row] for row in self._rows(state, "values")]
+        self._visits = [
+            [int(check_count(one, "a visit", whole=True)) for one in row]
+            for row in self._rows(state, "visits")
+        ]
+        self._values = values
+
+    def _rows(self, state: dict[str, Any], key: str) -> list[list[Any]]:
+        rows = check_list(state.get(key), key, length=len(self._values))
+        return [check_list(row, f"a row of {key}", length=self._actions) for row in rows]
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST:
+        raise ValueError(
+            f"the saved state is damaged: a value is {value!r}, not a number from -{MOST} to {MOST}"
+        )
+    return float(value)
+
+
+VERSION = 1
+SIZES = 6  # of gamma: its bit length, at most 5
+OUTCOMES = 3  # nothing accepted, some, all
+PACE_DISCOUNT = 0.99  # the pace is that of about a hundred rounds
+
+
+class QLearningConfig(GammaArmsConfig):
+    """Learn what each gamma is worth after each kind of round, and plan the one worth most."""
+
+    name: Literal["q-learning"] = "q-learning"
+    learning_rate: float = Field(
+        default=0.02, gt=0, le=1, description="Least weight of a new experience; the first ones weigh more."
+    )
+    discount: float = Field(default=0.5, ge=0, lt=1, description="Weight of what the next round is worth.")
+    exploration: float = Field(
+        default=0.3, ge=0, le=1, description="Share of rounds with a random gamma, at first."
+    )
+    decay: float = Field(
+        default=0.99, gt=0, le=1, description="Factor on that share for each round that taught something."
+    )
+    least_exploration: float = Field(
+        default=0.02, ge=0, le=1, description="Share of rounds with a random gamma, in the end."
+    )
+
+    def build(self, seed: int = 0) -> QLearningPolicy:
+        """Return a fresh policy whose random gammas follow from `seed`."""
+        return QLearningPolicy(self, seed)
+
+
+class QLearningPolicy(NoSignalPolicy):
+    """Keeps the table, the kind of the last round, and the pace."""
+
+    requires = Requirements(latency="fused")
+
+    def __init__(self, config: QLearningConfig, seed: int = 0) -> None:
+        self._config = config
+        self._random = Random(seed)
+        self._values = Values(SIZES * OUTCOMES, len(config.gammas))
+        self._pace = Rates(["all"], PACE_DISCOUNT)
+        self._taught = 0  # rounds that changed the table
+        self._state = 0
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Plan the gamma worth most in this state, or now and then any."""
+        if start.index == 0:
+            self._state = 0
+        arms = open_arms(start, self._config.gammas)
+        arm, reason = self._choose(arms) if arms else (None, None)
+        return plan_arm(start, self._config, arm, reason)
+
+    def observe(self, done: Round) -> None:
+        """Change the table by the reward of the round, and go over to the next state."""
+        arm = arm_of(done, self._config.gammas)
+        before, self._state = self._state, state_after(done)
+        if not tells_rate(done):
+            return
+        if arm is not None and self._pace.rounds():
+            reward = done.emitted - self._pace.rate(0) * done.total_s
+            worth = reward + self._config.discount * self._values.best(self._state)
+            self._values.learn(before, arm, worth, self._config.learning_rate)
+            self._taught += 1
+        self._pace.add(0, done.emitted, done.total_s)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return table, pace, state and generator."""
+        return {
+            "policy": "q-learning",
+            "version": VERSION,
+            "gammas": list(self._config.gammas),
+            "values": self._values.state_dict(),
+            "pace": self._pace.state_dict(),
+            "taught": self._taught,
+            "state": self._state,
+            "random": save_random(self._random),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what was learnt, and go on exactly where the state was taken.
+
+        Raises:
+            ValueError: The state is damaged, of another policy or version, or of other gammas; nothing is changed.
+        """
+        check_header(state, "q-learning", VERSION)
+        if state.get("gammas") != list(self._config.gammas):
+            raise ValueError(
+                f"the saved state is of other options: its gammas are {state.get('gammas')!r}, those of this policy "
+                f"{list(self._config.gammas)!r}; delete the saved state to start afresh"
+            )
+        values = Values(SIZES * OUTCOMES, len(self._config.gammas))
+        values.load_state_dict(state.get("values"))
+        pace = Rates(["all"], PACE_DISCOUNT)
+        pace.load_state_dict(state.get("pace"))
+        taught = int(check_count(state.get("taught"), "taught", whole=True))
+        at = int(check_count(state.get("state"), "state", whole=True))
+        if at >= SIZES * OUTCOMES:
+            raise ValueError(f"the saved state is damaged: state is {at}, not below {SIZES * OUTCOMES}")
+        self._random = read_random(state.get("random"))
+        self._values, self._pace, self._taught, self._state = values, pace, taught, at
+
+    def _choose(self, arms: Sequence[int]) -> tuple[int, str | None]:
+        """Return an arm never taken, or any with the probability of the moment, or the one worth most; and why."""
+        options = self._config
+        share = max(options.least_exploration, options.exploration * options.decay**self._taught)
+        drawn = self._random.random()
+        new = next((arm for arm in arms if not self._values.tried(arm)), None)
+        if new is not None:
+            return new, "warm-up"
+        if drawn < share:
+            return arms[int(drawn / share * len(arms))], "random"
+        return max(arms, key=lambda arm: self._values.of(self._state, arm)), None
+
+
+def state_after(done: Round) -> int:
+    """Return the number of the state that a round leads to; an ended one leads back to the first."""
+    if done.ended is not None:
+        return 0
+    size = min(done.plan.gamma.bit_length(), SIZES - 1)
+    outcome = 0 if not done.accepted else 1 + (done.accepted == done.drafted)
+    return size * OUTCOMES + outcome

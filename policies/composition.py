@@ -1,0 +1,188 @@
+"""Policies that hold policies: their views and joint needs, one policy for each draft, and the choice of a draft."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+from paceline.core.guards.policy import keeps, needs_of, requires_of, state_of, take_over
+from paceline.core.plugins.catalogue import build_policy
+from paceline.core.records import Requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from paceline.core.config.blocks import PolicyConfig
+    from paceline.core.protocols import Policy
+    from paceline.core.records import Plan, Round, RoundStart, Signal, TokenSignals
+
+DETAIL = ("none", "fused", "split")
+OFTEN = ("none", "request", "round")
+
+
+def only(start: RoundStart, draft: str) -> RoundStart:
+    """Return what a policy sees that has one draft to choose from."""
+    if len(start.drafts) == 1 and draft in start.drafts:
+        return start
+    return replace(start, drafts={draft: start.drafts[draft]})
+
+
+def joint_needs(policies: Iterable[Policy]) -> frozenset[Signal]:
+    """Return every signal that one of them wants."""
+    return frozenset[Any]().union(*map(needs_of, policies))
+
+
+def joint_requirements(policies: Iterable[Policy], **own: Any) -> Requirements:
+    """Return what an engine must be able to do for all of them; `own` are demands of the policy that holds them."""
+    asked = [Requirements(**own), *map(requires_of, policies)]
+    found: dict[str, Any] = {
+        field.name: any(getattr(one, field.name) for one in asked)
+        for field in fields(Requirements)
+        if field.name not in {"draft_switch", "latency", "signals", "draft"}
+    }
+    listening = {one.draft for one in asked if one.signals}
+    return Requirements(
+        draft_switch=max((one.draft_switch for one in asked), key=OFTEN.index),
+        latency=max((one.latency for one in asked), key=DETAIL.index),
+        signals=frozenset[Any]().union(*(one.signals for one in asked)),
+        draft=listening.pop() if len(listening) == 1 else None,
+        **found,
+    )
+
+
+def seed_of(seed: int, name: str) -> int:
+    """Return the seed of the part of this name, the same in every process."""
+    return Random(f"{seed}/{name}").getrandbits(32)
+
+
+def mark(plan: Plan, word: str) -> Plan:
+    """Return a plan whose reason begins with a word, by which its rounds are known again whenever they are over."""
+    return replace(plan, reason=f"{word}/{plan.reason}" if plan.reason else word)
+
+
+def marked(done: Round, words: Collection[str]) -> tuple[str | None, Round]:
+    """Return the word of these that a round's plan was marked with, if one, and the round under the unmarked plan."""
+    word, _, reason = (done.plan.reason or "").partition("/")
+    if word not in words:
+        return None, done
+    return word, replace(done, plan=replace(done.plan, reason=reason or None))
+
+
+def load_all(policies: Sequence[Policy], states: Sequence[Mapping[str, Any]]) -> None:
+    """Load a state into each policy, or into none.
+
+    Raises:
+        ValueError: One of them refuses its state; all are as they were before.
+    """
+    before = [state_of(policy) for policy in policies]
+    for count, (policy, state) in enumerate(zip(policies, states, strict=True)):
+        try:
+            take_over(policy, state)
+        except ValueError:
+            for changed, old in zip(policies[:count], before, strict=False):
+                take_over(changed, old)
+            raise
+
+
+class PerDraftPolicies:
+    """Makes a length policy for a draft when it is first asked about it; each sees its own draft and rounds only.
+
+    Args:
+        config: Options of the length policy, the same for all drafts.
+        seed: Each draft's policy gets its own, which follows from this and its name.
+    """
+
+    def __init__(self, config: PolicyConfig, seed: int) -> None:
+        self._config = config
+        self._seed = seed
+        self._policies: dict[str, Policy] = {}
+        self._planned: Policy | None = None
+        self.example: Policy = build_policy(config, seed)
+        """A policy of this kind, to ask what it needs and requires."""
+
+    def plan(self, start: RoundStart, draft: str) -> Plan:
+        """Return the plan of this draft's policy, under the draft's name."""
+        self._planned = self.of(draft)
+        plan = self._planned.plan(only(start, draft))
+        return replace(plan, draft=draft) if plan.gamma and plan.draft is None else plan
+
+    def keep_drafting(self, signals: TokenSignals) -> bool:
+        """Ask the policy that planned this round."""
+        return self._planned is None or keeps(self._planned, signals)
+
+    def observe(self, done: Round) -> None:
+        """Show a round to the policy of its draft; one without a draft to the policy that planned last, if one did."""
+        draft = done.plan.draft
+        policy = self._planned if draft is None else self.of(draft)
+        if policy is not None:
+            policy.observe(done)
+
+    def rest(self) -> None:
+        """Forget who planned: this round is planned by nobody here."""
+        self._planned = None
+
+    def of(self, draft: str) -> Policy:
+        """Return the policy of a draft."""
+        if draft not in self._policies:
+            self._policies[draft] = build_policy(self._config, seed_of(self._seed, draft))
+        return self._policies[draft]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of each draft's policy, by draft."""
+        return {draft: state_of(policy) for draft, policy in self._policies.items()}
+
+    def load_state_dict(self, state: object) -> None:
+        """Take over the state of each draft's policy.
+
+        Raises:
+            ValueError: A state is damaged or of another policy; nothing is changed.
+        """
+        if not isinstance(state, dict) or not all(isinstance(one, dict) for one in state.values()):
+            raise ValueError("the saved state is damaged: lengths is not a mapping of drafts to states")
+        fresh = {draft: build_policy(self._config, seed_of(self._seed, draft)) for draft in state}
+        states: list[Mapping[str, Any]] = list(state.values())
+        load_all(list(fresh.values()), states)
+        self._policies, self._planned = fresh, None
+
+
+class Selector:
+    """Holds the length policies; subclasses choose whom to ask, observe, and keep their state.
+
+    Args:
+        length: Options of the length policy, the same for all drafts.
+        seed: Each draft's length policy gets its own, which follows from this and its name.
+        chooses: How often the selector chooses, where the engine lets it.
+        demands: What the selector itself cannot do without, as in `Requirements`.
+    """
+
+    def __init__(
+        self, length: PolicyConfig, seed: int, *, chooses: Literal["request", "round"], **demands: Any
+    ) -> None:
+        self._lengths = PerDraftPolicies(length, seed)
+        example = self._lengths.example
+        self.needs = needs_of(example)
+        # A length policy that stops by signals needs them of every draft it may be asked about.
+        switch = chooses if requires_of(example).signals else "none"
+        self.requires = joint_requirements([example], draft_switch=switch, **demands)
+
+    def keep_drafting(self, signals: TokenSignals) -> bool:
+        """Ask the length policy that planned this round."""
+        return self._lengths.keep_drafting(signals)
+
+
+def choosable(start: RoundStart, current: str | None) -> Sequence[str]:
+    """Return the drafts that may be planned now, in the order listed; empty only when there is none.
+
+    An engine that never switches runs the first one listed; one that switches between requests keeps to `current`.
+    """
+    switch = start.capabilities.draft_switch
+    if switch == "request" and start.index and current is not None and current in start.drafts:
+        return (current,)
+    drafts = tuple(start.drafts)
+    return drafts[:1] if switch == "none" else drafts
+
+
+def proposing(start: RoundStart, drafts: Sequence[str]) -> Sequence[str]:
+    """Return those of `drafts` that do not say they have nothing to propose, or all of them when all say so."""
+    return [draft for draft in drafts if start.drafts[draft].match_length != 0] or drafts

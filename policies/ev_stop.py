@@ -1,0 +1,163 @@
+"""Stop drafting where one more token is no longer worth its time: optimal stopping with the estimates of `survival`.
+
+`survival` chooses the draft and what may be expected of it. While that draft goes on, its probability of each token
+tells more: with c_k the chance of token k in the light of its probability (see `paceline.policies.calibration`), the
+chance that everything so far stands is S = c_1 ... c_k. Drafting on to a length g > k adds
+
+    S a_(k+1) + S a_(k+1) a_(k+2) + ...  tokens, up to a_g,  and  T(g) - T(k)  seconds,
+
+where a are the chances of `survival` and T the time of a round. By renewal reward, time is worth the tokens per
+second that are delivered on the whole, rho; so drafting goes on if for some g the tokens exceed rho (T(g) - T(k)).
+That is the threshold rule of SpecDec++ (https://arxiv.org/abs/2405.19715, Theorem 3.1), with chances that are counted
+in place of a trained head, measured costs, and several tokens of foresight, since verification times have steps. The
+combination is ours.
+
+A draft that delivers no probabilities, such as prompt lookup, drafts what `survival` plans. The chances of deep
+positions are learnt from rounds that the rule let go so far, the promising ones: they are chances given that it did.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from paceline.core.records import Plan, Requirements
+from paceline.policies.calibration import Calibration
+from paceline.policies.signal_cost_gate import SignalCostGate
+from paceline.policies.state import check_header
+from paceline.policies.survival import SurvivalOptions, SurvivalPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paceline.core.records import Round, RoundStart, Signal, TokenSignals
+
+VERSION = 1
+FORESIGHT = 4  # tokens; further ones would have to outweigh all of these
+
+
+class EvStopConfig(SurvivalOptions):
+    """Plan by survival, and stop drafting where the next token is not worth its time."""
+
+    name: Literal["ev-stop"] = "ev-stop"
+    listen: Literal["always", "measured"] = Field(
+        default="always", description="Look at probabilities in every round, or where that pays as measured."
+    )
+
+    def build(self, seed: int = 0) -> EvStopPolicy:
+        """Return a fresh policy."""
+        return EvStopPolicy(self, SignalCostGate() if self.listen == "measured" else None)
+
+
+class EvStopPolicy:
+    """Weighs each further token of a draft against what the time would bring elsewhere.
+
+    Args:
+        config: Its options.
+        signal_cost_gate: Decides when to look at probabilities; None looks in every round.
+    """
+
+    needs: frozenset[Signal] = frozenset({"prob"})
+    requires = Requirements(latency="fused")
+
+    def __init__(self, config: SurvivalOptions, signal_cost_gate: SignalCostGate | None = None) -> None:
+        self._max_gamma = config.max_gamma
+        self.survival = SurvivalPolicy(config)
+        self._signal_cost_gate = signal_cost_gate
+        self._calibrations: dict[str, Calibration] = {}
+        self._start: RoundStart | None = None
+        self._plan: Plan | None = None
+        self._chances: list[float] = []
+        self._stands = 1.0
+        self._drafted = 0
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Plan as `survival` does, and leave the end open where the draft is known to tell its probabilities."""
+        gamma, draft, reason, asked = self.survival.choose(start)
+        use_signals = (
+            draft is None or self._signal_cost_gate is None or self._signal_cost_gate.pays(start, draft)
+        )
+        if use_signals and draft in self._calibrations:
+            gamma = start.gammas(self._max_gamma)[-1]
+        plan = Plan(gamma, draft, reason=reason, score=asked, use_signals=use_signals)
+        self._start, self._plan, self._chances = start, plan, []
+        self._stands, self._drafted = 1.0, 0
+        return plan
+
+    def keep_drafting(self, signals: TokenSignals) -> bool:
+        """Tell whether some further tokens are worth more than their time."""
+        start, plan = self._start, self._plan
+        if start is None or plan is None or plan.draft is None or signals.prob is None:
+            return True
+        calibration = self._calibrations.get(plan.draft)
+        if calibration is None:
+            return True
+        chances = self._expected(plan.draft)
+        if self._drafted >= len(chances):
+            return False
+        self._stands *= calibration.chance(chances[self._drafted], signals.prob)
+        self._drafted += 1
+        return self._pays(start, plan.draft, plan.gamma)
+
+    def observe(self, done: Round) -> None:
+        """Learn what became of the tokens, and what their probabilities said about it."""
+        self._start = None
+        draft = done.plan.draft
+        probs = [one.prob for one in done.signals if one.prob is not None]
+        if draft is not None and probs and len(probs) == done.drafted:
+            self._calibrations.setdefault(draft, Calibration()).observe(
+                probs, self._expected(draft), done.accepted, refused=done.rejected
+            )
+        if self._signal_cost_gate is not None:
+            self._signal_cost_gate.observe(done)
+        self.survival.observe(done)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is known of acceptance and of the drafts' probabilities."""
+        return {
+            "policy": "ev-stop",
+            "version": VERSION,
+            "survival": self.survival.state_dict(),
+            "calibrations": {draft: one.save() for draft, one in self._calibrations.items()},
+            "listening": self._signal_cost_gate.save() if self._signal_cost_gate is not None else {},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over both.
+
+        Raises:
+            ValueError: The state is damaged, or of another policy or version; nothing is changed.
+        """
+        check_header(state, "ev-stop", VERSION)
+        saved, inner = state.get("calibrations"), state.get("survival")
+        if not isinstance(saved, dict) or not isinstance(inner, dict):
+            raise ValueError("the saved state is damaged: survival or calibrations is not a mapping")  # noqa: TRY004 - callers are promised ValueError
+        found = {str(draft): Calibration() for draft in saved}
+        for draft, counts in saved.items():
+            found[str(draft)].load(counts)
+        signal_cost_gate = SignalCostGate()
+        signal_cost_gate.load(state.get("listening"))
+        self.survival.load_state_dict(inner)
+        self._calibrations = found
+        self._signal_cost_gate = signal_cost_gate if self._signal_cost_gate is not None else None
+
+    def _expected(self, draft: str) -> list[float]:
+        """Return the chance of each position as it was expected when the round was planned."""
+        if not self._chances:
+            self._chances = list(self.survival.chances(draft))
+        return self._chances
+
+    def _pays(self, start: RoundStart, draft: str, gamma: int) -> bool:
+        """Tell whether drafting on, for one token or a few, brings more than the same time does on the whole."""
+        costs, context, drafted = start.costs, start.context, self._drafted
+        spent_s = costs.draft_s(draft, drafted) + costs.verify_s(drafted + 1, context)
+        stands, more = self._stands, 0.0
+        for longer in range(drafted + 1, min(gamma, drafted + FORESIGHT, len(self._chances)) + 1):
+            stands *= self._chances[longer - 1]
+            more += stands
+            round_s = costs.draft_s(draft, longer) + costs.verify_s(longer + 1, context)
+            # rho is 1 / token_s: tokens over seconds per token.
+            if more * self.survival.token_s > round_s - spent_s:
+                return True
+        return False

@@ -1,0 +1,354 @@
+"""The draft that would have been best on the tokens just verified: every draft is judged, not only the one that ran.
+
+The method is HedgeSpec ("Not-a-Bandit", https://arxiv.org/abs/2510.20064). Which draft would have agreed with the
+text can be computed afterwards for all of them, by letting them read the tokens the target delivered. So choosing a
+draft is learning from experts' advice with full information, not a bandit. For draft i with scores g the expected
+tokens of a round of gamma tokens is the mean of
+
+    L_i(gamma) = sum over k of k (1 - g_k) prod over j < k of g_j     (see `RunLengths`)
+
+over the places of a fading window of text; with T_i(gamma) its draft and verify seconds the loss of a trial is
+
+    f_i = 1 - (L_i / T_i at i's best gamma) / (the same of the best draft)
+
+and Hedge with fixed share (see `Weights`) keeps the weight of each. The draft of most weight runs.
+
+From the source: full information, the estimate of L, Hedge. From elsewhere: time in the loss, fixed share. Ours:
+each draft is judged at its own best gamma instead of one for all; the text is scored no more often than `overhead`
+allows (see `paceline.policies.scoring_budget`), and drafts that were not scored sleep; the draft that ran is scored by
+its verdict, which does not tell of the token after a full acceptance; tokens without a score are left out, as if the
+text went on without them; a change of draft has to earn back the price of catching up; a draft that says it
+has nothing to propose is passed over for the round, and so it is judged by the rounds in which it had.
+"""
+
+from __future__ import annotations
+
+import math
+from math import exp, log, sqrt
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from paceline.core.config.blocks import PolicyConfig
+from paceline.core.config.resolve import AnyPolicy
+from paceline.core.records import Plan
+from paceline.policies.composition import Selector, choosable, proposing
+from paceline.policies.gamma_scan import LARGEST, best_gamma, catch_up_share_s, drafting
+from paceline.policies.scoring_budget import ScoringBudget
+from paceline.policies.state import check_count, check_header, check_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from paceline.core.records import Round, RoundStart
+
+
+class RunLengths:
+    """Fading sums of Q_1, ..., Q_size.
+
+    With g_1, g_2, ... the chances that the draft's token is accepted at consecutive places of the text, a block of K
+    tokens that starts at place t yields
+
+        L_t = sum over k = 1..K+1 of k (1 - g_(t+k-1)) prod over j < k of g_(t+j-1),     the (K+1)-th g being 0
+
+    tokens, the target's own included (HedgeSpec, https://arxiv.org/abs/2510.20064). Summed by parts that is 1 + Q_1 +
+    ... + Q_K, where Q_k is the product of k scores from t on. So the mean of L over all t, for every K at once, needs
+    only the mean of Q_k for each k. Here it is a fading mean: a token weighs 1 - 1/window times what its successor
+    does.
+
+    Attributes:
+        products: Q_k of the last k tokens, for as many as there are in a row.
+        sums: Of the Q_k, faded.
+        counts: How many tokens each sum is over, faded alike.
+    """
+
+    __slots__ = ("counts", "products", "sums")
+
+    def __init__(self, size: int) -> None:
+        self.products: list[float] = []
+        self.sums = [0.0] * size
+        self.counts = [0.0] * size
+
+    def add(self, score: float, keep: float) -> None:
+        """Take in the score of the next token; what was before weighs `keep` times as much from now on."""
+        sums, counts = self.sums, self.counts
+        products = [score]
+        products += [score * product for product in self.products[: len(sums) - 1]]
+        for k, product in enumerate(products):
+            sums[k] = sums[k] * keep + product
+            counts[k] = counts[k] * keep + 1.0
+        self.products = products
+
+    def pause(self) -> None:
+        """The next token does not follow the last one: another text begins."""
+        self.products = []
+
+    def tokens(self, gamma: int) -> float:
+        """Return the mean of L for blocks of `gamma` tokens."""
+        survival, tokens = 1.0, 1.0
+        chances = self.chances()
+        for _ in range(gamma):
+            survival *= next(chances, 0.0)
+            tokens += survival
+        return tokens
+
+    def chances(self) -> Iterator[float]:
+        """Yield, for k = 1, 2, ..., the chance that token k is accepted once it is reached: Q_k / Q_(k-1), at most 1.
+
+        Where no k tokens in a row were seen yet, the chance of the first one stands in.
+        """
+        before = 1.0
+        for total, count in zip(self.sums, self.counts, strict=True):
+            if count <= 0.0:
+                first = self.sums[0] / self.counts[0] if self.counts[0] else 0.0
+                yield first
+                continue
+            mean = total / count
+            yield min(mean / before, 1.0) if before > 0.0 else 0.0
+            before = min(mean, before)
+
+    def save(self) -> list[list[float]]:
+        """Return everything as JSON-able values."""
+        return [list(self.products), list(self.sums), list(self.counts)]
+
+
+def read_run_lengths(saved: object, size: int, what: str) -> RunLengths:
+    """Return what `save` wrote.
+
+    Raises:
+        ValueError: It is damaged or of another size.
+    """
+    products, sums, counts = (
+        [float(check_count(one, what)) for one in check_list(numbers, what)]
+        for numbers in check_list(saved, what, length=3)
+    )
+    if len(products) > size or not len(sums) == len(counts) == size:
+        raise ValueError(f"the saved state is damaged or of other options: {what} is not of length {size}")
+    found = RunLengths(size)
+    found.products, found.sums, found.counts = products, sums, counts
+    return found
+
+
+LEAST = 1e-12  # with a share of 0 nothing else keeps a weight from vanishing for good
+
+
+class Weights:
+    """The weights of experts, by name, 1 on average.
+
+    After a trial with losses f_i in 0..1 (Freund and Schapire 1997; the rate as in Cesa-Bianchi and Lugosi 2006,
+    section 2.3; the share after Herbster and Warmuth 1998)
+
+        w_i <- w_i exp(-eta f_i),     eta = sqrt(8 ln N / t),     w_i <- (1 - s) w_i + s mean(w)
+
+    The share s keeps every expert within reach of a comeback and forgets over about 1/s trials, so t counts no further
+    than that: a rate that went on falling would make comebacks slower for ever. Experts whose loss is not known sleep
+    (Freund et al. 1997): those awake divide among themselves the weight they had, and the sleepers keep theirs.
+
+    Args:
+        share: s.
+
+    Attributes:
+        trials: t.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._horizon = 1.0 / share if share else float("inf")
+        self.trials = 0.0
+        self.known: dict[str, float] = {}
+
+    def of(self, expert: str) -> float:
+        """Return the weight of an expert."""
+        return self.known.get(expert, 1.0)
+
+    def update(self, losses: Mapping[str, float], experts: Iterable[str]) -> None:
+        """Move the weights of all `experts` after a trial whose losses are known of two or more of them."""
+        everyone = list(experts)
+        self.trials = min(self.trials + 1.0, self._horizon)
+        eta = sqrt(8.0 * log(len(everyone)) / self.trials)
+        before = sum(map(self.of, losses))
+        moved = {expert: self.of(expert) * exp(-eta * loss) for expert, loss in losses.items()}
+        scale = before / sum(moved.values())
+        self.known.update({expert: max(weight * scale, LEAST) for expert, weight in moved.items()})
+        mean = sum(map(self.of, everyone)) / len(everyone)
+        for expert in everyone:
+            self.known[expert] = (1.0 - self._share) * self.of(expert) + self._share * mean
+
+
+VERSION = 1
+
+
+class HedgeConfig(PolicyConfig):
+    """Let every draft score the delivered tokens, and run the one that would have been fastest; another plans gamma."""
+
+    name: Literal["hedge"] = "hedge"
+    length: AnyPolicy = Field(
+        default="online", validate_default=True, description="Policy that plans gamma, one for each draft."
+    )
+    window: int = Field(
+        default=32, ge=1, description="Tokens of text that drafts are judged by; older ones fade."
+    )
+    max_gamma: int = Field(
+        default=16, ge=1, le=LARGEST, description="The largest gamma considered when drafts compete."
+    )
+    share: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Part of the weights dealt out anew each trial, for texts that change.",
+    )
+    overhead: float = Field(
+        default=0.02,
+        gt=0,
+        le=1,
+        description="Part of the time that scoring by each idle draft may take; prompt lookup is free.",
+    )
+    sample: bool = Field(
+        default=False, description="Draw the draft by weight instead of taking the best one."
+    )
+
+    def build(self, seed: int = 0) -> HedgePolicy:
+        """Return a fresh policy."""
+        return HedgePolicy(self, seed)
+
+
+class HedgePolicy(Selector):
+    """Judges the drafts when a round is over, at the costs that are known by then, and plans by the verdict."""
+
+    def __init__(self, config: HedgeConfig, seed: int = 0) -> None:
+        super().__init__(config.length, seed, chooses="round", latency="fused")
+        self._config = config
+        self._seed = seed
+        self._keep = 1.0 - 1.0 / config.window
+        self._scoring_budget = ScoringBudget(config.overhead, at_once=True)
+        self._weights = Weights(config.share)
+        self._survival: dict[str, RunLengths] = {}
+        self._heard: set[str] = set()  # scored since the last trial
+        self._seconds: dict[str, float] = {}  # per token at the best gamma, when last judged
+        self._draft: str | None = None
+        self._draws = 0
+        self._start: RoundStart | None = None  # of the round under way
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Choose a draft, and say which others shall score this round."""
+        self._start = start
+        if start.index == 0:
+            for survival in self._survival.values():
+                survival.pause()
+        draft = self._choose(start) if len(start.drafts) > 1 else next(iter(start.drafts), None)
+        self._draft = draft
+        if draft is None:
+            self._lengths.rest()
+            return Plan(0)
+        plan = self._lengths.plan(start, draft)
+        asked = self._scoring_budget.whom(start, plan.draft)
+        return Plan(plan.gamma, plan.draft, plan.stop, plan.reason, plan.score | asked)
+
+    def observe(self, done: Round) -> None:
+        """Take in the scores of those that were asked, and the verdict on the one that drafted; then judge them."""
+        self._lengths.observe(done)
+        self._scoring_budget.observe(done)
+        for draft, scores in done.scores.items():
+            self._hear(draft, scores)
+        if done.plan.draft is not None:
+            nothing_found = done.drafted == 0 and done.ended is None
+            refused = [0.0] if done.rejected or nothing_found else []
+            self._hear(done.plan.draft, [1.0] * done.accepted + refused)
+        start, self._start = self._start, None
+        if start is not None and len(self._heard) > 1:
+            self._judge(start)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights, the window of each draft, the accounts, and the states of the length policies."""
+        return {
+            "policy": "hedge",
+            "version": VERSION,
+            "weights": dict(self._weights.known),
+            "trials": self._weights.trials,
+            "survival": {draft: survival.save() for draft, survival in self._survival.items()},
+            "heard": sorted(self._heard),
+            "seconds": dict(self._seconds),
+            "draft": self._draft or "",
+            "draws": self._draws,
+            "asking": self._scoring_budget.save(),
+            "lengths": self._lengths.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what was learnt.
+
+        Raises:
+            ValueError: The state is damaged, of another policy or version, or of another `max_gamma`; nothing is
+                changed.
+        """
+        check_header(state, "hedge", VERSION)
+        weights = Weights(self._config.share)
+        weights.known = _numbers(state.get("weights"), "weights")
+        weights.trials = float(check_count(state.get("trials"), "trials"))
+        saved, draft = state.get("survival"), state.get("draft")
+        if not isinstance(saved, dict) or not isinstance(draft, str):
+            raise ValueError("the saved state is damaged: survival is not a mapping, or draft is no text")  # noqa: TRY004 - callers are promised ValueError
+        survival = {
+            str(name): read_run_lengths(one, self._config.max_gamma, f"the window of draft {name!r}")
+            for name, one in saved.items()
+        }
+        names = check_list(state.get("heard"), "heard")
+        if not all(isinstance(name, str) and name in survival for name in names):
+            raise ValueError("the saved state is damaged: heard names drafts without a window")
+        heard = set(names)
+        seconds = _numbers(state.get("seconds"), "seconds")
+        draws = int(check_count(state.get("draws"), "draws", whole=True))
+        scoring_budget = ScoringBudget(self._config.overhead, at_once=True)
+        scoring_budget.load(state.get("asking"))
+        self._lengths.load_state_dict(state.get("lengths"))
+        self._weights, self._survival, self._heard, self._seconds = weights, survival, heard, seconds
+        self._draft, self._draws, self._scoring_budget = draft or None, draws, scoring_budget
+
+    def _hear(self, draft: str, scores: Iterable[float]) -> None:
+        if draft not in self._survival:
+            self._survival[draft] = RunLengths(self._config.max_gamma)
+        survival = self._survival[draft]
+        for score in scores:
+            survival.add(score, self._keep)
+            self._heard.add(draft)
+
+    def _judge(self, start: RoundStart) -> None:
+        """Hold a trial among the drafts that were scored since the last one, if there are two of them."""
+        awake = [draft for draft in start.drafts if draft in self._heard]
+        gammas = drafting(start.gammas(self._config.max_gamma))
+        if len(awake) < 2 or not gammas or gammas[-1] == 0:
+            return
+        for draft in awake:
+            chances = self._survival[draft].chances()
+            self._seconds[draft] = best_gamma(start, draft, gammas, chances, math.inf, lagging=False)[1]
+        best_s = min(self._seconds[draft] for draft in awake)
+        losses = {
+            draft: 1.0 - best_s / self._seconds[draft] if self._seconds[draft] > best_s else 0.0
+            for draft in awake
+        }
+        self._weights.update(losses, start.drafts)
+        self._heard.clear()
+
+    def _choose(self, start: RoundStart) -> str | None:
+        """Return the draft of most weight, or the one that runs where a change costs more; or one drawn by weight."""
+        drafts = proposing(start, choosable(start, self._draft))
+        if self._config.sample:
+            return self._drawn(drafts)
+        best = max(drafts, key=self._weights.of)
+        running = self._draft
+        if running is None or running not in drafts or not {best, running} <= self._seconds.keys():
+            return best
+        seconds = {draft: self._seconds[draft] + catch_up_share_s(start, draft) for draft in (running, best)}
+        return min((running, best), key=seconds.__getitem__)
+
+    def _drawn(self, drafts: Sequence[str]) -> str:
+        random = Random(f"{self._seed}/{self._draws}")
+        self._draws += 1
+        return random.choices(drafts, [self._weights.of(draft) for draft in drafts])[0]
+
+
+def _numbers(saved: object, what: str) -> dict[str, float]:
+    if not isinstance(saved, dict):
+        raise ValueError(f"the saved state is damaged: {what} is not a mapping of drafts to numbers")  # noqa: TRY004 - callers are promised ValueError
+    return {str(draft): float(check_count(one, f"{what} of draft {draft!r}")) for draft, one in saved.items()}

@@ -1,0 +1,63 @@
+"""The same gamma every round: the control arm of every comparison, and with gamma 0 plain decoding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from paceline.core.config.blocks import PolicyConfig
+from paceline.core.records import Plan, Requirements
+from paceline.policies.gamma_scan import chosen_draft
+from paceline.policies.no_signal_policy import NoSignalPolicy
+from paceline.policies.state import check_header
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paceline.core.records import Round, RoundStart
+
+VERSION = 1
+
+
+class StaticConfig(PolicyConfig):
+    """Draft the same number of tokens every round."""
+
+    name: Literal["static"] = "static"
+    gamma: int = Field(default=4, ge=0, description="Draft tokens per round; 0 is plain decoding.")
+    draft: str | None = Field(
+        default=None, description="Name of the draft; the first one listed if left out."
+    )
+
+    def build(self, seed: int = 0) -> StaticPolicy:
+        """Return a fresh policy."""
+        return StaticPolicy(self)
+
+
+class StaticPolicy(NoSignalPolicy):
+    """Plans min(gamma, budget); on an engine with a fixed set, the largest gamma of it that is not above that."""
+
+    def __init__(self, config: StaticConfig) -> None:
+        self._gamma = config.gamma
+        self._draft = config.draft
+        self.requires = Requirements(zero_gamma=config.gamma == 0)
+
+    def plan(self, start: RoundStart) -> Plan:
+        """Choose the same gamma as always."""
+        gamma = start.gammas(self._gamma)[-1]
+        return Plan(gamma, chosen_draft(start, self._draft) if gamma else None)
+
+    def observe(self, done: Round) -> None:
+        """Learn nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the empty state of a policy that learns nothing."""
+        return {"policy": "static", "version": VERSION}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Check that the state is one of this policy; there is nothing to take over.
+
+        Raises:
+            ValueError: It is not.
+        """
+        check_header(state, "static", VERSION)

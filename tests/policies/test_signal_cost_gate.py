@@ -1,0 +1,57 @@
+"""When to look at a draft's probabilities."""
+
+from dataclasses import replace
+
+import pytest
+
+from paceline.core.records import Plan, TokenSignals
+from paceline.core.testing import FixedCosts
+from paceline.core.testing.playing import settle
+from paceline.policies.signal_cost_gate import TRIAL_EVERY, UNHEARD, SignalCostGate
+
+
+def rounds(signal_cost_gate, start, costs, heard_s, count=200):
+    """Draft four tokens a round; one that is heard takes `heard_s` times as long. Return when it was listened to."""
+    heard = []
+    for _ in range(count):
+        here = start(costs=costs)
+        look = signal_cost_gate.pays(here, "draft")
+        heard.append(look)
+        signals = tuple(TokenSignals(i, prob=0.5) for i in range(4)) if look else ()
+        done = settle(here, Plan(4, "draft"), drafted=4, accepted=1, signals=signals)
+        signal_cost_gate.observe(replace(done, draft_s=done.draft_s * heard_s) if look else done)
+    return heard
+
+
+def test_a_dear_draft_is_listened_to_where_that_costs_little(start):
+    heard = rounds(SignalCostGate(), start, FixedCosts(2.0, 10.0), 1.05)
+    assert not any(heard[:UNHEARD])
+    assert sum(heard) > 0.95 * (len(heard) - UNHEARD)
+    assert not heard[TRIAL_EVERY], "now and then it goes unheard, to compare"
+
+
+def test_it_is_not_listened_to_where_that_makes_it_slow_but_for_trials(start):
+    heard = rounds(SignalCostGate(), start, FixedCosts(2.0, 10.0), 1.5)
+    assert 0 < sum(heard) < 8
+
+
+def test_a_cheap_draft_is_never_listened_to(start):
+    assert not any(rounds(SignalCostGate(), start, FixedCosts(0.5, 10.0), 1.0))
+
+
+def test_a_round_that_caught_up_says_nothing_about_the_time_of_a_token(start):
+    signal_cost_gate = SignalCostGate()
+    signal_cost_gate.observe(replace(settle(start(), Plan(4, "draft"), drafted=4, accepted=1), lag=7))
+    assert signal_cost_gate.save() == {}
+
+
+@pytest.mark.parametrize("damage", [None, [], {"draft": [1.0]}, {"draft": [1.0, 2.0, -3.0]}, {"draft": "x"}])
+def test_a_damaged_state_is_refused_and_changes_nothing(damage, start):
+    signal_cost_gate, other = SignalCostGate(), SignalCostGate()
+    rounds(signal_cost_gate, start, FixedCosts(2.0, 10.0), 1.0, 10)
+    before = signal_cost_gate.save()
+    with pytest.raises(ValueError, match="damaged"):
+        signal_cost_gate.load(damage)
+    assert signal_cost_gate.save() == before
+    other.load(before)
+    assert other.save() == before
