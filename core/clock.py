@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paceline.core.errors import TraceError
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from paceline.core.records import Round
 
 
-@dataclass(frozen=True, slots=True)
-class DraftWork:
+class DraftWork(NamedTuple):
     """A draft proposed `tokens` tokens after catching up on `lag`."""
 
     draft: str
@@ -31,8 +30,7 @@ class DraftWork:
         return costs.draft_s(self.draft, self.tokens, self.lag)
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyWork:
+class VerifyWork(NamedTuple):
     """The target verified a block of `length` = drafted + 1 tokens after `context` tokens."""
 
     length: int

@@ -8,7 +8,7 @@ guards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
@@ -81,6 +81,10 @@ class Request:
     perplexity: float | None = None
     index: int = 0
     ended: Ended | None = None
+    tokens: TokenView = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = TokenView(self.prompt, self.output)
 
     def round(self) -> Round:
         """Take one round."""
@@ -133,7 +137,7 @@ class Request:
             drafts=drafts,
             costs=self.costs,
             capabilities=self.capabilities,
-            tokens=TokenView(self.prompt, self.output),
+            tokens=self.tokens,
             perplexity=self.perplexity,
         )
 

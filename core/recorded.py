@@ -16,7 +16,7 @@ from paceline.core.guards.draft import Drafted, Drafts
 from paceline.core.guards.target import TargetGuard
 from paceline.core.loop import Request
 from paceline.core.proposals import TokenProposal, TokenVerdict
-from paceline.core.records import Ended
+from paceline.core.records import DraftState, Ended, FrozenDict
 from paceline.core.sampling import GREEDY
 from paceline.core.text import Limits
 
@@ -282,7 +282,12 @@ class ScoringDraftSession(RecordedDraftSession):
 
 
 class RecordedDrafts(Drafts):
-    """The drafts of one request, whose proposals need no check: they are ours."""
+    """The drafts of one request, whose answers need no check: they are ours."""
+
+    def states(self) -> Mapping[str, DraftState]:
+        """Return the state of each draft, in the order listed."""
+        sessions = cast("Mapping[str, RecordedDraftSession]", self.sessions)
+        return FrozenDict({name: DraftState(one.lag, one.match_length) for name, one in sessions.items()})
 
     def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:
         proposal = self.sessions[name].draft(gamma, control)

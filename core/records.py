@@ -5,7 +5,9 @@ Records hold numbers and names only. They know no tensor, no model and no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields
+from functools import wraps
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
 
 if TYPE_CHECKING:
@@ -33,6 +35,34 @@ class FrozenDict(dict[K, V]):
 
     def __reduce__(self) -> tuple[type[FrozenDict[K, V]], tuple[dict[K, V]]]:
         return type(self), (dict(self),)
+
+
+def quick_init(cls: type[V]) -> type[V]:
+    """Let a frozen dataclass with slots set its fields by their slots, which takes two thirds of the time.
+
+    `dataclass` sets each by `object.__setattr__`, which looks the slot up by name. Records of rounds are made by the
+    million.
+    """
+    own = cls.__init__
+    scope: dict[str, Any] = {}
+    parameters, body = [], []
+    for one in fields(cls):  # type: ignore[arg-type]  # it is a dataclass
+        name, value = one.name, one.name
+        default = signature(own).parameters[name].default
+        if default is not Parameter.empty:
+            scope[f"_default_{name}"] = default
+            parameters.append(f"{name}=_default_{name}")
+        else:
+            parameters.append(name)
+        if one.default_factory is not MISSING:
+            scope[f"_make_{name}"] = one.default_factory
+            value = f"_make_{name}() if {name} is _default_{name} else {name}"
+        scope[f"_set_{name}"] = cls.__dict__[name].__set__
+        body.append(f"    _set_{name}(self, {value})")
+    # As `dataclass` makes its own.
+    exec("\n".join([f"def __init__(self, {', '.join(parameters)}):", *body]), scope)  # noqa: S102
+    cls.__init__ = wraps(own)(scope["__init__"])  # type: ignore[method-assign]
+    return cls
 
 
 Signal = Literal["top1", "prob", "entropy", "margin", "token"]
@@ -151,6 +181,7 @@ class TokenSignals:
         return number
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A policy's decision for one round.
@@ -187,6 +218,7 @@ class DraftState(NamedTuple):
     match_length: int | None = None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class RoundStart:
     """What a policy sees before a round.
@@ -236,6 +268,7 @@ class RoundStart:
         return fitting or (0,)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Round:
     """One finished round.
@@ -292,7 +325,10 @@ class Round:
 def name_draft(plan: Plan, drafts: Iterable[str]) -> Plan:
     """Return a plan under its draft's name: the first of `drafts` where it names none, and none where gamma is 0."""
     draft = None if plan.gamma == 0 else plan.draft or next(iter(drafts), None)
-    return plan if plan.draft == draft else replace(plan, draft=draft)
+    if plan.draft == draft:
+        return plan
+    # `dataclasses.replace` takes three times as long.
+    return Plan(plan.gamma, draft, plan.stop, plan.reason, plan.score, plan.use_signals)
 
 
 def finish_round(

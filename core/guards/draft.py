@@ -262,9 +262,15 @@ class Drafts:
     def _each(self, ask: Callable[[str, DraftSession], T | None]) -> dict[str, T]:
         answers = {}
         for name, session in tuple(self.sessions.items()):
-            answer = self._ask(name, ask, name, session)
-            if answer is not None:
-                answers[name] = answer
+            try:
+                answer = ask(name, session)
+            except INTERRUPTS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
+                self._give_up(name, error)
+            else:
+                if answer is not None:
+                    answers[name] = answer
         return answers
 
     def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:

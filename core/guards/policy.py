@@ -270,11 +270,15 @@ class PolicyGuard:
 
     def control(self, plan: Plan) -> PlannedControl | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
+        if not plan.use_signals and plan.stop is None:
+            return None
         signals = self._ask("needs", self._needed, NOTHING, plan)
+        if not signals and plan.stop is None:
+            return None
         keep_drafting = self._keep_drafting if signals and has(self._policy, "keep_drafting") else None
         if plan.stop is not None:
             signals |= {plan.stop.signal}
-        return PlannedControl(signals, plan.stop, keep_drafting) if signals else None
+        return PlannedControl(signals, plan.stop, keep_drafting)
 
     def settle(self) -> None:
         """Raise what went wrong in `keep_drafting`; called once the draft has returned, so that it sees no error."""
