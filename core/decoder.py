@@ -229,6 +229,7 @@ class SpeculativeDecoder(Closing):
             drafts=drafts,
             policy=PolicyGuard(policy, self.drafts, fallback=self._fallback),
             costs=self.costs,
+            learn=self.costs.observe,
             clock=self._clock,
             limits=limits,
             fallback=self._fallback,

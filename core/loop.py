@@ -24,8 +24,9 @@ from paceline.core.records import Capabilities, Ended, RoundStart, finish_round
 from paceline.core.text import Limits
 
 if TYPE_CHECKING:
-    from paceline.core.costs import LiveCosts
-    from paceline.core.protocols import Clock
+    from collections.abc import Callable
+
+    from paceline.core.protocols import Clock, Costs
     from paceline.core.records import Round
 
 
@@ -65,7 +66,7 @@ log = structlog.get_logger()
 class Request:
     """One request under way: its sessions, its output so far, and how to take one more round.
 
-    Entered, it is closed however it is left.
+    Entered, it is closed however it is left. `costs` are what the policy is shown; `learn` takes each round before it.
     """
 
     prompt: Sequence[int]
@@ -73,7 +74,8 @@ class Request:
     target: TargetGuard
     drafts: Drafts
     policy: PolicyGuard
-    costs: LiveCosts
+    costs: Costs
+    learn: Callable[[Round], object]
     clock: Clock
     limits: Limits
     fallback: bool
@@ -122,7 +124,7 @@ class Request:
             score_s=score_s,
         )
         self.index += 1
-        self.costs.observe(done)
+        self.learn(done)
         self.policy.observe(done)
         return done
 

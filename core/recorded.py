@@ -7,11 +7,12 @@ would accept. Replay and the testing kit let policies decode such texts, by the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from paceline.core.clock import CostTableClock
+from paceline.core.errors import TraceError
 from paceline.core.guards.draft import Drafted, Drafts
 from paceline.core.guards.target import TargetGuard
 from paceline.core.loop import Request
@@ -21,10 +22,9 @@ from paceline.core.sampling import GREEDY
 from paceline.core.text import Limits
 
 if TYPE_CHECKING:
-    from paceline.core.costs import LiveCosts
     from paceline.core.guards.policy import PolicyGuard
-    from paceline.core.protocols import DraftControl, Proposal
-    from paceline.core.records import Capabilities, Signal, TokenSignals
+    from paceline.core.protocols import Costs, DraftControl, Proposal
+    from paceline.core.records import Capabilities, Round, Signal, TokenSignals
 
 
 class TextClock(CostTableClock):
@@ -96,12 +96,16 @@ class DraftTable(ABC):
         return [1.0 if agreed else 0.0 for agreed in self.agreed[place:after]]
 
     @abstractmethod
-    def row(self, signals: frozenset[Signal], place: int) -> Sequence[TokenSignals]:
-        """Return the signals of the tokens that it proposes at a place, as far as they are known."""
+    def row(self, signals: frozenset[Signal], place: int, count: int) -> Sequence[TokenSignals]:
+        """Return the signals of the first `count` tokens or more that it proposes at a place, as far as known."""
 
-    @abstractmethod
-    def row_ends(self, signals: frozenset[Signal], place: int) -> TokenSignals:
-        """Raise what asking for signals raises that are not known."""
+    def row_ends(self, signals: frozenset[Signal], place: int) -> NoReturn:
+        """Raise what asking for signals raises that are not known.
+
+        Raises:
+            TraceError: Always.
+        """
+        raise TraceError(f"draft {self.name!r}: its {', '.join(sorted(signals))} at {place} are not known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +261,7 @@ class RecordedDraftSession:
     def _watched(self, control: DraftControl, count: int) -> tuple[TokenSignals, ...]:
         """Return the signals of the tokens drafted until somebody says stop."""
         row, stop, keep_drafting = (
-            self._table.row(control.signals, self._place),
+            self._table.row(control.signals, self._place, count),
             control.stop,
             control.keep_drafting,
         )
@@ -357,9 +361,14 @@ class RecordedText:
         return RecordedDraft(self.drafts[name], self.tokens, self.vocabulary - 1, clock)
 
     def request(
-        self, policy: PolicyGuard, capabilities: Capabilities, costs: LiveCosts, clock: TextClock
+        self,
+        policy: PolicyGuard,
+        capabilities: Capabilities,
+        clock: TextClock,
+        costs: Costs,
+        learn: Callable[[Round], object],
     ) -> Request:
-        """Return a request for it, to be entered, whose rounds the policy decides."""
+        """Return a request for it, to be entered, whose rounds the policy decides; arguments as of `Request`."""
         target = self.target(capabilities, clock)
         request = Request(
             prompt=self.prompt,
@@ -370,6 +379,7 @@ class RecordedText:
             drafts=RecordedDrafts(clock, self.vocabulary, fallback=False),
             policy=policy,
             costs=costs,
+            learn=learn,
             clock=clock,
             limits=TextEnd(self.max_new_tokens, target.eos, (), len(self.tokens), self.ended),
             fallback=False,

@@ -106,8 +106,8 @@ class RecordedTable(DraftTable):
             )
         return super().score(place, after)
 
-    def row(self, signals: frozenset[Signal], place: int) -> Sequence[TokenSignals]:
-        """Return the signals of the tokens that it proposes at a place, as far as they are known."""
+    def row(self, signals: frozenset[Signal], place: int, count: int) -> Sequence[TokenSignals]:
+        """Return the signals of all tokens that it proposes at a place, as far as they are known."""
         row = self._rows.get((signals, place))
         if row is None:
             if len(self._rows) >= ROWS:

@@ -190,7 +190,9 @@ class Simulator:
         return _outcome(replayed.text, tally)
 
     def _rounds(self, record: RecordedText, tally: Tally) -> None:
-        request = record.request(self._policy, self._capabilities, self._costs, self._clock)
+        request = record.request(
+            self._policy, self._capabilities, self._clock, self._costs, self._costs.observe
+        )
         if not self._perplexity:
             request.perplexity = None
         on_round = self._on_round

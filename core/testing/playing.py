@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from paceline.core.clock import ScoreWork
-from paceline.core.guards.policy import keeps, needs_of
-from paceline.core.loop import TokenView
-from paceline.core.records import (
-    Capabilities,
-    DraftState,
-    Ended,
-    Plan,
-    RoundStart,
-    TokenSignals,
-    finish_round,
-    name_draft,
-)
+from paceline.core.errors import ContractError
+from paceline.core.guards.policy import PolicyGuard, keeps, needs_of
+from paceline.core.recorded import DraftTable, RecordedText, TextClock
+from paceline.core.records import SIGNALS, Capabilities, TokenSignals, finish_round
 from paceline.core.testing.doubles import FixedCosts
 
 if TYPE_CHECKING:
-    from paceline.core.protocols import Costs, Policy
-    from paceline.core.records import Round, Signal
+    from paceline.core.protocols import Costs, Draft, Policy
+    from paceline.core.records import Ended, Plan, Round, RoundStart, Signal
 
 ENGINE = Capabilities()
 RIGHT = TokenSignals(0, top1=0.9, prob=0.9, entropy=0.3, margin=0.8, token=0)
@@ -53,74 +45,58 @@ def play(
 
     Raises:
         ValueError: `signals` is too short, or for drafts that are not there.
+        ContractError: The policy broke the contract of a round.
     """
-    drafts = bits if isinstance(bits, Mapping) else {"draft": bits}
-    told = signals if isinstance(signals, Mapping) else {"draft": signals} if signals is not None else {}
-    wanted = min(len(sequence) for sequence in drafts.values())
-    if not told.keys() <= drafts.keys() or any(len(known) < wanted for known in told.values()):
+    listed = bits if isinstance(bits, Mapping) else {"draft": bits}
+    given = signals if isinstance(signals, Mapping) else {"draft": signals} if signals is not None else {}
+    length = min(map(len, listed.values()))
+    if not given.keys() <= listed.keys() or any(len(known) < length for known in given.values()):
         raise ValueError(
-            f"`signals` must give the drafts {', '.join(drafts)} one record a token, {wanted} in all"
+            f"`signals` must give the drafts {', '.join(listed)} one record a token, {length} in all"
         )
+    tables = {
+        name: BitTable(name, agrees, given.get(name), (match_lengths or {}).get(name))
+        for name, agrees in listed.items()
+    }
+    text = RecordedText((0,) * prompt, (0,) * length, "length", length, tables, vocabulary=2)
     costs = costs or FixedCosts()
-    engine = engine or ENGINE
-    match_lengths = match_lengths or {}
-    lags = dict.fromkeys(drafts, prompt - 1)
+    guard = PolicyGuard(policy, cast("Mapping[str, Draft]", tables), fallback=False)
     rounds: list[Round] = []
-    output: list[int] = []
-    token_view = TokenView((0,) * prompt, output)
-    position = 0
-    while position < wanted:
-        start = RoundStart(
-            len(rounds),
-            position,
-            prompt + position,
-            wanted - position - 1,
-            {
-                name: DraftState(lag, match_lengths[name][position] if name in match_lengths else None)
-                for name, lag in lags.items()
-            },
-            costs,
-            engine,
-            token_view,
-        )
-        plan = name_draft(policy.plan(start), start.drafts)
-        agreed = drafts[plan.draft][position : position + plan.gamma] if plan.draft is not None else ()
-        drafted = len(agreed)
-        seen: tuple[TokenSignals, ...] = ()
-        if drafted and (plan.stop is not None or (needs_of(policy) and plan.use_signals)):
-            known = told.get(plan.draft or "")
-            alike = known[position : position + drafted] if known is not None else _sure(agreed)
-            seen = watched(needs_of(policy), plan, alike)
-            drafted = propose(policy, plan, seen)
-        accepted = 0
-        while accepted < drafted and agreed[accepted]:
-            accepted += 1
-        emitted = accepted + 1
-        ended: Ended | None = "length" if position + emitted >= wanted else None
-        scores = {
-            name: tuple(map(float, drafts[name][position : position + emitted]))
-            for name in sorted(plan.score)
-            if name != plan.draft
-        }
-        done = settle(
-            start,
-            plan,
-            drafted=drafted,
-            accepted=accepted,
-            ended=ended,
-            scores=scores,
-            signals=seen[:drafted],
-        )
-        output.extend(done.tokens)
-        policy.observe(done)
-        rounds.append(done)
-        for name in lags:
-            if name == plan.draft and drafted:
-                lags[name] = int(accepted == drafted)
-            else:
-                lags[name] = 0 if name in scores else lags[name] + emitted
-        position += emitted
+    try:
+        with text.request(guard, engine or ENGINE, TextClock(costs), costs, rounds.append) as request:
+            while request.ended is None:
+                request.round()
+    except ContractError as error:
+        if error.__cause__ is not None:  # what the policy itself raised tells its author more
+            raise error.__cause__ from None
+        raise
     return rounds
+
+
+class BitTable(DraftTable):
+    """The table of a draft that proposes the right token where its bit is set, and a wrong one elsewhere."""
+
+    __slots__ = ("_told",)
+
+    def __init__(
+        self,
+        name: str,
+        bits: Sequence[bool],
+        signals: Sequence[TokenSignals] | None,
+        match_lengths: Sequence[int] | None,
+    ) -> None:
+        agreed, run = [0] * len(bits), 0
+        for place in range(len(bits) - 1, -1, -1):
+            run = run + 1 if bits[place] else 0
+            agreed[place] = run
+        offered = range(len(bits), 0, -1)
+        super().__init__(name, offered, agreed, match_lengths=match_lengths, signals=SIGNALS)
+        # A draft of which nothing is told knows when it is sure.
+        self._told = signals if signals is not None else [RIGHT if bit else WRONG for bit in bits]
+
+    def row(self, signals: frozenset[Signal], place: int, count: int) -> Sequence[TokenSignals]:
+        """Return the signals of the first `count` tokens that it proposes at a place."""
+        return masked(signals, self._told[place : place + count])
 
 
 def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) -> int:
@@ -139,10 +115,13 @@ def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) 
 def watched(
     needs: frozenset[Signal], plan: Plan, signals: Sequence[TokenSignals]
 ) -> tuple[TokenSignals, ...]:
-    """Return the signals that a round's proposal carries: positions from 0 on, and what nobody asked for is None."""
+    """Return the signals that a round's proposal carries, where the policy needs some and its plan may stop by one."""
     wanted = needs if plan.use_signals else frozenset[Any]()
-    if plan.stop is not None:
-        wanted |= {plan.stop.signal}
+    return masked(wanted if plan.stop is None else wanted | {plan.stop.signal}, signals)
+
+
+def masked(wanted: frozenset[Signal], signals: Sequence[TokenSignals]) -> tuple[TokenSignals, ...]:
+    """Return signals with their positions from 0 on; what nobody asked for is None."""
     top1, prob, entropy = "top1" in wanted, "prob" in wanted, "entropy" in wanted
     margin, token = "margin" in wanted, "token" in wanted
     return tuple(
@@ -196,8 +175,3 @@ def settle(
         scores=scores,
         score_s=score_s,
     )
-
-
-def _sure(agreed: Sequence[bool]) -> list[TokenSignals]:
-    """Return signals of a draft that knows when it is sure."""
-    return [RIGHT if bit else WRONG for bit in agreed]
