@@ -17,6 +17,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from paceline.lab.stats import Ratio
+
 WIDTH = 100
 """Columns of what is printed into a pipe or a file."""
 
@@ -139,3 +141,37 @@ def _text(cell: Cell) -> Text:
 def _joined(heading: str) -> str:
     """Return a heading on one line."""
     return heading.replace("-\n", "").replace("/\n", "/").replace("\n", " ")
+
+
+def times(ratio: Ratio | None, digits: int = 2) -> str:
+    """Return a ratio as `1.72x`, or nothing where it is unknown."""
+    return "" if ratio is None else f"{ratio.value:.{digits}f}x"
+
+
+def spread(ratio: Ratio | None) -> str:
+    """Return the interval of a ratio as `1.60-1.80`, or nothing where it is unknown."""
+    return "" if ratio is None or ratio.low is None else f"{ratio.low:.2f}-{ratio.high:.2f}"
+
+
+def share(value: Ratio | float | None) -> str:
+    """Return a share as `42%`, or nothing where it is unknown."""
+    if value is None:
+        return ""
+    return f"{round(100 * (value if isinstance(value, int | float) else value.value))}%"
+
+
+def shares(ratio: Ratio | None) -> str:
+    """Return the interval of a share as `40 to 45`, or nothing where it is unknown."""
+    if ratio is None or ratio.low is None or ratio.high is None:
+        return ""
+    return f"{round(100 * ratio.low)} to {round(100 * ratio.high)}"
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number with so many digits, or nothing where it is unknown."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def value_of(ratio: Ratio | None) -> float | None:
+    """Return the value of a ratio without its interval, or None where it is unknown."""
+    return ratio.value if ratio is not None else None

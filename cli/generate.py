@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.protocols import Costs
     from paceline.core.records import Round
-    from paceline.lab.compare import Comparison
     from paceline.lab.decoding import Decoding
+    from paceline.lab.paired import PairedTimes
     from paceline.lab.parts import Parts
 
 DEMO_TOKENS = 160
@@ -167,7 +167,7 @@ class _Job:
             write(stream.push(done.tokens))
             self.screen.line(_live_line(decoding, done, decoder.costs))
 
-        def conclude(comparison: Comparison | None = None) -> None:
+        def conclude(comparison: PairedTimes | None = None) -> None:
             if self.as_json:
                 text = "".join(pieces)
                 values = _document(
@@ -203,12 +203,12 @@ class _Job:
             self.screen.note(f"\ngamma per round: {_strip(decoding.gammas)}")
         self.screen.note(_summary(decoding, self.run.policy.name))
 
-    def _compare(self, parts: Parts, decoder: SpeculativeDecoder, tokens: list[int]) -> Comparison:
+    def _compare(self, parts: Parts, decoder: SpeculativeDecoder, tokens: list[int]) -> PairedTimes:
         from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
-        from paceline.lab.compare import compare  # noqa: PLC0415
+        from paceline.lab.paired import time_pairs  # noqa: PLC0415
         from paceline.lab.policies import plain_decoder  # noqa: PLC0415
 
-        comparison = compare(
+        comparison = time_pairs(
             parts.beside(decoder),
             plain_decoder(parts, Catalogue.load()),
             tokens,
@@ -261,7 +261,7 @@ def _document(
     *,
     text: str,
     prompt_tokens: int,
-    comparison: Comparison | None = None,
+    comparison: PairedTimes | None = None,
 ) -> dict[str, Any]:
     """Return everything about a decoding as JSON-able values."""
     totals = decoding.totals

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace as with_changes
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
-from paceline.cli._render import WIDTH, show_json
+from paceline.cli._render import Table, number, share, shares, show, show_json, spread, times
 from paceline.core.environment import require
 from paceline.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from paceline.lab.comparison import Comparison, Figures
     from paceline.lab.recording.model import Recording
-    from paceline.lab.regret.verdict import Verdict
-    from paceline.lab.replay.results import Pass, Replay
+    from paceline.lab.results import Key, Results
+
+HEADINGS = (
+    "over\nplain",
+    "90%",
+    "over\nstatic",
+    "cap-\ntured",
+    "90%",
+    "beyond\nstatic",
+    "lost\nm/token",
+    "tok/\nround",
+)
+"""Speed over plain decoding, and over the best static choice in hindsight; the share captured of the time between plain
+decoding and the optimum with its interval, and of that beyond the best static choice; what is lost to the optimum, in
+thousandths of a plain step a token; tokens a round."""
 
 
 def regret(
@@ -40,61 +54,140 @@ def regret(
     The tables show one order, start, seed and draw. JSON has every pass, every kind, and all kinds of regret.
     """
     require("numpy")
-    from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415 - numpy
+    from paceline.lab.sources import read_sources  # noqa: PLC0415 - numpy
 
-    inputs = read_inputs(replay, recording)
-    if inputs.recording is None:
-        raise ConfigError(f"{inputs.missing}; without it the optimum is not known")
+    sources = read_sources(replay, recording)
+    if sources.recording is None:
+        raise ConfigError(f"{sources.missing}; without it the optimum is not known")
     if as_json:
-        verdicts = _judged(inputs.replay, inputs.recording, window)
-        show_json("regret", {"window": window, "verdicts": [verdict.to_json() for verdict in verdicts]})
+        comparisons = _compared(sources.results, sources.recording, window)
+        passes = [_values(key, comparisons[key[1:]]) for key in sources.results.passes]
+        show_json("regret", {"window": window, "verdicts": passes})
         return
-    shown = _shown(inputs.replay, order, start)
-    _show(_judged(shown, inputs.recording, window), shown.passes[0])
+    shown = _shown(sources.results, order, start)
+    ((_, comparison),) = _compared(shown, sources.recording, window).items()
+    _show(comparison, next(iter(shown.passes)))
 
 
-def _shown(replay: Replay, order: str | None, start: str | None) -> Replay:
-    """Return the replay with the passes of one order, start, seed and draw."""
-    passes = [one for one in replay.passes if order in {None, one.order} and start in {None, one.start}]
-    if not passes:
-        known = sorted({f"{one.order} {one.start}" for one in replay.passes})
+def _shown(results: Results, order: str | None, start: str | None) -> Results:
+    """Return the passes of one order, start, seed and draw."""
+    keys = [key for key in results.passes if order in {None, key.order} and start in {None, key.start}]
+    if not keys:
+        known = sorted({f"{key.order} {key.start}" for key in results.passes})
         raise ConfigError(
             f"the replay has no pass in this order and start; it has: {', '.join(known) or 'none at all'}"
         )
-    first = passes[0]
-    alike = [one for one in passes if _setting(one) == _setting(first)]
-    return with_changes(replay, passes=alike)
+    return results.only([key for key in keys if key[1:] == keys[0][1:]])
 
 
-def _setting(one: Pass) -> tuple[str, str, int, int | None]:
-    return one.order, one.start, one.seed, one.draw
-
-
-def _judged(replay: Replay, recording: Recording, window: int) -> list[Verdict]:
-    """Judge with a bar on a terminal."""
-    from paceline.lab.regret.verdict import judge  # noqa: PLC0415
+def _compared(results: Results, recording: Recording, window: int) -> dict[tuple[Any, ...], Comparison]:
+    """Compare the passes that differ in the policy alone, with a bar on a terminal."""
+    from paceline.lab.compare import compare  # noqa: PLC0415
+    from paceline.lab.references import References  # noqa: PLC0415
 
     with counted("optima") as advance:
-        return judge(replay, recording, window=window, on_text=lambda _name: advance())
+        references = References(recording, window=window, on_text=lambda _name: advance())
+        ways = dict.fromkeys(key[1:] for key in results.passes)
+        return {
+            way: compare(
+                results.only([key for key in results.passes if key[1:] == way]),
+                references=references,
+                regret=True,
+            )
+            for way in ways
+        }
 
 
-def _show(verdicts: list[Verdict], first: Pass) -> None:
-    from rich.console import Console  # noqa: PLC0415
+def _values(key: Key, comparison: Comparison) -> dict[str, Any]:
+    """Return one pass as JSON-able values."""
+    from paceline.lab.comparison import ALL, VARYING  # noqa: PLC0415
 
+    row, best = comparison.row(key.policy), comparison.best_static
+    groups = {ALL: row.all}
+    if row.varying is not None and row.varying.texts < row.all.texts:
+        groups[VARYING] = row.varying
+    if len(row.kinds) > 1:
+        groups |= row.kinds
+    return {
+        "label": row.policy,
+        "policy": dict(row.options),
+        "order": key.order,
+        "start": key.start,
+        "seed": key.seed,
+        "draw": key.draw,
+        "groups": {name: _figures(figures) for name, figures in groups.items()},
+        "best_static": best.label if best is not None else None,
+        "curve": comparison.lost(key.policy),
+    }
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    values, lost = asdict(figures), figures.regret
+    assert lost is not None, "it was asked for"
+    return {
+        "texts": figures.texts,
+        "tokens": round(figures.tokens),
+        "exact": lost.exact,
+        **{
+            name: values[name] for name in ("speedup", "over_static", "oracle", "captured", "captured_static")
+        },
+        "over_tuned": values["regret"]["over_tuned"],
+        "oracle_expected": values["regret"]["oracle_expected"],
+        "plain_s": figures.plain_s / figures.tokens,
+        "regret_s": lost.oracle_s,
+        "regret_static_s": lost.static_s,
+        "regret_dynamic_s": lost.dynamic_s,
+        "accepted_tokens": figures.accepted_tokens,
+        "spec_bench": figures.spec_bench,
+    }
+
+
+def _show(comparison: Comparison, key: Key) -> None:
     from paceline.cli.replay import STARTS, TITLES  # noqa: PLC0415
-    from paceline.lab.intervals import FEWEST, TOO_FEW  # noqa: PLC0415
-    from paceline.lab.regret.table import groups, headroom_table  # noqa: PLC0415
-    from paceline.lab.regret.verdict import ALL  # noqa: PLC0415
+    from paceline.lab.comparison import ALL, VARYING  # noqa: PLC0415
+    from paceline.lab.stats import FEWEST, TOO_FEW  # noqa: PLC0415
 
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    drawn = f", draw {first.draw}" if first.draw is not None else ""
-    console.print(
-        f"{TITLES[first.order]}; {STARTS[first.start]}; seed {first.seed}{drawn}", style="bold", markup=False
+    drawn = f", draw {key.draw}" if key.draw is not None else ""
+    show(Text(f"{TITLES[key.order]}; {STARTS[key.start]}; seed {key.seed}{drawn}", style="bold"))
+    groups = comparison.groups
+    for group in (ALL, VARYING):
+        if group == ALL or 0 < len(groups.get(group, ())) < len(groups[ALL]):
+            show("", headroom_table(comparison, group))
+    show("")
+    if len(groups[ALL]) < FEWEST:
+        show(f"There are {TOO_FEW}.")
+    show("What each number means: docs/regret.md. --json has every pass and kind.")
+
+
+def headroom_table(comparison: Comparison, group: str = "all") -> Table:
+    """Return one row a policy that has texts of a group, the fastest first, and the optimum at the end."""
+    table = Table(("policy" if group == "all" else f"policy, {group} texts", *HEADINGS))
+    rows = sorted(
+        (row for row in comparison.rows if group in row.groups), key=lambda row: _lost(row.groups[group])
     )
-    for group in groups(verdicts):
-        console.print()
-        console.print(headroom_table(verdicts, group))
-    console.print()
-    if any(one.groups[ALL].texts < FEWEST for one in verdicts if ALL in one.groups):
-        console.print(f"There are {TOO_FEW}.", markup=False)
-    console.print("What each number means: docs/regret.md. --json has every pass and kind.", markup=False)
+    for row in rows:
+        table.add(row.policy, *_cells(row.groups[group]))
+    if rows:
+        best = rows[0].groups[group]
+        name = "optimum" if best.regret is not None and best.regret.exact else "bound"
+        cells = (times(best.oracle), spread(best.oracle), "", "100%", "", "100%", "0", "")
+        table.add(name, *cells, style="dim")
+    return table
+
+
+def _lost(figures: Figures) -> float:
+    return figures.regret.oracle_s if figures.regret is not None else 0.0
+
+
+def _cells(figures: Figures) -> tuple[str, ...]:
+    plain_s = figures.plain_s / figures.tokens
+    return (
+        times(figures.speedup),
+        spread(figures.speedup),
+        times(figures.over_static),
+        share(figures.captured),
+        shares(figures.captured),
+        share(figures.captured_static),
+        f"{1000 * _lost(figures) / plain_s:.0f}",
+        number(figures.accepted_tokens, 2),
+    )

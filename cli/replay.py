@@ -13,7 +13,7 @@ from rich.text import Text
 from paceline.cli._options import RECORDING, REPLAY, ConfigOption, JsonOption, SetOption, read_config
 from paceline.cli._process import exit_code
 from paceline.cli._progress import progress
-from paceline.cli._render import Table, left_out, show, show_json, warn
+from paceline.cli._render import Table, left_out, number, share, show, show_json, times, value_of, warn
 from paceline.core.environment import require
 from paceline.core.errors import ConfigError, PacelineError, TraceError
 from paceline.core.files import check_output, printable
@@ -23,15 +23,14 @@ if TYPE_CHECKING:
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.plugins.catalogue import Catalogue
+    from paceline.lab.comparison import Comparison, Row
     from paceline.lab.recording.model import Header, Recording
     from paceline.lab.replay.choosing import Chosen
     from paceline.lab.replay.partly import Coverage
     from paceline.lab.replay.passes import Done
     from paceline.lab.replay.planning import Settings
-    from paceline.lab.replay.results import Replay
     from paceline.lab.replay.serving import Checked
-    from paceline.lab.replay.summary import Row
-    from paceline.lab.replay.summary import Table as Ranking
+    from paceline.lab.results import Results
 
 DEFAULT_ORDERS = "shuffled,by-kind"
 DEFAULT_STARTS = "warm,cold"
@@ -122,21 +121,21 @@ def replay(
     except KeyboardInterrupt as stop:
         warn(f"interrupted; the same command goes on from the last pass in {out}")
         raise typer.Exit(exit_code(stop)) from None
-    tables = _tables(result, found)
+    comparisons = _comparisons(result, found)
     if as_json:
         show_json(
             "replay-summary",
             {
-                "recording": dict(result.recording),
+                "recording": dict(result.source),
                 "file": str(out),
                 "passes": len(result.passes),
                 "complete": result.complete,
-                "tables": [asdict(table) for table in tables],
+                "tables": [_values(comparison) for comparison in comparisons],
                 "left_out": dict(result.left_out),
             },
         )
     else:
-        _show(result, tables, found.header, out)
+        _show(result, comparisons, found.header, out)
     raise typer.Exit(int(any(name in result.left_out for name in names)))
 
 
@@ -146,7 +145,7 @@ def _listed(option: str, value: str) -> Any:
     Raises:
         ConfigError: One is not allowed, or there is none.
     """
-    from paceline.lab.replay.results import Order, Start  # noqa: PLC0415
+    from paceline.lab.results import Order, Start  # noqa: PLC0415
 
     allowed = get_args(Order if option == "--order" else Start)
     values = list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
@@ -165,7 +164,7 @@ def _configured(config: Path | None, changes: Sequence[str] | None) -> PolicyCon
 
 def _replayed(
     path: Path, out: Path, chosen: Chosen, settings: Settings, *, header: Header, jobs: int, force: bool
-) -> Replay:
+) -> Results:
     """Replay with a bar on stderr, if that is a terminal."""
     from paceline.lab.replay.planning import replay as replay_all  # noqa: PLC0415
 
@@ -194,28 +193,49 @@ def _replayed(
         )
 
 
-def _tables(result: Replay, recording: Recording) -> list[Ranking]:
-    """Return the tables of a replay, with what the optimum would have taken where that is soon known."""
-    from paceline.lab.regret.hindsight import hindsight  # noqa: PLC0415
-    from paceline.lab.regret.yardsticks import yardsticks  # noqa: PLC0415
-    from paceline.lab.replay.summary import summarise  # noqa: PLC0415
+def _comparisons(results: Results, recording: Recording) -> list[Comparison]:
+    """Compare the policies in each setting, with the oracle where that is soon worked out."""
+    from paceline.lab.compare import compare, settings  # noqa: PLC0415
+    from paceline.lab.references import References  # noqa: PLC0415
 
-    statics = hindsight(recording)
-    plain = next((one for one in result.passes if one.order != "switching"), None)
-    if plain is None or result.passes[0].draw is not None:
-        return summarise(result, statics)
-    if sum(outcome.tokens for outcome in plain.outcomes) > BOUNDED:
-        return summarise(result, statics)
-    known = yardsticks(recording)
-    return summarise(result, statics, {name: one.oracle_s for name, one in known.items()})
+    references = References(recording)
+    comparisons = []
+    for setting in settings(results):
+        key, listed = next(iter(setting.passes.items()))
+        recorded = key.draw is None and key.order != "switching"
+        soon = sum(one.tokens for one in listed) <= BOUNDED
+        comparisons.append(compare(setting, references=references, oracle=recorded and soon))
+    return comparisons
 
 
-def _show(result: Replay, rankings: Sequence[Ranking], header: Header, out: Path) -> None:
+def _values(comparison: Comparison) -> dict[str, Any]:
+    """Return what the table of a setting shows as JSON-able values."""
+    best = comparison.best_static
+    return {
+        "order": comparison.order,
+        "start": comparison.start,
+        "rows": [
+            {
+                "label": row.policy,
+                "static": row.static,
+                "rate": row.all.tokens_per_second,
+                "over_plain": value_of(row.all.speedup),
+                "over_static": value_of(row.all.over_static),
+                "accepted_tokens": row.all.accepted_tokens,
+                "captured": value_of(row.all.captured),
+            }
+            for row in comparison.ranked
+        ],
+        "best_static": best.label if best is not None else None,
+    }
+
+
+def _show(result: Results, comparisons: Sequence[Comparison], header: Header, out: Path) -> None:
     """Print the tables on stdout, and on stderr what could not be tried."""
-    for ranking in rankings:
+    for comparison in comparisons:
         show(
-            Text(f"{TITLES[ranking.order]}; {STARTS[ranking.start]}", style="bold"),
-            _table(ranking),
+            Text(f"{TITLES[comparison.order]}; {STARTS[comparison.start]}", style="bold"),
+            _table(comparison),
             "",
         )
     note = " The recording is made up." if header.made_up else ""
@@ -226,30 +246,32 @@ def _show(result: Replay, rankings: Sequence[Ranking], header: Header, out: Path
     left_out(result.left_out)
 
 
-def _table(ranking: Ranking) -> Table:
+def _table(comparison: Comparison) -> Table:
     """Return one row a policy, with plain decoding and the best static choice of each draft among them."""
+    best = comparison.best_static
     table = Table(
         ("policy", "tokens/s", "over plain", "over best static", "tokens a round", "of headroom"),
-        caption=f"best static in hindsight, of all drafts and gammas: {ranking.best_static}",
+        caption=f"best static in hindsight, of all drafts and gammas: {best.label if best is not None else ''}",
     )
-    printable: set[str] = set()
-    for row in ranking.rows:
-        draft = row.label.partition(":")[2]  # the rows are sorted, so the first of a draft is its best
-        if not row.static or draft not in printable or row.label == "static-0":
+    shown: set[str] = set()
+    for row in comparison.ranked:
+        draft = row.policy.partition(":")[2]  # the rows are sorted, so the first of a draft is its best
+        if not row.static or draft not in shown or row.policy == comparison.plain:
             table.add(*_cells(row), style="dim" if row.static else None)
         if row.static:
-            printable.add(draft)
+            shown.add(draft)
     return table
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    figures = row.all
     return (
-        row.label,
-        f"{row.rate:.1f}",
-        f"{row.over_plain:.2f}x",
-        f"{row.over_static:.3f}x",
-        f"{row.accepted_tokens:.2f}",
-        "" if row.captured is None else f"{row.captured:.0%}",
+        row.policy,
+        f"{figures.tokens_per_second:.1f}",
+        times(figures.speedup),
+        times(figures.over_static, digits=3),
+        number(figures.accepted_tokens, 2),
+        share(figures.captured),
     )
 
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
-from paceline.cli._render import WIDTH, show_json, warn
+from paceline.cli._render import Table, number, share, show, show_json, spread, times, warn
 from paceline.core.environment import require
 from paceline.core.files import check_output, write_text
 
 if TYPE_CHECKING:
-    from paceline.lab.report.findings import Findings
-    from paceline.lab.report.inputs import Inputs
+    from paceline.lab.report.build import Report
+    from paceline.lab.sources import Sources
 
 OUT = Path("runs/report.html")
+NOTE = (
+    "* best static gamma in hindsight, of all drafts and gammas: {label}, {speedup} plain\n"
+    "captured: time saved, of that between plain decoding and the oracle\n"
+    "beyond static: of that between * and the oracle"
+)
 PICTURE = "ranking.svg"
 """Stands for all pictures where it is asked whether they can be written."""
 
@@ -32,7 +37,9 @@ def report(
     pictures: Annotated[
         Path | None, typer.Option("--pictures", metavar="DIR", help="Write each picture here too, as SVG.")
     ] = None,
-    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page when it is written.")] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page when it is written.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say which policy is best on the recorded texts, in the terminal and as one HTML page that opens offline.
@@ -40,24 +47,24 @@ def report(
     Exits with 0 also where the replay misses the measured speeds: the page and the terminal say so.
     """
     require("numpy", "matplotlib", "jinja2")
-    from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415 - numpy, matplotlib
+    from paceline.lab.sources import read_sources  # noqa: PLC0415 - numpy
 
     given = files_given(replay, recording)
     for path in (out, *([pictures / PICTURE] if pictures is not None else [])):
         check_output(path, inputs=given)
-    inputs = read_inputs(replay, recording)
-    if inputs.missing is not None:
-        warn(inputs.missing)
-    found = findings(inputs, "paceline report")
-    _write(found, out, pictures)
+    sources = read_sources(replay, recording)
+    if sources.missing is not None:
+        warn(sources.missing)
+    built = _built(sources)
+    _write(built, out, pictures)
     if as_json:
-        from paceline.lab.report.document import document  # noqa: PLC0415
+        from paceline.lab.report.page import document  # noqa: PLC0415
 
-        show_json("report", document(found))
+        show_json("report", document(built))
     else:
-        _summarise(found)
+        _show(built)
     warn(f"the page is {out}")
-    if show:
+    if open_page:
         webbrowser.open(out.resolve().as_uri())
 
 
@@ -66,35 +73,74 @@ def files_given(replay: Path, recording: Path | None) -> list[Path]:
     return [replay] if recording is None else [replay, recording]
 
 
-def findings(inputs: Inputs, command: str) -> Findings:
-    """Return what the inputs hold, showing progress on a terminal while optima are worked out."""
-    from paceline.lab.report.gather import Known, gather  # noqa: PLC0415
-    from paceline.lab.report.known import known  # noqa: PLC0415
+def _built(sources: Sources) -> Report:
+    """Build the report, showing progress on a terminal while optima are worked out."""
+    from paceline.lab.references import References  # noqa: PLC0415
+    from paceline.lab.report.build import build_report  # noqa: PLC0415
 
-    source = inputs.source(command)
-    if inputs.recording is None:
-        return gather(inputs.replay, Known(source=source))
-    with counted("optima", len(inputs.recording.texts.names())) as advance:
-        return gather(inputs.replay, known(inputs.recording, source=source, on_text=lambda _text: advance()))
+    recording, source = sources.recording, sources.source("paceline report")
+    if recording is None:
+        return build_report(sources.results, source=source)
+    with counted("optima", len(recording.texts.names())) as advance:
+        references = References(recording, on_text=lambda _text: advance())
+        return build_report(sources.results, recording, references, source=source)
 
 
-def _write(found: Findings, out: Path, folder: Path | None) -> None:
+def _write(report: Report, out: Path, folder: Path | None) -> None:
     from paceline.lab.report.drawing import standalone  # noqa: PLC0415
     from paceline.lab.report.page import page  # noqa: PLC0415
-    from paceline.lab.report.pictures.all import pictures  # noqa: PLC0415
+    from paceline.lab.report.plots import pictures  # noqa: PLC0415
 
-    drawn = pictures(found)
-    write_text(out, page(found, drawn))
+    drawn = pictures(report)
+    write_text(out, page(report, drawn))
     if folder is not None:
         for name, drawing in drawn.items():
             write_text(folder / f"{name}.svg", standalone(drawing))
 
 
-def _summarise(found: Findings) -> None:
-    from rich.console import Console  # noqa: PLC0415
+def _show(report: Report) -> None:
+    """Print the warnings, the result and the ranking."""
+    from paceline.lab.report.page import verdict, warnings  # noqa: PLC0415
 
-    from paceline.lab.report.terminal import render  # noqa: PLC0415
+    for warning in warnings(report):
+        style = "bold red" if warning.grave else "dim"
+        show(Text(("warning: " if warning.grave else "note: ") + warning.text, style=style))
+    show("", *verdict(report), "", ranking(report))
+    if report.checks:
+        show("", validation(report))
 
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    for part in render(found):
-        console.print(part, markup=False)
+
+def ranking(report: Report) -> Table:
+    """Return the table with one row a policy."""
+    oracle, rows = report.oracle is not None, report.shown
+    captured = ("captured", "beyond\nstatic") if oracle else ()
+    table = Table(("policy", "speed-up", "90%", *captured, "accepted", "tok/\nround", "gamma"))
+    for row in rows:
+        figures = row.all
+        table.add(
+            f"{row.policy} *" if row.policy == report.best_static else row.policy,
+            times(figures.speedup),
+            spread(figures.speedup) if row.policy != report.plain.policy else "",
+            *((share(figures.captured), share(figures.captured_static)) if oracle else ()),
+            share(row.acceptance),
+            number(figures.accepted_tokens, 2),
+            number(row.totals.gamma, 1),
+            style="bold" if row.policy == report.rows[0].policy else None,
+        )
+    if report.best_static is not None:
+        more = len(report.rows) - len(rows)
+        table.caption = NOTE.format(label=report.best_static, speedup=times(report.static_speedup)) + (
+            f"\n{more} static gammas more are in the page" if more else ""
+        )
+    return table
+
+
+def validation(report: Report) -> Table:
+    """Return the table of predicted against measured tokens a second."""
+    from paceline.lab.validation import LARGEST_MISS  # noqa: PLC0415
+
+    table = Table(("replay against the clock", "predicted", "measured", "error"))
+    for check in report.checks:
+        error = Text(f"{check.error:+.1%}", style="red" if abs(check.error) > LARGEST_MISS else "")
+        table.add(check.label, f"{check.predicted:.1f}", f"{check.measured:.1f}", error)
+    return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,12 +14,13 @@ from paceline.cli._progress import counted
 from paceline.cli._render import show, show_json, warn
 from paceline.cli.report import files_given
 from paceline.core.environment import require
-from paceline.core.errors import PacelineError
 from paceline.core.files import check_output, write_text
 
 if TYPE_CHECKING:
-    from paceline.lab.report.inputs import Inputs
-    from paceline.lab.report.tally import Field
+    from paceline.lab.comparison import Times
+    from paceline.lab.results import Results
+    from paceline.lab.sources import Sources
+    from paceline.lab.tune import Block
 
 TUNED = Path("tuned.yaml")
 TRIES = 24
@@ -44,75 +44,60 @@ def tune(
     that is chosen.
     """
     require("numpy")
-    from paceline.lab.regret.hindsight import hindsight  # noqa: PLC0415 - numpy
-    from paceline.lab.report import advice  # noqa: PLC0415
-    from paceline.lab.report.gather import main_field, redrawn  # noqa: PLC0415
-    from paceline.lab.report.inputs import read_inputs  # noqa: PLC0415
-    from paceline.lab.report.tuning import tune as choose  # noqa: PLC0415
+    from paceline.lab import tune as tuning  # noqa: PLC0415 - numpy
+    from paceline.lab.references import References  # noqa: PLC0415
+    from paceline.lab.report.build import is_recorded, main_setting  # noqa: PLC0415
+    from paceline.lab.sources import read_sources  # noqa: PLC0415
 
     check_output(out, inputs=files_given(replay, recording))
-    inputs = read_inputs(replay, recording)
-    field = main_field(inputs.replay)
-    if inputs.missing is not None and tries:
-        warn(inputs.missing)
+    sources = read_sources(replay, recording)
+    setting = main_setting(sources.results)
+    if sources.missing is not None and tries:
+        warn(sources.missing)
     # Variations are played on the recording's own draw, and compare with nothing else.
-    own = inputs.recording is not None and not redrawn(inputs.replay)
-    vary = _Variations(inputs, field) if own else None
-    statics = hindsight(inputs.recording) if inputs.recording is not None else None
-    choice = choose(field, statics=statics, vary=vary, tries=tries, miss=_miss(inputs))
-    origin = f"{replay.name} of the recording {inputs.sha256[:12]}"
-    text = advice.run_file(choice, origin=origin, base=_models(inputs))
-    write_text(out, text)
+    vary = _Variations(sources, setting) if sources.recording is not None and is_recorded(setting) else None
+    references = References(sources.recording) if sources.recording is not None else None
+    choice = tuning.tune(setting, references=references, vary=vary, tries=tries, miss=_miss(sources))
+    origin = f"{replay.name} of the recording {sources.sha256[:12]}"
+    write_text(out, tuning.run_file(choice, origin=origin, base=_models(sources)))
+    advice = tuning.paragraph(choice)
     if as_json:
-        show_json("tune", {**asdict(choice), "advice": advice.paragraph(choice), "file": str(out)})
+        show_json("tune", {**asdict(choice), "advice": advice, "file": str(out)})
         return
-    show(advice.paragraph(choice))
+    show(advice)
     warn(f"the run file is {out}; try it with `paceline generate --config {out}`")
 
 
-def _miss(inputs: Inputs) -> float | None:
+def _miss(sources: Sources) -> float | None:
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.validation import validate  # noqa: PLC0415
 
-    worst = validate(inputs.recording, Catalogue.load()).worst if inputs.recording is not None else None
+    worst = validate(sources.recording, Catalogue.load()).worst if sources.recording is not None else None
     return abs(worst.error) if worst is not None else None
 
 
-def _models(inputs: Inputs) -> Mapping[str, Any]:
-    config = inputs.recording.header.run.get("config", {}) if inputs.recording is not None else {}
+def _models(sources: Sources) -> Mapping[str, Any]:
+    config = sources.recording.header.run.get("config", {}) if sources.recording is not None else {}
     return {key: config[key] for key in MODELS if key in config}
 
 
 class _Variations:
     """Plays variations of policies over the texts of a setting, with a bar on a terminal."""
 
-    def __init__(self, inputs: Inputs, field: Field) -> None:
-        self._recording, self._field = inputs.recording, field
+    def __init__(self, sources: Sources, setting: Results) -> None:
+        self._recording, self._setting = sources.recording, setting
 
-    def __call__(
-        self, policies: Mapping[str, Mapping[str, Any]], most: int
-    ) -> Mapping[str, tuple[Mapping[str, Any], Mapping[str, float]]]:
+    def __call__(self, policies: Mapping[str, Block], most: int) -> Mapping[str, tuple[Block, Times]]:
         from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
-        from paceline.lab.report.variations import variations  # noqa: PLC0415
+        from paceline.lab.tune import play_variations  # noqa: PLC0415
 
-        listed = variations(policies, Catalogue.load(), most=most)
-        played: dict[str, tuple[Mapping[str, Any], Mapping[str, float]]] = {}
-        with counted("options", len(listed)) as advance:
-            for label, block in listed.items():
-                # Where it fails, what a policy with this option would need was not recorded.
-                with suppress(PacelineError):
-                    played[label] = block, self._seconds(block)
-                advance()
-        return played
-
-    def _seconds(self, block: Mapping[str, Any]) -> Mapping[str, float]:
-        from paceline.lab.report.plays import play_again  # noqa: PLC0415
-
-        field = self._field
-        texts = [one.text for one in field.plain.outcomes]
-        sums = dict.fromkeys(texts, 0.0)
         assert self._recording is not None
-        for seed in field.seeds:
-            for one in play_again(self._recording, block, texts, start=field.start, seed=seed):
-                sums[one.text] += one.seconds / len(field.seeds)
-        return sums
+        with counted("options", most) as advance:
+            return play_variations(
+                self._recording,
+                self._setting,
+                policies,
+                Catalogue.load(),
+                most=most,
+                on_played=advance,
+            )

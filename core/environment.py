@@ -47,7 +47,8 @@ def require(*libraries: str) -> None:
     missing = [library for library in libraries if find_spec(library) is None]
     if missing:
         raise PacelineError(
-            f"this needs {', '.join(missing)}, which is not installed; {remedy(LIBRARIES[missing[0]])}"
+            f"this needs {', '.join(missing)}, which is not installed; "
+            + (remedy(LIBRARIES[missing[0]]) if missing[0] in LIBRARIES else f"pip install {missing[0]}")
         )
 
 

@@ -1,110 +1,249 @@
-"""One prompt under the policy and plainly, in turns: how much faster it is, and whether the text is the same."""
+"""Policies compared on the same texts: one set of figures, whatever measured them and whichever command shows them.
+
+A policy's seconds for a text are the median over repeats, and of these the mean over seeds and draws. A speed-up is the
+ratio of tokens a second over the texts that both finished. docs/regret.md has the formulas.
+"""
 
 from __future__ import annotations
 
-import gc
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import reduce
+from operator import add
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
 
+from paceline.core.errors import ConfigError
 from paceline.core.generation import Totals
-from paceline.lab.decoding import decode
+from paceline.lab.comparison import (
+    ALL,
+    LOOPING,
+    ORACLE,
+    VARYING,
+    Comparison,
+    Figures,
+    Regret,
+    Row,
+    Time,
+    Times,
+    amounts,
+    is_static,
+    ratio,
+)
+from paceline.lab.references import BestStatic
+from paceline.lab.stats import captured, spec_bench, speedup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from paceline.core.decoder import SpeculativeDecoder
-
-PATIENCE_S = 20.0
-"""About how long the timed pairs may take in all."""
-
-MOST_PAIRS = 5
+    from paceline.lab.references import References
+    from paceline.lab.results import Measurement, Results
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What the pairs showed. Rates are in tokens per second of decode time.
-
-    Attributes:
-        pairs: Timed pairs; both ways were warmed up by one run before.
-        rate, plain_rate: Over all pairs, under the policy and plainly.
-        slowest, fastest: The lowest and the highest ratio of a single pair.
-        identical: Whether every run gave the same tokens; None where tokens are drawn, so that they may differ.
-    """
-
-    pairs: int
-    rate: float
-    plain_rate: float
-    slowest: float
-    fastest: float
-    identical: bool | None
-
-    @property
-    def speedup(self) -> float:
-        """The policy's rate over that of plain decoding."""
-        return _over(self.rate, self.plain_rate)
-
-    def sentence(self) -> str:
-        """Return the comparison in one line."""
-        pairs = "1 pair" if self.pairs == 1 else f"{self.pairs} pairs"
-        return (
-            f"measured: {self.speedup:.2f}x plain decoding (policy {self.rate:.1f} tok/s, plain "
-            f"{self.plain_rate:.1f} tok/s, {pairs}, spread {self.slowest:.2f}-{self.fastest:.2f}), "
-            f"output {_OUTPUTS[self.identical]}"
-        )
-
-
-_OUTPUTS = {True: "identical", False: "NOT identical", None: "sampled"}
-
-
-def _over(top: float, bottom: float) -> float:
-    return top / bottom if bottom else 0.0
-
-
-def _nothing(_step: str) -> None:
-    pass
+def settings(results: Results) -> list[Results]:
+    """Return the results of each setting: of the passes that share clock, order and start."""
+    ways = dict.fromkeys((key.clock, key.order, key.start) for key in results.passes)
+    return [results.where(clock=clock, order=order, start=start) for clock, order, start in ways]
 
 
 def compare(
-    policy: SpeculativeDecoder,
-    plain: SpeculativeDecoder,
-    prompt: Sequence[int],
-    max_new_tokens: int,
+    results: Results,
     *,
-    patience_s: float = PATIENCE_S,
-    sampled: bool = False,
-    on_step: Callable[[str], None] = _nothing,
+    references: References | None = None,
+    oracle: bool = True,
+    regret: bool = False,
+    statics: Collection[str] = (),
 ) -> Comparison:
-    """Warm both up, then time them in turns; the one that begins changes from pair to pair.
+    """Compare the policies of one setting.
 
-    Short texts get more pairs: as many as fit `patience_s`, at least 1 and at most 5. Where tokens are `sampled`, texts
-    differ, and the rates alone are compared.
+    Args:
+        results: Measurements in one setting; see `settings`.
+        references: Of the recording, where the measurements are of one.
+        oracle: Whether to compare with the oracle, where references are at hand; working it out takes a while.
+        regret: Whether to work out what was lost, too.
+        statics: Without references, the labels of the static choices that the best one is chosen from.
+
+    Raises:
+        ConfigError: There is no plain decoding to compare with, or there are several settings.
+        TraceError: The references are of a recording that lacks a text.
     """
-    ways = {"policy": policy, "plain": plain}
-    sums = {"policy": Totals(), "plain": Totals()}
-    ratios: list[float] = []
-    outputs: list[list[int]] = []
-    warm_s = 0.0
-    for name, decoder in ways.items():
-        on_step(f"warming up: {name}")
-        warm = decode(decoder, prompt, max_new_tokens)
-        warm_s += warm.totals.seconds + warm.totals.prefill_s
-        outputs.append(warm.tokens)
-    pairs = max(1, min(MOST_PAIRS, int(patience_s / warm_s))) if warm_s > 0 else MOST_PAIRS
-    for pair in range(pairs):
-        on_step(f"comparing with plain decoding: pair {pair + 1} of {pairs}")
-        rates: dict[str, float] = {}
-        for name in ("policy", "plain") if pair % 2 == 0 else ("plain", "policy"):
-            gc.collect()
-            done = decode(ways[name], prompt, max_new_tokens)
-            rates[name] = done.totals.tokens_per_second
-            sums[name] += done.totals
-            outputs.append(done.tokens)
-        ratios.append(_over(rates["policy"], rates["plain"]))
-    return Comparison(
-        pairs=pairs,
-        rate=sums["policy"].tokens_per_second,
-        plain_rate=sums["plain"].tokens_per_second,
-        slowest=min(ratios),
-        fastest=max(ratios),
-        identical=None if sampled else all(output == outputs[0] for output in outputs),
+    if (count := len(settings(results))) != 1:
+        raise ConfigError(f"a comparison is of one setting; found {count}: choose one with `where`")
+    key = next(iter(results.passes))
+    plain = plain_label(results)
+    draws = tuple(dict.fromkeys(one.draw for one in results.passes))
+    measured = {policy: list(results.where(policy=policy)) for policy in results.policies()}
+    texts = {one.text: one for one in reversed(measured[plain])}
+    texts = {text: texts[text] for text in dict.fromkeys(one.text for one in measured[plain])}
+    times = {policy: times_of(listed) for policy, listed in measured.items()}
+    best = (
+        references.best_static(list(texts), draws)
+        if references is not None
+        else _best_measured(times, plain, statics, results.options)
     )
+    if best is not None:
+        times.setdefault(best.label, {text: Time(texts[text].tokens, best.seconds[text]) for text in texts})
+    if references is not None and oracle:
+        times[ORACLE] = {
+            text: Time(one.tokens, fmean(references.optimum(text, draw).seconds for draw in draws))
+            for text, one in texts.items()
+        }
+    groups, kinds = _groups(texts), _kinds(texts) if key.order != "switching" else {}
+    work = _Work(times, plain, best, references if regret and oracle else None, draws, texts)
+    rows = [
+        Row(
+            policy,
+            results.options.get(policy, {}),
+            work.by_group(policy, groups, listed),
+            work.by_group(policy, kinds, listed),
+            reduce(add, (one.totals for one in listed), Totals()),
+            listed,
+        )
+        for policy, listed in measured.items()
+    ]
+    return Comparison(
+        clock=key.clock,
+        order=key.order,
+        start=key.start,
+        seeds=tuple(dict.fromkeys(one.seed for one in results.passes)),
+        draws=draws,
+        plain=plain,
+        rows=[row for row in rows if ALL in row.groups],
+        groups=groups,
+        kinds=kinds,
+        best_static=best,
+        times=times,
+    )
+
+
+def plain_label(results: Results) -> str:
+    """Return the label of plain decoding.
+
+    Raises:
+        ConfigError: It was not measured.
+    """
+    for policy in results.policies():
+        options = results.options.get(policy, {})
+        if is_static(options) and options.get("gamma") == 0:
+            return policy
+    key = next(iter(results.passes), None)
+    setting = f" in the setting {key.order}, {key.start}" if key is not None else ""
+    raise ConfigError(
+        f"there is no plain decoding{setting}, which everything is compared with; replay with static-0 among the "
+        "policies"
+    )
+
+
+def times_of(measurements: Iterable[Measurement]) -> dict[str, Time]:
+    """Return the times of one policy: by text the median over repeats, and of these the mean over seeds and draws."""
+    repeats: dict[str, dict[tuple[int, int | None], list[Measurement]]] = {}
+    for one in measurements:
+        repeats.setdefault(one.text, {}).setdefault((one.seed, one.draw), []).append(one)
+    return {
+        text: Time(
+            fmean(median(one.tokens for one in listed) for listed in by_seed.values()),
+            fmean(median(one.seconds for one in listed) for listed in by_seed.values()),
+        )
+        for text, by_seed in repeats.items()
+    }
+
+
+def _best_measured(
+    times: Mapping[str, Times], plain: str, statics: Collection[str], options: Mapping[str, Mapping[str, Any]]
+) -> BestStatic | None:
+    base = times[plain]
+    speeds = {
+        policy: one.value
+        for policy in statics
+        if policy in times and (one := ratio(times[policy], base, base))
+    }
+    label = max(speeds, key=speeds.__getitem__, default=None)
+    if label is None:
+        return None
+    return BestStatic(label, options[label], {text: time.seconds for text, time in times[label].items()})
+
+
+def _groups(texts: Mapping[str, Measurement]) -> dict[str, list[str]]:
+    groups = {
+        ALL: list(texts),
+        VARYING: [text for text, one in texts.items() if one.varies],
+        LOOPING: [text for text, one in texts.items() if not one.varies],
+    }
+    return {name: members for name, members in groups.items() if members}
+
+
+def _kinds(texts: Mapping[str, Measurement]) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for text, one in texts.items():
+        kinds.setdefault(one.kind, []).append(text)
+    return kinds
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """All that the figures of one comparison are worked out from."""
+
+    times: Mapping[str, Times]
+    plain: str
+    best: BestStatic | None
+    references: References | None
+    draws: Sequence[int | None]
+    texts: Mapping[str, Measurement]
+
+    def by_group(
+        self, policy: str, groups: Mapping[str, Sequence[str]], measurements: Sequence[Measurement]
+    ) -> dict[str, Figures]:
+        """Return the figures of each group that the policy finished a text of."""
+        finished = {
+            name: [text for text in members if text in self.times[policy]] for name, members in groups.items()
+        }
+        return {name: self.figures(policy, texts, measurements) for name, texts in finished.items() if texts}
+
+    def figures(self, policy: str, texts: Sequence[str], measurements: Iterable[Measurement]) -> Figures:
+        """Return the figures on some texts, all of which the policy finished."""
+        tokens, seconds = amounts(self.times[policy], texts)
+        plain_tokens, plain = amounts(self.times[self.plain], texts)
+        static = amounts(self.times[self.best.label], texts)[1] if self.best is not None else None
+        oracle = amounts(self.times[ORACLE], texts)[1] if ORACLE in self.times else None
+        members = set(texts)
+        totals = [one.totals for one in measurements if one.text in members]
+        rounds = sum(one.rounds for one in totals)
+        return Figures(
+            texts=len(texts),
+            tokens=sum(tokens),
+            seconds=sum(seconds),
+            plain_s=sum(plain),
+            speedup=speedup(tokens, seconds, plain_tokens, plain),
+            over_static=None
+            if static is None or self.best is None
+            else ratio(self.times[policy], self.times[self.best.label], texts),
+            captured=None if oracle is None else captured(plain, seconds, oracle),
+            captured_static=None if oracle is None or static is None else captured(static, seconds, oracle),
+            oracle=None if oracle is None else speedup(plain_tokens, oracle, plain_tokens, plain),
+            accepted_tokens=sum(one.emitted for one in totals) / rounds if rounds else None,
+            spec_bench=spec_bench(tokens, seconds, plain_tokens, plain),
+            regret=None if oracle is None else self.regret(texts, tokens, seconds, oracle),
+        )
+
+    def regret(
+        self, texts: Sequence[str], tokens: list[float], seconds: list[float], oracle: list[float]
+    ) -> Regret | None:
+        """Return what was lost on some texts; None where nobody asked for it."""
+        references, draws = self.references, self.draws
+        if references is None:
+            return None
+        total, taken = sum(tokens), sum(seconds)
+        tuned_to = references.tuned({text: one.kind for text, one in self.texts.items()}, draws)
+        static = [references.static_s(text, draws) for text in texts]
+        tuned = [each[tuned_to[text]] for text, each in zip(texts, static, strict=True)]
+        plain = amounts(self.times[self.plain], texts)
+        expected = [fmean(references.expected_s(text, draw) for draw in draws) for text in texts]
+        segmented = [references.segmented_s(text, draw) for text in texts for draw in draws]
+        return Regret(
+            oracle_s=(taken - sum(oracle)) / total,
+            static_s=(taken - sum(min(each.values()) for each in static)) / total,
+            dynamic_s=(taken - sum(segmented) / len(draws)) / total,
+            over_tuned=speedup(tokens, seconds, tokens, tuned),
+            oracle_expected=speedup(plain[0], expected, *plain),
+            exact=all(references.optimum(text, draw).exact for text in texts for draw in draws),
+        )

@@ -13,12 +13,12 @@ from paceline.core.generation import Tally
 from paceline.core.guards.policy import PolicyGuard, check_fit, requires_of
 from paceline.core.recorded import TextClock
 from paceline.core.records import Capabilities
-from paceline.lab.replay.results import Outcome
 from paceline.lab.replay_text import ReplayText, UnkeptPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from paceline.core.generation import Totals
     from paceline.core.protocols import Draft, Policy, Work
     from paceline.core.recorded import RecordedText
     from paceline.core.records import Round
@@ -164,8 +164,8 @@ class Simulator:
         self._clock = LatencyClock(header.costs)
         self._on_round = on_round
 
-    def play(self, text: Text | ReplayText) -> Outcome:
-        """Let the policy take its way through one text.
+    def play(self, text: Text | ReplayText) -> Totals:
+        """Let the policy take its way through one text; return the sums over its rounds.
 
         Raises:
             ContractError: The policy broke the contract of a round.
@@ -187,7 +187,7 @@ class Simulator:
             raise
         if isinstance(prompt, UnkeptPrompt) and prompt.read:
             prompt.refuse()
-        return _outcome(replayed.text, tally)
+        return tally.totals()
 
     def _rounds(self, record: RecordedText, tally: Tally) -> None:
         request = record.request(
@@ -202,27 +202,6 @@ class Simulator:
                 tally.add(done, done.total_s)
                 if on_round is not None:
                     on_round(done)
-
-
-def _outcome(text: Text, tally: Tally) -> Outcome:
-    sums = tally.totals()
-    return Outcome(
-        text=text.name,
-        kind=text.kind,
-        varies=text.varies,
-        tokens=sums.emitted,
-        rounds=sums.rounds,
-        drafted=sums.drafted,
-        accepted=sums.accepted,
-        seconds=sums.seconds,
-        draft_s=sums.draft_s,
-        verify_s=sums.verify_s,
-        score_s=sums.score_s,
-        gammas=sums.gammas,
-        drafts=sums.drafts,
-        reached=sums.reached,
-        agreed=sums.agreed,
-    )
 
 
 def recorded_decoder(

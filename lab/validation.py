@@ -146,10 +146,10 @@ def _predict(recording: Recording, catalogue: Catalogue, runs: Sequence[Measured
     for part in _parts(runs):
         player = Simulator(header, build_policy(config, seed))
         for one in part:
-            outcome = player.play(recording.texts[one.text])
+            totals = player.play(recording.texts[one.text])
             # Where tokens are drawn, the measured text is another draw, and may have another length.
-            seconds += outcome.seconds * one.tokens / outcome.tokens
-            rounds += outcome.rounds
+            seconds += totals.seconds * one.tokens / totals.emitted
+            rounds += totals.rounds
     return Prediction(
         policy=runs[0].policy,
         texts=len(runs),

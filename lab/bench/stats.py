@@ -1,4 +1,4 @@
-"""Ratios of speed between two modes, with the interval of `paceline.lab.intervals`.
+"""Ratios of speed between two modes, with the interval of `paceline.lab.stats`.
 
 For each prompt a mode's seconds are the median over its repeats. Only prompts that both modes finished count.
 With n tokens and t seconds summed over those prompts, a mode's rate is n / t and its speed-up is the ratio of
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from paceline.lab.intervals import estimate
+from paceline.lab.stats import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from paceline.lab.bench.records import Run
-    from paceline.lab.intervals import Ratio
+    from paceline.lab.stats import Ratio
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from paceline.lab.bench.records import Mismatch, Run
-    from paceline.lab.intervals import Ratio
+    from paceline.lab.stats import Ratio
 
 BASE = "plain"
 """Plain decoding in our own loop: what every speed-up is measured against."""

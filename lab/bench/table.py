@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paceline.lab.bench.summary import BASE
-from paceline.lab.intervals import FEWEST, TOO_FEW
+from paceline.lab.stats import FEWEST, TOO_FEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paceline.lab.bench.summary import Result, Summary
-    from paceline.lab.intervals import Ratio
+    from paceline.lab.stats import Ratio
 
 SHOWN_DIFFERENCES = 5
 NAME_WIDTH = 24

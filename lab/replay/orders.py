@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from paceline.lab.recording.model import Recording
-    from paceline.lab.replay.results import Order
+    from paceline.lab.results import Order
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,13 +101,13 @@ def coverage(recording: Recording, config: PolicyConfig, *, seed: int = 0) -> Co
         player = Simulator(recording.header, build_policy(config, seed))
         found.texts += 1
         try:
-            outcome = player.play(text)
+            totals = player.play(text)
         except TraceError as error:
             found.first = found.first or f"{text.name}: {error}"
             continue
         found.answered += 1
-        found.tokens += outcome.tokens
-        found.seconds += outcome.seconds
+        found.tokens += totals.emitted
+        found.seconds += totals.seconds
     return found
 
 

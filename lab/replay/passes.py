@@ -4,38 +4,30 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import tee
+from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import PacelineError
-from paceline.core.plugins.catalogue import build_policy
+from paceline.core.plugins.catalogue import Catalogue, build_policy
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.draws import drawn
 from paceline.lab.replay.orders import briefs, ordered, visit
-from paceline.lab.replay.results import Pass
 from paceline.lab.replay.sweep import Choice, sweep
 from paceline.lab.replay_text import ReplayText
+from paceline.lab.results import Key, Measurement
 from paceline.lab.simulate import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from paceline.core.plugins.catalogue import Catalogue
+    from paceline.core.generation import Totals
+    from paceline.core.records import Round
     from paceline.lab.recording.model import Recording, Text
     from paceline.lab.replay.orders import Brief
-    from paceline.lab.replay.results import Order, Start
+    from paceline.lab.results import Order, Start
 
 HELD = 1 << 16
 """Tokens of texts whose tables are kept for the next pass: the default recording many times, some ten megabytes."""
-
-
-class Key(NamedTuple):
-    """What tells one pass of a replay from the others."""
-
-    label: str
-    order: Order
-    start: Start
-    seed: int
-    draw: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,7 @@ class Task:
     Attributes:
         policies: By label, blocks as JSON-able values; one, or several that are all static.
         static: By label, where all of them are.
-        order, start, seed, draw: As in `Pass`.
+        order, start, seed, draw: As in `Measurement`.
     """
 
     policies: Mapping[str, Mapping[str, Any]]
@@ -57,15 +49,19 @@ class Task:
 
     def wanted(self) -> list[Key]:
         """Return what tells its passes apart."""
-        return [Key(label, self.order, self.start, self.seed, self.draw) for label in self.policies]
+        return [self.key(label) for label in self.policies]
+
+    def key(self, label: str) -> Key:
+        """Return what tells the pass of one of its policies from others."""
+        return Key(label, order=self.order, start=self.start, seed=self.seed, draw=self.draw)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of a task: its passes, or why there is none."""
+    """What came of a task: the measurements of its passes, or why there are none."""
 
     task: Task
-    passes: Sequence[Pass] = ()
+    passes: Mapping[Key, Sequence[Measurement]] = field(default_factory=dict)
     failed: str | None = None
 
 
@@ -84,26 +80,30 @@ class Stage:
         try:
             if task.static:
                 return Done(task, self._swept(task))
-            return Done(task, [self._played(task)])
+            return Done(task, self._played(task))
         except PacelineError as error:
             return Done(task, failed=str(error))
 
-    def _played(self, task: Task) -> Pass:
+    def _played(self, task: Task) -> dict[Key, list[Measurement]]:
         ((label, block),) = task.policies.items()
         config, header = build(block, self.catalogue), self.recording.header
-        outcomes, simulator = [], None
-        for text in self._way(task):
+        key, simulator = task.key(label), None
+        measured = []
+        for replayed in self._way(task):
             if simulator is None or task.start == "cold":
                 simulator = Simulator(header, build_policy(config, task.seed))
-            outcomes.append(simulator.play(text))
-        return Pass(label, block, task.order, task.start, task.seed, outcomes, task.draw)
+            measured.append(_measurement(key, replayed.text, simulator.play(replayed)))
+        return {key: measured}
 
-    def _swept(self, task: Task) -> list[Pass]:
-        outcomes = list(sweep(self.recording.header, self._texts(task), list(task.static.values())))
-        return [
-            Pass(label, block, task.order, task.start, task.seed, [one[place] for one in outcomes], task.draw)
-            for place, (label, block) in enumerate(task.policies.items())
-        ]
+    def _swept(self, task: Task) -> dict[Key, list[Measurement]]:
+        measured: dict[Key, list[Measurement]] = {key: [] for key in task.wanted()}
+        texts, swept = tee(self._texts(task))
+        for totals, text in zip(
+            sweep(self.recording.header, swept, list(task.static.values())), texts, strict=True
+        ):
+            for key, each in zip(measured, totals, strict=True):
+                measured[key].append(_measurement(key, text, each))
+        return measured
 
     def _texts(self, task: Task) -> Iterator[Text]:
         if self._briefs is None:
@@ -146,9 +146,50 @@ class Stage:
             self._held -= len(self._texts_held.popitem(last=False)[1].record.tokens)
 
 
+def play_pass(
+    recording: Recording,
+    options: Mapping[str, Any],
+    texts: Iterable[str],
+    key: Key,
+    *,
+    catalogue: Catalogue | None = None,
+    on_round: Callable[[Round], None] | None = None,
+) -> Iterator[Measurement]:
+    """Yield the measurement of each text as it is played, under one policy that goes on learning, or cold under new.
+
+    Args:
+        recording: The texts.
+        options: Of the policy.
+        texts: Their names, in order.
+        key: Of the pass; its start and its seed count.
+        catalogue: The installed plugins, where they are at hand.
+        on_round: Shown each round.
+
+    Raises:
+        PacelineError: The policy cannot be built here, or needs what was not recorded.
+    """
+    config, header, simulator = build(options, catalogue or Catalogue.load()), recording.header, None
+    for name in texts:
+        if simulator is None or key.start == "cold":
+            simulator = Simulator(header, build_policy(config, key.seed), on_round=on_round)
+        text = recording.texts[name]
+        yield _measurement(key, text, simulator.play(text))
+
+
+def _measurement(key: Key, text: Text, totals: Totals) -> Measurement:
+    return Measurement(
+        text=text.name,
+        kind=text.kind,
+        varies=text.varies,
+        seconds=totals.seconds,
+        totals=totals,
+        **key._asdict(),
+    )
+
+
 def without(task: Task, known: set[Key]) -> Task | None:
     """Return what is left of a task when some passes are known already; None when nothing is."""
-    left = [key.label for key in task.wanted() if key not in known]
+    left = [key.policy for key in task.wanted() if key not in known]
     if not left:
         return None
     return replace(

@@ -11,7 +11,7 @@ from paceline.core.files import check_output, sha256
 from paceline.lab.bench.machine import versions
 from paceline.lab.replay.passes import Task, without
 from paceline.lab.replay.pool import run_all
-from paceline.lab.replay.store import Store, StoreWriter, key_of, read_store
+from paceline.lab.results import Results, ResultsWriter, Stored, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paceline.lab.recording.model import Header
     from paceline.lab.replay.choosing import Chosen
     from paceline.lab.replay.passes import Done
-    from paceline.lab.replay.results import Order, Replay, Start
+    from paceline.lab.results import Order, Start
 
 ORDERS: tuple[Order, ...] = ("shuffled", "by-kind")
 STARTS: tuple[Start, ...] = ("warm", "cold")
@@ -92,7 +92,7 @@ def identity(path: Path, header: Header) -> dict[str, Any]:
     }
 
 
-def known_passes(out: Path, recording: dict[str, Any], *, force: bool) -> Store:
+def known_passes(out: Path, recording: dict[str, Any], *, force: bool) -> Stored:
     """Return what an earlier replay has left in a file, for the same recording and the same paceline.
 
     Raises:
@@ -101,17 +101,17 @@ def known_passes(out: Path, recording: dict[str, Any], *, force: bool) -> Store:
     """
     check_output(out)
     if force or not out.exists() or not out.stat().st_size:
-        return Store(recording)
-    store = read_store(out)
+        return Stored(Results(recording))
+    stored = read_stored(out)
     for key, what in (
         ("sha256", "another recording"),
         ("versions", "other versions of paceline or its libraries"),
     ):
-        if store.recording.get(key) != recording[key]:
+        if stored.results.source.get(key) != recording[key]:
             raise ConfigError(
-                f"{out} holds a replay of {what}; replace it with --force, or write to another file with --out"
+                f"{out} holds results of {what}; replace it with --force, or write to another file with --out"
             )
-    return store
+    return stored
 
 
 def replay(
@@ -125,7 +125,7 @@ def replay(
     force: bool = False,
     on_start: Callable[[int, int], None] | None = None,
     on_done: Callable[[Done], None] | None = None,
-) -> Replay:
+) -> Results:
     """Play every pass that an earlier replay has not left in the file, and return all that were asked for.
 
     Finished passes are in the file at once, so that whatever stops this costs the passes under way alone.
@@ -146,26 +146,27 @@ def replay(
         TraceError: The file is damaged, or a process was killed.
     """
     recording = identity(path, header)
-    store = known_passes(out, recording, force=force)
+    stored = known_passes(out, recording, force=force)
+    results = stored.results
     everything = tasks(chosen, settings)
     wanted = [key for task in everything for key in task.wanted()]
     # A label may stand for something else by now.
-    known = {key for key, one in store.passes.items() if one.policy == chosen.policies.get(key.label)}
+    known = {key for key in results.passes if results.options[key.policy] == chosen.policies.get(key.policy)}
     left = [part for task in everything if (part := without(task, known)) is not None]
     if on_start is not None:
         on_start(len(wanted) - sum(len(task.policies) for task in left), len(wanted))
-    with StoreWriter(out, recording, size=store.size) as writer:
-        writer.asked(wanted, chosen.left_out)
+    with ResultsWriter(out, recording, size=stored.size) as writer:
+        writer.wanted(wanted, chosen.left_out)
         with closing(run_all(path, left, jobs=jobs)) as running:
             for done in running:
-                for one in done.passes:
-                    store.passes[key_of(one)] = one
-                    writer.add(one)
+                for key, measured in done.passes.items():
+                    results.replace(key, chosen.policies[key.policy], measured)
+                    writer.add(key, chosen.policies[key.policy], measured)
                 if done.failed is not None:
                     chosen.left_out |= dict.fromkeys(done.task.policies, done.failed)
                 if on_done is not None:
                     on_done(done)
-        writer.asked(wanted, chosen.left_out)
+        writer.wanted(wanted, chosen.left_out)
         writer.end()
-    store.recording, store.left_out, store.complete = recording, chosen.left_out, True
-    return store.replay(wanted)
+    results.left_out, results.complete = chosen.left_out, True
+    return results.only(wanted)

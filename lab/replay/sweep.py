@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from paceline.lab.replay.results import Outcome
+from paceline.core.generation import Totals
 from paceline.lab.replay_text import CostFactors
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ def choices(header: Header) -> list[Choice]:
 
 def sweep(
     header: Header, texts: Iterable[Text], asked: Sequence[Choice] | None = None
-) -> Iterator[tuple[Outcome, ...]]:
-    """Yield for each text its outcomes under the static choices asked for, under all of them by default."""
+) -> Iterator[tuple[Totals, ...]]:
+    """Yield for each text its totals under the static choices asked for, under all of them by default."""
     asked = choices(header) if asked is None else asked
     left = iter(texts)
     while batch := list(islice(left, TEXTS)):
         lanes = _Lanes(header, batch, asked)
         lanes.run()
-        yield from lanes.outcomes()
+        yield from lanes.totals()
 
 
 @dataclass
@@ -168,29 +168,25 @@ class _Lanes:
     def _draft_s(self, choice: int, drafted: int, lag: int) -> float:
         return self.header.costs.draft_s(self.asked[choice].draft or "", drafted, lag)
 
-    def outcomes(self) -> Iterator[tuple[Outcome, ...]]:
-        """Yield for each text the outcomes of all choices."""
+    def totals(self) -> Iterator[tuple[Totals, ...]]:
+        """Yield for each text the totals of all choices."""
         lanes = iter(range(self.sums.shape[1]))
         for text in self.texts:
-            yield tuple(self._outcome(text, one, next(lanes)) for one in self.asked)
+            yield tuple(self._totals(text, one, next(lanes)) for one in self.asked)
 
-    def _outcome(self, text: Text, one: Choice, lane: int) -> Outcome:
+    def _totals(self, text: Text, one: Choice, lane: int) -> Totals:
         draft_s, verify_s, drafted, accepted, rounds = self.sums[:, lane].tolist()
         gammas, agreed, reached = self.counts[:, lane * self.width : (lane + 1) * self.width]
         plain = int(gammas[0])
         drafts = {"": plain, one.draft or "": int(rounds) - plain} if one.draft else {"": plain}
-        return Outcome(
-            text=text.name,
-            kind=text.kind,
-            varies=text.varies,
-            tokens=len(text.tokens),
+        return Totals(
             rounds=int(rounds),
             drafted=int(drafted),
             accepted=int(accepted),
+            emitted=len(text.tokens),
             seconds=draft_s + verify_s + rounds * self.header.costs.overhead_s,
             draft_s=draft_s,
             verify_s=verify_s,
-            score_s=0.0,
             gammas={gamma: count for gamma, count in enumerate(gammas.tolist()) if count},
             drafts={name: count for name, count in drafts.items() if count},
             reached=_at_least(reached),

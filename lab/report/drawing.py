@@ -2,13 +2,17 @@
 
 Letters are drawn as paths, so that a page looks the same wherever it is opened. The page holds drawings whose colours
 are CSS variables; a file of its own carries both sets of colours, and a background for readers that know only one.
+
+Hues are told apart by people with any of the common kinds of colour blindness (after Okabe and Ito,
+https://jfly.uni-koeln.de/color/), darkened or lightened until each has a contrast of 4.5 to the paper, which WCAG 2.2
+asks of text (success criterion 1.4.3); a test works the contrasts out.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -17,11 +21,55 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-
-from paceline.lab.report.palette import PALETTE, pen
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """One role of colour.
+
+    Attributes:
+        stand_in: What drawings are made with; no other colour of a drawing is like it.
+        light, dark: What is seen.
+    """
+
+    stand_in: str
+    light: str
+    dark: str
+
+
+PALETTE: Mapping[str, Colour] = {
+    "paper": Colour("#fefdf1", "#fffefb", "#16181c"),
+    "ink": Colour("#010203", "#1d1f24", "#e9e6df"),
+    "soft": Colour("#525456", "#5a5e66", "#a6a9b0"),
+    "rule": Colour("#d1d2d3", "#d9d6ce", "#393d45"),
+    "blue": Colour("#0102f1", "#0a5c9e", "#74b6f2"),
+    "orange": Colour("#f10203", "#b2450c", "#f79b5f"),
+    "green": Colour("#01f103", "#0b6e50", "#4fc79d"),
+    "purple": Colour("#8102f3", "#84408f", "#d59ce0"),
+    "gold": Colour("#f1d103", "#80600a", "#dcb449"),
+    "wash": Colour("#c1d2e3", "#c3d8ea", "#2c4763"),
+}
+"""By role. `soft` is for secondary text, `rule` for lines that guide the eye, `wash` for areas behind a mark."""
+
+HUES = ("blue", "orange", "green", "purple", "gold")
+
+
+def pen(role: str) -> str:
+    """Return the stand-in that drawings use for a role."""
+    return PALETTE[role].stand_in
+
+
+def variables(mode: str) -> str:
+    """Return the CSS declarations of all roles for `light` or `dark`."""
+    return " ".join(f"--{role}: {getattr(colour, mode)};" for role, colour in PALETTE.items())
+
 
 WIDTH = 7.4
 """Inches; the page is about as wide, so that letters have the size that is set here."""
@@ -143,3 +191,63 @@ def standalone(drawing: Drawing) -> str:
     back = f'<rect width="100%" height="100%" style="fill: {paper}"/>'
     cut = svg.index(">") + 1
     return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:cut]}{told}{style}{back}{svg[cut:]}'
+
+
+MOST = 24
+LINE = 0.065
+"""Height of a line of letters, in that of axes of the usual size."""
+
+
+def shortened(name: str, most: int = MOST) -> str:
+    """Return a name that fits beside a mark; long ones end in an ellipsis, and tables hold them whole."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Move places apart until neighbours keep `gap`, each as little as may be in the order they have.
+
+    Overlapping groups are laid out around the mean of what they wanted (pool adjacent violators; Ayer et al. 1955).
+    """
+    order = sorted(range(len(places)), key=lambda one: (places[one], one))
+    groups: list[list[float]] = []  # of [sum of wanted places less their offset in the group, members]
+    for rank, one in enumerate(order):
+        groups.append([places[one] - rank * gap, 1])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] >= groups[-1][0] / groups[-1][1]:
+            total, members = groups.pop()
+            groups[-1][0] += total
+            groups[-1][1] += members
+    bases = [total / members for total, members in groups for _ in range(int(members))]
+    found = [0.0] * len(places)
+    for rank, one in enumerate(order):
+        found[one] = bases[rank] + rank * gap
+    return found
+
+
+def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write the names of lines to the right of the axes, each with a stroke to where its line ends.
+
+    Args:
+        axes: With its limits set.
+        ends: Of each line the last x, the last y, the name and the colour.
+    """
+    low, high = axes.get_ylim()
+    places = spread([y for _, y, _, _ in ends], LINE * (high - low))
+    for (x, y, name, colour), place in zip(ends, places, strict=True):
+        stroke = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "relpos": (0.0, 0.5)}
+        axes.annotate(
+            shortened(name), (x, y), xytext=(1.04, place), textcoords=axes.get_yaxis_transform(),
+            color=colour, va="center", fontsize=10, arrowprops=stroke | {"shrinkA": 0, "shrinkB": 2},
+        )  # fmt: skip
+
+
+def legend(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
+    """Write names with their marks in a row above the axes, each in its colour and as wide as it is."""
+    names: list[Artist] = [
+        TextArea(name, textprops={"color": colour, "fontsize": 10.5}) for name, colour in entries
+    ]
+    row = HPacker(children=names, pad=0, sep=18)
+    box = AnchoredOffsetbox(
+        "lower left", child=row, frameon=False, pad=0, borderpad=0.4,
+        bbox_to_anchor=(0.0, 1.0), bbox_transform=axes.transAxes,
+    )  # fmt: skip
+    axes.add_artist(box)

@@ -1,90 +1,115 @@
-"""The rounds of a few texts, played again, since a replay keeps only sums."""
+"""Pictures of single rounds: what was planned and accepted on a few texts, and acceptance by place in the proposal."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paceline.lab.report.findings import Step, Timeline
-from paceline.lab.report.plays import play_again
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from paceline.lab.report.drawing import HUES, Drawing, canvas, finish, name_ends, pen, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from paceline.core.records import Round
-    from paceline.lab.oracle.optimum import Optimum
-    from paceline.lab.recording.model import Recording
-    from paceline.lab.report.tally import Field, Player
+    from matplotlib.axes import Axes
 
-LONGEST = 160
-"""Tokens of a text that a picture shows; further rounds would be too narrow to see."""
+    from paceline.lab.report.build import Positions, Report, Step
+
+GAP = 0.25
+"""White between two rounds, in tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rounds:
-    """Makes the timelines of a recording; called with the setting, the policy's label and the oracle's seconds.
+def _lane(axes: Axes, steps: Sequence[Step], *, name: str, role: str, top: int) -> None:
+    planned = [Rectangle((one.position, 0), one.emitted - GAP, one.gamma) for one in steps if one.gamma]
+    accepted = [
+        Rectangle((one.position, 0), one.emitted - GAP, one.accepted) for one in steps if one.accepted
+    ]
+    plain = [Rectangle((one.position, 0), one.emitted - GAP, 0.02 * top) for one in steps if not one.gamma]
+    axes.add_collection(PatchCollection(planned, facecolor=pen("wash"), edgecolor="none"))
+    axes.add_collection(PatchCollection(accepted, facecolor=pen(role), edgecolor="none"))
+    axes.add_collection(PatchCollection(plain, facecolor=pen("soft"), edgecolor="none"))
+    axes.set_ylim(0, top * 1.05)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_yticks([0, top])
+    axes.set_ylabel(name, rotation=0, ha="right", va="center", color=pen(role))
 
-    Attributes:
-        recording: The texts.
-        optima: The oracle's choices, by text.
-    """
 
-    recording: Recording
-    optima: Mapping[str, Optimum]
+def timeline(report: Report) -> Drawing | None:
+    """Draw two lanes for each text: the policy above, the oracle below; None where there are no texts to show."""
+    shown = report.timelines
+    if not shown:
+        return None
+    policy = report.timeline_policy
+    with canvas(0.5 + 1.95 * len(shown)) as figure:
+        panels = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
+        for panel, one in zip(panels, shown, strict=True):
+            panel.set_facecolor("none")
+            lanes = panel.subplots(2, 1, sharex=True)
+            top = max(step.gamma for step in (*one.policy, *one.oracle, one.policy[0])) or 1
+            _lane(lanes[0], one.policy, name=policy, role="blue", top=top)
+            _lane(lanes[1], one.oracle, name="oracle", role="orange", top=top)
+            end = one.policy[-1].position + one.policy[-1].emitted
+            lanes[1].set_xlim(0, end)
+            lanes[0].spines["bottom"].set_color(pen("rule"))
+            lanes[0].set_title(f"{one.text} ({one.kind}): {one.slower:.2f}× the oracle's time", fontsize=11)
+        lanes[1].set_xlabel("tokens written")
+        listed = "; ".join(
+            f"{one.text}: {len(one.policy)} rounds, the oracle {len(one.oracle)}" for one in shown
+        )
+        return finish(
+            figure, "timeline", "Round by round",
+            f"For each text a row of bars under {policy} and one under the oracle. {listed}.",
+        )  # fmt: skip
 
-    def __call__(self, field: Field, label: str, oracle: Mapping[str, float]) -> Sequence[Timeline]:
-        """Return the texts where the policy is nearest to the oracle, at the median, and farthest from it."""
-        player = field.players[label]
-        slower = {text: player.seconds[text] / oracle[text] for text in player.seconds if text in oracle}
-        chosen = choose(slower)
-        played = self._play(field, player, set(chosen))
-        return [
-            Timeline(
-                text,
-                self.recording.texts[text].kind,
-                why,
-                played[text],
-                [
-                    Step(one.position, one.gamma, one.accepted, one.emitted, one.draft)
-                    for one in self.optima[text].choices
-                    if one.position < LONGEST
-                ],
-                slower[text],
+
+THIN = 30
+"""Fewer cases than this are drawn hollow: a share of 30 has a standard error of up to 0.09."""
+
+
+def _accepted_shares(one: Positions) -> list[tuple[int, float, int]]:
+    pairs = enumerate(zip(one.reached, one.agreed, strict=True), start=1)
+    return [(place, agreed / reached, reached) for place, (reached, agreed) in pairs if reached]
+
+
+def positions(report: Report) -> Drawing | None:
+    """Draw one line a draft above, the counts as bars below; None where nothing was ever drafted."""
+    drafts = [one for one in report.positions if any(one.reached)]
+    if not drafts:
+        return None
+    with canvas(3.9) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.1))
+        ends, told = [], []
+        width = 0.8 / len(drafts)
+        for number, one in enumerate(drafts):
+            hue, shares = pen(HUES[number % len(HUES)]), _accepted_shares(one)
+            upper.plot([x for x, _, _ in shares], [y for _, y, _ in shares], color=hue, linewidth=1.4)
+            for x, y, count in shares:
+                fill = hue if count >= THIN else pen("paper")
+                upper.plot(x, y, "o", color=hue, markersize=5.5, markerfacecolor=fill)
+            ends.append((shares[-1][0], shares[-1][1], one.draft, hue))
+            lower.bar(
+                [x + (number - (len(drafts) - 1) / 2) * width for x, _, _ in shares],
+                [count for _, _, count in shares], width * 0.9, color=hue,
+            )  # fmt: skip
+            told.append(
+                f"{one.draft} {shares[0][1]:.0%} at the first place, {shares[-1][1]:.0%} at place {shares[-1][0]}"
             )
-            for text, why in chosen.items()
-        ]
-
-    def _play(self, field: Field, player: Player, wanted: set[str]) -> dict[str, list[Step]]:
-        """Play the pass again, text after text, so that the policy has learnt what it had learnt there."""
-        found: dict[str, list[Step]] = {}
-        order = [outcome.text for outcome in player.outcomes]
-        rounds: list[Step] = []
-
-        def note(done: Round) -> None:
-            if done.position < LONGEST:
-                draft = done.plan.draft or ""
-                rounds.append(Step(done.position, done.plan.gamma, done.accepted, done.emitted, draft))
-
-        for outcome in play_again(
-            self.recording, player.policy, order, start=field.start, seed=field.seeds[0], on_round=note
-        ):
-            if outcome.text in wanted:
-                found[outcome.text] = list(rounds)
-            rounds.clear()
-            if wanted <= found.keys():
-                break
-        return found
-
-
-def choose(slower: Mapping[str, float]) -> dict[str, str]:
-    """Return up to three texts with the reason for each: the nearest to the oracle, the median, the farthest."""
-    ranked = sorted(slower, key=lambda text: (slower[text], text))
-    if not ranked:
-        return {}
-    reasons = {
-        ranked[0]: "the policy comes nearest to the oracle there",
-        ranked[-1]: "the policy is farthest from the oracle there",
-    }
-    middle = ranked[len(ranked) // 2]
-    reasons.setdefault(middle, "half of the texts are nearer to the oracle, and half are farther")
-    return {text: reasons[text] for text in (ranked[0], middle, ranked[-1])}
+        upper.set_ylim(0, 1.03)
+        name_ends(upper, ends)
+        upper.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        quiet(upper, grid="y")
+        upper.spines["bottom"].set_visible(False)
+        upper.set_title("accepted, of those whose places before were all accepted", color=pen("soft"))
+        quiet(lower, grid="y")
+        lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        lower.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        lower.set_title("cases", color=pen("soft"))
+        lower.set_xlabel("place in the proposal")
+        lower.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+        lower.set_xlim(0.4, max(end[0] for end in ends) + 0.6)
+        return finish(
+            figure, "positions", "Acceptance by position", f"Lines of acceptance by place: {'; '.join(told)}."
+        )

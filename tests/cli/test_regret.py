@@ -1,8 +1,19 @@
 """`paceline regret` as a user runs it: on a replay of made-up texts."""
 
 import json
+from io import StringIO
 
 import pytest
+from rich.console import Console
+
+from paceline.cli.regret import headroom_table
+from paceline.core.generation import Totals
+from paceline.lab.compare import compare
+from paceline.lab.comparison import ALL, VARYING
+from paceline.lab.oracle.optimum import Optimum
+from paceline.lab.oracle.static import PLAIN
+from paceline.lab.references import References
+from paceline.lab.results import Measurement, Results
 
 
 @pytest.fixture
@@ -40,3 +51,57 @@ def test_what_is_not_there_is_told(cli, replayed):
     assert "it has: recorded warm, shuffled warm" in wrong
     cell.unlink()
     assert "without it the optimum is not known" in cli.call("regret", out, code=2).stderr
+
+
+class Given(References):
+    """The same reference times for every text."""
+
+    def __init__(self):
+        pass
+
+    first_draft = ""
+
+    def names(self):
+        return ()
+
+    def statics(self, text, draw=None):
+        return {PLAIN: 10.0}
+
+    def segmented_s(self, text, draw=None):
+        return 7.0
+
+    def optimum(self, text, draw=None):
+        return Optimum(text, 4.0, True, ())
+
+    def expected_s(self, text, draw=None):
+        return 4.0
+
+
+def test_the_table_fits_a_terminal_and_ends_with_the_optimum():
+    results = Results(options={"static-0": {"name": "static", "gamma": 0}})
+    long = "a-policy-with-a-very-long-name:of=options"
+    for policy, seconds in (
+        ("static-0", lambda _: 10.0),
+        (long, lambda n: 7.0 - n / 8),
+        ("quick", lambda _: 5.0),
+    ):
+        for number in range(8):
+            taken = seconds(number)
+            totals = Totals(rounds=5, emitted=10, seconds=taken)
+            results.append(Measurement(policy, str(number), "code", number > 3, taken, totals))
+    comparison = compare(results, references=Given(), regret=True)
+    out = StringIO()
+    console = Console(file=out, width=80)
+    for group in (ALL, VARYING):
+        console.print(headroom_table(comparison, group).grid())
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    names = [
+        line.split()[0] for line in lines if line[:1].strip() and not line.startswith(("policy", "over"))
+    ]
+    assert names.count("quick") == names.count("optimum") == 2
+    assert names.index("quick") < names.index("optimum")
+    quick = next(line for line in lines if line.startswith("quick"))
+    assert quick.split()[1] == "2.00x"
+    assert "83%" in quick  # (10 - 5) / (10 - 4)
+    assert "100" in quick.split()  # 1 second of 10 for 10 tokens, in thousandths of a plain step

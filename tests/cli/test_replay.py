@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paceline.lab.recording.files import lines
-from paceline.lab.replay.store import read_replay
+from paceline.lab.results import Results
 
 PROMPTS = "".join(
     json.dumps({"id": f"p{n}", "kind": "ab"[n % 2], "text": f"prompt number {n}"}) + "\n" for n in range(4)
@@ -69,9 +69,9 @@ def test_without_options_every_policy_is_ranked_and_the_passes_are_kept(cli, her
     assert "survival" in done.stdout
     assert "'cached-fsm' was left out: text" in done.stderr
     assert "--keep-prompts" in done.stderr
-    found = read_replay(cli.folder / "runs" / "replay.jsonl")
+    found = Results.read(cli.folder / "runs" / "replay.jsonl")
     assert found.complete
-    labels = {one.label for one in found.passes}
+    labels = set(found.policies())
     assert {"static-0", "static-4", "survival", "auto"} <= labels
     assert "cached-fsm" not in labels
     assert "cached-fsm" in found.left_out
@@ -87,7 +87,7 @@ def test_one_process_finds_what_several_find(cli, here, recorded):
     command = ("-p", "thompson,static-2,svip", "--seeds", 2, "-o")
     cli.call("replay", *command, "several.jsonl", "-j", 2, code=0)
     assert here(*command, "one.jsonl")[0] == 0
-    found = [read_replay(cli.folder / name) for name in ("several.jsonl", "one.jsonl")]
+    found = [Results.read(cli.folder / name) for name in ("several.jsonl", "one.jsonl")]
     assert found[0] == found[1]
 
 
@@ -143,7 +143,7 @@ def test_another_recording_does_not_take_the_place_of_passes_silently(here, made
     shutil.copy(made / "two.jsonl.zst", recorded)
     code, done = here(*command)
     assert code == 2
-    assert "holds a replay of another recording; replace it with --force" in done.err
+    assert "holds results of another recording; replace it with --force" in done.err
     assert here(*command, "--force")[0] == 0
 
 
@@ -158,7 +158,7 @@ def test_an_interrupted_replay_goes_on_from_the_last_pass(cli, here, recorded):
     _, told = running.communicate(timeout=30)
     assert running.returncode == 130
     assert "the same command goes on from the last pass" in told
-    partial = read_replay(out)
+    partial = Results.read(out)
     assert not partial.complete
     assert partial.passes
     with out.open("ab") as file:
@@ -167,7 +167,7 @@ def test_an_interrupted_replay_goes_on_from_the_last_pass(cli, here, recorded):
     code, done = here("-p", "static-1", "--seeds", 1)
     assert code == 0
     assert "passes were in" in done.err
-    assert read_replay(out).complete
+    assert Results.read(out).complete
     assert out.read_bytes().count(b'"kind":"pass"') >= kept
 
 

@@ -3,7 +3,7 @@
 import json
 
 from paceline.core.config.load import load_config
-from paceline.lab.compare import compare
+from paceline.lab.paired import time_pairs
 from paceline.lab.parts import load_parts
 
 
@@ -76,6 +76,6 @@ def test_a_decoder_of_the_parts_draws_as_the_run_says():
     parts = load_parts(
         load_config({"target": "toy", "drafts": {"d": "toy"}, "generation": {"temperature": 1.0}})
     )
-    found = compare(parts.decoder(), parts.decoder(), [1, 2], 20, patience_s=0.0, sampled=True)
+    found = time_pairs(parts.decoder(), parts.decoder(), [1, 2], 20, patience_s=0.0, sampled=True)
     assert found.identical is None
     assert found.sentence().endswith("output sampled")

@@ -1,61 +1,253 @@
-"""One prompt two ways in turns."""
+"""Comparisons are what their formulas say, and follow from what cannot be otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from paceline import SpeculativeDecoder
-from paceline.backends.toy import ToyDraft, ToyTarget
-from paceline.lab import parts as parts_module
-from paceline.lab.compare import MOST_PAIRS, compare
-from paceline.lab.decoding import Decoding, decode
+from paceline.core.errors import ConfigError, TraceError
+from paceline.core.generation import Totals
+from paceline.core.testing.doubles import ChaoticPolicy
+from paceline.lab.compare import compare
+from paceline.lab.comparison import ALL, LOOPING, VARYING
+from paceline.lab.oracle.optimum import Optimum
+from paceline.lab.oracle.static import PLAIN, Static
+from paceline.lab.references import References
+from paceline.lab.replay.draws import drawn
+from paceline.lab.replay.orders import Brief, ordered, visit
+from paceline.lab.results import Measurement, Results
+from paceline.lab.simulate import Simulator
+from paceline.lab.testing import lab_recordings
 from paceline.policies.static import StaticConfig
 
-
-def a_decoder(seed=3, gamma=4):
-    target = ToyTarget(seed=seed)
-    return SpeculativeDecoder(target, {"d": ToyDraft(target)}, StaticConfig(gamma=gamma).build())
+A, B = Static("a", 1), Static("a", 4)
+STATIC_0 = {"name": "static", "gamma": 0}
 
 
-def test_a_policy_that_writes_the_same_is_found_identical():
-    found = compare(a_decoder(), a_decoder(gamma=0), [1, 2], 30)
+class Given(References):
+    """Reference times that are given by number."""
 
-    assert found.identical
-    assert found.pairs == MOST_PAIRS
-    assert found.slowest <= found.speedup <= found.fastest
-    assert "output identical" in found.sentence()
+    def __init__(self, **times):
+        self.times = times
 
+    def names(self):
+        return ()
 
-def test_a_decoder_that_writes_something_else_is_found_out():
-    found = compare(a_decoder(seed=4), a_decoder(seed=3, gamma=0), [1, 2], 30)
+    first_draft = "a"
 
-    assert not found.identical
-    assert "NOT identical" in found.sentence()
+    def statics(self, text, draw=None):
+        return self.times[text]["statics"]
 
+    def segmented_s(self, text, draw=None):
+        return self.times[text]["segmented"]
 
-def test_long_texts_get_one_pair():
-    assert compare(a_decoder(), a_decoder(gamma=0), [1, 2], 30, patience_s=0.0).pairs == 1
+    def optimum(self, text, draw=None):
+        return Optimum(text, self.times[text]["best"], True, ())
 
-
-def test_generate_fails_when_the_outputs_differ(monkeypatch, tmp_path, capsys, run_here):
-    (tmp_path / "run.yaml").write_text("target: {backend: toy}\ndrafts: {d: {backend: toy}}\n")
-    monkeypatch.setattr(parts_module.Parts, "beside", lambda self, decoder: a_decoder(seed=9))
-
-    code = run_here("generate", "the", "-c", tmp_path / "run.yaml", "-n", 20, "--compare")
-
-    assert code == 1
-    assert "differs from that of plain decoding" in capsys.readouterr().err
+    def expected_s(self, text, draw=None):
+        return self.times[text]["best"] + 1.0
 
 
-def test_what_was_decoded_is_at_hand_when_the_run_is_cut_short():
-    decoding = Decoding()
+def times(plain=10.0, a=8.0, b=9.0, best=4.0, segmented=7.0):
+    return {"statics": {PLAIN: plain, A: a, B: b}, "best": best, "segmented": segmented}
 
-    def stop(done):
-        if done.index == 2:
-            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        decode(a_decoder(), [1, 2], 100, into=decoding, on_round=stop)
+def measured(text, seconds, kind="code", tokens=10, rounds=5, varies=True, **keys):
+    totals = Totals(rounds=rounds, emitted=tokens, seconds=seconds)
+    return Measurement("mine", text, kind, varies, seconds, totals, **keys)
 
-    whole = decode(a_decoder(), [1, 2], 100)
-    assert (decoding.totals.rounds, len(decoding.gammas), decoding.ended) == (3, 3, None)
-    assert decoding.tokens == whole.tokens[: len(decoding.tokens)]
-    assert (whole.ended, whole.totals.emitted) == ("length", 100)
+
+def results(references, *measurements):
+    """Return the measurements, with plain decoding as the references have it."""
+    made = Results(options={"static-0": STATIC_0, "mine": {"name": "mine"}})
+    for one in measurements:
+        seconds = references.statics(one.text)[PLAIN]
+        plain = Totals(rounds=one.tokens, emitted=one.tokens, seconds=seconds)
+        made.append(replace(one, policy="static-0", seconds=seconds, totals=plain))
+    made.append(*measurements)
+    return made
+
+
+def compared(references, *measurements):
+    return compare(results(references, *measurements), references=references, regret=True)
+
+
+def test_every_number_is_what_its_formula_says():
+    references = Given(x=times(), y=times(plain=20.0, a=18.0, b=12.0, best=6.0, segmented=11.0))
+    comparison = compared(references, measured("x", 6.0), measured("y", 12.0, tokens=30, rounds=10))
+    figures = comparison.row("mine").all
+
+    assert (figures.texts, figures.tokens, figures.regret.exact) == (2, 40, True)
+    assert (figures.seconds, figures.plain_s) == (18, 30)
+    assert comparison.best_static.label == "static-4"  # b is best for both together
+    assert figures.speedup.value == pytest.approx(30 / 18)
+    assert figures.over_static.value == pytest.approx(21 / 18)
+    assert figures.regret.over_tuned.value == pytest.approx((9 + 18) / 18)  # given what is best for the other
+    assert figures.oracle.value == pytest.approx(30 / 10)
+    assert figures.regret.oracle_expected.value == pytest.approx(30 / 12)
+    assert figures.captured.value == pytest.approx((30 - 18) / (30 - 10))
+    assert figures.captured_static.value == pytest.approx((21 - 18) / (21 - 10))
+    assert figures.regret.oracle_s == pytest.approx((18 - 10) / 40)
+    assert figures.regret.static_s == pytest.approx((18 - 8 - 12) / 40)
+    assert figures.regret.dynamic_s == pytest.approx((18 - 7 - 11) / 40)
+    assert figures.accepted_tokens == pytest.approx(40 / 15)
+    assert figures.spec_bench == pytest.approx((10 / 6 + 30 / 12) / (10 / 10 + 30 / 20))
+    assert comparison.lost("mine") == pytest.approx([2.0, 8.0])
+
+
+def test_a_text_counts_with_the_median_of_its_repeats_and_the_mean_of_seeds():
+    seconds = {(0, 0): 1.0, (0, 1): 9.0, (0, 2): 2.0, (1, 0): 4.0}
+    made = results(
+        Given(x=times()), *(measured("x", each, seed=seed, repeat=n) for (seed, n), each in seconds.items())
+    )
+
+    assert compare(made).times["mine"]["x"] == (10, 3.0)
+
+
+def test_only_texts_that_both_finished_are_compared():
+    references = Given(**{name: times() for name in "xyz"})
+    made = results(references, *(measured(name, 5.0) for name in "xyz"))
+    made.append(replace(measured("x", 2.0), policy="other"))
+    comparison = compare(made)
+
+    assert comparison.row("other").all.texts == 1
+    assert comparison.row("other").all.speedup.value == pytest.approx(5.0)
+    assert comparison.speedup("other", "mine").value == pytest.approx(2.5)
+
+
+def test_texts_that_vary_and_kinds_are_compared_apart():
+    references = Given(**{name: times() for name in "xyz"})
+    listed = [
+        measured("x", 5.0),
+        measured("y", 6.0, "prose"),
+        measured("z", 7.0, "prose", varies=False),
+    ]
+    row = compared(references, *listed).row("mine")
+    assert {name: one.texts for name, one in row.groups.items()} == {ALL: 3, VARYING: 2, LOOPING: 1}
+    assert {name: one.texts for name, one in row.kinds.items()} == {"code": 1, "prose": 2}
+    switching = compared(references, *(replace(one, order="switching") for one in listed))
+    assert switching.row("mine").kinds == {}
+
+
+def test_the_order_of_the_texts_changes_no_interval():
+    references = Given(**{f"t{number}": times() for number in range(8)})
+    listed = [measured(f"t{number}", 5.0 + number % 3) for number in range(8)]
+    one, other = (compared(references, *each).row("mine").all for each in (listed, listed[::-1]))
+    assert one == other
+    assert one.speedup.low < one.speedup.value < one.speedup.high
+
+
+def test_where_nothing_can_be_saved_no_share_of_it_is_told():
+    figures = compared(Given(x=times(plain=4.0)), measured("x", 6.0)).row("mine").all
+    assert figures.captured is None
+    assert figures.captured_static is None
+    assert figures.speedup.value == pytest.approx(4 / 6)
+
+
+def test_several_settings_and_no_plain_decoding_are_refused():
+    made = results(Given(x=times()), measured("x", 6.0))
+    made.append(measured("x", 6.0, order="shuffled"))
+    with pytest.raises(ConfigError, match="one setting; found 2"):
+        compare(made)
+    with pytest.raises(ConfigError, match="no plain decoding in the setting recorded, warm"):
+        compare(made.where(policy="mine", order="recorded"))
+
+
+def test_without_references_the_best_static_choice_is_one_of_those_named():
+    references = Given(**{name: times() for name in "xyz"})
+    made = results(references, *(measured(name, 5.0) for name in "xyz"))
+    made.options |= {"static-2": {"name": "static", "gamma": 2}, "lookup": {"name": "static", "gamma": 8}}
+    made.append(*(replace(measured(name, 4.0), policy="static-2") for name in "xyz"))
+    made.append(*(replace(measured(name, 1.0), policy="lookup") for name in "xyz"))
+    comparison = compare(made, statics=["static-2"])
+
+    assert comparison.best_static.label == "static-2"
+    assert comparison.row("mine").all.over_static.value == pytest.approx(0.8)
+    assert compare(made).best_static is None
+
+
+def test_tuned_choices_never_come_from_the_text_itself():
+    # Every text is fastest under a choice of its own, so that peeking would show.
+    references = Given(x=times(a=1.0, b=9.0), y=times(a=9.0, b=1.0))
+    assert references.tuned({"x": "code", "y": "code"}) == {"x": B, "y": A}
+    assert references.tuned({"x": "code"}) == {"x": PLAIN}
+
+
+def test_halves_for_tuning_both_hold_every_kind():
+    kinds = {f"{kind}{n}": kind for kind in ("p", "q", "r") for n in range(5)}
+    seen = tuple(Given(**{text: times(a=float(n)) for n, text in enumerate(kinds)}).tuned(kinds))
+    for half in (seen[:8], seen[8:]):
+        assert {name[0] for name in half} == {"p", "q", "r"}
+
+
+def played(recording, build, policy, texts=None, **keys):
+    simulator = Simulator(recording.header, build())
+    for text in texts or recording:
+        totals = simulator.play(text)
+        yield Measurement(policy, text.name, text.kind, text.varies, totals.seconds, totals, **keys)
+
+
+@settings(deadline=None, max_examples=40)
+@given(lab_recordings(sampled=False, texts=4), st.integers(0, 1 << 16))
+def test_no_policy_captures_more_than_there_is(recording, seed):
+    header = recording.header
+    made = Results(options={"static-0": STATIC_0, "chaos": {"name": "chaos"}})
+    made.append(*played(recording, lambda: StaticConfig(gamma=0).build(), "static-0"))
+    chaos = ChaoticPolicy(seed, list(header.drafts), max_gamma=header.longest)
+    made.append(*played(recording, lambda: chaos, "chaos"))
+    comparison = compare(made, references=References(recording), regret=True)
+    chaos, plain = comparison.row("chaos"), comparison.row("static-0")
+    for figures in (*chaos.groups.values(), *chaos.kinds.values()):
+        assert figures.regret.oracle_s >= -1e-9
+        assert figures.captured is None or figures.captured.value <= 1 + 1e-6
+        assert figures.speedup.value <= figures.oracle.value * (1 + 1e-9)
+    for figures in (*plain.groups.values(), *plain.kinds.values()):
+        assert figures.speedup.value == pytest.approx(1.0)
+        assert figures.accepted_tokens == pytest.approx(1.0)
+        assert figures.spec_bench == pytest.approx(1.0)
+        assert figures.captured is None or figures.captured.value == pytest.approx(0.0, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(lab_recordings(texts=4, wanted=10), st.integers(0, 99))
+def test_spliced_texts_are_found_by_their_names(recording, seed):
+    briefs = [Brief(text.name, text.kind, len(text.tokens)) for text in recording]
+    try:
+        way = ordered(briefs, "switching", seed=seed)
+    except TraceError:
+        return
+    references = References(recording)
+    for text in visit(recording, way):
+        optimum = references.optimum(text.name)
+        assert optimum.text == text.name
+        assert optimum.seconds <= references.statics(text.name)[PLAIN] * (1 + 1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(lab_recordings(texts=3, sampled=True), st.integers(0, 99))
+def test_each_draw_is_held_against_its_own_optimum(recording, draw):
+    header, references = recording.header, References(recording)
+    for number in (None, draw):
+        texts = [text if number is None else drawn(text, header, seed=number) for text in recording]
+        made = Results(options={"static-0": STATIC_0, "static": {"name": "static", "gamma": header.longest}})
+        for label, gamma in (("static-0", 0), ("static", header.longest)):
+            build = StaticConfig(gamma=gamma).build
+            made.append(*played(recording, build, label, texts, draw=number))
+        figures = compare(made, references=references, regret=True).row("static").all
+        assert figures.regret.oracle_s >= -1e-9
+        optima = [references.optimum(text.name, number).seconds for text in recording]
+        plain = [references.statics(text.name, number)[PLAIN] for text in recording]
+        assert figures.oracle.value == pytest.approx(sum(plain) / sum(optima))
+
+
+def test_a_text_of_another_recording_is_refused():
+    @settings(max_examples=1)
+    @given(lab_recordings())
+    def try_one(recording):
+        with pytest.raises(TraceError, match="a text 'elsewhere' that the recording lacks"):
+            References(recording).statics("elsewhere")
+
+    try_one()

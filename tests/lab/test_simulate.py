@@ -96,7 +96,7 @@ def outcome(policy, header, text):
 def test_an_outcome_sums_up_what_can_be_counted_by_hand():
     found = outcome(ScriptedPolicy([3, 0, 1]), *made())
     # From 0: 3 drafted, 2 accepted, lag 2; from 3: plain; from 4: 1 drafted after a lag of 1, accepted and cut.
-    assert (found.tokens, found.rounds, found.drafted, found.accepted) == (6, 3, 4, 3)
+    assert (found.emitted, found.rounds, found.drafted, found.accepted) == (6, 3, 4, 3)
     assert found.draft_s == (0.75 + 1.0) + (0.25 + 0.5)
     assert found.verify_s == 2.5 + 1.0 + 1.5
     assert found.seconds == found.draft_s + found.verify_s + 3 * 0.125
@@ -137,7 +137,7 @@ class Reader(ScriptedPolicy):
 
 
 def test_a_policy_may_read_the_output_and_the_length_of_a_prompt_that_was_not_kept():
-    assert outcome(Reader(3), *made(prompt=None)).tokens == 6
+    assert outcome(Reader(3), *made(prompt=None)).emitted == 6
 
 
 @pytest.mark.parametrize("sly", [False, True])
@@ -149,8 +149,8 @@ def test_a_policy_that_reads_a_prompt_that_was_not_kept_is_told_the_remedy(sly):
     for place in (2, 3):  # the next policy on the same text is not blamed for it
         with suppress(TraceError):
             Simulator(header, Reader(place, sly=sly)).play(replayed)
-    assert Simulator(header, Reader(3)).play(replayed).tokens == 6
-    assert outcome(Reader(2, sly=sly), *made()).tokens == 6
+    assert Simulator(header, Reader(3)).play(replayed).emitted == 6
+    assert outcome(Reader(2, sly=sly), *made()).emitted == 6
 
 
 class Scorer(ScriptedPolicy):
@@ -169,8 +169,8 @@ def test_a_signal_that_was_not_recorded_at_a_place_is_refused_only_where_it_is_a
     about[0, 1] = np.nan
     header, text = made(signals={"top1": about})
     rule = StopRule("top1", below=0.5)
-    assert outcome(ScriptedPolicy([Plan(1, stop=rule)]), header, text).tokens == 6
-    assert outcome(ScriptedPolicy([2]), header, text).tokens == 6
+    assert outcome(ScriptedPolicy([Plan(1, stop=rule)]), header, text).emitted == 6
+    assert outcome(ScriptedPolicy([2]), header, text).emitted == 6
     with pytest.raises(TraceError, match=re.escape("does not hold top1")):
         outcome(ScriptedPolicy([Plan(2, stop=rule)]), header, text)
 

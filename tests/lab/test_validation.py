@@ -22,9 +22,12 @@ def measured(recording, config, *, slower=1.0, seed=0, part=0, order=None):
     """Return what the clock would say if replays were right but for a factor."""
     player = Simulator(recording.header, config.build(seed))
     names = order or recording.texts.names()
-    outcomes = [player.play(recording.texts[name]) for name in names]
+    played = {name: player.play(recording.texts[name]) for name in names}
     block = config.model_dump(mode="json")
-    return [Measured(block, one.text, one.tokens, one.rounds, one.seconds * slower, part) for one in outcomes]
+    return [
+        Measured(block, name, one.emitted, one.rounds, one.seconds * slower, part)
+        for name, one in played.items()
+    ]
 
 
 def cell(*runs, run=None, texts=4, name="regimes-0.12"):

@@ -32,7 +32,7 @@ rounds = 0
 for label, block in chosen.policies.items():
     done = stage.run(Task({label: block}, {}, "recorded", "warm", 0))
     assert done.failed is None, done.failed
-    rounds = sum(outcome.rounds for outcome in done.passes[0].outcomes)
+    rounds = sum(one.totals.rounds for listed in done.passes.values() for one in listed)
     print(label, rounds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -5,10 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from paceline.lab.report.drawing import inline, standalone
-from paceline.lab.report.palette import PALETTE
-from paceline.lab.report.pictures.all import pictures
-from paceline.lab.report.pictures.labels import shortened, spread
+from paceline.lab.report.drawing import PALETTE, inline, shortened, spread, standalone
+from paceline.lab.report.plots import pictures
 
 
 @pytest.fixture(scope="module")

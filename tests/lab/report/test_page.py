@@ -5,10 +5,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from paceline.lab.report.findings import Check
-from paceline.lab.report.gather import Known, gather
+from paceline.lab.report.build import build_report
 from paceline.lab.report.page import page
-from paceline.lab.report.pictures.all import pictures
+from paceline.lab.report.plots import pictures
+from paceline.lab.results import Results
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
@@ -87,7 +87,7 @@ def test_the_page_holds_every_section_and_picture(html, found):
     assert html.count("How to read it") == len(sections) - 1
     text = " ".join(" ".join(read.words).split())
     for row in found.rows:
-        assert row.label in text
+        assert row.policy in text
     for needed in ("Example CPU", "0" * 64, "paceline report", "needs entropy", "mean accepted tokens"):
         assert needed in text
 
@@ -96,11 +96,11 @@ def test_every_picture_is_described_for_those_who_cannot_see_it(html):
     assert html.count('role="img" aria-label="') == Reader(html).tags.count("svg")
 
 
-def test_the_page_warns_at_its_top_when_the_replay_misses_by_more_than_5_percent(found):
-    off = written(
-        replace(found, checks=[Check("static-3", 12, 100.0, 106.0), Check("aimd", 12, 100.0, 99.0)])
-    )
-    near = written(replace(found, checks=[Check("static-3", 12, 100.0, 105.0)]))
+def test_the_page_warns_at_its_top_when_the_replay_misses_by_more_than_5_percent(found, predicted):
+    static, aimd = {"name": "static", "gamma": 3}, {"name": "aimd"}
+    checks = [predicted(static, 100.0, 106.0), predicted(aimd, 100.0, 99.0)]
+    off = written(replace(found, checks=checks))
+    near = written(replace(found, checks=[predicted(static, 100.0, 105.0)]))
 
     top = off[: off.index("<main>")]
     assert "misses the measured speeds by up to 6%" in top
@@ -119,21 +119,19 @@ def test_a_replay_that_was_never_held_against_the_clock_says_so(found):
 def test_names_that_look_like_markup_are_shown_as_they_are(made):
     hostile = '<script>alert("$x$ & --> y")</script>'
     one = made(names=(hostile, "gate"))
-    text = written(gather(one.replay, one.known))
+    text = written(one.report)
 
     read = Reader(text)
     assert "script" not in read.tags
     assert hostile in "".join(read.words)
 
 
-def test_the_same_findings_give_the_same_bytes(html, made):
-    again = made()
-
-    assert written(gather(again.replay, again.known)) == html
+def test_the_same_results_give_the_same_bytes(html, made):
+    assert written(made().report) == html
 
 
 def test_without_a_recording_the_page_is_whole_and_shows_what_the_replay_alone_tells(made):
-    found = gather(made().replay, Known())
+    found = build_report(made().results)
     read = Reader(written(found))
 
     assert {"ranking", "positions", "shares"} <= set(read.ids)
@@ -141,7 +139,6 @@ def test_without_a_recording_the_page_is_whole_and_shows_what_the_replay_alone_t
 
 
 def test_one_text_of_one_kind_in_one_setting_still_makes_a_page(made):
-    one = made(texts=1)
-    alone = replace(one.replay, passes=one.replay.passes[:9], left_out={})
+    results = made(texts=1).results.where(order="shuffled")
 
-    Reader(written(gather(alone, one.known.__class__())))
+    Reader(written(build_report(Results(options=results.options, passes=results.passes))))

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from paceline.lab.report.palette import HUES, PALETTE
+from paceline.lab.report.drawing import HUES, PALETTE
 
 
 def luminance(colour):

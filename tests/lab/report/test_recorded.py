@@ -10,13 +10,12 @@ from paceline.lab.oracle.optimum import clairvoyant
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
-from paceline.lab.replay.results import Pass, Replay
-from paceline.lab.report.gather import gather, main_field
-from paceline.lab.report.known import known
+from paceline.lab.references import References
+from paceline.lab.replay.passes import play_pass
+from paceline.lab.report.build import build_report, choose_texts
 from paceline.lab.report.page import page
-from paceline.lab.report.pictures.all import pictures
-from paceline.lab.report.plays import play_again
-from paceline.lab.report.rounds import choose
+from paceline.lab.report.plots import pictures
+from paceline.lab.results import Key, Results
 
 LONGEST = 6
 POLICIES = {
@@ -54,36 +53,31 @@ def recorded(texts=8):
     return Recording(header, [], TextsInMemory([text(number) for number in range(texts)]))
 
 
-def replayed(recording, policies=POLICIES, start="warm"):
-    names = [*recording.texts.names()]
-    passes = [
-        Pass(label, block, "recorded", start, 0, [*play_again(recording, block, names, start=start, seed=0)])
-        for label, block in policies.items()
-    ]
-    return Replay({}, passes, {})
+def replayed(recording, start="warm"):
+    results = Results(options=POLICIES)
+    for label, options in POLICIES.items():
+        key = Key(label, start=start)
+        results.append(*play_pass(recording, options, recording.texts.names(), key))
+    return results
 
 
-@pytest.fixture(scope="module")
-def pair():
+@pytest.fixture(scope="module", params=["warm", "cold"])
+def pair(request):
     recording = recorded()
-    return SimpleNamespace(recording=recording, replay=replayed(recording))
+    results, references = replayed(recording, request.param), References(recording)
+    report = build_report(results, recording, references, source={"recording": "recording.jsonl"})
+    return SimpleNamespace(recording=recording, results=results, references=references, report=report)
 
 
-@pytest.fixture(scope="module")
-def about(pair):
-    return known(pair.recording, source={"recording": "recording.jsonl"})
-
-
-def test_the_oracle_is_that_of_the_lab_and_nobody_beats_it(pair, about):
+def test_the_oracle_is_that_of_the_lab_and_nobody_beats_it(pair):
     for one in pair.recording:
-        assert about.oracle[one.name] == clairvoyant(one, pair.recording.header).seconds
-    for one in pair.replay.passes:
-        for outcome in one.outcomes:
-            assert outcome.seconds >= about.oracle[outcome.text] * (1 - 1e-9)
+        assert pair.references.optimum(one.name).seconds == clairvoyant(one, pair.recording.header).seconds
+    for one in pair.results:
+        assert one.seconds >= pair.references.optimum(one.text).seconds * (1 - 1e-9)
 
 
-def test_acceptance_by_place_counts_every_start(pair, about):
-    found = about.positions[0]
+def test_acceptance_by_place_counts_every_start(pair):
+    found = pair.report.positions[0]
     agreed = np.concatenate([one.drafts["small"].agreed for one in pair.recording])
 
     assert found.draft == "small"
@@ -93,48 +87,36 @@ def test_acceptance_by_place_counts_every_start(pair, about):
     assert all(tried <= before for tried, before in zip(found.reached[1:], found.agreed, strict=False))
 
 
-def test_the_rounds_shown_are_those_that_the_pass_took(pair, about):
-    field = main_field(pair.replay)
-    shown = about.timelines(field, "survival", about.oracle)
+def test_the_rounds_shown_are_those_that_the_pass_took(pair):
+    shown, policy = pair.report.timelines, pair.report.timeline_policy
 
     assert len(shown) == 3
     for one in shown:
-        outcome = next(o for o in field.players["survival"].outcomes if o.text == one.text)
-        assert len(one.policy) == outcome.rounds
-        assert sum(step.accepted for step in one.policy) == outcome.accepted
+        measured = next(each for each in pair.results.where(policy=policy) if each.text == one.text)
+        assert len(one.policy) == measured.totals.rounds
+        assert sum(step.accepted for step in one.policy) == measured.totals.accepted
         assert (
             sum(step.emitted for step in one.policy)
             == sum(step.emitted for step in one.oracle)
-            == outcome.tokens
+            == measured.tokens
         )
-        assert one.slower == pytest.approx(outcome.seconds / about.oracle[one.text])
-
-
-def test_a_cold_pass_is_played_again_cold(pair):
-    cold = replayed(pair.recording, start="cold")
-    field = main_field(cold)
-    about = known(pair.recording, source={})
-
-    for one in about.timelines(field, "auto", about.oracle):
-        outcome = next(o for o in field.players["auto"].outcomes if o.text == one.text)
-        assert len(one.policy) == outcome.rounds
+        assert one.slower == pytest.approx(measured.seconds / pair.references.optimum(one.text).seconds)
 
 
 def test_the_texts_shown_are_the_nearest_the_median_and_the_farthest():
     slower = {"a": 1.5, "b": 1.1, "c": 1.9, "d": 1.3, "e": 1.2}
 
-    assert [*choose(slower)] == ["b", "d", "c"]
-    assert [*choose({"a": 1.0})] == ["a"]
-    assert choose({}) == {}
+    assert [*choose_texts(slower)] == ["b", "d", "c"]
+    assert [*choose_texts({"a": 1.0})] == ["a"]
+    assert choose_texts({}) == {}
 
 
-def test_machine_and_versions_are_told_without_what_is_empty(about):
-    assert about.machine == {"machine.cpu": "Example CPU", "versions.python": "3.12"}
+def test_machine_and_versions_are_told_without_what_is_empty(pair):
+    assert pair.report.machine == {"machine.cpu": "Example CPU", "versions.python": "3.12"}
 
 
-def test_everything_together_makes_a_page(pair, about):
-    found = gather(pair.replay, about)
-    html = page(found, pictures(found))
+def test_everything_together_makes_a_page(pair):
+    html = page(pair.report, pictures(pair.report))
 
     assert "Example CPU" in html
-    assert found.oracle >= max(row.speedup.value for row in found.rows)
+    assert pair.report.oracle >= max(row.all.speedup.value for row in pair.report.rows)

@@ -8,32 +8,32 @@ import pytest
 from paceline import load_config
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.report.advice import paragraph, run_file
-from paceline.lab.report.tally import fields
-from paceline.lab.report.tuning import halves, tune
-from paceline.lab.report.variations import variations
+from paceline.lab.comparison import Time
+from paceline.lab.results import Results
+from paceline.lab.tune import halves, paragraph, run_file, tune, variations
 
 
-def field(made, *, factors=None, texts=24, keep=None):
-    """Return the main setting of a sample, with the seconds of some players multiplied."""
-    one = fields(made(texts=texts).replay)[0]
-    players = {}
-    for label, player in one.players.items():
-        if keep is None or label in keep:
-            factor = (factors or {}).get(label, lambda _text: 1.0)
-            seconds = {text: value * factor(text) for text, value in player.seconds.items()}
-            players[label] = replace(player, seconds=seconds)
-    return replace(one, players=players)
+def with_policy(results, label, options, like, factor):
+    """Return the results with a policy added or replaced: as fast as another one times a factor by text."""
+    changed = Results(results.source, {**results.options, label: options}, passes={**results.passes})
+    for key, listed in results.where(policy=like).passes.items():
+        changed.passes[key._replace(policy=label)] = [
+            replace(one, policy=label, seconds=one.seconds * factor(one.text)) for one in listed
+        ]
+    return changed
 
 
-def with_auto(one, like, factor):
+def sample(made, *, factors=None, texts=24, keep=None):
+    """Return the main setting of a sample, with the seconds of some policies multiplied."""
+    results = made(texts=texts).results.where(order="shuffled")
+    for label, factor in (factors or {}).items():
+        results = with_policy(results, label, results.options[label], label, factor)
+    return results.only([key for key in results.passes if keep is None or key.policy in keep])
+
+
+def with_auto(results, like, factor):
     """Add the default policy, as fast as another one times a factor by text."""
-    source = one.players[like]
-    auto = replace(
-        source, label="auto", policy={"name": "auto"},
-        seconds={text: value * factor(text) for text, value in source.seconds.items()},
-    )  # fmt: skip
-    return replace(one, players={**one.players, "auto": auto})
+    return with_policy(results, "auto", {"name": "auto"}, like, factor)
 
 
 def test_halves_hold_every_text_once_and_the_same_kinds():
@@ -53,7 +53,7 @@ def test_halves_hold_every_text_once_and_the_same_kinds():
 
 
 def test_a_policy_that_is_surely_faster_than_the_default_is_chosen(made):
-    one = with_auto(field(made, factors={"aimd": lambda _: 0.5}), "static-3", lambda _: 1.0)
+    one = with_auto(sample(made, factors={"aimd": lambda _: 0.5}), "static-3", lambda _: 1.0)
     found = tune(one)
 
     assert (found.label, found.why, found.simplest) == ("aimd", "faster", "auto")
@@ -62,13 +62,10 @@ def test_a_policy_that_is_surely_faster_than_the_default_is_chosen(made):
 
 
 def test_within_noise_the_default_is_kept(made):
-    one = field(made)
+    one = with_auto(sample(made), "static-3", lambda _: 1.0)
     # The other one is faster on the tuning texts, and slower by as much on the judging texts.
-    tuning, _ = halves(one.plain.outcomes)
-    one = with_auto(one, "static-3", lambda text: 1.0)
-    one = replace(one, players={**one.players, "gate": replace(one.players["gate"], seconds={
-        text: value * (0.9 if text in tuning else 1.1) for text, value in one.players["auto"].seconds.items()
-    })})  # fmt: skip
+    tuning, _ = halves(one.where(policy="static-0"))
+    one = with_policy(one, "gate", {"name": "gate"}, "auto", lambda text: 0.9 if text in tuning else 1.1)
     found = tune(one)
 
     assert (found.label, found.why, found.fastest) == ("auto", "noise", "gate")
@@ -76,7 +73,7 @@ def test_within_noise_the_default_is_kept(made):
 
 
 def test_a_gain_smaller_than_what_the_replay_is_off_by_is_not_believed(made):
-    one = with_auto(field(made, factors={"aimd": lambda _: 0.92}), "aimd", lambda _: 1.0 / 0.92)
+    one = with_auto(sample(made, factors={"aimd": lambda _: 0.92}), "aimd", lambda _: 1.0 / 0.92)
 
     assert tune(one, miss=0.04).label == "aimd"
     found = tune(one, miss=0.2)
@@ -87,7 +84,7 @@ def test_a_gain_smaller_than_what_the_replay_is_off_by_is_not_believed(made):
 
 def test_where_nothing_beats_plain_decoding_it_is_chosen_and_said(made):
     slow = {label: lambda _: 3.0 for label in ("aimd", "gate", *(f"static-{g}" for g in range(1, 7)))}
-    found = tune(field(made, factors=slow))
+    found = tune(sample(made, factors=slow))
 
     assert (found.label, found.why) == ("static-0", "plain")
     assert found.policy == {"name": "static", "gamma": 0}
@@ -96,7 +93,7 @@ def test_where_nothing_beats_plain_decoding_it_is_chosen_and_said(made):
 
 
 def test_without_the_default_policy_the_best_static_gamma_is_the_simplest_choice(made):
-    found = tune(field(made, keep=("static-0", "aimd")), statics=made(texts=24).known.statics)
+    found = tune(sample(made, keep=("static-0", "aimd")), references=made(texts=24).references)
 
     assert found.simplest == found.best_static
     assert found.best_static not in {"static-0", "aimd"}
@@ -104,17 +101,17 @@ def test_without_the_default_policy_the_best_static_gamma_is_the_simplest_choice
 
 def test_too_few_texts_are_refused_with_the_remedy(made):
     with pytest.raises(ConfigError, match="at least 10; record more"):
-        tune(field(made, texts=4))
+        tune(sample(made, texts=4))
 
 
 def test_variations_count_and_can_win(made):
-    one = with_auto(field(made), "static-3", lambda _: 1.0)
+    one = with_auto(sample(made), "static-3", lambda _: 1.0)
     asked = []
 
     def vary(policies, most):
         asked.append((list(policies), most))
-        seconds = {text: value * 0.4 for text, value in one.plain.seconds.items()}
-        return {"auto:max_gamma=8": ({"name": "auto", "max_gamma": 8}, seconds)}
+        times = {each.text: Time(each.tokens, each.seconds * 0.4) for each in one.where(policy="static-0")}
+        return {"auto:max_gamma=8": ({"name": "auto", "max_gamma": 8}, times)}
 
     found = tune(one, vary=vary, tries=5)
 
@@ -137,7 +134,7 @@ def test_variations_halve_and_double_numbers_within_their_range_and_take_turns()
 
 
 def test_the_run_file_loads_and_says_where_it_comes_from(made, tmp_path):
-    found = tune(with_auto(field(made), "static-3", lambda _: 1.0))
+    found = tune(with_auto(sample(made), "static-3", lambda _: 1.0))
     path = tmp_path / "tuned.yaml"
     path.write_text(run_file(found, origin="replay.jsonl"), encoding="utf-8")
 

@@ -17,23 +17,27 @@ large; three in ten looping) 20,000 draws of n texts held the ratio of all texts
     bootstrap  .66-.81   .80-.86   .80-.88   .82-.88
 
 and for the share of a headroom: .88, .88, .89, .90 here. A bootstrap-t held .83-.91 at 5 texts, with intervals up to
-three times as long. `tests/lab/test_intervals.py` repeats a part of this. Below five texts there is no interval.
+three times as long. `tests/lab/test_stats.py` repeats a part of this. Below five texts there is no interval.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from html import escape
+from operator import truediv
 from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 LEVEL = 0.9
 
 FEWEST = 5
 """With fewer texts there is no interval."""
+
+MINUS = "−"
 
 TOO_FEW = f"too few texts for an interval: it takes {FEWEST}"
 
@@ -45,6 +49,11 @@ class Ratio:
     value: float
     low: float | None = None
     high: float | None = None
+
+    def __str__(self) -> str:
+        """Return it as `1.72 (1.60 to 1.80)`."""
+        between = f" ({self.low:.2f} to {self.high:.2f})" if self.low is not None else ""
+        return f"{self.value:.2f}{between}"
 
 
 def estimate(
@@ -82,17 +91,37 @@ def estimate(
     return Ratio(value, value - reach, value + reach)
 
 
-def ratio(base: Sequence[float], other: Sequence[float]) -> Ratio | None:
-    """Return how many times faster `other` is than `base`: the ratio of their times; None where no time passed."""
-    return estimate(_over, base, other, logarithmic=True)
+def speedup(
+    tokens: Sequence[float],
+    seconds: Sequence[float],
+    base_tokens: Sequence[float],
+    base_seconds: Sequence[float],
+) -> Ratio | None:
+    """Return the ratio of tokens a second over those of a base, on the same texts; None where no time passed."""
+    return estimate(_faster, tokens, seconds, base_tokens, base_seconds, logarithmic=True)
 
 
 def captured(base: Sequence[float], other: Sequence[float], best: Sequence[float]) -> Ratio | None:
     """Return the share of the time between `base` and `best` that `other` saves; None where there is none.
 
-    (T_base - T) / (T_base - T_best): 0 is the base, 1 the optimum; below 0, `other` is slower than the base.
+    (T_base - T) / (T_base - T_best): 0 is the base, 1 the oracle; below 0, `other` is slower than the base.
     """
     return estimate(_captured, base, other, best)
+
+
+def spec_bench(
+    tokens: Sequence[float],
+    seconds: Sequence[float],
+    base_tokens: Sequence[float],
+    base_seconds: Sequence[float],
+) -> float | None:
+    """Return Spec-Bench's speed-up: the ratio of the means over texts of tokens a second; None where no time passed.
+
+    Every text counts once, however long it is (https://github.com/hemingkx/Spec-Bench).
+    """
+    if not seconds or min(*seconds, *base_seconds) <= 0.0:
+        return None
+    return fmean(map(truediv, tokens, seconds)) / fmean(map(truediv, base_tokens, base_seconds))
 
 
 def student(freedom: int) -> float:
@@ -115,11 +144,45 @@ def _reach(parts: Sequence[float]) -> float:
     return student(count - 1) * math.sqrt(variance)
 
 
-def _over(base: float, other: float) -> float | None:
-    return base / other if other > 0.0 else None
+def _faster(tokens: float, seconds: float, base_tokens: float, base_seconds: float) -> float | None:
+    return (
+        (tokens / seconds) / (base_tokens / base_seconds)
+        if min(seconds, base_seconds, base_tokens) > 0
+        else None
+    )
 
 
 def _captured(base: float, other: float, best: float) -> float | None:
     way = base - best
     # What rounding leaves of no way at all is none.
     return (base - other) / way if way > 1e-9 * base else None
+
+
+def times(estimate: Ratio | None) -> str:
+    """Write a ratio as `1.72×`, or nothing when it is unknown."""
+    return "" if estimate is None else f"{estimate.value:.2f}×"
+
+
+def share(estimate: Ratio | None) -> str:
+    """Write a share as `41 %`, or nothing when it is unknown."""
+    return "" if estimate is None else f"{_whole(estimate.value)} %"
+
+
+def _whole(value: float) -> str:
+    return f"{100 * value:.0f}".replace("-0", "0").replace("-", MINUS)
+
+
+def interval(estimate: Ratio | None, *, percent: bool = False) -> str:
+    """Write an interval as `1.60–1.80` or `31 to 52`, or nothing when it is unknown."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    if percent:
+        return f"{_whole(estimate.low)} to {_whole(estimate.high)}"
+    return f"{estimate.low:.2f}–{estimate.high:.2f}"
+
+
+def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table as HTML, for notebooks."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in headings)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

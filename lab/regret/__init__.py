@@ -1,1 +1,0 @@
-"""How far policies are from what was possible: regret, headroom captured, and intervals over texts."""
