@@ -1,4 +1,4 @@
-"""Where seconds come from: a wall clock, a cost table, or a recorded run.
+"""Clocks, the source of seconds: a wall clock, a cost table, or a recorded run.
 
 The loop reads `now` around each piece of work and reports the work by `spend`. A wall clock moves by itself; the
 virtual clocks move only in `spend`, which makes a run's times, and so its plans, exactly repeatable.

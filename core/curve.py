@@ -49,7 +49,7 @@ SURE = 8
 """Rounds until deviations are judged at all: the first ones warm up caches and kernels."""
 
 UNSURE = 0.7
-"""Where a length has no timings of its own, the fitted line is right within a factor of two."""
+"""Log of a factor of two, within which the fitted line is right for a length without timings of its own."""
 
 TINY = 1e-12
 """Seconds below which nothing can be told."""
@@ -61,7 +61,7 @@ ALIKE = 0.1
 """Jumps of two kinds of work that differ by so much (10 %) are one jump of the machine."""
 
 SLACK = 1.25
-"""How far timings may lie from what is plausible."""
+"""Factor by which timings may lie off what is plausible."""
 
 RESTED = 16
 """Rounds without a timing after which a length is believed at once."""
@@ -381,7 +381,7 @@ class Curve:
 
     @property
     def _alike(self) -> float:
-        """How far two jumps may lie apart that are one."""
+        """Distance up to which two jumps are one."""
         return max(3.0 * self._machine.spread, ALIKE)
 
     def _fit(self, longest: int) -> list[float]:

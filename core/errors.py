@@ -58,7 +58,7 @@ class TraceError(PacelineError, ValueError):
 
 
 INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
-"""What foreign code may let through: the user or the caller wants to stop. All else that it raises is its failure."""
+"""Exceptions that pass through foreign code: the user or the caller wants to stop. All others are its failure."""
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 500

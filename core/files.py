@@ -157,7 +157,7 @@ def size(count: int) -> str:
 
 
 ROOM = "make room or give another path"
-"""What to do where writing fails."""
+"""Remedy where writing fails."""
 
 
 def check_output(

@@ -48,7 +48,7 @@ STEADY = 0.02
 
 @dataclass(frozen=True, slots=True)
 class StepCosts:
-    """What a round costs in steps of so many requests; the `costs` of a `RoundStart`, and `Tabulated`.
+    """Costs of a round in steps of so many requests; the `costs` of a `RoundStart`, and `Tabulated`.
 
     A round's seconds are those of its step: all requests wait for it together.
 
@@ -122,12 +122,12 @@ class FusedCosts:
         self._usual += 0.1 * (min(abs(off), bound) - self._usual)
         moments = self._moments
         for i, x in enumerate((1.0, tokens, blocks, drafts)):
-            one, two, three, four = self._products[i]
+            first, second, third, fourth = self._products[i]
             self._products[i] = [
-                FADING * one + x,
-                FADING * two + x * tokens,
-                FADING * three + x * blocks,
-                FADING * four + x * drafts,
+                FADING * first + x,
+                FADING * second + x * tokens,
+                FADING * third + x * blocks,
+                FADING * fourth + x * drafts,
             ]
             moments[i] = FADING * moments[i] + x * counted
         self._fit(SWEEPS[self._steps > YOUNG])

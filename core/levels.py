@@ -27,7 +27,7 @@ UNSEEN_WEIGHT = 0.5
 """A length without timings counts as this many on the fitted line."""
 
 IRREGULAR = 0.05
-"""How far lengths lie from the line, as a share: kernels favour some. Timings noisier than this are drawn to it."""
+"""Distance of lengths from the line, as a share: kernels favour some. Timings noisier than this are drawn to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Line:
 
 
 class Level(NamedTuple):
-    """What is known of a length that was timed.
+    """Knowledge about a length that was timed.
 
     Attributes:
         level: Seconds without context, on the machine as it was at first.

@@ -84,7 +84,7 @@ class AsyncProposal(Protocol):
 
     @property
     def seconds(self) -> float | None:
-        """What the device took to draft, by its own clock; None until that is known, which verification makes it."""
+        """Seconds of drafting by the device's own clock; None until that is known, which verification makes it."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the loop asks of targets, drafts, policies, clocks and cost models.
+"""Protocols of targets, drafts, policies, clocks and cost models, as the loop uses them.
 
 Protocols are for what others supply; nothing here is meant to be subclassed. Tokens are plain integers at
 this boundary, so that a draft of one backend can run ahead of a target of another. Invariants are numbered as
@@ -79,7 +79,7 @@ class Verdict(Protocol):
 
     @property
     def accepted(self) -> int:
-        """How many proposed tokens the target agrees with: 0 <= accepted <= len(proposal)."""
+        """Number of proposed tokens that the target agrees with: 0 <= accepted <= len(proposal)."""
         ...
 
     @property
@@ -181,7 +181,7 @@ class Target(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """The abilities of this engine."""
         ...
 
     @property
@@ -214,7 +214,7 @@ class Policy(Protocol):
 
     @property
     def requires(self) -> Requirements:
-        """What the engine must be able to do."""
+        """Abilities that the engine must have."""
         ...
 
     def plan(self, start: RoundStart) -> Plan:
@@ -246,7 +246,7 @@ class Policy(Protocol):
 
 
 class Clock(Protocol):
-    """Where seconds come from."""
+    """A source of seconds."""
 
     def now(self) -> float:
         """Return seconds since some fixed moment; never decreases."""

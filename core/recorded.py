@@ -46,7 +46,7 @@ class TextClock(CostTableClock):
 
 
 class DraftTable(ABC):
-    """What one draft does at every place of a text.
+    """Table of one draft: its proposal at every place of a text.
 
     Attributes:
         name: The draft's.
@@ -291,7 +291,9 @@ class RecordedDrafts(Drafts):
     def states(self) -> Mapping[str, DraftState]:
         """Return the state of each draft, in the order listed."""
         sessions = cast("Mapping[str, RecordedDraftSession]", self.sessions)
-        return FrozenDict({name: DraftState(one.lag, one.match_length) for name, one in sessions.items()})
+        return FrozenDict(
+            {name: DraftState(session.lag, session.match_length) for name, session in sessions.items()}
+        )
 
     def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:
         proposal = self.sessions[name].draft(gamma, control)

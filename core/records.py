@@ -20,7 +20,7 @@ V = TypeVar("V")
 
 
 class FrozenDict(dict[K, V]):
-    """What a round shows of each draft: the policy, the trace and the caller see the same one.
+    """A mapping that cannot be changed: policy, trace and caller see the same facts about each draft of a round.
 
     Everything that reads a dict works, copying and pickling too; everything that changes one raises TypeError.
     """
@@ -46,16 +46,16 @@ def quick_init(cls: type[V]) -> type[V]:
     own = cls.__init__
     scope: dict[str, Any] = {}
     parameters, body = [], []
-    for one in fields(cls):  # type: ignore[arg-type]  # it is a dataclass
-        name, value = one.name, one.name
+    for attribute in fields(cls):  # type: ignore[arg-type]  # it is a dataclass
+        name, value = attribute.name, attribute.name
         default = signature(own).parameters[name].default
         if default is not Parameter.empty:
             scope[f"_default_{name}"] = default
             parameters.append(f"{name}=_default_{name}")
         else:
             parameters.append(name)
-        if one.default_factory is not MISSING:
-            scope[f"_make_{name}"] = one.default_factory
+        if attribute.default_factory is not MISSING:
+            scope[f"_make_{name}"] = attribute.default_factory
             value = f"_make_{name}() if {name} is _default_{name} else {name}"
         scope[f"_set_{name}"] = cls.__dict__[name].__set__
         body.append(f"    _set_{name}(self, {value})")
@@ -71,14 +71,14 @@ which is the same under greedy drafting; entropy in nats; difference between the
 drafted token itself. All are of the distribution that the token was drawn from."""
 
 Ended = Literal["eos", "stop", "length"]
-"""Why a round was cut: end-of-sequence token, a stop criterion, or the length limit."""
+"""Reason a round was cut: end-of-sequence token, a stop criterion, or the length limit."""
 
 SIGNALS: frozenset[Signal] = frozenset({"top1", "prob", "entropy", "margin", "token"})
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do, so that a policy can refuse it before the first token.
+    """Abilities of an engine, so that a policy can refuse it before the first token.
 
     Attributes:
         gammas: The only gammas the engine runs, ascending; None when any gamma is possible.
@@ -103,7 +103,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a policy cannot do without; checked against `Capabilities` before the first token.
+    """Abilities a policy cannot do without; checked against `Capabilities` before the first token.
 
     Attributes:
         any_gamma: The policy plans every gamma up to the engine's largest; an engine that leaves some out is refused. A
@@ -221,7 +221,7 @@ class DraftState(NamedTuple):
 @quick_init
 @dataclass(frozen=True, slots=True)
 class RoundStart:
-    """What a policy sees before a round.
+    """The state of a request before a round, as a policy sees it.
 
     Attributes:
         index: Number of this round in its request, from 0.

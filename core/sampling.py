@@ -46,7 +46,7 @@ def _require(held: bool, name: str, allowed: str, value: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the tokens of one request are drawn. What is None or neutral is not applied.
+    """Settings by which the tokens of one request are drawn. What is None or neutral is not applied.
 
     The order is that of transformers: repetition penalty, temperature, top-k, top-p, min-p, typical-p. Target and draft
     apply the same to their own logits, each position after the tokens before it.

@@ -1,4 +1,4 @@
-"""What every server checks before it answers: that its port is its own, and that no stranger's web page asks.
+"""Checks of every server before it answers: its port is its own, and no stranger's web page asks.
 
 A server that listens on the loopback address is still within reach of web pages in the browser of its user: a page may
 send a form to it, or give the loopback address a name of its own (DNS rebinding) and read the answer.

@@ -106,7 +106,7 @@ class Limits:
 
 
 Stop: TypeAlias = "str | Sequence[str | StopCriterion]"
-"""Where texts end besides their end tokens: strings, and functions that are shown the output after each token."""
+"""Ends of texts besides their end tokens: strings, and functions that are shown the output after each token."""
 
 UNSURE = 4
 """Characters at the end of a text that the next token may still change: bytes of one that is not complete."""

@@ -27,7 +27,7 @@ VERSION = 1
 """Raised when a reader of the old version would misread a new trace; new keys alone do not raise it."""
 
 SERVING = "serving"
-"""What a trace holds where its first line does not say `form`: rounds as they were decided."""
+"""Form of a trace whose first line does not say `form`: rounds as they were decided."""
 
 LINE = 16 * MIB
 """The longest line that is read: a round has some kilobytes."""

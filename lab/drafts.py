@@ -23,7 +23,7 @@ SHORT: Mapping[str, Mapping[str, str]] = {
     "small": {"backend": "embedded", "size": "small"},
     "medium": {"backend": "embedded", "size": "medium"},
 }
-"""What these names mean where the run has no draft of that name."""
+"""Meaning of these names where the run has no draft of that name."""
 
 
 def draft_named(name: str, catalogue: Catalogue) -> BackendConfig:

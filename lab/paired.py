@@ -22,7 +22,7 @@ MOST_PAIRS = 5
 
 @dataclass(frozen=True, slots=True)
 class PairedTimes:
-    """What the pairs showed. Rates are in tokens per second of decode time.
+    """Result of the pairs. Rates are in tokens per second of decode time.
 
     Attributes:
         pairs: Timed pairs; both ways were warmed up by one run before.

@@ -55,8 +55,8 @@ def parse_policy(text: str, catalogue: Catalogue) -> PolicyConfig:
         ConfigError: There is no such policy or option.
     """
     name, *options = split(text, ":") or [""]
-    if found := STATIC.fullmatch(name):
-        name, options = "static", [f"gamma={found[1]}", *options]
+    if match := STATIC.fullmatch(name):
+        name, options = "static", [f"gamma={match[1]}", *options]
     changes = dict(parse_override(option) for option in options)
     held = {key.partition(".")[0] for key in changes if "." in key}
     start = {"name": name, **_defaults(name, held, catalogue)}

@@ -42,7 +42,7 @@ def embedded() -> list[Text]:
         raise PacelineError(
             "the embedded prompts are not installed; give a prompt or a file of prompts"
         ) from error
-    return [Text(one["id"], one["kind"], one["text"]) for one in listed]
+    return [Text(values["id"], values["kind"], values["text"]) for values in listed]
 
 
 def choose(texts: Sequence[Text], *, kinds: Sequence[str] = (), limit: int | None = None) -> list[Text]:
@@ -51,12 +51,12 @@ def choose(texts: Sequence[Text], *, kinds: Sequence[str] = (), limit: int | Non
     Raises:
         ConfigError: There is no such kind.
     """
-    known = list(dict.fromkeys(one.kind for one in texts))
+    known = list(dict.fromkeys(text.kind for text in texts))
     unknown = [kind for kind in kinds if kind not in known]
     if unknown:
         raise ConfigError(f"no prompts of kind {unknown[0]!r}; there are: {', '.join(known)}")
-    wanted = [one for one in texts if not kinds or one.kind in kinds]
-    return wanted if limit is None else list(_in_turns(wanted))[:limit]
+    chosen = [text for text in texts if not kinds or text.kind in kinds]
+    return chosen if limit is None else list(_in_turns(chosen))[:limit]
 
 
 def encoded(text: Text, encode: Callable[[str | Sequence[int]], list[int]], source: str) -> Prompt:
@@ -74,9 +74,9 @@ def encoded(text: Text, encode: Callable[[str | Sequence[int]], list[int]], sour
 
 def _in_turns(texts: Iterable[Text]) -> Iterator[Text]:
     kinds: dict[str, list[Text]] = {}
-    for one in texts:
-        kinds.setdefault(one.kind, []).append(one)
+    for text in texts:
+        kinds.setdefault(text.kind, []).append(text)
     while any(kinds.values()):
-        for some in kinds.values():
-            if some:
-                yield some.pop(0)
+        for queue in kinds.values():
+            if queue:
+                yield queue.pop(0)

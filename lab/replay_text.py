@@ -128,11 +128,11 @@ class RecordedTable(DraftTable):
             f"the trace does not know what {gamma} tokens of {self.name!r} at {place} would have led to"
         )
 
-    def _build(self, wanted: frozenset[Signal], place: int) -> list[TokenSignals]:
-        missing = sorted(wanted - self._recorded.keys())
+    def _build(self, signals: frozenset[Signal], place: int) -> list[TokenSignals]:
+        missing = sorted(signals - self._recorded.keys())
         if missing:
             raise TraceError(f"draft {self.name!r}: the recording holds no signal {', '.join(missing)}")
-        names = list(wanted)
+        names = list(signals)
         columns = [self._recorded[name][place, : self.offered[place]].tolist() for name in names]
         row: list[TokenSignals] = []
         for position, values in enumerate(zip(*columns, strict=True)):
@@ -148,7 +148,7 @@ class RecordedTable(DraftTable):
 
 
 class CostFactors:
-    """How the costs of one text differ from the profile, by place; see `Changes`."""
+    """Factors on the costs of one text against the profile, by place; see `Changes`."""
 
     __slots__ = ("drafts", "token_s", "verify")
 
@@ -189,7 +189,7 @@ class ReplayText:
             prompt=prompt,
             tokens=tokens,
             ended=text.ended,
-            max_new_tokens=text.wanted,
+            max_new_tokens=text.max_new_tokens,
             drafts=tables,
             vocabulary=max((*tokens, *(text.prompt or ()))) + 2,
             perplexity=text.perplexity,

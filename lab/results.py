@@ -41,7 +41,7 @@ RESUME: Final = "make room, then give the same command again: it goes on from th
 Clock = Literal["wall", "virtual"]
 
 Order = Literal["recorded", "shuffled", "by-kind", "switching"]
-"""How texts follow one another: as recorded; shuffled; one kind after the other; texts spliced from two kinds each."""
+"""Orders of texts: as recorded; shuffled; one kind after the other; texts spliced from two kinds each."""
 
 Start = Literal["warm", "cold"]
 """Whether a policy goes on with what earlier texts taught it, or is built anew for each text."""
@@ -233,7 +233,7 @@ class Results:
 
 @dataclass(slots=True)
 class Stored:
-    """What a file of results holds.
+    """Content of a file of results.
 
     Attributes:
         results: All of it.

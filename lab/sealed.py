@@ -45,10 +45,10 @@ def unseal(line: bytes) -> dict[str, Any]:
     Raises:
         ValueError: The line is damaged.
     """
-    found = _SEAL.search(line, max(0, len(line) - 64))
-    if found is None:
+    match = _SEAL.search(line, max(0, len(line) - 64))
+    if match is None:
         raise ValueError("it does not end with its checksum")
-    if crc32(line[: found.start()]) != int(found[1], 16):
+    if crc32(line[: match.start()]) != int(match[1], 16):
         raise ValueError("its checksum does not fit")
     values = parse_json(line)
     if not isinstance(values, dict):

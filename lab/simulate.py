@@ -230,6 +230,6 @@ def recorded_decoder(
         policy,
         clock=clock,
         costs=costs,
-        max_new_tokens=text.wanted,
+        max_new_tokens=text.max_new_tokens,
         stop=(lambda output: len(output) >= length,) if text.ended == "stop" else (),
     )

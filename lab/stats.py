@@ -1,4 +1,4 @@
-"""How far chance in the choice of texts may have moved a ratio or a share: one interval for every command.
+"""Intervals of ratios and shares over the choice of texts: the same for every command.
 
 A figure is a function of sums over texts. It is worked out again without each text in turn (the jackknife: Tukey 1958;
 Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 11). With n texts, values t_i and their mean t',

@@ -71,7 +71,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return f"{self.acceptance}, price {self.price:g}"
 
     def verify_s(self, length: int, context: int) -> float:

@@ -59,7 +59,7 @@ Try = Callable[[Mapping[str, Block], int], Mapping[str, tuple[Block, "Times"]]]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to use, and how it was found.
+    """The policy to use, and how it was chosen.
 
     Attributes:
         label, policy: The choice.

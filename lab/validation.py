@@ -47,7 +47,7 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         name = str(self.policy.get("name", "?"))
         return f"{name}-{self.policy['gamma']}" if name == "static" and "gamma" in self.policy else name
 

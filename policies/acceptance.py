@@ -179,7 +179,7 @@ def bucket(match_length: int | None) -> str:
 
 
 class Acceptance:
-    """What is known of one draft.
+    """Knowledge about one draft.
 
     Args:
         size: Positions that are counted: the largest gamma.

@@ -1,4 +1,4 @@
-"""What the probability that a draft gives its own token says about its acceptance, beyond what is expected anyway.
+"""Calibration of the probability that a draft gives its own token as a sign of acceptance.
 
 A draft's probabilities are off, and by how much depends on the pair; how likely tokens are accepted at all moves with
 the text. So only the evidence of a probability is learnt, as a likelihood ratio, and it corrects what is expected now:

@@ -115,7 +115,7 @@ class GatePolicy:
 
     @property
     def requires(self) -> Requirements:
-        """What the inner policy requires, rounds without drafting, and the time of a round."""
+        """Requirements of the inner policy, rounds without drafting, and the time of a round."""
         return joint_requirements((self._policy,), zero_gamma=True, latency="fused")
 
     @property

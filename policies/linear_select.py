@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 REASONS = frozenset({"trial", "probe"})
-"""Why a request is given to a draft that does not promise the most."""
+"""Reason for giving a request to a draft that does not promise the most."""
 
 TRIALS = 3  # requests that a draft is given to show anything at all; with less it may have lagged too far to be used
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 VERSION = 1
 KINDS = ("rounds", "rewards", "tokens", "seconds")
 NO_ROOM = "no-room"
-"""Why a round drafts nothing where neither engine nor budget leave anything to draft."""
+"""Reason for drafting nothing where neither engine nor budget leave anything to draft."""
 
 
 class MetaSDConfig(PolicyConfig):

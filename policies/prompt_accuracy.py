@@ -1,4 +1,4 @@
-"""What finished requests taught about prompts and drafts: features, and one linear model of accuracy for each draft."""
+"""Features of prompts, and one linear model of accuracy for each draft, learnt from finished requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LeastSquares:
 
     @property
     def count(self) -> float:
-        """How many observations there were."""
+        """Number of observations."""
         return self.gram[0]
 
     def add(self, features: Sequence[float], outcome: float) -> None:

@@ -50,7 +50,7 @@ Span = Annotated[
 
 
 class Row(Strict):
-    """What is drafted in a range of batch sizes and of context lengths."""
+    """Gammas in a range of batch sizes and of context lengths."""
 
     batch: Span = Field(default=(1, None), description="First and last batch size; null is without end.")
     context: Span = Field(

@@ -1,4 +1,4 @@
-"""Which drafts to ask what they would have made of a round that another one drafted.
+"""Budget of scoring: which drafts to ask what they would have made of a round that another one drafted.
 
 Asking costs what the answer costs: next to nothing for prompt lookup, a forward pass over whatever it has not read yet
 for a model. So each idle draft saves a share of the time of every round, is asked when that covers what the cost model

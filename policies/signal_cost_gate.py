@@ -1,4 +1,4 @@
-"""When to look at a draft's probabilities: only where stopping early can pay for it.
+"""Gate on a draft's probabilities: they are looked at only where stopping early can pay for it.
 
 Asking a draft for the probability of each token costs time, on a GPU a wait for the device. What stopping early can
 save is the time of tokens that would have been refused: little, where the draft is cheap. A draft is listened to if

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class SurvivalOptions(PolicyConfig):
-    """What is learnt, how fast it fades, and what may be tried."""
+    """Options: what is learnt, how fast it fades, and what may be tried."""
 
     max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma considered.")
     discount: float = Field(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What is known of a target or draft before any weight is read.
+    """Facts about a target or draft before any weight is read.
 
     What a backend does not know it leaves at its default; nothing is concluded from it then.
 

@@ -24,7 +24,7 @@ Path = tuple[int | str, ...]
 
 
 class Place(NamedTuple):
-    """Where a path comes from.
+    """The origin of a path.
 
     Attributes:
         origin: What a message names first, such as "run.yaml:4: "; may be empty.
@@ -68,7 +68,7 @@ _WANTED = {
         ["model_type", "dict_type", "mapping_type", "model_attributes_type"], "should be a mapping"
     ),
 }
-"""What is allowed, for errors whose own words are about Python or say more than helps."""
+"""Allowed values, for errors whose own words are about Python or say more than helps."""
 
 _WANTS_TEXT = frozenset({"string_type", "name_type", "path_type", "literal_error", "block_type"})
 _AMBIGUOUS = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false"})

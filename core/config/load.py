@@ -140,8 +140,8 @@ def check_outputs(config: RunConfig, locate: Locate, *, inputs: Sequence[Path | 
         raise ConfigError("\n".join(problems))
 
 
-def _same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def _same(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def load_config(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Clock
 
 DRAFT_NAME = "[A-Za-z][A-Za-z0-9_-]*"
-"""What a draft may be called."""
+"""Names that a draft may have."""
 
 
 def _number(value: object) -> object:
@@ -63,7 +63,7 @@ def _stop_string(text: str) -> str:
 
 
 class GenerationConfig(Strict):
-    """How much text is produced, and how: greedily at temperature 0.0, else drawn as `Sampling` says.
+    """Settings of a generation: how much text, and how, greedily at temperature 0.0, else drawn as `Sampling` says.
 
     A text ends with the token that completes one of the strings in `stop`; the string stays in the text.
     """

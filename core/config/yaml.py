@@ -20,7 +20,7 @@ _PLAIN = frozenset(
     f"tag:yaml.org,2002:{kind}"
     for kind in ("null", "bool", "int", "float", "timestamp", "str", "seq", "map", "merge")
 )
-"""What needs no `!` to be understood."""
+"""Tags that need no `!` to be understood."""
 
 MOST = 256 * KIB
 """Bytes of a run file: a long one has some kilobytes."""

@@ -125,7 +125,7 @@ NO_SCORES: Mapping[str, tuple[float, ...]] = FrozenDict()
 
 @dataclass(slots=True)
 class Drafted:
-    """What a draft proposed.
+    """A draft's proposal.
 
     Attributes:
         proposal: As the draft returned it, for the target.

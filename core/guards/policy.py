@@ -138,7 +138,7 @@ LONGEST_REASON = 100
 
 @dataclass(frozen=True, slots=True)
 class PlannedControl:
-    """What the planned draft looks at this round; the loop's `DraftControl`."""
+    """Control over the planned draft in this round; the loop's `DraftControl`."""
 
     signals: frozenset[Signal]
     stop: StopRule | None
@@ -303,12 +303,12 @@ class PolicyGuard:
 
     def _keep_drafting(self, signals: TokenSignals) -> bool:
         try:
-            return self._ask("keep_drafting", self._asked, False, signals)
+            return self._ask("keep_drafting", self._keeps_drafting, False, signals)
         except ContractError as error:
             self._pending = error
             return False
 
-    def _asked(self, signals: TokenSignals) -> bool:
+    def _keeps_drafting(self, signals: TokenSignals) -> bool:
         return bool(self._policy.keep_drafting(signals))
 
     def _ask(self, method: str, ask: Callable[..., T], otherwise: T, about: object) -> T:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Tracing:
-    """What a decoder writes its trace through.
+    """Writer of a decoder's trace.
 
     Under `fallback` the first failure is logged and nothing is written from then on: what comes after a line that was
     cut off could not be read. Otherwise it raises `TraceError`.

@@ -123,7 +123,7 @@ class Entry(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What is installed. Made by `load`; the mappings are sorted by name.
+    """Policies and backends that are installed. Made by `load`; the mappings are sorted by name.
 
     Attributes:
         policies, backends: Usable entries by name.

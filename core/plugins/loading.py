@@ -32,7 +32,7 @@ TRACE = "PACELINE_TRACE_PLUGINS"
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Where a plugin comes from.
+    """The origin of a plugin.
 
     Attributes:
         entry_point: Name of the entry point; for a plugin given in Python, of the module.
@@ -67,7 +67,7 @@ class Broken(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of loading: live plugins by provider, broken ones, and those switched off."""
+    """The result of loading: live plugins by provider, broken ones, and those switched off."""
 
     manager: pluggy.PluginManager
     plugins: tuple[tuple[Provider, object], ...]

@@ -1,1 +1,1 @@
-"""What policies learnt, kept over restarts and shared by decoders: the keys `state` and `scope` of a run file."""
+"""Knowledge of policies, kept over restarts and shared by decoders: the keys `state` and `scope` of a run file."""

@@ -35,7 +35,7 @@ Restore = Callable[["Policy"], "StateCheckpoint"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is kept of one policy, state or statistics or both, and of the costs that it learnt beside."""
+    """Entry of one policy: its state or statistics or both, and the costs that it learnt beside."""
 
     state: Mapping[str, Any] | None = None
     statistics: Mapping[str, float] | None = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StateKey:
-    """What something was learnt about: the key that it is kept under, in a state file and by whoever pools replicas.
+    """Key that something learnt is kept under, in a state file and by whoever pools replicas.
 
     Attributes:
         name: The policy's name and a hash of everything in `about`.

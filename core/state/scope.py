@@ -95,7 +95,7 @@ class PolicySource:
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """What a decoder learns with.
+    """Parts that a decoder learns with.
 
     Attributes:
         policy: A policy, or what makes one for each request.

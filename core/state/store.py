@@ -52,7 +52,7 @@ PROBLEMS: Final = {
     sqlite3.SQLITE_READONLY: ("may not be written", "change its permissions or those of its folder"),
     sqlite3.SQLITE_FULL: (f"has no room: the disk is full, or it would have more than {size(MOST)}", ROOM),
 }
-"""What is wrong with a file and what to do, by SQLite's code of the error."""
+"""Faults of a file and their remedies, by SQLite's code of the error."""
 
 # A process must not be forked while one of its threads is inside SQLite, whose own locks nobody could release there.
 _in_use = RLock()

@@ -76,7 +76,7 @@ def play(
 class BitTable(DraftTable):
     """The table of a draft that proposes the right token where its bit is set, and a wrong one elsewhere."""
 
-    __slots__ = ("_told",)
+    __slots__ = ("_signals_by_draft",)
 
     def __init__(
         self,
@@ -92,11 +92,11 @@ class BitTable(DraftTable):
         offered = range(len(bits), 0, -1)
         super().__init__(name, offered, agreed, match_lengths=match_lengths, signals=SIGNALS)
         # A draft of which nothing is told knows when it is sure.
-        self._told = signals if signals is not None else [RIGHT if bit else WRONG for bit in bits]
+        self._signals_by_draft = signals if signals is not None else [RIGHT if bit else WRONG for bit in bits]
 
     def row(self, signals: frozenset[Signal], place: int, count: int) -> Sequence[TokenSignals]:
         """Return the signals of the first `count` tokens that it proposes at a place."""
-        return masked(signals, self._told[place : place + count])
+        return masked(signals, self._signals_by_draft[place : place + count])
 
 
 def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) -> int:
@@ -116,24 +116,24 @@ def watched(
     needs: frozenset[Signal], plan: Plan, signals: Sequence[TokenSignals]
 ) -> tuple[TokenSignals, ...]:
     """Return the signals that a round's proposal carries, where the policy needs some and its plan may stop by one."""
-    wanted = needs if plan.use_signals else frozenset[Any]()
-    return masked(wanted if plan.stop is None else wanted | {plan.stop.signal}, signals)
+    names = needs if plan.use_signals else frozenset[Any]()
+    return masked(names if plan.stop is None else names | {plan.stop.signal}, signals)
 
 
-def masked(wanted: frozenset[Signal], signals: Sequence[TokenSignals]) -> tuple[TokenSignals, ...]:
+def masked(names: frozenset[Signal], signals: Sequence[TokenSignals]) -> tuple[TokenSignals, ...]:
     """Return signals with their positions from 0 on; what nobody asked for is None."""
-    top1, prob, entropy = "top1" in wanted, "prob" in wanted, "entropy" in wanted
-    margin, token = "margin" in wanted, "token" in wanted
+    top1, prob, entropy = "top1" in names, "prob" in names, "entropy" in names
+    margin, token = "margin" in names, "token" in names
     return tuple(
         TokenSignals(
             position,
-            one.top1 if top1 else None,
-            one.prob if prob else None,
-            one.entropy if entropy else None,
-            one.margin if margin else None,
-            one.token if token else None,
+            about.top1 if top1 else None,
+            about.prob if prob else None,
+            about.entropy if entropy else None,
+            about.margin if margin else None,
+            about.token if token else None,
         )
-        for position, one in enumerate(signals)
+        for position, about in enumerate(signals)
     )
 
 

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 CLOCKS = frozenset({"time", "datetime"})
 CHANCE = frozenset({"urandom", "getrandom"})
 LOGGERS = frozenset({"logging", "structlog"})
-"""What they ask the time for stays out of the plans."""
+"""Modules that may ask for the time, since it stays out of the plans."""
 
 
 def declares_itself(make: Make) -> None:
-    """What a policy must have is there, and what the loop reads before the first token is what it may be."""
+    """Demand the members of a policy, and allowed values of what the loop reads before the first token."""
     try:
         check_members(make())
     except ContractError as error:

@@ -148,16 +148,16 @@ def pools(make: Make, drafts: Sequence[str]) -> None:
         return
     live(first, many_steps(40, seed=4), drafts)
     live(second, many_steps(25, seed=5, accuracy=0.4), drafts)
-    one, other = _export(first), _export(second)
-    _absorb(both, one)
+    export, other = _export(first), _export(second)
+    _absorb(both, export)
     _absorb(both, other)
-    _demand_sum(both, one, other, "after absorbing both parts")
-    demand(_export(first) == one, "absorbing the export of a policy changed that policy")
+    _demand_sum(both, export, other, "after absorbing both parts")
+    demand(_export(first) == export, "absorbing the export of a policy changed that policy")
     live(learnt, many_steps(40, seed=4), drafts)
     _absorb(learnt, other)
-    _demand_sum(learnt, one, other, "after one part was learnt and the other absorbed")
+    _demand_sum(learnt, export, other, "after one part was learnt and the other absorbed")
     state = saved(learnt)
-    for damage in ({next(iter(one), "a"): math.nan}, {"no statistic of anybody": 1.0}):
+    for damage in ({next(iter(export), "a"): math.nan}, {"no statistic of anybody": 1.0}):
         try:
             _absorb(learnt, damage)
         except ValueError:
@@ -181,10 +181,10 @@ def _absorb(policy: Policy, statistics: Mapping[str, float]) -> None:
     policy.absorb(statistics)
 
 
-def _demand_sum(policy: Policy, one: Mapping[str, float], other: Mapping[str, float], when: str) -> None:
+def _demand_sum(policy: Policy, export: Mapping[str, float], other: Mapping[str, float], when: str) -> None:
     total = _export(policy)
-    for key in one.keys() | other.keys() | total.keys():
-        expected, summed = one.get(key, 0.0) + other.get(key, 0.0), total.get(key, 0.0)
+    for key in export.keys() | other.keys() | total.keys():
+        expected, summed = export.get(key, 0.0) + other.get(key, 0.0), total.get(key, 0.0)
         demand(
             math.isclose(summed, expected, rel_tol=1e-9, abs_tol=1e-9),
             f"exports do not add up: {key!r} is {summed} {when}, which are {expected} in sum",
@@ -197,11 +197,11 @@ GROWTH, SLACK = 1.25, 2048
 
 LONG_TEXT = 20_000
 SHARED = (type, ModuleType, CodeType, BuiltinFunctionType)
-"""What belongs to the program and not to a policy."""
+"""Types that belong to the program and not to a policy."""
 
 
 def stays_small(make: Make, drafts: Sequence[str]) -> None:
-    """What is kept does not grow with the number of rounds or of requests, in the saved state or outside of it.
+    """Demand that memory does not grow with rounds or requests, in the saved state or outside of it.
 
     Parts that are seldom used, as arms of a bandit, fill slowly what they are bounded by. So a policy that still grows
     has to go on, and must grow less over as many rounds again as it had before: what has a bound does.

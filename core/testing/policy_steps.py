@@ -106,7 +106,7 @@ class Words(tuple[int, ...]):
 
 
 class Odd(Flag):
-    """What engines and drafts may do that a policy might not expect."""
+    """Oddities of engines and drafts that a policy might not expect."""
 
     NO_MATCH_LENGTHS = auto()
     NO_SCORES = auto()

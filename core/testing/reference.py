@@ -1,4 +1,4 @@
-"""What a backend should have answered: the same models, asked afresh."""
+"""The right answers of a backend: the same models, asked afresh."""
 
 from __future__ import annotations
 

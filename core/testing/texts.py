@@ -8,7 +8,7 @@ from random import Random
 from paceline.core.records import TokenSignals
 
 OTHERS = 9
-"""What is not given to the likeliest token is shared evenly by so many others."""
+"""Number of other tokens that evenly share what the likeliest one leaves."""
 
 
 def calibrated(

@@ -1,4 +1,4 @@
-"""Which modes a bench runs: from the names on the command line to something that decodes."""
+"""Choice of the modes of a bench: from names on the command line to something that decodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a policy takes to decide: microseconds of `plan`, `keep_drafting` and `observe`, without a model.
+"""Times of a policy's decisions: microseconds of `plan`, `keep_drafting` and `observe`, without a model.
 
 Rounds are made up: draft tokens are right as often as their signals say, and the live cost model is fed with the noisy
 times of a target with a small draft and a lookup, which is not timed: it learns between the rounds. Nothing here says
@@ -30,7 +30,7 @@ GAMMA = 16
 """The gamma, or the largest one, of policies that have an option for it and were not told otherwise."""
 
 ACCURACY = {"first": 0.85, "second": 0.6}
-"""How often the tokens of each draft are right: often enough that long drafts are worth a thought."""
+"""Share of right tokens of each draft: large enough that long drafts are worth a thought."""
 
 WARM_UP, ROUNDS = 500, 2000
 TIMES = FixedCosts(
@@ -52,7 +52,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one policy takes for its part of a round.
+    """Times that one policy takes for its part of a round.
 
     Attributes:
         policy, drafts: Its name, and how many drafts it had to choose from.

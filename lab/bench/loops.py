@@ -18,7 +18,7 @@ RUN, SHARE = 8, 0.25
 
 @dataclass(frozen=True, slots=True)
 class Texture:
-    """What a text is like. `loops`: its end repeats exactly. `repeats`: much of it was there before."""
+    """Kinds of texts. `loops`: its end repeats exactly. `repeats`: much of it was there before."""
 
     loops: bool
     repeats: bool

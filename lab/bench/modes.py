@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run gave: seconds from prompt to last token, the new tokens, and what our loop knows of them."""
+    """Result of one run: seconds from prompt to last token, the new tokens, and what our loop knows of them."""
 
     seconds: float
     tokens: tuple[int, ...]
@@ -29,7 +29,7 @@ class Mode(Protocol):
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Its name in the table."""
         ...
 
     def run(self, prompt: Sequence[int], max_new_tokens: int) -> Outcome:

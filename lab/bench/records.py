@@ -1,4 +1,4 @@
-"""What a bench measures: prompts going in, one run of one mode on one prompt coming out.
+"""Records of a bench: prompts going in, one run of one mode on one prompt coming out.
 
 Records hold numbers and names only; they know neither models nor how they were timed.
 """
@@ -25,7 +25,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What is known of a run only when our own loop decoded it.
+    """Facts about a run that are known only when our own loop decoded it.
 
     Attributes:
         rounds, drafted, accepted: Sums over the run.

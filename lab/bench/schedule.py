@@ -1,4 +1,4 @@
-"""Which mode runs when: every block holds all modes once, in an order drawn anew.
+"""Order of the modes: every block holds all of them once, in an order drawn anew.
 
 A machine drifts: it warms up, slows down, does other work. Modes that take turns meet the same drift, and a
 drawn order keeps one mode from always following the same other one.

@@ -28,7 +28,7 @@ WARM = 1200
 """Tokens of a cold request, and of the text from which a policy learns what it is then compared with."""
 
 Sort = Literal["share", "spell", "useless", "cold"]
-"""What is asked of a kind: see `tools/changing/measure.py`."""
+"""Question asked of a kind: see `tools/changing/measure.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _spell(where: Where, factor: float, rounds: int) -> Kind:
 
 
 SPELLS = ((2.0, 60), (2.0, 300), (5.0, 40), (10.0, 16), (10.0, 40), (30.0, 12), (30.0, 300))
-"""How much slower, and for how many rounds."""
+"""Factor by which it is slower, and for how many rounds."""
 
 PLACES: tuple[Where, ...] = ("draft", "target", "all")
 
@@ -159,7 +159,7 @@ def kind(name: str) -> Kind:
     Raises:
         ConfigError: There is none of that name.
     """
-    for one in KINDS:
-        if one.name == name:
-            return one
-    raise ConfigError(f"no made-up kind {name!r}; there are: {', '.join(one.name for one in KINDS)}")
+    for made_up in KINDS:
+        if made_up.name == name:
+            return made_up
+    raise ConfigError(f"no made-up kind {name!r}; there are: {', '.join(made_up.name for made_up in KINDS)}")

@@ -1,4 +1,4 @@
-"""How prices go along a text: a level that changes as a kind says, and chance around it.
+"""Prices along a text: a level that changes as a kind says, and chance around it.
 
 Everything is a function of the place in the text and not of a policy's own rounds, so that every policy meets the same
 prices at the same token. Durations in rounds become tokens at `ROUND_TOKENS` a round.
@@ -40,7 +40,7 @@ Where = Literal["draft", "target", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What is multiplied and added at each place; float64 (n,) each, or one number for all places.
+    """Factors and summands at each place; float64 (n,) each, or one number for all places.
 
     Attributes:
         draft, verify: Factors.
@@ -53,7 +53,7 @@ class Prices:
 
     def changes(self) -> Changes:
         """Return them as a text of a recording holds them."""
-        narrow = [one.astype(np.float32) for one in (self.verify, self.token_s, self.draft)]
+        narrow = [factors.astype(np.float32) for factors in (self.verify, self.token_s, self.draft)]
         return Changes(narrow[0], narrow[1], {DRAFT: narrow[2]})
 
 

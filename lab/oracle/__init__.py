@@ -1,1 +1,1 @@
-"""What the best possible decisions would have taken: optima of a recording that no policy can beat."""
+"""Times of the best possible decisions: optima of a recording that no policy can beat."""

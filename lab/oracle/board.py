@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from paceline.lab.recording.model import DraftInfo, Header, Starts, Text
 
 Sight = Literal["clairvoyant", "expectation"]
-"""What is known beforehand: which tokens are accepted, or only the chance of each."""
+"""Foreknowledge: which tokens are accepted, or only the chance of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Board:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many places the cache of each lagging draft can be filled up to."""
+        """Number of places that the cache of each lagging draft can be filled up to."""
         return tuple(self.length + lane.short + 2 for lane in self.lagging)
 
     def lags(self, lane: Lane, start: int) -> NDArray[np.int64]:
@@ -144,7 +144,7 @@ def _lane(
     # Catching up and drafting add up in a profile, so the one can be told from the other at any number of tokens.
     reach = text.prompt_tokens + count + info.short
     catch_up = np.array([profile.draft_s(name, 1, lag) for lag in range(reach)]) - tokens[1]
-    budget = text.wanted - np.arange(count) - 1
+    budget = text.max_new_tokens - np.arange(count) - 1
     factor = np.ones(count)
     if text.changes is not None and name in text.changes.drafts:
         factor = text.changes.drafts[name].astype(np.float64)

@@ -108,21 +108,23 @@ def _best(solution: Solution, start: int, places: tuple[int, ...]) -> tuple[Lane
     """Return what to draft with and how much, in one state."""
     board, count = solution.board, solution.board.length
     best, lane, drafted = float(board.plain[start] + solution.rested[(start + 1, *places)]), None, 0
-    for one in board.free:
-        if one.most[start] > 0:
+    for candidate in board.free:
+        if candidate.most[start] > 0:
             everywhere: tuple[Any, ...] = (slice(None), *places)
             after = solution.rested[everywhere]
-            values = expected(one, start, after, after, count)
+            values = expected(candidate, start, after, after, count)
             if values.min() < best:
-                best, lane, drafted = float(values.min()), one, int(values.argmin()) + 1
-    for axis, one in enumerate(board.lagging):
-        if one.most[start] > 0:
+                best, lane, drafted = float(values.min()), candidate, int(values.argmin()) + 1
+    for axis, candidate in enumerate(board.lagging):
+        if candidate.most[start] > 0:
             others: tuple[Any, ...] = (slice(None), *places[:axis], *places[axis + 1 :])
             partly, fully = solution.used[axis][0][others], solution.used[axis][1][others]
-            values = expected(one, start, partly, fully, count)
-            total = float(values.min() + one.catch_up_s(start, board.lags(one, start)[places[axis]]))
+            values = expected(candidate, start, partly, fully, count)
+            total = float(
+                values.min() + candidate.catch_up_s(start, board.lags(candidate, start)[places[axis]])
+            )
             if total < best:
-                best, lane, drafted = total, one, int(values.argmin()) + 1
+                best, lane, drafted = total, candidate, int(values.argmin()) + 1
     return lane, drafted
 
 
@@ -139,9 +141,9 @@ def _ask(
     if end == board.length or not askable:
         return 0.0, places
     options = []
-    for asked in product((False, True), repeat=len(askable)):
+    for scoring in product((False, True), repeat=len(askable)):
         seconds, left = 0.0, list(places)
-        for (axis, lane), ask in zip(askable.items(), asked, strict=True):
+        for (axis, lane), ask in zip(askable.items(), scoring, strict=True):
             if ask and lane.score_s is not None:
                 seconds += lane.score_s * float(lane.factor[end])
                 seconds += float(lane.catch_up_s(end, board.lags(lane, end)[places[axis]]))

@@ -118,4 +118,4 @@ def _scored(board: Board, start: int, value: Values, *, but: int | None = None) 
 
 
 def _along(values: Values, axis: int, like: Values) -> Values:
-    return values.reshape([-1 if one == axis else 1 for one in range(like.ndim)])
+    return values.reshape([-1 if dimension == axis else 1 for dimension in range(like.ndim)])

@@ -31,7 +31,7 @@ class Static:
     gamma: int = 0
 
     def __str__(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return f"{self.draft} {self.gamma}" if self.gamma else "plain"
 
 
@@ -44,13 +44,13 @@ def statics(text: Text, header: Header) -> dict[Static, NDArray[np.float64]]:
     A round's seconds are shared out evenly among the tokens it emits, so that any stretch of the text has a price.
     """
     board = layout(text, header, sight="clairvoyant", cells=0)
-    found = {PLAIN: board.plain.copy()}
+    totals = {PLAIN: board.plain.copy()}
     lanes = {lane.name: lane for lane in (*board.lagging, *board.free)}
     for name, info in header.drafts.items():
         agreed = text.drafts[name].agreed.tolist()
         for gamma in range(1, header.longest + 1):
-            found[Static(name, gamma)] = _run(board, lanes[name], text, agreed, gamma, caches=info.caches)
-    return found
+            totals[Static(name, gamma)] = _run(board, lanes[name], text, agreed, gamma, caches=info.caches)
+    return totals
 
 
 def _run(
@@ -63,7 +63,7 @@ def _run(
         accepted = min(drafted, agreed[start])
         end = min(start + accepted + 1, board.length)
         taken = float(board.plain[start])
-        if min(gamma, text.wanted - start - 1) > 0:  # asked, though it may have nothing to propose
+        if min(gamma, text.max_new_tokens - start - 1) > 0:  # asked, though it may have nothing to propose
             taken = float(lane.seconds[start, drafted]) + (
                 float(lane.catch_up_s(start, lag)) if caches else 0.0
             )
@@ -76,14 +76,14 @@ def _run(
 def best(totals: Iterable[Mapping[Static, float]]) -> Static:
     """Return the static choice with the least seconds over some texts; of equals, the one with the least gamma."""
     sums: dict[Static, float] = {}
-    for one in totals:
-        for static, seconds in one.items():
+    for text_totals in totals:
+        for static, seconds in text_totals.items():
             sums[static] = sums.get(static, 0.0) + seconds
     return min(sums, key=lambda static: (sums[static], static.gamma, static.draft))
 
 
-def segmented_s(found: Mapping[Static, NDArray[np.float64]], window: int) -> float:
+def segmented_s(seconds: Mapping[Static, NDArray[np.float64]], window: int) -> float:
     """Return the seconds of a text if each `window` tokens of it took what its own best static choice takes there."""
-    each = np.array(list(found.values()))
+    each = np.array(list(seconds.values()))
     edges = np.arange(0, each.shape[1], window)
     return float(np.add.reduceat(each, edges, axis=1).min(axis=0).sum())

@@ -1,4 +1,4 @@
-"""What a draft that draws its tokens would have done from every start of a text that the target drew.
+"""Outcomes of a draft that draws its tokens, from every start of a text that the target drew.
 
 Given the text, the draft's token at a place was accepted with the chance min(1, q/p), for the probabilities q and p of
 the text's token there under draft and target, independently for each place. That is exact (Leviathan et al. 2023,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from paceline.core.optional_protocols import SupportsScoring
     from paceline.core.protocols import Session
-    from paceline.lab.recording.looking import Asked
+    from paceline.lab.recording.looking import DraftQuery
     from paceline.lab.recording.model import Starts
 
 CHUNK = 256
@@ -45,23 +45,23 @@ def shares(session: Session, scoring: SupportsScoring, tokens: Sequence[int]) ->
         scoring: The same session, as what can be asked.
         tokens: The text.
     """
-    found: list[float] = []
+    probs: list[float] = []
     for begin in range(0, len(tokens), CHUNK):
         chunk = tokens[begin : begin + CHUNK]
-        found += scoring.score(chunk)
+        probs += scoring.score(chunk)
         session.advance(chunk)
-    return found
+    return probs
 
 
-def chances_of(own: Sequence[float], wanted: Sequence[float]) -> NDArray[np.float32]:
+def chances_of(draft_probs: Sequence[float], target_probs: Sequence[float]) -> NDArray[np.float32]:
     """Return min(1, q/p) for each token; a token that the target has, but rounding says it has not, counts as 1."""
-    q, p = np.asarray(own, np.float64), np.asarray(wanted, np.float64)
+    q, p = np.asarray(draft_probs, np.float64), np.asarray(target_probs, np.float64)
     ratio = np.divide(q, p, out=np.where(q > 0.0, 1.0, 0.0), where=p > 0.0)
     return np.minimum(ratio, 1.0).astype(np.float32)
 
 
 def draw(
-    asked: Asked,
+    query: DraftQuery,
     tokens: Sequence[int],
     longest: int,
     *,
@@ -73,7 +73,7 @@ def draw(
     """Return one draw of what a draft does from every start.
 
     Args:
-        asked: The draft, at the beginning of the text.
+        query: The draft, at the beginning of the text.
         tokens: The text.
         longest: Tokens asked for at a time.
         own: Its probability of each token.
@@ -81,29 +81,29 @@ def draw(
         random: Decides what is accepted.
         match_lengths: The length of its match at every start, if it tells that.
     """
-    places = Places(len(tokens), longest, asked.signals)
-    places.bits[:] = [random.random() < one for one in chance]
-    if asked.signals:
+    places = Places(len(tokens), longest, query.signals)
+    places.bits[:] = [random.random() < share for share in chance]
+    if query.signals:
         for place, token in enumerate(tokens):
-            _look(asked, places, place, token, own[place])
+            _look(query, places, place, token, own[place])
         if places.bits[-1] and longest > 1:
-            _, told = asked.draft(longest - 1)
-            places.after(len(tokens) - 1, told)
+            _, signals = query.draft(longest - 1)
+            places.after(len(tokens) - 1, signals)
     return places.starts(match_lengths=match_lengths, chance=chance)
 
 
-def _look(asked: Asked, places: Places, place: int, token: int, own: float) -> None:
+def _look(query: DraftQuery, places: Places, place: int, token: int, own: float) -> None:
     """Note the signals at one place, and lead the draft on."""
     accepted = bool(places.bits[place])
-    drafted, told = asked.draft(1 if accepted else places.longest)
+    drafted, signals = query.draft(1 if accepted else places.longest)
     for _ in range(0 if accepted else DRAWS - 1):
         if not drafted or drafted[0] != token:
             break
-        drafted, told = asked.draft(places.longest)
+        drafted, signals = query.draft(places.longest)
     if not accepted or not drafted:
         places.offers(place, len(drafted))
-    if told:
-        here = replace(told[0], token=token, prob=own) if accepted else told[0]
+    if signals:
+        here = replace(signals[0], token=token, prob=own) if accepted else signals[0]
         places.on_path(place, here)
-        places.after(place, told[1:])
-    asked.session.advance([token])
+        places.after(place, signals[1:])
+    query.session.advance([token])

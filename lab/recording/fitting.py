@@ -41,21 +41,23 @@ def fit(timings: Sequence[Timing], drafts: Iterable[str]) -> LatencyProfile | No
         timings: Of rounds that tried everything.
         drafts: The names of all drafts.
     """
-    fitted = {name: _draft([one for one in timings if one.draft == name]) for name in drafts}
-    rests = [one.rest_s for one in timings if one.rest_s is not None]
-    if not rests or any(one is None for one in fitted.values()):
+    fitted = {name: _draft([timing for timing in timings if timing.draft == name]) for name in drafts}
+    rests = [timing.rest_s for timing in timings if timing.rest_s is not None]
+    if not rests or any(times is None for times in fitted.values()):
         return None
-    context = round(median(one.context for one in timings))
+    context = round(median(timing.context for timing in timings))
     slope = _context_slope(timings)
-    levels = _grouped((one.drafted + 1, one.verify_s - slope * (one.context - context)) for one in timings)
+    levels = _grouped(
+        (timing.drafted + 1, timing.verify_s - slope * (timing.context - context)) for timing in timings
+    )
     profile = LatencyProfile(
         verify=_rising(levels),
         context=context,
         context_s=slope,
-        drafts={name: one for name, one in fitted.items() if one is not None},
+        drafts={name: times for name, times in fitted.items() if times is not None},
         overhead_s=centre(rests),
     )
-    took = [(one.verify_s, profile.verify_s(one.drafted + 1, one.context)) for one in timings]
+    took = [(timing.verify_s, profile.verify_s(timing.drafted + 1, timing.context)) for timing in timings]
     scale = _scale(took)
     return replace(
         profile,
@@ -68,8 +70,8 @@ def fit(timings: Sequence[Timing], drafts: Iterable[str]) -> LatencyProfile | No
 def _scale(pairs: Iterable[tuple[float, float]]) -> float:
     """Return how many times what was expected was taken, over all rounds; pairs are seconds taken and expected."""
     listed = list(pairs)
-    expected = sum(one for _, one in listed)
-    return sum(min(taken, SLOWEST * one) for taken, one in listed) / expected if expected else 1.0
+    expected = sum(seconds for _, seconds in listed)
+    return sum(min(taken, SLOWEST * seconds) for taken, seconds in listed) / expected if expected else 1.0
 
 
 def centre(values: Sequence[float]) -> float:
@@ -80,24 +82,28 @@ def centre(values: Sequence[float]) -> float:
 
 def _draft(timings: Sequence[Timing]) -> DraftTimes | None:
     """Return the times of one draft: at the least lag that was measured, and what more lag and looking add."""
-    unseen = [one for one in timings if not one.looked] or timings
+    unseen = [timing for timing in timings if not timing.looked] or timings
     if not unseen:
         return None
-    least = min(one.lag for one in unseen)
-    tokens = _rising(_grouped((one.drafted, one.draft_s) for one in unseen if one.lag == least))
+    least = min(timing.lag for timing in unseen)
+    tokens = _rising(_grouped((timing.drafted, timing.draft_s) for timing in unseen if timing.lag == least))
     bare = DraftTimes(tokens, {})
-    behind = [one for one in unseen if one.lag > least]
-    catch_up = _catch_up([(one.lag, one.draft_s - bare.seconds(one.drafted, one.lag)) for one in behind])
+    behind = [timing for timing in unseen if timing.lag > least]
+    catch_up = _catch_up(
+        [(timing.lag, timing.draft_s - bare.seconds(timing.drafted, timing.lag)) for timing in behind]
+    )
     lagging = DraftTimes({1: 0.0}, catch_up)
-    near = [one for one in unseen if one.lag <= max(NEAR, least)]
-    tokens = _rising(_grouped((one.drafted, one.draft_s - lagging.seconds(0, one.lag)) for one in near))
+    near = [timing for timing in unseen if timing.lag <= max(NEAR, least)]
+    tokens = _rising(
+        _grouped((timing.drafted, timing.draft_s - lagging.seconds(0, timing.lag)) for timing in near)
+    )
     known = DraftTimes(tokens, catch_up)
     looks = [
-        (one.draft_s - known.seconds(one.drafted, one.lag)) / one.drafted
-        for one in timings
-        if one.looked and one.drafted and one.lag <= max(1, least)
+        (timing.draft_s - known.seconds(timing.drafted, timing.lag)) / timing.drafted
+        for timing in timings
+        if timing.looked and timing.drafted and timing.lag <= max(1, least)
     ]
-    scale = _scale([(one.draft_s, known.seconds(one.drafted, one.lag)) for one in unseen])
+    scale = _scale([(timing.draft_s, known.seconds(timing.drafted, timing.lag)) for timing in unseen])
     return DraftTimes(
         {count: scale * seconds for count, seconds in tokens.items()},
         {lag: scale * seconds for lag, seconds in catch_up.items()},
@@ -111,21 +117,22 @@ def _catch_up(excesses: Sequence[tuple[int, float]]) -> dict[int, float]:
     for lag, seconds in excesses:
         bins.setdefault((lag - 1).bit_length(), []).append((lag, seconds))
     points = {
-        round(median(lag for lag, _ in some)): [seconds for _, seconds in some] for some in bins.values()
+        round(median(lag for lag, _ in excess)): [seconds for _, seconds in excess]
+        for excess in bins.values()
     }
-    return _rising({lag: [max(0.0, centre(some))] * len(some) for lag, some in points.items()})
+    return _rising({lag: [max(0.0, centre(seconds))] * len(seconds) for lag, seconds in points.items()})
 
 
 def _context_slope(timings: Sequence[Timing]) -> float:
     """Return the seconds that a token of context adds to verification (Theil 1950, Sen 1968), within equal lengths."""
     by_length: dict[int, list[Timing]] = {}
-    for one in timings:
-        by_length.setdefault(one.drafted, []).append(one)
+    for timing in timings:
+        by_length.setdefault(timing.drafted, []).append(timing)
     random = Random(0)
     slopes: list[float] = []
-    for some in by_length.values():
-        for _ in range(min(PAIRS, len(some) * (len(some) - 1) // 2)):
-            left, right = random.sample(some, 2)
+    for group in by_length.values():
+        for _ in range(min(PAIRS, len(group) * (len(group) - 1) // 2)):
+            left, right = random.sample(group, 2)
             if abs(left.context - right.context) >= APART:
                 slopes.append((left.verify_s - right.verify_s) / (left.context - right.context))
     return max(0.0, median(slopes)) if slopes else 0.0

@@ -35,7 +35,7 @@ LONGEST, NUMBERS = 1 << 10, 1 << 25
 """Bounds of the largest gamma, and of tokens times gammas of a text: a few lines could ask for any amount of memory."""
 
 MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-"""What reading a line raises when it is not as it should be; `json.JSONDecodeError` is a ValueError."""
+"""Exceptions from reading a line that is not as it should be; `json.JSONDecodeError` is a ValueError."""
 
 
 def header_to_json(header: Header) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def header_from_json(values: Mapping[str, Any], costs: LatencyProfile) -> Header
     longest = values["longest"]
     if mode not in {"greedy", "sampled"} or type(longest) is not int or not 1 <= longest <= LONGEST:
         raise ValueError(f"mode {mode!r}, longest {longest!r}")
-    drafts = {name: _info(one) for name, one in values["drafts"].items()}
+    drafts = {name: _info(info) for name, info in values["drafts"].items()}
     return Header(values["run"], longest, mode, drafts, costs, bool(values.get("made_up", False)))
 
 
@@ -99,12 +99,12 @@ def text_to_json(text: Text, longest: int) -> dict[str, Any]:
         "prompt_sha256": text.prompt_sha256,
         "prompt_tokens": text.prompt_tokens,
         **({} if text.prompt is None else {"prompt": list(text.prompt)}),
-        "wanted": text.wanted,
+        "wanted": text.max_new_tokens,
         "tokens": list(text.tokens),
         "ended": text.ended,
         "varies": text.varies,
         "perplexity": text.perplexity,
-        "drafts": {name: starts_to_json(one, longest) for name, one in text.drafts.items()},
+        "drafts": {name: starts_to_json(starts, longest) for name, starts in text.drafts.items()},
         **({} if text.changes is None else {"changes": changes_to_json(text.changes)}),
     }
 
@@ -129,7 +129,7 @@ def text_from_json(values: Mapping[str, Any], header: Header) -> Text:
         prompt_sha256=values["prompt_sha256"],
         prompt_tokens=values["prompt_tokens"],
         prompt=tuple(values["prompt"]) if "prompt" in values else None,
-        wanted=values["wanted"],
+        max_new_tokens=values["wanted"],
         tokens=tokens,
         ended=values["ended"],
         varies=values["varies"],

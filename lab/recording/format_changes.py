@@ -1,4 +1,4 @@
-"""How the costs of a text change, as JSON-able values: `verify`, `token_s` and `drafts` by name, an array each.
+"""Changes of a text's costs as JSON-able values: `verify`, `token_s` and `drafts` by name, an array each.
 
 Where `verify` or a draft is missing, nothing changes there; likewise `token_s`.
 """

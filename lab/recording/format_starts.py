@@ -1,4 +1,4 @@
-"""What a draft would have done from every start, as JSON-able values: compact where it depends on the context alone.
+"""Outcomes of a draft from every start as JSON-able values: compact where they depend on the context alone.
 
 Such a draft's token at a place is the same from every start, as long as all of its tokens before were the text's. So
 one bit a place tells whether it agrees there; the signals of that token are the same from every start as well; and what
@@ -76,8 +76,8 @@ def starts_from_json(values: Mapping[str, Any], n: int, longest: int) -> Starts:
     if bool((agreed > np.minimum(offered, np.arange(n, 0, -1))).any()):
         raise ValueError("more tokens are agreed on than were offered, or than the text has")
     signals = {
-        cast("Signal", name): _signal_from_json(one, name, offered, longest, ends)
-        for name, one in values.get("signals", {}).items()
+        cast("Signal", name): _signal_from_json(signal, name, offered, longest, ends)
+        for name, signal in values.get("signals", {}).items()
         if name in SIGNALS
     }
     match_lengths = _counts(values["hints"], n, np.int32) if "hints" in values else None
@@ -90,8 +90,8 @@ def runs(bits: NDArray[np.bool_], offered: NDArray[Any]) -> NDArray[np.int16]:
     n = len(bits)
     stops = np.where(bits, n, np.arange(n))
     ends = np.minimum.accumulate(stops[::-1])[::-1] if n else stops
-    found: NDArray[np.int16] = np.minimum(ends - np.arange(n), offered).astype(np.int16)
-    return found
+    lengths: NDArray[np.int16] = np.minimum(ends - np.arange(n), offered).astype(np.int16)
+    return lengths
 
 
 def tail_places(bits: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -125,12 +125,12 @@ def _signal_to_json(
     rows: NDArray[Any], offered: NDArray[Any], ends: NDArray[np.intp] | None
 ) -> dict[str, str]:
     longest = rows.shape[1]
-    told = np.arange(longest)[None, :] < offered[:, None]
+    known = np.arange(longest)[None, :] < offered[:, None]
     if ends is not None:
         path, tails = rows[:, 0], rows[ends, 1:]
-        if np.array_equal(spread(path, tails, ends, longest)[told], rows[told]):
+        if np.array_equal(spread(path, tails, ends, longest)[known], rows[known]):
             return {"path": pack(path), "tails": pack(tails)}
-    return {"rows": pack(rows[told])}
+    return {"rows": pack(rows[known])}
 
 
 def _signal_from_json(
@@ -153,6 +153,6 @@ def _signal_from_json(
 
 def _counts(listed: list[int], n: int, dtype: type[Whole]) -> NDArray[Whole]:
     most = int(np.iinfo(dtype).max)
-    if len(listed) != n or not all(type(one) is int and 0 <= one <= most for one in listed):
+    if len(listed) != n or not all(type(number) is int and 0 <= number <= most for number in listed):
         raise ValueError(f"{n} whole numbers from 0 to {most} expected, found {len(listed)} values")
     return np.array(listed, dtype=dtype)

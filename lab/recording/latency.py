@@ -1,4 +1,4 @@
-"""What rounds take on one machine: the measured times of a recording, as a cost model and as JSON."""
+"""Latency profile of one machine: the measured times of a recording, as a cost model and as JSON."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ class LatencyProfile:
             "context_s": self.context_s,
             "drafts": {
                 name: {
-                    "tokens": _named(one.tokens),
-                    "catch_up": _named(one.catch_up),
-                    "look_s": one.look_s,
+                    "tokens": _named(times.tokens),
+                    "catch_up": _named(times.catch_up),
+                    "look_s": times.look_s,
                 }
-                for name, one in self.drafts.items()
+                for name, times in self.drafts.items()
             },
             "overhead_s": self.overhead_s,
         }
@@ -126,16 +126,16 @@ class LatencyProfile:
             verify=_keyed(values["verify"]),
             context=int(values["context"]),
             context_s=float(values["context_s"]),
-            drafts={name: DraftTimes.from_json(one) for name, one in values["drafts"].items()},
+            drafts={name: DraftTimes.from_json(times) for name, times in values["drafts"].items()},
             overhead_s=float(values["overhead_s"]),
         )
 
 
 def _at(points: Mapping[int, float], x: int, *, origin: bool = False) -> float:
     """Return the line through `points` at `x`, never below 0; with `origin` it begins at 0 unless told otherwise."""
-    found = points.get(x)
-    if found is not None:
-        return found
+    exact = points.get(x)
+    if exact is not None:
+        return exact
     known = sorted({0, *points} if origin else points)
     if len(known) == 1:
         return points.get(known[0], 0.0)

@@ -25,7 +25,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DraftQuery:
     """One draft at work on one request, asked for its tokens and signals.
 
     Attributes:
@@ -52,7 +52,7 @@ class Asked:
         return tuple(proposal.tokens), tuple(proposal.signals) if self.signals else ()
 
 
-def agreement(proposed: Iterable[int], wanted: Iterable[int]) -> int:
+def agreement(proposed: Iterable[int], true_tokens: Iterable[int]) -> int:
     """Return how many tokens both begin with alike."""
-    pairs = zip(proposed, wanted, strict=False)
+    pairs = zip(proposed, true_tokens, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -37,20 +37,20 @@ class Measuring:
     blocks: Mapping[str, Mapping[str, Any]]
     left_out: Mapping[str, str]
 
-    def text(self, prompt: Prompt, wanted: int, *, part: int) -> list[Measured]:
+    def text(self, prompt: Prompt, max_new_tokens: int, *, part: int) -> list[Measured]:
         """Decode a prompt under each policy, in an order drawn for it."""
         names = list(self.decoders)
         Random(prompt.name).shuffle(names)
-        found = []
+        runs = []
         for name in names:
             # Garbage of the policy before must not be collected on this one's time.
             gc.collect()
-            done = decode(self.decoders[name], prompt.tokens, wanted)
+            done = decode(self.decoders[name], prompt.tokens, max_new_tokens)
             totals = done.totals
-            found.append(
+            runs.append(
                 Measured(self.blocks[name], prompt.name, totals.emitted, totals.rounds, totals.seconds, part)
             )
-        return found
+        return runs
 
 
 def measuring(parts: Parts, policies: Mapping[str, PolicyConfig]) -> Measuring:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """What one draft would have done from every start of one text; arrays of length n = len(text.tokens).
+    """Outcomes of one draft from every start of one text; arrays of length n = len(text.tokens).
 
     Attributes:
         offered: int16 (n,). Tokens it proposes when asked for `Header.longest`; fewer where it knows no more.
@@ -51,7 +51,7 @@ class Starts:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How the costs of one text differ from the recording's profile, by where a round begins; n = len(text.tokens).
+    """Changes of one text's costs against the recording's profile, by where a round begins; n = len(text.tokens).
 
     They depend on the place in the text and not on the number of the round, so that every policy meets the same prices
     at the same token. What a draft reads to score tokens has the price of the place after these.
@@ -78,7 +78,7 @@ class Text:
         prompt_sha256: As in a serving trace.
         prompt_tokens: How many tokens the prompt has.
         prompt: The tokens, where they were kept.
-        wanted: The limit on new tokens it was written under.
+        max_new_tokens: The limit on new tokens it was written under.
         tokens: The output.
         ended: Why it ended.
         varies: Whether it neither loops nor repeats itself; see `paceline.lab.bench.loops`.
@@ -92,7 +92,7 @@ class Text:
     prompt_sha256: str
     prompt_tokens: int
     prompt: Sequence[int] | None
-    wanted: int
+    max_new_tokens: int
     tokens: Sequence[int]
     ended: Ended
     varies: bool
@@ -103,7 +103,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class DraftInfo:
-    """What holds for a draft in all texts.
+    """Facts about a draft that hold in all texts.
 
     Attributes:
         caches: Whether it keeps a cache, so that its lag grows by every token emitted without it; else its lag is 0.
@@ -142,7 +142,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What holds for all of a recording.
+    """Facts that hold for all of a recording.
 
     Attributes:
         run: Configuration, versions, machine: JSON-able values.
@@ -180,7 +180,7 @@ class Recording:
 
 
 class TextSource(Protocol):
-    """Where the texts of a recording come from, a file or memory; it can be gone through as often as wanted."""
+    """Source of the texts of a recording, a file or memory; it can be gone through as often as needed."""
 
     def __iter__(self) -> Iterator[Text]: ...
 

@@ -107,9 +107,9 @@ def _columns(arrow: ModuleType, text: Text, name: str, starts: Starts, schema: A
 
 def _lists(arrow: ModuleType, rows: Any, starts: Starts, kind: Any) -> Any:
     """Return one list a start, as long as tokens are offered there."""
-    told = np.arange(rows.shape[1])[None, :] < starts.offered[:, None]
+    known = np.arange(rows.shape[1])[None, :] < starts.offered[:, None]
     ends = np.concatenate([[0], np.cumsum(starts.offered, dtype=np.int64)]).astype(np.int32)
-    return arrow.ListArray.from_arrays(ends, arrow.array(rows[told])).cast(kind)
+    return arrow.ListArray.from_arrays(ends, arrow.array(rows[known])).cast(kind)
 
 
 def _arrow() -> ModuleType:

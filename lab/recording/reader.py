@@ -36,17 +36,17 @@ def read_recording(path: Path | str) -> Recording:
         TraceError: The file is missing, empty, no recording, of another version, or damaged before its last line.
     """
     path = Path(path)
-    found = _Found()
+    content = _Content()
     for number, place, values in parsed(path):
         try:
-            found.take(number, place, values)
+            content.take(number, place, values)
         except MALFORMED as error:
             raise _damaged(path, number, error) from error
-    costs = found.costs
-    if not found.index or costs is None:
+    costs = content.costs
+    if not content.index or costs is None:
         raise TraceError(f"{path}: no text was finished before the recording broke off; {AGAIN}")
     try:
-        header = header_from_json(found.first, costs)
+        header = header_from_json(content.first, costs)
     except MALFORMED as error:
         raise _damaged(path, 1, error) from error
     missing = header.drafts.keys() - costs.drafts.keys()
@@ -55,13 +55,13 @@ def read_recording(path: Path | str) -> Recording:
             f"{path}: the latency profile says nothing about the draft {min(missing)!r}; {AGAIN}"
         )
     # Of a text that was cut off, what was measured is left over.
-    measured = tuple(one for one in found.measured if one.text in found.index)
-    return Recording(header, measured, FileTexts(path, header, found.index), found.complete)
+    measured = tuple(run for run in content.measured if run.text in content.index)
+    return Recording(header, measured, FileTexts(path, header, content.index), content.complete)
 
 
 @dataclass(slots=True)
-class _Found:
-    """What one pass over the lines finds."""
+class _Content:
+    """Findings of one pass over the lines."""
 
     first: Mapping[str, Any] = field(default_factory=dict)
     costs: LatencyProfile | None = None
@@ -145,11 +145,11 @@ class FileTexts(TextSource):
         """
         if name not in self._index:
             raise TraceError(f"{self.path}: there is no text {name!r}; there are {len(self._index)} others")
-        wanted, place = self._index[name]
+        expected, place = self._index[name]
         if not compressed(self.path):
-            return self._text(wanted, line_at(self.path, place))
+            return self._text(expected, line_at(self.path, place))
         # A place in the text is none in the compressed file; what lies before it has to be read again.
-        return next(self._text(number, line) for number, _, line in lines(self.path) if number == wanted)
+        return next(self._text(number, line) for number, _, line in lines(self.path) if number == expected)
 
     def names(self) -> Sequence[str]:
         """Return the names in the order of the file."""

@@ -13,7 +13,7 @@ from paceline.core.trace import prompt_sha256
 from paceline.lab.bench.loops import texture
 from paceline.lab.decoding import decode
 from paceline.lab.recording.drawing import chances_of, draw, shares
-from paceline.lab.recording.looking import Asked
+from paceline.lab.recording.looking import DraftQuery
 from paceline.lab.recording.model import DraftInfo, Text
 from paceline.lab.recording.walking import ask_everywhere, match_lengths_of, memoryless, walk
 
@@ -55,14 +55,14 @@ class Recorder:
         """
         return {name: self._info(name, draft, prompt) for name, draft in self.drafts.items()}
 
-    def text(self, prompt: Prompt, wanted: int) -> Text:
+    def text(self, prompt: Prompt, max_new_tokens: int) -> Text:
         """Record one text of at most `wanted` tokens.
 
         Raises:
             BackendError: The prompt does not fit the target, or a draft fails.
             ContractError: A draft proposes what it may not.
         """
-        written = decode(self.plain, prompt.tokens, wanted)
+        written = decode(self.plain, prompt.tokens, max_new_tokens)
         tokens = tuple(written.tokens)
         assert written.ended is not None
         target = self.plain.target
@@ -74,7 +74,7 @@ class Recorder:
             prompt_tokens=len(prompt.tokens),
             prompt=prompt.tokens if self.keep_prompts else None,
             # The context of the target may end before.
-            wanted=len(tokens) if written.ended == "length" else wanted,
+            max_new_tokens=len(tokens) if written.ended == "length" else max_new_tokens,
             tokens=tokens,
             ended=written.ended,
             varies=texture(tokens).varies,
@@ -93,15 +93,15 @@ class Recorder:
         finally:
             matching.close()
         session = self._open(name, prompt.tokens)
-        wanted = self.drafts[name].signals & self._capable if self.signals else frozenset()
-        asked = Asked(name, session, wanted, self.plain.target.vocabulary)
+        signals = self.drafts[name].signals & self._capable if self.signals else frozenset()
+        query = DraftQuery(name, session, signals, self.plain.target.vocabulary)
         try:
             if drawn is not None and self._draws(name):
                 own = self._draft_shares(name, prompt.tokens, tokens)
                 random = Random(f"{self.sampling.seed}/{prompt.name}/{name}")
                 chance = chances_of(own, drawn)
                 return draw(
-                    asked,
+                    query,
                     tokens,
                     self.longest,
                     own=own,
@@ -110,7 +110,7 @@ class Recorder:
                     match_lengths=match_lengths,
                 )
             way = walk if memoryless(session) else ask_everywhere
-            return way(asked, tokens, self.longest, match_lengths=match_lengths)
+            return way(query, tokens, self.longest, match_lengths=match_lengths)
         finally:
             session.close()
 

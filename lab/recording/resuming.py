@@ -25,7 +25,7 @@ REMEDY = "use --force to replace it, or -o for another file"
 
 @dataclass(slots=True)
 class Kept:
-    """What an interrupted recording holds already.
+    """Content of an interrupted recording.
 
     Attributes:
         prompts: The hash of each text's prompt, by the text's name.
@@ -64,7 +64,7 @@ def kept(path: Path, header: Header) -> Kept:
     Raises:
         TraceError: The file is a recording of another run, or damaged.
     """
-    found, waiting = Kept(), list[dict[str, Any]]()
+    content, waiting = Kept(), list[dict[str, Any]]()
     for number, _, values in _lines(path):
         if number == 1:
             _compare(path, values, header_to_json(header))
@@ -72,13 +72,13 @@ def kept(path: Path, header: Header) -> Kept:
         waiting.append(values)
         try:
             if values["kind"] == "text":
-                for one in waiting:
-                    _take(found, one)
+                for line in waiting:
+                    _take(content, line)
                 waiting.clear()
-                found.last = number
+                content.last = number
         except MALFORMED as error:
             raise TraceError(f"{path}:{number}: this line is damaged: {error!r}; {REMEDY}") from error
-    return found
+    return content
 
 
 def trim(path: Path, last: int) -> None:
@@ -108,13 +108,13 @@ def _there(path: Path) -> bool:
         return path.exists() and path.stat().st_size > 0
 
 
-def _take(found: Kept, values: Mapping[str, Any]) -> None:
+def _take(content: Kept, values: Mapping[str, Any]) -> None:
     if values["kind"] == "text":
-        found.prompts[values["name"]] = values["prompt_sha256"]
+        content.prompts[values["name"]] = values["prompt_sha256"]
     elif values["kind"] == "timings":
-        found.timings += map(Timing.from_json, values["rounds"])
+        content.timings += map(Timing.from_json, values["rounds"])
     elif values["kind"] == "measured":
-        found.part = max(found.part, values["part"] + 1)
+        content.part = max(content.part, values["part"] + 1)
 
 
 def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

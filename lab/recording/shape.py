@@ -22,7 +22,7 @@ def dtype_of(signal: Signal) -> type[np.int32 | np.float32]:
 
 
 class Places:
-    """What a draft that depends on the context alone does to a text: see `format_starts` for the idea.
+    """Outcomes of a draft that depends on the context alone: see `format_starts` for the idea.
 
     Args:
         n: Tokens of the text.
@@ -39,15 +39,15 @@ class Places:
         self._path = {name: np.zeros(n, dtype_of(name)) for name in sorted(signals)}
         self._tails = {name: np.zeros((n, max(longest - 1, 0)), dtype_of(name)) for name in sorted(signals)}
 
-    def on_path(self, place: int, told: TokenSignals) -> None:
+    def on_path(self, place: int, signals: TokenSignals) -> None:
         """Note the signals of the token at a place that was reached along the text."""
         for name, path in self._path.items():
-            path[place] = told.value(name)
+            path[place] = signals.value(name)
 
-    def after(self, place: int, told: Sequence[TokenSignals]) -> None:
+    def after(self, place: int, signals: Sequence[TokenSignals]) -> None:
         """Note the signals of the tokens that follow its own one at a place."""
         for name, tails in self._tails.items():
-            row = [one.value(name) for one in told[: self.longest - 1]]
+            row = [token.value(name) for token in signals[: self.longest - 1]]
             tails[place, : len(row)] = row
 
     def offers(self, start: int, count: int) -> None:
@@ -70,7 +70,7 @@ class Places:
 
 
 class Rows:
-    """What a draft does from every start, one after the other.
+    """Outcomes of a draft from every start, one after the other.
 
     Args:
         n: Tokens of the text.
@@ -85,11 +85,11 @@ class Rows:
             name: np.zeros((n, longest), dtype_of(name)) for name in sorted(signals)
         }
 
-    def take(self, start: int, offered: int, agreed: int, told: Sequence[TokenSignals]) -> None:
+    def take(self, start: int, offered: int, agreed: int, signals: Sequence[TokenSignals]) -> None:
         """Note what it did from one start."""
         self._offered[start], self._agreed[start] = offered, agreed
         for name, rows in self._signals.items():
-            rows[start, : len(told)] = [one.value(name) for one in told]
+            rows[start, : len(signals)] = [token.value(name) for token in signals]
 
     def starts(self, *, match_lengths: NDArray[np.int32] | None = None) -> Starts:
         """Return all of it."""

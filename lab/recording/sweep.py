@@ -55,7 +55,7 @@ class Sweep:
         if draft is None:
             self._rest = number - 1
             return Plan(0)
-        gamma = max((one for one in self._gammas if one <= start.budget), default=0)
+        gamma = max((gamma for gamma in self._gammas if gamma <= start.budget), default=0)
         return Plan(min(number, gamma), draft, use_signals=self._random.random() < LOOKS)
 
     def keep_drafting(self, signals: TokenSignals) -> bool:

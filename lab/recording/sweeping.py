@@ -57,34 +57,34 @@ class Sweeper:
     ) -> None:
         generation = parts.config.generation
         allowed = parts.target.capabilities.gammas
-        gammas = [one for one in range(1, longest + 1) if allowed is None or one in allowed]
+        gammas = [gamma for gamma in range(1, longest + 1) if allowed is None or gamma in allowed]
         sweep = Sweep(list(parts.drafts), gammas, generation.seed, use_signals=use_signals)
         self.decoder = parts.trying(sweep)
         self.checks = Checks()
         self._drafts = tuple(parts.drafts)
         self._timings = list(timings)
-        self._wanted = generation.max_new_tokens
+        self._max_new_tokens = generation.max_new_tokens
         self._certain = generation.sampling().greedy
         self._chosen = spread_over(names, SWEPT)
         self._passes = ceil(SWEEPS / len(self._chosen))
 
     def text(self, text: Text, prompt: Prompt) -> list[Timing]:
         """Time rounds on a text, if it is one of those chosen."""
-        found: list[Timing] = []
+        timings: list[Timing] = []
         # Garbage of the recording must not be collected on these rounds' time.
         gc.collect()
         for _ in range(self._passes if text.name in self._chosen else 0):
-            found += self._once(text, prompt)
-        return found
+            timings += self._once(text, prompt)
+        return timings
 
     def complete(self, text: Text, prompt: Prompt) -> list[Timing]:
         """Time rounds on the last text until every draft is known, or patience ends."""
-        found: list[Timing] = []
+        timings: list[Timing] = []
         for _ in range(PATIENCE):
             if self.costs() is not None:
                 break
-            found += self._once(text, prompt)
-        return found
+            timings += self._once(text, prompt)
+        return timings
 
     def costs(self) -> LatencyProfile | None:
         """Return what rounds take as far as it is known; None while something was never measured."""
@@ -92,10 +92,10 @@ class Sweeper:
 
     def line(self, name: str, timings: Sequence[Timing]) -> dict[str, Any]:
         """Return the timings of a text as a line of the recording."""
-        return {"kind": "timings", "text": name, "rounds": [one.to_json() for one in timings]}
+        return {"kind": "timings", "text": name, "rounds": [timing.to_json() for timing in timings]}
 
     def _once(self, text: Text, prompt: Prompt) -> list[Timing]:
         checks = self.checks if self._certain else None
-        found = timed(self.decoder, prompt.tokens, self._wanted, text, checks)
-        self._timings += found
-        return found
+        timings = timed(self.decoder, prompt.tokens, self._max_new_tokens, text, checks)
+        self._timings += timings
+        return timings

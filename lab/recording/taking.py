@@ -39,7 +39,7 @@ MEASURED = 20
 WARM_UP_TOKENS = 32
 
 RECORDING = "recording "
-"""How the first step of each text begins."""
+"""Beginning of the first step of each text."""
 
 UNKNOWN = LatencyProfile({1: 0.0}, 0, 0.0, {}, 0.0)
 """Stands in the header until something was measured; never written."""
@@ -47,7 +47,7 @@ UNKNOWN = LatencyProfile({1: 0.0}, 0, 0.0, {}, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a recording is taken.
+    """Settings of taking a recording.
 
     Attributes:
         longest: The most tokens a draft is asked for.
@@ -63,7 +63,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of it.
+    """Result of taking a recording.
 
     Attributes:
         texts: In the file, those of earlier runs included.
@@ -111,7 +111,7 @@ def take(
         TraceError: The file is of another run, cannot be written, or real rounds did not do what was recorded.
         BackendError: A draft cannot be recorded, or a prompt does not fit the target.
     """
-    sampling, wanted = parts.config.generation.sampling(), parts.config.generation.max_new_tokens
+    sampling, max_new_tokens = parts.config.generation.sampling(), parts.config.generation.max_new_tokens
     recorder = Recorder(
         plain=plain_decoder(parts, catalogue),
         drafts=parts.drafts,
@@ -131,11 +131,11 @@ def take(
     )
     before = Kept() if replace else kept(path, header)
     _check_prompts(path, before, prompts)
-    names = [one.name for one in prompts]
+    names = [prompt.name for prompt in prompts]
     sweeper = Sweeper(parts, settings.longest, names, use_signals=settings.signals, timings=before.timings)
     measures, chosen = measuring(parts, settings.policies), spread_over(names, MEASURED)
     for decoder in (sweeper.decoder, *measures.decoders.values()):
-        decode(decoder, prompts[0].tokens, min(wanted, WARM_UP_TOKENS))
+        decode(decoder, prompts[0].tokens, min(max_new_tokens, WARM_UP_TOKENS))
     if before.prompts:
         trim(path, before.last)
     with _settled(), RecordingWriter(path, header, after=len(before.prompts)) as writer:
@@ -143,13 +143,15 @@ def take(
             if prompt.name in before.prompts:
                 continue
             on_step(number, f"{RECORDING}{prompt.name}")
-            text = recorder.text(prompt, wanted)
+            text = recorder.text(prompt, max_new_tokens)
             on_step(number, f"timing {prompt.name}")
             timings = sweeper.text(text, prompt)
             if number == len(prompts) - 1:
                 timings += sweeper.complete(text, prompt)
             on_step(number, f"measuring {prompt.name}")
-            measured = measures.text(prompt, wanted, part=before.part) if prompt.name in chosen else []
+            measured = (
+                measures.text(prompt, max_new_tokens, part=before.part) if prompt.name in chosen else []
+            )
             line = sweeper.line(prompt.name, timings)
             writer.text(text, costs=sweeper.costs(), measured=measured, extra=[line])
             sweeper.checks.refuse()
@@ -176,19 +178,19 @@ def _settled() -> Iterator[None]:
 def _check_room(parts: Parts, prompts: Sequence[Prompt]) -> None:
     """Refuse a prompt that leaves no room for a text, before hours went into those before it."""
     longest = parts.target.max_context
-    for one in prompts:
-        if longest is not None and len(one.tokens) >= longest:
+    for prompt in prompts:
+        if longest is not None and len(prompt.tokens) >= longest:
             raise BackendError(
-                f"the prompt {one.name!r} has {len(one.tokens)} tokens and the target's context ends at {longest}; "
-                "shorten it, or leave it out"
+                f"the prompt {prompt.name!r} has {len(prompt.tokens)} tokens and the target's context ends at "
+                f"{longest}; shorten it, or leave it out"
             )
 
 
 def _check_prompts(path: Path, before: Kept, prompts: Sequence[Prompt]) -> None:
     """Refuse to go on where a prompt is another one now."""
-    for one in prompts:
-        known = before.prompts.get(one.name)
-        if known is not None and known != prompt_sha256(one.tokens):
+    for prompt in prompts:
+        known = before.prompts.get(prompt.name)
+        if known is not None and known != prompt_sha256(prompt.tokens):
             raise TraceError(
-                f"{path}: the prompt {one.name!r} was another text when it was recorded; {REMEDY}"
+                f"{path}: the prompt {prompt.name!r} was another text when it was recorded; {REMEDY}"
             )

@@ -1,4 +1,4 @@
-"""How long rounds took that were really taken, and how often they did what the recording says."""
+"""Times of rounds that were really taken, and how often they did what the recording says."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ class Checks:
         """Compare a round; tell whether the text is still the recorded one after it."""
         rest = len(text.tokens) - done.position
         same = done.tokens == tuple(text.tokens[done.position :][: done.emitted])
-        found = (done.drafted, min(done.accepted, rest))
+        outcome = (done.drafted, min(done.accepted, rest))
         expected = (0, 0)
         if done.plan.draft is not None:
             starts = text.drafts[done.plan.draft]
             drafted = min(done.plan.gamma, int(starts.offered[done.position]))
             expected = (drafted, min(drafted, int(starts.agreed[done.position])))
         self.rounds += 1
-        if not same or found != expected:
+        if not same or outcome != expected:
             self.count += 1
             place = {"text": text.name, "place": done.position, "draft": done.plan.draft}
-            counts = {"expected": list(expected), "found": list(found), "tokens_differ": not same}
+            counts = {"expected": list(expected), "found": list(outcome), "tokens_differ": not same}
             if len(self.different) < self.SHOWN:
                 self.different.append(place | {"gamma": done.plan.gamma} | counts)
         return same
@@ -109,31 +109,31 @@ class Checks:
 
 
 def timed(
-    decoder: SpeculativeDecoder, prompt: Sequence[int], wanted: int, text: Text, checks: Checks | None
+    decoder: SpeculativeDecoder, prompt: Sequence[int], max_new_tokens: int, text: Text, checks: Checks | None
 ) -> list[Timing]:
     """Decode a prompt and return what its rounds took.
 
     Args:
         decoder: Under a policy that tries everything.
         prompt: The tokens.
-        wanted: The limit on new tokens.
+        max_new_tokens: The limit on new tokens.
         text: What was recorded of the prompt.
         checks: Where rounds are compared with it; None where texts differ anyway, since tokens are drawn.
     """
-    found: list[Timing] = []
-    rounds = cast("Generator[Round]", decoder.rounds(prompt, max_new_tokens=wanted))
+    timings: list[Timing] = []
+    rounds = cast("Generator[Round]", decoder.rounds(prompt, max_new_tokens=max_new_tokens))
     try:
         began = time.perf_counter()
         for done in rounds:
             waited = time.perf_counter() - began
-            rest_s = max(0.0, waited - done.draft_s - done.verify_s) if found else None
-            asked = done.plan.draft if done.plan.gamma else None
+            rest_s = max(0.0, waited - done.draft_s - done.verify_s) if timings else None
+            draft = done.plan.draft if done.plan.gamma else None
             looked = bool(done.signals)
             times = (done.draft_s, done.verify_s, rest_s)
-            found.append(Timing(asked, done.drafted, done.lag, done.context, looked, *times))
+            timings.append(Timing(draft, done.drafted, done.lag, done.context, looked, *times))
             if checks is not None and not checks.add(text, done):
                 checks = None
             began = time.perf_counter()
     finally:
         rounds.close()
-    return found
+    return timings

@@ -53,18 +53,18 @@ class RecordingWriter(Closing):
 
         The line of the text comes last: where it is there, so is everything that belongs to it.
         """
-        found = [*extra, *map(measured_to_json, measured)]
+        lines = [*extra, *map(measured_to_json, measured)]
         if costs is not None:
-            found.append(costs_to_json(costs))
-        found.append(text_to_json(text, self._longest))
-        self._file.append(b"".join(map(seal, found)))
+            lines.append(costs_to_json(costs))
+        lines.append(text_to_json(text, self._longest))
+        self._file.append(b"".join(map(seal, lines)))
         self._texts += 1
 
     def end(self, *, costs: LatencyProfile | None = None, extra: Mapping[str, Any] | None = None) -> None:
         """Write the last lines; without them the recording counts as interrupted."""
-        found = [] if costs is None else [costs_to_json(costs)]
+        lines = [] if costs is None else [costs_to_json(costs)]
         self._file.append(
-            b"".join(map(seal, [*found, {"kind": "end", "texts": self._texts, **(extra or {})}]))
+            b"".join(map(seal, [*lines, {"kind": "end", "texts": self._texts, **(extra or {})}]))
         )
 
     def close(self) -> None:
@@ -79,8 +79,8 @@ def write_recording(path: Path | str, recording: Recording) -> None:
         TraceError: The file cannot be written.
     """
     by_text: dict[str, list[Measured]] = {}
-    for one in recording.measured:
-        by_text.setdefault(one.text, []).append(one)
+    for measured in recording.measured:
+        by_text.setdefault(measured.text, []).append(measured)
     with RecordingWriter(path, recording.header) as writer:
         for text in recording.texts:
             writer.text(text, measured=by_text.get(text.name, ()))

@@ -1,4 +1,4 @@
-"""Which policies a replay tries: from names on the command line to blocks that any process can build."""
+"""Choice of the policies of a replay: from names on the command line to blocks that any process can build."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STATIC = "static"
 
 @dataclass(slots=True)
 class Chosen:
-    """What is tried, by label, in the order of the table.
+    """Policies that are tried, by label, in the order of the table.
 
     Attributes:
         policies: The block of each policy, as JSON-able values.

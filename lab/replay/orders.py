@@ -36,7 +36,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What ordering needs to know of a text."""
+    """Facts about a text that ordering needs."""
 
     name: str
     kind: str

@@ -1,4 +1,4 @@
-"""What a serving trace knows about other policies: a recording with gaps, and how far a policy comes in it.
+"""Recording with gaps out of a serving trace, and how far another policy comes in it.
 
 A round tells what its draft would have done from its start with any smaller gamma. For a draft whose tokens depend on
 the context alone it tells the same for the starts within its accepted tokens. What lies beyond a gamma that was planned
@@ -38,7 +38,7 @@ WHOLE = "served"
 
 @dataclass(slots=True)
 class Coverage:
-    """How far a policy, built anew for each text, comes in a trace.
+    """Coverage of a trace by a policy that is built anew for each text.
 
     Attributes:
         texts, answered: How many there are, and in how many it asked for nothing that the trace does not know.
@@ -155,7 +155,7 @@ def _text(number: int, request: TracedRequest, header: Header) -> Text:
         prompt_sha256=info["prompt_sha256"],
         prompt_tokens=info["prompt_tokens"],
         prompt=None,
-        wanted=info["max_new_tokens"],
+        max_new_tokens=info["max_new_tokens"],
         tokens=tokens,
         ended=request.ended,
         varies=True,

@@ -58,7 +58,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of a task: the measurements of its passes, or why there are none."""
+    """Result of a task: the measurements of its passes, or why there are none."""
 
     task: Task
     passes: Mapping[Key, Sequence[Measurement]] = field(default_factory=dict)

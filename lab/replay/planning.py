@@ -1,4 +1,4 @@
-"""What a replay has to do: its passes, as tasks, and what they are written to."""
+"""Plan of a replay: its passes, as tasks, and the file they are written to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SEEDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How often, and in which orders, each policy is tried.
+    """Number and orders of the tries of each policy.
 
     Attributes:
         seeds: How many seeds, from 0: of the policies and of the orders.

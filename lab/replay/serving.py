@@ -48,7 +48,7 @@ class Otherwise:
 
 @dataclass(slots=True)
 class Checked:
-    """What came of driving a trace again.
+    """Result of driving a trace again.
 
     Attributes:
         policy: Its block, as JSON-able values.

@@ -1,4 +1,4 @@
-"""How fast replays are: `python -m paceline.lab.replay.speed [POLICY ...]`, in rounds a second on one core.
+"""Speed of replays: `python -m paceline.lab.replay.speed [POLICY ...]`, in rounds a second on one core.
 
 A made-up text is played at once from its beginning to its end, the best of three times. The sweep over all static
 gammas is given in rounds of all of them together.

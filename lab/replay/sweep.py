@@ -85,7 +85,7 @@ class _Lanes:
         caches = np.array([info is not None and info.caches for info in infos])[per_choice]
         short = np.array([info.short if info is not None else 0 for info in infos])[per_choice]
         end = np.repeat([len(text.tokens) for text in self.texts], count)
-        wanted = np.repeat([text.wanted for text in self.texts], count)
+        wanted = np.repeat([text.max_new_tokens for text in self.texts], count)
         prompt = self.prompt
         offered, agreed = (self._starts(kind) for kind in ("offered", "agreed"))
         begin = self.begins

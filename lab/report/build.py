@@ -84,7 +84,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """How often the k-th token of a proposal is accepted once those before it were; counts by position."""
+    """Acceptance of the k-th token of a proposal once those before it were accepted; counts by position."""
 
     draft: str
     reached: Sequence[int]
@@ -172,17 +172,17 @@ class Report:
 
     @property
     def texts(self) -> int:
-        """How many texts were decoded."""
+        """Number of texts that were decoded."""
         return self.plain.all.texts
 
     @property
     def varying(self) -> int:
-        """How many of them vary."""
+        """Number of them that vary."""
         return self.plain.varying.texts if self.plain.varying is not None else 0
 
     @property
     def tokens(self) -> int:
-        """How many tokens they have."""
+        """Number of their tokens."""
         return round(self.plain.all.tokens)
 
     @property

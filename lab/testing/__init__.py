@@ -1,4 +1,4 @@
-"""What tests of the lab are made from: random recordings, for properties that hold on every one of them."""
+"""Random recordings for tests of the lab: for properties that hold on every one of them."""
 
 from paceline.lab.testing.recordings import lab_recordings
 

@@ -42,7 +42,7 @@ def lab_recordings(
     drafts: Sequence[str] | None = None,
     sampled: bool | None = None,
     longest: int = 5,
-    wanted: int = 14,
+    most_tokens: int = 14,
     texts: int = 3,
 ) -> Recording:
     """Draw a recording.
@@ -52,7 +52,7 @@ def lab_recordings(
         drafts: Keys of `INFOS`; None leaves them to chance.
         sampled: Whether tokens were drawn; None leaves it to chance.
         longest: The most that `Header.longest` can be.
-        wanted: The most tokens of a text.
+        most_tokens: The most tokens of a text.
         texts: The most texts; there is at least one.
     """
     names = (
@@ -72,7 +72,7 @@ def lab_recordings(
     )
     count = draw(st.integers(1, texts))
     kinds = draw(st.lists(st.sampled_from(["code", "prose"]), min_size=count, max_size=count))
-    made = [draw(_texts(f"{kind}/{number}", kind, header, wanted)) for number, kind in enumerate(kinds)]
+    made = [draw(_texts(f"{kind}/{number}", kind, header, most_tokens)) for number, kind in enumerate(kinds)]
     return Recording(header, (), TextsInMemory(made))
 
 
@@ -104,9 +104,9 @@ def _profiles(draw: DrawFn, names: Sequence[str], longest: int) -> LatencyProfil
 
 @st.composite
 def _texts(draw: DrawFn, name: str, kind: str, header: Header, most: int) -> Text:
-    wanted = draw(st.integers(1, most))
+    max_new_tokens = draw(st.integers(1, most))
     cut = draw(st.booleans())
-    count = draw(st.integers(1, wanted)) if cut else wanted
+    count = draw(st.integers(1, max_new_tokens)) if cut else max_new_tokens
     tokens = draw(st.lists(st.integers(1, 9), min_size=count, max_size=count))
     if cut:
         tokens[-1] = END
@@ -117,7 +117,7 @@ def _texts(draw: DrawFn, name: str, kind: str, header: Header, most: int) -> Tex
         prompt_sha256=hashlib.sha256(str(prompt).encode()).hexdigest(),
         prompt_tokens=len(prompt),
         prompt=tuple(prompt) if draw(st.booleans()) else None,
-        wanted=wanted,
+        max_new_tokens=max_new_tokens,
         tokens=tuple(tokens),
         ended="eos" if cut else "length",
         varies=draw(st.booleans()),
@@ -154,7 +154,7 @@ def _starts(draw: DrawFn, draft: str, count: int, header: Header) -> Starts:
     if header.mode == "sampled":
         eighths = draw(st.lists(st.integers(0, 8), min_size=count, max_size=count))
         chance = np.array(eighths, np.float32) / np.float32(8)
-        bits = [one == 8 or (one > 0 and draw(st.booleans())) for one in eighths]
+        bits = [eighth == 8 or (eighth > 0 and draw(st.booleans())) for eighth in eighths]
     else:
         bits = draw(st.lists(st.booleans(), min_size=count, max_size=count))
     return Starts(_short(offered), _short(_runs(bits, offered)), None, chance, signals)

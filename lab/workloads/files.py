@@ -43,15 +43,15 @@ def read(path: Path) -> list[Text]:
         ConfigError: The file is missing, empty, or something in it is not like that; names the line or row.
     """
     rows = _parquet(path) if path.suffix == ".parquet" else _lines(path)
-    found: dict[str, Text] = {}
+    texts: dict[str, Text] = {}
     for number, where, values in rows:
-        one = _text(values, number, where)
-        if one.name in found:
-            raise ConfigError(f"{where}: the id {one.name!r} has been used before; ids must differ")
-        found[one.name] = one
-    if not found:
+        text = _text(values, number, where)
+        if text.name in texts:
+            raise ConfigError(f"{where}: the id {text.name!r} has been used before; ids must differ")
+        texts[text.name] = text
+    if not texts:
         raise ConfigError(f"{path}: no prompts; write one object a line, such as {EXAMPLE}")
-    return list(found.values())
+    return list(texts.values())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, Any]]:
@@ -82,10 +82,10 @@ def _parquet(path: Path) -> Iterator[tuple[int, str, Any]]:
     rows = None
     with open_input(path, ConfigError) as file:
         try:
-            found = parquet.ParquetFile(file)
-            parts = map(found.metadata.row_group, range(found.metadata.num_row_groups))
-            if max(sum(part.total_byte_size for part in parts), found.metadata.num_rows) <= MOST:
-                rows = found.read().to_pylist()
+            table = parquet.ParquetFile(file)
+            parts = map(table.metadata.row_group, range(table.metadata.num_row_groups))
+            if max(sum(part.total_byte_size for part in parts), table.metadata.num_rows) <= MOST:
+                rows = table.read().to_pylist()
         except (OSError, ArrowException, ValueError, OverflowError, MemoryError) as error:
             raise ConfigError(f"{printable(path)}: cannot be read as Parquet: {error}") from error
     if rows is None:

@@ -22,7 +22,7 @@ def repetitive(texts: Iterable[Text]) -> list[Text]:
     Each is the beginning of a shipped prompt, some lines long, written several times below numbered headings. The
     number is all that is new each time.
     """
-    return [Text(f"{one.name}-repeated", one.kind, _repeated(one.text)) for one in texts]
+    return [Text(f"{text.name}-repeated", text.kind, _repeated(text.text)) for text in texts]
 
 
 def _repeated(text: str) -> str:
@@ -39,13 +39,13 @@ def varied(texts: Iterable[Text]) -> list[Text]:
     What the target writes next depends on where the prompt ends, so each cut leads to another text. Whether that text
     varies, or goes round in circles, is only known once it is written.
     """
-    found: dict[str, Text] = {}
-    for one in texts:
+    chosen: dict[str, Text] = {}
+    for text in texts:
         for share in SHARES:
-            cut = _cut(one.text, share)
+            cut = _cut(text.text, share)
             # Two of those shipped begin alike, and one word may hold two cuts.
-            found.setdefault(cut, Text(f"{one.name}-{round(100 * share)}", one.kind, cut))
-    return list(found.values())
+            chosen.setdefault(cut, Text(f"{text.name}-{round(100 * share)}", text.kind, cut))
+    return list(chosen.values())
 
 
 def _cut(text: str, share: float) -> str:

@@ -52,7 +52,7 @@ def cells(name: str) -> list[Cell | Kind]:
         ConfigError: There is none of that name.
     """
     every: list[Cell | Kind] = [*CELLS, *KINDS]
-    chosen = [one for one in every if name in {slug(one), ALL}]
+    chosen = [kind for kind in every if name in {slug(kind), ALL}]
     if not chosen:
         raise ConfigError(
             f"nothing made up is called {name!r}; there are: {', '.join(map(slug, every))}, or {ALL}"
@@ -170,7 +170,7 @@ def _text(name: str, kind: str, bits: Sequence[bool], starts: Starts, changes: C
         prompt_sha256=hashlib.sha256(name.encode()).hexdigest(),
         prompt_tokens=PROMPT,
         prompt=tuple(random.randrange(VOCABULARY) for _ in range(PROMPT)),
-        wanted=len(tokens),
+        max_new_tokens=len(tokens),
         tokens=tokens,
         ended="length",
         varies=texture(tokens).varies,

@@ -187,7 +187,7 @@ class EmaTierConfig(PolicyConfig):
 
 @dataclass(slots=True)
 class _Standing:
-    """Where a slot stands: its tier, the mean, and the rounds until the tier may move."""
+    """State of a slot: its tier, the mean, and the rounds until the tier may move."""
 
     tier: int
     mean: float

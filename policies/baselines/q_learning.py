@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class Values:
-    """What each action turned out to be worth in each state; the row past the last state is for all states together."""
+    """Values of each action in each state; the row past the last state is for all states together."""
 
     __slots__ = ("_actions", "_values", "_visits")
 

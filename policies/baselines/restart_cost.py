@@ -91,7 +91,7 @@ class RestartCostPolicy:
 
     @property
     def requires(self) -> Requirements:
-        """What the inner policy requires, rounds without drafting, their times in two parts, and no delay."""
+        """Requirements of the inner policy, rounds without drafting, their times in two parts, and no delay."""
         return joint_requirements((self._policy,), zero_gamma=True, latency="split", immediate=True)
 
     def plan(self, start: RoundStart) -> Plan:

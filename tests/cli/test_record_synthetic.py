@@ -15,11 +15,11 @@ def test_one_cell_is_written_and_read_back_as_it_was_made(cli):
     assert found.complete
     assert found.header.costs == made.header.costs
     for one, other in zip(found, made, strict=True):
-        assert (one.name, one.kind, one.tokens, one.wanted) == (
+        assert (one.name, one.kind, one.tokens, one.max_new_tokens) == (
             other.name,
             other.kind,
             other.tokens,
-            other.wanted,
+            other.max_new_tokens,
         )
         assert one.drafts["draft"].agreed.tolist() == other.drafts["draft"].agreed.tolist()
 

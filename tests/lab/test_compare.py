@@ -212,7 +212,7 @@ def test_no_policy_captures_more_than_there_is(recording, seed):
 
 
 @settings(deadline=None, max_examples=30)
-@given(lab_recordings(texts=4, wanted=10), st.integers(0, 99))
+@given(lab_recordings(texts=4, most_tokens=10), st.integers(0, 99))
 def test_spliced_texts_are_found_by_their_names(recording, seed):
     briefs = [Brief(text.name, text.kind, len(text.tokens)) for text in recording]
     try:

@@ -68,7 +68,7 @@ class Whimsical(ChaoticPolicy):
 
 
 @settings(deadline=None)
-@given(lab_recordings(wanted=30), st.integers(0, 99), st.sets(st.sampled_from(sorted(SIGNALS))))
+@given(lab_recordings(most_tokens=30), st.integers(0, 99), st.sets(st.sampled_from(sorted(SIGNALS))))
 def test_every_round_is_that_of_a_decoder_under_a_policy_that_does_anything(recording, seed, needs):
     if all(text.prompt is not None for text in recording):
         one, other = (Whimsical(seed, recording.header, frozenset(needs)) for _ in range(2))

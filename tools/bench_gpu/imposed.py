@@ -27,10 +27,10 @@ class ImposedSlot(TargetSlot):
         super().__init__(engine)
         self._rate = rate
 
-    def agreed(self, wanted: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
+    def agreed(self, target_tokens: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
         """Accept by lot, and put what is accepted in the place of the target's own choice."""
         tossed = self.certain.new_empty(len(guess)).uniform_(generator=self.chance.generator) < self._rate
-        wanted.copy_(guess.where(tossed, wanted))
+        target_tokens.copy_(guess.where(tossed, target_tokens))
         return tossed
 
 

@@ -136,7 +136,10 @@ def _row(kind: Kind, policy: Policy, costs: LiveCosts, seed: int) -> dict[str, f
     stretches = {"before": slice(begin), "in it": slice(begin, end), "next 300": slice(end, end + AFTER)}
     quiet = replace(kind, level=even)
     return {
-        **{name: float(plain_s[one].sum() / seconds[one].sum()) for name, one in stretches.items()},
+        **{
+            name: float(plain_s[stretch].sum() / seconds[stretch].sum())
+            for name, stretch in stretches.items()
+        },
         "until back": until_back(seconds[end:], _references(quiet, seed)[0][end:]),
     }
 
@@ -148,7 +151,7 @@ def until_back(seconds: Floats, right: Floats) -> float:
         seconds: Of each token after a spell.
         right: The same at the right speed.
     """
-    took, should = (np.concatenate([[0.0], np.cumsum(one)]) for one in (seconds, right))
+    took, should = (np.concatenate([[0.0], np.cumsum(times)]) for times in (seconds, right))
     near = (should[WINDOW:] - should[:-WINDOW]) / (took[WINDOW:] - took[:-WINDOW])
     rest = (should[-1] - should[: len(near)]) / (took[-1] - took[: len(near)])
     back = np.flatnonzero((near >= BACK) & (rest >= BACK))
@@ -186,7 +189,7 @@ def _played(
 def _texts(kind: Kind, seed: int, length: int | None = None) -> tuple[Text, Text]:
     """Return a text with the prices that rounds meet, and with their level."""
     bits, (level, met) = kind.bits(seed, length), kind.prices(seed, length)
-    made = [changing_text(f"{kind.name}/{seed}", kind, bits, one.changes()) for one in (met, level)]
+    made = [changing_text(f"{kind.name}/{seed}", kind, bits, prices.changes()) for prices in (met, level)]
     return made[0], made[1]
 
 

@@ -40,14 +40,14 @@ def never_beats(name, recording):
 
 
 @settings(deadline=None, max_examples=5)
-@given(lab_recordings(sampled=False, drafts=["model"], wanted=40, texts=2))
+@given(lab_recordings(sampled=False, drafts=["model"], most_tokens=40, texts=2))
 @pytest.mark.parametrize("name", ["auto", "survival", "online", "thompson", "aimd", "static", "ucb", "gate"])
 def test_installed_policies_never_beat_the_optimum(name, recording):
     never_beats(name, recording)
 
 
 @settings(deadline=None, max_examples=5)
-@given(lab_recordings(sampled=False, drafts=["head"], wanted=40, texts=2))
+@given(lab_recordings(sampled=False, drafts=["head"], most_tokens=40, texts=2))
 @pytest.mark.parametrize("name", ["confidence", "svip", "ev-stop"])
 def test_policies_that_stop_drafting_never_beat_the_optimum(name, recording):
     never_beats(name, recording)

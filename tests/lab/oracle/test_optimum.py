@@ -43,7 +43,7 @@ class Game:
     def moves(self, state):
         """Return every (draft, gamma, drafts asked for scores) of a state; a draft of None is a plain round."""
         start, _ = state
-        budget = self.text.wanted - start - 1
+        budget = self.text.max_new_tokens - start - 1
         drafting = [(None, 0)] + [
             (name, gamma) for name in self.names for gamma in range(1, min(self.header.longest, budget) + 1)
         ]
@@ -136,7 +136,7 @@ class Game:
 
 
 @settings(deadline=None, max_examples=60)
-@given(lab_recordings(wanted=7, longest=3, texts=1))
+@given(lab_recordings(most_tokens=7, longest=3, texts=1))
 def test_the_clairvoyant_optimum_is_that_of_brute_force(recording):
     for text in recording:
         game = Game(text, recording.header)
@@ -146,7 +146,7 @@ def test_the_clairvoyant_optimum_is_that_of_brute_force(recording):
 
 
 @settings(deadline=None, max_examples=60)
-@given(lab_recordings(wanted=7, longest=3, texts=1, sampled=True))
+@given(lab_recordings(most_tokens=7, longest=3, texts=1, sampled=True))
 def test_the_optimum_in_expectation_is_that_of_brute_force(recording):
     for text in recording:
         game = Game(text, recording.header)
@@ -167,7 +167,7 @@ def test_the_choices_take_what_the_optimum_says_and_follow_the_rules(recording):
         for choice in found.choices:
             assert choice.position == at
             assert (choice.draft == "") == (choice.gamma == 0)
-            assert choice.gamma <= min(recording.header.longest, text.wanted - at - 1)
+            assert choice.gamma <= min(recording.header.longest, text.max_new_tokens - at - 1)
             if choice.draft:
                 starts = text.drafts[choice.draft]
                 assert choice.gamma <= starts.offered[at]
@@ -194,7 +194,7 @@ def test_no_sequence_of_choices_beats_the_optimum(recording, seed):
 
 
 @settings(deadline=None, max_examples=50)
-@given(lab_recordings(sampled=True, wanted=8), st.integers(0, 1 << 16))
+@given(lab_recordings(sampled=True, most_tokens=8), st.integers(0, 1 << 16))
 def test_no_way_of_choosing_beats_the_optimum_in_expectation_on_average(recording, seed):
     for text in recording:
         game = Game(text, recording.header)

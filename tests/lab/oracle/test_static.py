@@ -51,7 +51,7 @@ def test_no_static_choice_beats_the_optimum(recording):
 
 
 @settings(deadline=None, max_examples=30)
-@given(lab_recordings(sampled=True, drafts=["model"], wanted=5, texts=1))
+@given(lab_recordings(sampled=True, drafts=["model"], most_tokens=5, texts=1))
 def test_no_static_choice_beats_the_optimum_in_expectation_on_average(recording):
     """On average over all patterns of accepted tokens, each with its probability."""
     header, (text,) = recording.header, recording

@@ -16,7 +16,7 @@ from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 from paceline.lab.recording.drawing import chances_of, draw, shares
 from paceline.lab.recording.format_starts import runs
-from paceline.lab.recording.looking import Asked
+from paceline.lab.recording.looking import DraftQuery
 from paceline.lab.recording.walking import walk
 
 LENGTH = 4
@@ -76,7 +76,7 @@ def test_a_draft_that_does_not_draw_is_certain_once_the_text_is_known(tiny_pair,
     expected = decoded(tiny_pair, tiny_pair.greedy, gammas)
     draft, found = tiny_pair.greedy(tiny_pair.target), {}
     for tokens, probability in tiny_pair.alone(LENGTH).items():
-        starts = walk(Asked("d", draft.open(tiny_pair.prompt), frozenset(), 3), tokens, 4)
+        starts = walk(DraftQuery("d", draft.open(tiny_pair.prompt), frozenset(), 3), tokens, 4)
         found[tokens, replayed(tokens, starts.agreed > 0, gammas)] = probability
     assert apart(found, expected) < 1e-12
 
@@ -85,7 +85,7 @@ def test_what_is_drawn_falls_as_the_chances_say(tiny_pair):
     draft, tokens = tiny_pair.drawing(tiny_pair.target), (2, 1, 1, 2)
     chance, accepted = chance_of(tiny_pair, draft, tokens), np.zeros(4)
     for seed in range(400):
-        asked = Asked("d", draft.open_sampled(tiny_pair.prompt, tiny_pair.sampling), frozenset(), 3)
+        asked = DraftQuery("d", draft.open_sampled(tiny_pair.prompt, tiny_pair.sampling), frozenset(), 3)
         starts = draw(asked, tokens, 4, own=chance, chance=chance, random=Random(seed))
         accepted += starts.agreed > 0
     assert 0.0 < chance.min() < 1.0
@@ -103,7 +103,7 @@ def test_signals_of_accepted_tokens_are_those_of_the_text_and_of_refused_ones_of
     assert 0 < (starts.agreed == 0).sum() < len(text.tokens)
     for place, token in enumerate(text.tokens):
         session = draft.open_sampled([*prompts[0].tokens, *text.tokens[:place]], sampling)
-        about = Asked("d", session, SIGNALS, 27).draft(1)[1][0]
+        about = DraftQuery("d", session, SIGNALS, 27).draft(1)[1][0]
         for name in ("top1", "entropy", "margin"):
             assert starts.signals[name][place, 0] == pytest.approx(about.value(name), rel=1e-6)
         if starts.agreed[place]:

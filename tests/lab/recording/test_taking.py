@@ -55,7 +55,7 @@ def test_every_prompt_is_recorded_with_every_draft_and_what_rounds_take(taken, p
     for text, prompt in zip(recording, prompts, strict=True):
         assert (text.kind, text.prompt_tokens, text.prompt) == (prompt.kind, len(prompt.tokens), None)
         assert list(text.drafts) == ["good", "bad", "lookup"]
-        assert text.ended == "eos" or len(text.tokens) == text.wanted
+        assert text.ended == "eos" or len(text.tokens) == text.max_new_tokens
 
 
 def test_real_rounds_do_what_was_recorded(taken):
@@ -270,7 +270,7 @@ def test_a_context_that_ends_is_the_limit_of_a_text(tmp_path, toy_parts, catalog
     short = Parts(parts.config, target, parts.drafts)
     take(short, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(longest=3), run=RUN)
     (text,) = read_recording(tmp_path / "r.jsonl")
-    assert (text.ended, text.wanted, len(text.tokens)) == ("length", 7, 7)
+    assert (text.ended, text.max_new_tokens, len(text.tokens)) == ("length", 7, 7)
 
 
 def test_without_signals_and_measuring_the_rest_is_the_same(tmp_path, toy_parts, catalogue, prompts, taken):

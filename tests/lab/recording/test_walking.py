@@ -10,7 +10,7 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.errors import ContractError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS
-from paceline.lab.recording.looking import Asked, Look, agreement
+from paceline.lab.recording.looking import DraftQuery, Look, agreement
 from paceline.lab.recording.walking import ask_everywhere, match_lengths_of, memoryless, walk
 
 LONGEST = 5
@@ -58,7 +58,7 @@ def test_a_draft_led_along_the_text_is_recorded_as_if_asked_everywhere(seed, sha
     tokens = written(target, prompt, count)
     session = draft.open(prompt)
     assert memoryless(session)
-    starts = walk(Asked("d", session, draft.signals, target.vocabulary), tokens, longest)
+    starts = walk(DraftQuery("d", session, draft.signals, target.vocabulary), tokens, longest)
     check(starts, draft, prompt, tokens, longest)
 
 
@@ -70,7 +70,7 @@ def test_any_other_draft_is_recorded_as_it_answers_at_every_start(tokens, longes
     assert not memoryless(session)
     match_lengths = match_lengths_of("d", draft.open(prompt), tokens)
     starts = ask_everywhere(
-        Asked("d", session, draft.signals, 4), tokens, longest, match_lengths=match_lengths
+        DraftQuery("d", session, draft.signals, 4), tokens, longest, match_lengths=match_lengths
     )
     check(starts, draft, prompt, tokens, longest)
     assert starts.match_lengths.tolist() == [
@@ -93,7 +93,7 @@ def test_a_draft_that_knows_the_context_alone_is_asked_about_once_an_error(signa
     tokens = written(target, prompt, 200)
     session = draft.open(prompt)
     calls = counted(session)
-    starts = walk(Asked("d", session, signals, target.vocabulary), tokens, LONGEST)
+    starts = walk(DraftQuery("d", session, signals, target.vocabulary), tokens, LONGEST)
     errors = int((starts.agreed == 0).sum())
     # Without signals one for each error and each full run of LONGEST; with them another for what follows each error.
     assert errors <= len(calls) <= (2 if signals else 1) * errors + 200 / LONGEST
@@ -126,7 +126,7 @@ class Limited:
 @example([False] * 12 + [True, False], 14, 2)
 def test_a_context_that_ends_is_recorded_from_every_start(agree, room, longest):
     tokens = list(range(14))
-    starts = walk(Asked("d", Limited(tokens, room, agree), frozenset(), 20), tokens, longest)
+    starts = walk(DraftQuery("d", Limited(tokens, room, agree), frozenset(), 20), tokens, longest)
     for start in range(14):
         alone = Limited(tokens, room, agree)
         alone.at = start
@@ -141,7 +141,7 @@ def test_a_draft_that_proposes_what_is_no_token_is_named():
             return TokenProposal((99,))
 
     with pytest.raises(ContractError, match=r"draft 'wild'.*99"):
-        walk(Asked("wild", Wild([1], 9, [True]), frozenset(), 20), [1], 3)
+        walk(DraftQuery("wild", Wild([1], 9, [True]), frozenset(), 20), [1], 3)
 
 
 def test_a_match_length_that_is_no_whole_number_is_refused():

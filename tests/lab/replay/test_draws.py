@@ -47,7 +47,7 @@ def test_what_is_certain_is_not_drawn_otherwise(recording):
 
 
 @settings(deadline=None, max_examples=20)
-@given(lab_recordings(sampled=True, drafts=["head"], wanted=12))
+@given(lab_recordings(sampled=True, drafts=["head"], most_tokens=12))
 def test_signals_stay_along_the_text_where_they_do_not_depend_on_the_draw(recording):
     for text in recording:
         before = text.drafts["head"].signals

@@ -51,7 +51,7 @@ def test_a_recording_of_one_kind_cannot_switch():
 
 
 @settings(deadline=None)
-@given(lab_recordings(texts=2, wanted=20), st.lists(st.integers(0, 5), min_size=1, max_size=5))
+@given(lab_recordings(texts=2, most_tokens=20), st.lists(st.integers(0, 5), min_size=1, max_size=5))
 def test_a_spliced_text_is_the_first_one_and_then_the_other(recording, script):
     if len(briefs(recording)) < 2:
         return
@@ -63,7 +63,7 @@ def test_a_spliced_text_is_the_first_one_and_then_the_other(recording, script):
         return
     (joined,) = visit(recording, [Stop(first.name, second.name)])
     assert joined.tokens == (*first.tokens[:at], *second.tokens[at:])
-    assert (joined.wanted, joined.ended) == (second.wanted, second.ended)
+    assert (joined.max_new_tokens, joined.ended) == (second.max_new_tokens, second.ended)
     for name, starts in joined.drafts.items():
         for start in range(len(joined.tokens)):
             source = first if start < at else second

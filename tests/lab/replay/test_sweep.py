@@ -26,13 +26,13 @@ def check(recording):
 
 
 @settings(deadline=None)
-@given(lab_recordings(wanted=25))
+@given(lab_recordings(most_tokens=25))
 def test_the_sweep_finds_what_the_simulator_finds(recording):
     check(recording)
 
 
 @settings(deadline=None, max_examples=20)
-@given(recording=lab_recordings(wanted=25))
+@given(recording=lab_recordings(most_tokens=25))
 def test_it_does_not_matter_how_many_rounds_and_texts_are_taken_together(recording):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ROUNDS", 7)

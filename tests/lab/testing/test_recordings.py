@@ -12,8 +12,8 @@ def test_a_random_recording_is_lawful(recording):
     header = recording.header
     for text in recording:
         count = len(text.tokens)
-        assert 1 <= count <= text.wanted
-        assert text.ended == "eos" or count == text.wanted
+        assert 1 <= count <= text.max_new_tokens
+        assert text.ended == "eos" or count == text.max_new_tokens
         assert text.drafts.keys() == header.drafts.keys()
         for name, starts in text.drafts.items():
             info = header.drafts[name]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Arms(Protocol):
-    """What there is to choose from."""
+    """The arms to choose from."""
 
     kind: str
     length: int

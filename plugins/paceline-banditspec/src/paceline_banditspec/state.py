@@ -27,10 +27,10 @@ def check_header(state: Mapping[str, Any], policy: str, arms: Arms) -> None:
         ValueError: It was not.
     """
     for key, expected in header(policy, arms).items():
-        found = state.get(key)
-        if type(found) is not type(expected) or found != expected:
+        value = state.get(key)
+        if type(value) is not type(expected) or value != expected:
             raise ValueError(
-                f"not a state of this policy and its options: {key} is {found!r}, expected {expected!r}; "
+                f"not a state of this policy and its options: {key} is {value!r}, expected {expected!r}; "
                 "delete the saved state to start afresh"
             )
 

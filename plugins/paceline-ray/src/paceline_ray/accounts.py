@@ -79,8 +79,8 @@ class AccountStore:
 
     def subjects(self) -> Iterator[StateKey]:
         """Yield every subject once, in the order of their keys."""
-        found = {account.subject.name: account.subject for account in self.accounts.values()}
-        yield from (found[key] for key in sorted(found))
+        subjects = {account.subject.name: account.subject for account in self.accounts.values()}
+        yield from (subjects[key] for key in sorted(subjects))
 
     def drop_gone(self) -> list[Identity]:
         """Drop the accounts of which nothing is left, and return whose they were."""

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 NAME, NAMESPACE = "paceline-hub", "paceline"
 PATIENCE_S = 5.0
-"""How long an answer may take; the hub needs milliseconds."""
+"""Seconds that an answer may take; the hub needs milliseconds."""
 
 
 class HubActor(Hub):

@@ -60,7 +60,7 @@ def read_prompts(path: Path) -> list[PromptRow]:
 
 
 class Journal:
-    """What a batch has done so far, beside the file that it is for; one command at a time.
+    """Progress of a batch, kept beside the file that it is for; one command at a time.
 
     Args:
         out: Where the rows go once all are done.
@@ -164,7 +164,7 @@ class Journal:
             documents: list[Any] = [json.loads(line) for line in lines] or [self._header]
             header, *answers = documents
             if header == self._header:
-                self._answers = {int(one["place"]): dict(one["answer"]) for one in answers}
+                self._answers = {int(answer["place"]): dict(answer["answer"]) for answer in answers}
         except (ValueError, KeyError, TypeError, RecursionError):
             header = None
         if header != self._header:

@@ -18,7 +18,7 @@ Messages = Sequence[dict[str, str]]
 
 
 class Engine(Protocol):
-    """What the HTTP interface needs of whatever decodes."""
+    """An engine as the HTTP interface needs it."""
 
     @property
     def model(self) -> str:
@@ -32,7 +32,7 @@ class Engine(Protocol):
 
     @property
     def sampling(self) -> Sampling:
-        """How tokens are drawn where a request does not say otherwise."""
+        """Settings by which tokens are drawn where a request does not say otherwise."""
         ...
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:

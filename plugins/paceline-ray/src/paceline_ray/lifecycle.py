@@ -18,10 +18,10 @@ from paceline_ray import imports
 from paceline_ray.serving import APP
 
 RAISED = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)\b: ")
-"""How the last line of a traceback begins."""
+"""Beginning of the last line of a traceback."""
 
 PATIENCE_S = 20.0
-"""How long Ray may take over what needs no decoding."""
+"""Seconds that Ray may take over what needs no decoding."""
 
 PROBES = 8
 """Connections by which `check_ours` looks; of two servers on one port, the other one gets each with even odds."""
@@ -76,7 +76,9 @@ def start(application: Any) -> None:
         serve.run(application, name=APP, route_prefix="/")
     except RuntimeError as error:
         status = serve.status().applications.get(APP)
-        messages = [] if status is None else [one.message for one in status.deployments.values()]
+        messages = (
+            [] if status is None else [deployment.message for deployment in status.deployments.values()]
+        )
         raise BackendError(f"the replicas do not start: {cause([*messages, str(error)])}") from None
 
 

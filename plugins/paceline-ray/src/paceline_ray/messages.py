@@ -18,7 +18,7 @@ Sums = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the hub holds of one life of one replica.
+    """Account of one life of one replica, as the hub holds it.
 
     Attributes:
         subject: What its statistics are about; only those of equal keys are ever added.
@@ -75,6 +75,6 @@ class Answer:
     pool: Sums
 
 
-def added(one: Sums, other: Sums, *, weight: float = 1.0) -> dict[str, float]:
+def added(sums: Sums, other: Sums, *, weight: float = 1.0) -> dict[str, float]:
     """Return `one` + `weight` times `other`, name by name."""
-    return {name: one.get(name, 0.0) + weight * other.get(name, 0.0) for name in one.keys() | other.keys()}
+    return {name: sums.get(name, 0.0) + weight * other.get(name, 0.0) for name in sums.keys() | other.keys()}

@@ -47,7 +47,7 @@ HARDWARE_KEYS = frozenset(
         "pipeline_parallel_size",
     }
 )
-"""What an engine tells of itself that bears on times; all else it tells is about the models."""
+"""Facts about an engine that bear on times; all others are about the models."""
 
 TIMED_BY = ("paceline", "torch", "transformers")
 """The packages whose versions may change how long a round takes."""

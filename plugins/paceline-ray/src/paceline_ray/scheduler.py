@@ -97,7 +97,7 @@ class RoundRobinScheduler(threading.Thread):
             if self._stopping:
                 raise RuntimeError("this replica is shutting down")
             # Those who went away while they waited leave the line, which must not grow with them.
-            self._waiting = deque(one for one in self._waiting if not one.cancelled)
+            self._waiting = deque(task for task in self._waiting if not task.cancelled)
             self._waiting.append(task)
             self._changed.notify()
         return task

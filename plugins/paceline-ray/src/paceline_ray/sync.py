@@ -26,7 +26,7 @@ SHORTEST_S, LONGEST_S = 0.5, 5.0
 MOST_PATIENT_S = 30.0
 
 SLACK = 1e-6
-"""How much smaller a sum may be after adding and taking away again, as a share of it."""
+"""Share by which a sum may be smaller after adding and taking away again."""
 
 
 class ForgettingError(PacelineError):

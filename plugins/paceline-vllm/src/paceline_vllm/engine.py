@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Setup:
-    """What one engine works with.
+    """Parts that one engine works with.
 
     Attributes:
         adapter: Between steps and rounds.

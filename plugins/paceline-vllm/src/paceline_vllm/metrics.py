@@ -1,4 +1,4 @@
-"""What a policy decides, among vLLM's own Prometheus metrics.
+"""Metrics of a policy's decisions, among vLLM's own Prometheus metrics.
 
 vLLM finds this class through the entry-point group `vllm.stat_logger_plugins` and makes one for each engine in the
 server's process. Where an engine has no policy of paceline it does nothing.

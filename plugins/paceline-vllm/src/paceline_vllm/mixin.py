@@ -1,4 +1,4 @@
-"""What is added to vLLM's scheduler. Every attribute begins with `_paceline`, since the class is vLLM's.
+"""Mixin for vLLM's scheduler. Every attribute begins with `_paceline`, since the class is vLLM's.
 
 vLLM drafts at the end of a step as many tokens as the step's output says, and verifies them in the next step. So a plan
 is made when a step has been scheduled, and is in force for the rounds of the step after: `action_delay` 1, and at least

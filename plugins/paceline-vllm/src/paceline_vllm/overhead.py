@@ -1,4 +1,4 @@
-"""What a policy adds to each step of the engine: everything this package does in one, timed without an engine."""
+"""Overhead of a policy in each step of the engine: all that this package does in one, timed without an engine."""
 
 from __future__ import annotations
 

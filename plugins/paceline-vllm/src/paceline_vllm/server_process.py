@@ -22,9 +22,9 @@ from paceline_vllm.admission import CLOSING
 
 SET_PDEATHSIG = 1
 RAISED = re.compile(r"(?:^|\s)((?:\w+\.)*\w*(?:Error|Exception)\b: .*)$")
-"""What a traceback ends in, behind the prefixes of vLLM's log."""
+"""End of a traceback, behind the prefixes of vLLM's log."""
 ELSEWHERE = re.compile(r"\bSee (?:root cause|stack trace)")
-"""What processes say of one that they started: the cause stands before."""
+"""Words of processes about one that they started: the cause stands before."""
 
 
 def run_server(command: Sequence[str], environment: Mapping[str, str]) -> None:

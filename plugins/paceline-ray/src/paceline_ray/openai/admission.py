@@ -14,12 +14,12 @@ from paceline_ray.openai.errors import ApiError
 from paceline_ray.scheduler import MAX_ACTIVE
 
 OPEN = frozenset({"/health"})
-"""What may be asked without a key."""
+"""Paths that may be asked for without a key."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """What is let in.
+    """Rules about who is let in.
 
     Attributes:
         key: What clients must send as a bearer token; None lets everybody in who reaches the port.

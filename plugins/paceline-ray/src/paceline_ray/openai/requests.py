@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEEPEST = 32
 """Levels of lists and objects in a body; what this interface reads has five."""
 PATIENCE_S = 30.0
-"""How long a body may take to arrive."""
+"""Seconds that a body may take to arrive."""
 MOST_TOKENS = 2**20
 HOTTEST = 100.0
 LONGEST_NAME = 256
@@ -39,7 +39,7 @@ MOST = f"is a whole number from 1 to {MOST_TOKENS}"
 
 
 class StreamOptions(BaseModel):
-    """What a stream holds besides text."""
+    """Options of a stream besides text."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -103,14 +103,14 @@ class GenerationRequest(BaseModel):
         warm = usual.temperature if self.temperature is None else self.temperature
         keys = ("top_k", "top_p", "min_p")
         # Clients send these along at temperature 0, where the likeliest token stays the likeliest.
-        asked = {key: getattr(self, key) for key in keys if warm and getattr(self, key) is not None}
+        settings = {key: getattr(self, key) for key in keys if warm and getattr(self, key) is not None}
         kept = {key: getattr(usual, key) for key in (*keys, "typical_p")} if warm and not usual.greedy else {}
         penalty = self.repetition_penalty
         return Sampling(
             temperature=warm,
             repetition_penalty=usual.repetition_penalty if penalty is None else penalty,
             seed=secrets.randbits(31) if self.seed is None and warm else self.seed or usual.seed,
-            **(kept | asked),
+            **(kept | settings),
         )
 
 

@@ -44,7 +44,7 @@ class Completion:
 
     @property
     def reason(self) -> str:
-        """Why the text ended, in OpenAI's words."""
+        """Reason the text ended, in OpenAI's words."""
         return "length" if self.tally.ended == "length" and not self._cut else "stop"
 
     def usage(self) -> dict[str, int]:
@@ -65,11 +65,11 @@ class Completion:
         if self._cut:
             return ""
         text = self._held + piece
-        places = [place for place in (text.find(one) for one in self._stop) if place >= 0]
+        places = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
         if places:
             self._cut, self._held = True, ""
             return text[: min(places)]
-        kept = max((self._beginning(text, one) for one in self._stop), default=0)
+        kept = max((self._beginning(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - kept :]
         return text[: len(text) - kept]
 
@@ -86,7 +86,7 @@ def event(document: dict[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
-    """How answers of one kind look.
+    """Form of answers of one kind.
 
     Attributes:
         model: The name of the model.
