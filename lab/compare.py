@@ -71,10 +71,10 @@ def compare(
         raise ConfigError(f"a comparison is of one setting; found {count}: choose one with `where`")
     key = next(iter(results.passes))
     plain = plain_label(results)
-    draws = tuple(dict.fromkeys(one.draw for one in results.passes))
+    draws = tuple(dict.fromkeys(key.draw for key in results.passes))
     measured = {policy: list(results.where(policy=policy)) for policy in results.policies()}
-    texts = {one.text: one for one in reversed(measured[plain])}
-    texts = {text: texts[text] for text in dict.fromkeys(one.text for one in measured[plain])}
+    texts = {measurement.text: measurement for measurement in reversed(measured[plain])}
+    texts = {text: texts[text] for text in dict.fromkeys(measurement.text for measurement in measured[plain])}
     times = {policy: times_of(listed) for policy, listed in measured.items()}
     best = (
         references.best_static(list(texts), draws)
@@ -85,8 +85,8 @@ def compare(
         times.setdefault(best.label, {text: Time(texts[text].tokens, best.seconds[text]) for text in texts})
     if references is not None and oracle:
         times[ORACLE] = {
-            text: Time(one.tokens, fmean(references.optimum(text, draw).seconds for draw in draws))
-            for text, one in texts.items()
+            text: Time(measurement.tokens, fmean(references.optimum(text, draw).seconds for draw in draws))
+            for text, measurement in texts.items()
         }
     groups, kinds = _groups(texts), _kinds(texts) if key.order != "switching" else {}
     work = _Work(times, plain, best, references if regret and oracle else None, draws, texts)
@@ -96,7 +96,7 @@ def compare(
             results.options.get(policy, {}),
             work.by_group(policy, groups, listed),
             work.by_group(policy, kinds, listed),
-            reduce(add, (one.totals for one in listed), Totals()),
+            reduce(add, (measurement.totals for measurement in listed), Totals()),
             listed,
         )
         for policy, listed in measured.items()
@@ -105,7 +105,7 @@ def compare(
         clock=key.clock,
         order=key.order,
         start=key.start,
-        seeds=tuple(dict.fromkeys(one.seed for one in results.passes)),
+        seeds=tuple(dict.fromkeys(key.seed for key in results.passes)),
         draws=draws,
         plain=plain,
         rows=[row for row in rows if ALL in row.groups],
@@ -137,12 +137,13 @@ def plain_label(results: Results) -> str:
 def times_of(measurements: Iterable[Measurement]) -> dict[str, Time]:
     """Return the times of one policy: by text the median over repeats, and of these the mean over seeds and draws."""
     repeats: dict[str, dict[tuple[int, int | None], list[Measurement]]] = {}
-    for one in measurements:
-        repeats.setdefault(one.text, {}).setdefault((one.seed, one.draw), []).append(one)
+    for measurement in measurements:
+        by_seed = repeats.setdefault(measurement.text, {})
+        by_seed.setdefault((measurement.seed, measurement.draw), []).append(measurement)
     return {
         text: Time(
-            fmean(median(one.tokens for one in listed) for listed in by_seed.values()),
-            fmean(median(one.seconds for one in listed) for listed in by_seed.values()),
+            fmean(median(measurement.tokens for measurement in listed) for listed in by_seed.values()),
+            fmean(median(measurement.seconds for measurement in listed) for listed in by_seed.values()),
         )
         for text, by_seed in repeats.items()
     }
@@ -153,9 +154,9 @@ def _best_measured(
 ) -> BestStatic | None:
     base = times[plain]
     speeds = {
-        policy: one.value
+        policy: speed.value
         for policy in statics
-        if policy in times and (one := ratio(times[policy], base, base))
+        if policy in times and (speed := ratio(times[policy], base, base))
     }
     label = max(speeds, key=speeds.__getitem__, default=None)
     if label is None:
@@ -166,16 +167,16 @@ def _best_measured(
 def _groups(texts: Mapping[str, Measurement]) -> dict[str, list[str]]:
     groups = {
         ALL: list(texts),
-        VARYING: [text for text, one in texts.items() if one.varies],
-        LOOPING: [text for text, one in texts.items() if not one.varies],
+        VARYING: [text for text, measurement in texts.items() if measurement.varies],
+        LOOPING: [text for text, measurement in texts.items() if not measurement.varies],
     }
     return {name: members for name, members in groups.items() if members}
 
 
 def _kinds(texts: Mapping[str, Measurement]) -> dict[str, list[str]]:
     kinds: dict[str, list[str]] = {}
-    for text, one in texts.items():
-        kinds.setdefault(one.kind, []).append(text)
+    for text, measurement in texts.items():
+        kinds.setdefault(measurement.kind, []).append(text)
     return kinds
 
 
@@ -206,8 +207,8 @@ class _Work:
         static = amounts(self.times[self.best.label], texts)[1] if self.best is not None else None
         oracle = amounts(self.times[ORACLE], texts)[1] if ORACLE in self.times else None
         members = set(texts)
-        totals = [one.totals for one in measurements if one.text in members]
-        rounds = sum(one.rounds for one in totals)
+        totals = [measurement.totals for measurement in measurements if measurement.text in members]
+        rounds = sum(counts.rounds for counts in totals)
         return Figures(
             texts=len(texts),
             tokens=sum(tokens),
@@ -220,7 +221,7 @@ class _Work:
             captured=None if oracle is None else captured(plain, seconds, oracle),
             captured_static=None if oracle is None or static is None else captured(static, seconds, oracle),
             oracle=None if oracle is None else speedup(plain_tokens, oracle, plain_tokens, plain),
-            accepted_tokens=sum(one.emitted for one in totals) / rounds if rounds else None,
+            accepted_tokens=sum(counts.emitted for counts in totals) / rounds if rounds else None,
             spec_bench=spec_bench(tokens, seconds, plain_tokens, plain),
             regret=None if oracle is None else self.regret(texts, tokens, seconds, oracle),
         )
@@ -233,7 +234,9 @@ class _Work:
         if references is None:
             return None
         total, taken = sum(tokens), sum(seconds)
-        tuned_to = references.tuned({text: one.kind for text, one in self.texts.items()}, draws)
+        tuned_to = references.tuned(
+            {text: measurement.kind for text, measurement in self.texts.items()}, draws
+        )
         static = [references.static_s(text, draws) for text in texts]
         tuned = [each[tuned_to[text]] for text, each in zip(texts, static, strict=True)]
         plain = amounts(self.times[self.plain], texts)

@@ -157,7 +157,9 @@ class Row:
     @property
     def first_pass(self) -> list[Measurement]:
         """The measurements of the first pass, in the order the texts were decoded."""
-        return [one for one in self.measurements if one.key == self.measurements[0].key]
+        return [
+            measurement for measurement in self.measurements if measurement.key == self.measurements[0].key
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +216,12 @@ class Comparison:
         oracle = self.times[ORACLE]
         measured = next((row for row in self.rows if row.policy == policy), None)
         if measured is not None:
-            seconds = [(one.text, one.seconds) for one in measured.first_pass]
+            seconds = [(measurement.text, measurement.seconds) for measurement in measured.first_pass]
         else:
             order = self.row(self.plain).first_pass
-            seconds = [(one.text, self.times[policy][one.text].seconds) for one in order]
+            seconds = [
+                (measurement.text, self.times[policy][measurement.text].seconds) for measurement in order
+            ]
         return list(accumulate(each - oracle[text].seconds for text, each in seconds))
 
     def _repr_html_(self) -> str:
@@ -225,7 +229,7 @@ class Comparison:
         rows = [
             (
                 row.policy,
-                *("" if one is None else str(one) for one in _shown(row.all)),
+                *("" if value is None else str(value) for value in _shown(row.all)),
                 "" if row.acceptance is None else f"{row.acceptance:.0%}",
                 f"{row.totals.gamma:.1f}",
             )

@@ -179,7 +179,7 @@ class Results:
             TraceError: The file is missing, empty, of another kind or version, or damaged before its last line.
         """
         stored = read_stored(Path(path))
-        return stored.results.only(stored.wanted)
+        return stored.results.only(stored.requested)
 
     def write(self, path: Path | str) -> None:
         """Write a file that `read` reads.
@@ -188,7 +188,7 @@ class Results:
             TraceError: The path or the disk does not allow it.
         """
         with ResultsWriter(Path(path), self.source) as writer:
-            writer.wanted(self.passes, self.left_out)
+            writer.request(self.passes, self.left_out)
             for key, listed in self.passes.items():
                 writer.add(key, self.options.get(key.policy, {}), listed)
             if self.complete:
@@ -205,15 +205,18 @@ class Results:
 
         return DataFrame(
             {
-                **{name: getattr(one, name) for name in ("policy", "text", "kind", "varies", "seconds")},
-                **{name: getattr(one, name) for name in Key._fields[1:]},
-                "tokens": one.tokens,
+                **{
+                    name: getattr(measurement, name)
+                    for name in ("policy", "text", "kind", "varies", "seconds")
+                },
+                **{name: getattr(measurement, name) for name in Key._fields[1:]},
+                "tokens": measurement.tokens,
                 **{
                     "decode_s" if name == "seconds" else name: value
-                    for name, value in asdict(one.totals).items()
+                    for name, value in asdict(measurement.totals).items()
                 },
             }
-            for one in self
+            for measurement in self
         )
 
     def _repr_html_(self) -> str:
@@ -223,7 +226,7 @@ class Results:
                 policy,
                 str(len(each.texts())),
                 str(len(each.passes)),
-                f"{sum(one.tokens for one in each) / sum(one.seconds for one in each):.1f}",
+                f"{sum(text.tokens for text in each) / sum(text.seconds for text in each):.1f}",
             )
             for policy, each in chosen.items()
             if len(each)
@@ -237,12 +240,12 @@ class Stored:
 
     Attributes:
         results: All of it.
-        wanted: The passes asked for last.
+        requested: The passes asked for last.
         size: Bytes of whole lines; what comes after them was cut off.
     """
 
     results: Results
-    wanted: Sequence[Key] = ()
+    requested: Sequence[Key] = ()
     size: int = 0
 
 
@@ -292,7 +295,7 @@ class ResultsWriter(Closing):
         if not size:
             self._write({"kind": "results", "version": VERSION, "source": source})
 
-    def wanted(self, keys: Iterable[Key], left_out: Mapping[str, str]) -> None:
+    def request(self, keys: Iterable[Key], left_out: Mapping[str, str]) -> None:
         """Write what is asked for."""
         self._write({"kind": "wanted", "passes": [list(key) for key in keys], "left_out": dict(left_out)})
 
@@ -300,13 +303,13 @@ class ResultsWriter(Closing):
         """Write a finished pass."""
         texts = [
             {
-                "text": one.text,
-                "kind": one.kind,
-                "varies": one.varies,
-                "seconds": one.seconds,
-                "totals": asdict(one.totals),
+                "text": measurement.text,
+                "kind": measurement.kind,
+                "varies": measurement.varies,
+                "seconds": measurement.seconds,
+                "totals": asdict(measurement.totals),
             }
-            for one in measurements
+            for measurement in measurements
         ]
         self._write({"kind": "pass", **key._asdict(), "options": options, "texts": texts})
 
@@ -342,7 +345,7 @@ def _check(values: Mapping[str, Any]) -> None:
 def _take(values: Mapping[str, Any], stored: Stored) -> None:
     kind, results = values["kind"], stored.results
     if kind == "wanted":
-        stored.wanted = [_key(dict(zip(Key._fields, key, strict=True))) for key in values["passes"]]
+        stored.requested = [_key(dict(zip(Key._fields, key, strict=True))) for key in values["passes"]]
         results.left_out = dict(values["left_out"])
         results.complete = False
     elif kind == "pass":

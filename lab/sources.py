@@ -64,18 +64,18 @@ def read_sources(replay_path: Path, recording_path: Path | None = None) -> Sourc
         )
     replay = Results.read(replay_path)
     path = recording_path or Path(str(replay.source.get("path", "")))
-    wanted = str(replay.source.get("sha256", ""))
+    expected = str(replay.source.get("sha256", ""))
     if not path.is_file():
         if recording_path is not None:
             raise ConfigError(
                 f"there is no recording {path}; leave out --recording, or name the file that was replayed"
             )
         missing = f"the recording {path} is not there, so what it alone can tell is left out; name it with --recording"
-        return Sources(replay, None, missing, (replay_path, path), wanted)
-    found = sha256(path, TraceError)
-    if wanted and found != wanted:
+        return Sources(replay, None, missing, (replay_path, path), expected)
+    digest = sha256(path, TraceError)
+    if expected and digest != expected:
         raise ConfigError(
-            f"{replay_path} was made from another recording than {path}: sha256 {wanted[:12]}... is wanted, this is "
-            f"{found[:12]}...; replay this one (`paceline replay`), or name the right one with --recording"
+            f"{replay_path} was made from another recording than {path}: sha256 {expected[:12]}... is wanted, this is "
+            f"{digest[:12]}...; replay this one (`paceline replay`), or name the right one with --recording"
         )
-    return Sources(replay, read_recording(path), None, (replay_path, path), found)
+    return Sources(replay, read_recording(path), None, (replay_path, path), digest)

@@ -95,8 +95,10 @@ class Choice:
 def halves(measurements: Iterable[Measurement]) -> tuple[list[str], list[str]]:
     """Split texts into two halves that hold the same kinds; which goes where hangs on their names alone."""
     kinds: dict[str, list[str]] = {}
-    for one in sorted(measurements, key=lambda one: hashlib.sha256(one.text.encode()).digest()):
-        kinds.setdefault(one.kind, []).append(one.text)
+    for measurement in sorted(
+        measurements, key=lambda measurement: hashlib.sha256(measurement.text.encode()).digest()
+    ):
+        kinds.setdefault(measurement.kind, []).append(measurement.text)
     parts: tuple[list[str], list[str]] = ([], [])
     for texts in kinds.values():
         for number, text in enumerate(texts):
@@ -151,9 +153,14 @@ def tune(
         blocks[policy], decoded[policy] = block, taken
     best_static = None
     if references is not None:
-        best = references.best_static([one.text for one in first], comparison.draws, on=tuning)
+        best = references.best_static(
+            [measurement.text for measurement in first], comparison.draws, on=tuning
+        )
         best_static = best.label
-        taken = {one.text: Time(one.tokens, best.seconds[one.text]) for one in first}
+        taken = {
+            measurement.text: Time(measurement.tokens, best.seconds[measurement.text])
+            for measurement in first
+        }
         blocks, decoded = {best.label: best.options, **blocks}, {best.label: taken, **decoded}
     fastest = min(blocks, key=seconds)
     default = blocks.get(DEFAULT, {}).get("name") == DEFAULT
@@ -197,22 +204,22 @@ def variations(policies: Mapping[str, Block], catalogue: Catalogue, *, most: int
         [(f"{label}:{key}={value}", block) for key, value, block in _changed(block, catalogue)]
         for label, block in policies.items()
     ]
-    turns = (one for turn in zip_longest(*each) for one in turn if one is not None)
+    turns = (candidate for turn in zip_longest(*each) for candidate in turn if candidate is not None)
     return dict(islice(turns, most))
 
 
 def _changed(block: Block, catalogue: Catalogue) -> Iterator[tuple[str, Any, Block]]:
     for path, value in _numbers(block):
         for factor in FACTORS:
-            wanted = round(value * factor) if isinstance(value, int) else value * factor
-            if wanted == value:
+            changed = round(value * factor) if isinstance(value, int) else value * factor
+            if changed == value:
                 continue
-            other = _with(block, path, wanted)
+            other = _with(block, path, changed)
             try:
                 build(other, catalogue)
             except PacelineError:
                 continue  # out of the option's range
-            yield ".".join(path), wanted, other
+            yield ".".join(path), changed, other
 
 
 def _numbers(block: Block, before: Sequence[str] = ()) -> Iterator[tuple[tuple[str, ...], int | float]]:
@@ -310,13 +317,15 @@ def play_variations(
     """
     plain = plain_label(results)
     keys = [key for key in results.passes if key.policy == plain]
-    texts = [one.text for one in results.passes[keys[0]]]
+    texts = [measurement.text for measurement in results.passes[keys[0]]]
     played: dict[str, tuple[Block, Times]] = {}
     for label, block in variations(policies, catalogue, most=most).items():
         # Where it fails, what a policy with this option would need was not recorded.
         with suppress(PacelineError):
             measured = [
-                one for key in keys for one in play_pass(recording, block, texts, key, catalogue=catalogue)
+                measurement
+                for key in keys
+                for measurement in play_pass(recording, block, texts, key, catalogue=catalogue)
             ]
             played[label] = block, times_of(measured)
         on_played()

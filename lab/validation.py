@@ -82,13 +82,13 @@ class Validation:
     @property
     def error(self) -> float | None:
         """The error over all policies together: of their total seconds; None where nothing was measured."""
-        taken = sum(one.seconds for one in self.predictions)
-        return sum(one.measured_s for one in self.predictions) / taken - 1.0 if taken else None
+        taken = sum(prediction.seconds for prediction in self.predictions)
+        return sum(prediction.measured_s for prediction in self.predictions) / taken - 1.0 if taken else None
 
     @property
     def worst(self) -> Prediction | None:
         """The policy with the largest error, in either direction."""
-        return max(self.predictions, key=lambda one: abs(one.error), default=None)
+        return max(self.predictions, key=lambda prediction: abs(prediction.error), default=None)
 
     @property
     def holds(self) -> bool:
@@ -124,9 +124,9 @@ def validate(
     """
     names = set(recording.texts.names())
     runs: dict[str, list[Measured]] = {}
-    for one in recording.measured:
-        if one.text in names:  # an interrupted recording may lack its last text
-            runs.setdefault(json.dumps(one.policy, sort_keys=True), []).append(one)
+    for measured in recording.measured:
+        if measured.text in names:  # an interrupted recording may lack its last text
+            runs.setdefault(json.dumps(measured.policy, sort_keys=True), []).append(measured)
     predictions: list[Prediction] = []
     left_out: dict[str, str] = {}
     for block in runs.values():
@@ -145,27 +145,27 @@ def _predict(recording: Recording, catalogue: Catalogue, runs: Sequence[Measured
     seconds, rounds = 0.0, 0
     for part in _parts(runs):
         player = Simulator(header, build_policy(config, seed))
-        for one in part:
-            totals = player.play(recording.texts[one.text])
+        for run in part:
+            totals = player.play(recording.texts[run.text])
             # Where tokens are drawn, the measured text is another draw, and may have another length.
-            seconds += totals.seconds * one.tokens / totals.emitted
+            seconds += totals.seconds * run.tokens / totals.emitted
             rounds += totals.rounds
     return Prediction(
         policy=runs[0].policy,
         texts=len(runs),
-        tokens=sum(one.tokens for one in runs),
+        tokens=sum(run.tokens for run in runs),
         rounds=rounds,
-        measured_rounds=sum(one.rounds for one in runs),
+        measured_rounds=sum(run.rounds for run in runs),
         seconds=seconds,
-        measured_s=sum(one.seconds for one in runs),
+        measured_s=sum(run.seconds for run in runs),
     )
 
 
 def _parts(runs: Iterable[Measured]) -> list[list[Measured]]:
     """Return the runs of each part of the recording, in which a policy began anew."""
     parts: dict[int, list[Measured]] = {}
-    for one in runs:
-        parts.setdefault(one.part, []).append(one)
+    for run in runs:
+        parts.setdefault(run.part, []).append(run)
     return list(parts.values())
 
 

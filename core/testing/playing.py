@@ -76,7 +76,7 @@ def play(
 class BitTable(DraftTable):
     """The table of a draft that proposes the right token where its bit is set, and a wrong one elsewhere."""
 
-    __slots__ = ("_signals_by_draft",)
+    __slots__ = ("_token_signals",)
 
     def __init__(
         self,
@@ -92,11 +92,11 @@ class BitTable(DraftTable):
         offered = range(len(bits), 0, -1)
         super().__init__(name, offered, agreed, match_lengths=match_lengths, signals=SIGNALS)
         # A draft of which nothing is told knows when it is sure.
-        self._signals_by_draft = signals if signals is not None else [RIGHT if bit else WRONG for bit in bits]
+        self._token_signals = signals if signals is not None else [RIGHT if bit else WRONG for bit in bits]
 
     def row(self, signals: frozenset[Signal], place: int, count: int) -> Sequence[TokenSignals]:
         """Return the signals of the first `count` tokens that it proposes at a place."""
-        return masked(signals, self._signals_by_draft[place : place + count])
+        return masked(signals, self._token_signals[place : place + count])
 
 
 def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) -> int:

@@ -63,18 +63,18 @@ def runs(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return for each place how many bits from there on are set in a row."""
     count = len(bits)
     refusals = np.where(bits, count, np.arange(count))
-    found: NDArray[np.int64] = np.minimum.accumulate(refusals[::-1])[::-1] - np.arange(count)
-    return found
+    lengths: NDArray[np.int64] = np.minimum.accumulate(refusals[::-1])[::-1] - np.arange(count)
+    return lengths
 
 
 def _on_path(signal: Signal, known: Any, agreed: NDArray[np.int16], longest: int) -> Any:
     """Return what is still known of a signal: column k of a start is about place start + k while all before agreed."""
     unknown = -1 if signal == "token" else np.nan
-    found = np.full((len(agreed), longest), unknown, known.dtype)
+    rows = np.full((len(agreed), longest), unknown, known.dtype)
     if signal not in OF_PLACE:
-        return found
+        return rows
     count = len(agreed)
     for column in range(min(longest, count)):
         valid = agreed[: count - column] >= column
-        found[: count - column, column] = np.where(valid, known[column:, 0], unknown)
-    return found
+        rows[: count - column, column] = np.where(valid, known[column:, 0], unknown)
+    return rows

@@ -59,26 +59,26 @@ def ordered(texts: Sequence[Brief], order: Order, *, seed: int = 0) -> list[Stop
     """
     random = Random(f"order/{seed}")
     if order == "recorded":
-        return [Stop(one.name) for one in texts]
+        return [Stop(text.name) for text in texts]
     if order == "shuffled":
         mixed = list(texts)
         random.shuffle(mixed)
-        return [Stop(one.name) for one in mixed]
+        return [Stop(text.name) for text in mixed]
     if order == "by-kind":
-        places = {kind: place for place, kind in enumerate(dict.fromkeys(one.kind for one in texts))}
-        return [Stop(one.name) for one in sorted(texts, key=lambda one: places[one.kind])]
-    mixed, found = list(texts), []
+        places = {kind: place for place, kind in enumerate(dict.fromkeys(text.kind for text in texts))}
+        return [Stop(text.name) for text in sorted(texts, key=lambda text: places[text.kind])]
+    mixed, stops = list(texts), []
     random.shuffle(mixed)
-    for one in mixed:
-        others = [two for two in texts if two.kind != one.kind and two.tokens > half(one.tokens)]
-        if half(one.tokens) and others:
-            found.append(Stop(one.name, random.choice(others).name))
-    if not found:
+    for text in mixed:
+        others = [two for two in texts if two.kind != text.kind and two.tokens > half(text.tokens)]
+        if half(text.tokens) and others:
+            stops.append(Stop(text.name, random.choice(others).name))
+    if not stops:
         raise TraceError(
             "no text can switch to another kind: the recording holds one kind of prompt only, or texts too short; "
             "leave out the order `switching`"
         )
-    return found
+    return stops
 
 
 def half(tokens: int) -> int:

@@ -156,7 +156,7 @@ def replay(
     if on_start is not None:
         on_start(len(wanted) - sum(len(task.policies) for task in left), len(wanted))
     with ResultsWriter(out, recording, size=stored.size) as writer:
-        writer.wanted(wanted, chosen.left_out)
+        writer.request(wanted, chosen.left_out)
         with closing(run_all(path, left, jobs=jobs)) as running:
             for done in running:
                 for key, measured in done.passes.items():
@@ -166,7 +166,7 @@ def replay(
                     chosen.left_out |= dict.fromkeys(done.task.policies, done.failed)
                 if on_done is not None:
                     on_done(done)
-        writer.wanted(wanted, chosen.left_out)
+        writer.request(wanted, chosen.left_out)
         writer.end()
     results.left_out, results.complete = chosen.left_out, True
     return results.only(wanted)

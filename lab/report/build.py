@@ -202,8 +202,8 @@ def main_setting(results: Results) -> Results:
             "the replay holds no pass, so there is nothing to report; run `paceline replay` again"
         )
 
-    def rank(one: Results) -> tuple[int, bool]:
-        key = next(iter(one.passes))
+    def rank(setting: Results) -> tuple[int, bool]:
+        key = next(iter(setting.passes))
         return RANKED_BY.index(key.order), key.start != "warm"
 
     return min(settings(results), key=rank)
@@ -276,7 +276,7 @@ def _curves(comparison: Comparison) -> list[Curve]:
     return [
         Curve(
             label,
-            [0, *accumulate(one.tokens for one in measured.get(label, plain.first_pass))],
+            [0, *accumulate(measurement.tokens for measurement in measured.get(label, plain.first_pass))],
             [0.0, *(seconds / step_s for seconds in comparison.lost(label))],
         )
         for label in labels
@@ -318,9 +318,9 @@ def timelines(
             why,
             played[text],
             [
-                Step(one.position, one.gamma, one.accepted, one.emitted, one.draft)
-                for one in references.optimum(text).choices
-                if one.position < LONGEST
+                Step(choice.position, choice.gamma, choice.accepted, choice.emitted, choice.draft)
+                for choice in references.optimum(text).choices
+                if choice.position < LONGEST
             ],
             slower[text],
         )
@@ -339,10 +339,10 @@ def _rounds(recording: Recording, row: Row, texts: set[str]) -> dict[str, list[S
             steps.append(Step(done.position, done.plan.gamma, done.accepted, done.emitted, draft))
 
     first = row.first_pass
-    order, key = [one.text for one in first], first[0].key
-    for one in play_pass(recording, row.options, order, key, on_round=note):
-        if one.text in texts:
-            played[one.text] = list(steps)
+    order, key = [measurement.text for measurement in first], first[0].key
+    for measurement in play_pass(recording, row.options, order, key, on_round=note):
+        if measurement.text in texts:
+            played[measurement.text] = list(steps)
         steps.clear()
         if texts <= played.keys():
             break
@@ -366,8 +366,8 @@ def choose_texts(slower: Mapping[str, float]) -> dict[str, str]:
 def _prices(profile: LatencyProfile) -> Prices:
     return Prices(
         verify=dict(sorted(profile.verify.items())),
-        draft={name: dict(sorted(one.tokens.items())) for name, one in profile.drafts.items()},
-        catch_up={name: dict(sorted(one.catch_up.items())) for name, one in profile.drafts.items()},
+        draft={name: dict(sorted(times.tokens.items())) for name, times in profile.drafts.items()},
+        catch_up={name: dict(sorted(times.catch_up.items())) for name, times in profile.drafts.items()},
         context=profile.context,
         context_s=profile.context_s,
         overhead_s=profile.overhead_s,

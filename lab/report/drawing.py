@@ -153,7 +153,7 @@ def finish(figure: Figure, name: str, title: str, alt: str) -> Drawing:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     # Identifiers must differ among the drawings of one page, and not hang on the last bit of a number.
     numbers: dict[str, int] = {}
-    svg = _ID.sub(lambda found: f"{found[1]}{name}-{numbers.setdefault(found[2], len(numbers))}", svg)
+    svg = _ID.sub(lambda match: f"{match[1]}{name}-{numbers.setdefault(match[2], len(numbers))}", svg)
     return Drawing(name, title, alt, svg)
 
 
@@ -186,11 +186,11 @@ def standalone(drawing: Drawing) -> str:
             for kind in ("fill", "stroke")
         ]
     paper = PALETTE["paper"].light
-    told = f"<title>{escape(drawing.title)}</title><desc>{escape(drawing.alt)}</desc>"
+    title = f"<title>{escape(drawing.title)}</title><desc>{escape(drawing.alt)}</desc>"
     style = f"<style>@media (prefers-color-scheme: dark){{{''.join(rules)}}}</style>"
     back = f'<rect width="100%" height="100%" style="fill: {paper}"/>'
     cut = svg.index(">") + 1
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:cut]}{told}{style}{back}{svg[cut:]}'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:cut]}{title}{style}{back}{svg[cut:]}'
 
 
 MOST = 24
@@ -208,19 +208,19 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
     Overlapping groups are laid out around the mean of what they wanted (pool adjacent violators; Ayer et al. 1955).
     """
-    order = sorted(range(len(places)), key=lambda one: (places[one], one))
+    order = sorted(range(len(places)), key=lambda place: (places[place], place))
     groups: list[list[float]] = []  # of [sum of wanted places less their offset in the group, members]
-    for rank, one in enumerate(order):
-        groups.append([places[one] - rank * gap, 1])
+    for rank, place in enumerate(order):
+        groups.append([places[place] - rank * gap, 1])
         while len(groups) > 1 and groups[-2][0] / groups[-2][1] >= groups[-1][0] / groups[-1][1]:
             total, members = groups.pop()
             groups[-1][0] += total
             groups[-1][1] += members
     bases = [total / members for total, members in groups for _ in range(int(members))]
-    found = [0.0] * len(places)
-    for rank, one in enumerate(order):
-        found[one] = bases[rank] + rank * gap
-    return found
+    moved = [0.0] * len(places)
+    for rank, place in enumerate(order):
+        moved[place] = bases[rank] + rank * gap
+    return moved
 
 
 def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:

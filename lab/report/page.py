@@ -171,8 +171,8 @@ def page(report: Report, pictures: Mapping[str, Drawing]) -> str:
         report=report,
         verdict=verdict(report),
         warnings=list(warnings(report)),
-        pictures={name: Markup(inline(one)) for name, one in pictures.items()},  # noqa: S704 - see `inline`
-        titles={name: one.title for name, one in pictures.items()},
+        pictures={name: Markup(inline(drawing)) for name, drawing in pictures.items()},  # noqa: S704 - see `inline`
+        titles={name: drawing.title for name, drawing in pictures.items()},
         read=READ,
         style=Markup(style),  # noqa: S704
         light=Markup(variables("light")),  # noqa: S704
@@ -181,10 +181,12 @@ def page(report: Report, pictures: Mapping[str, Drawing]) -> str:
         apart=0 < report.varying < report.texts,
         chosen=chosen,
         rest=[row for row in report.rows if row not in chosen],
-        lengths=sorted(prices.verify.keys() | {length for one in prices.draft.values() for length in one})
+        lengths=sorted(
+            prices.verify.keys() | {length for seconds in prices.draft.values() for length in seconds}
+        )
         if prices
         else [],
-        longest=max((len(one.reached) for one in report.positions), default=0),
+        longest=max((len(positions.reached) for positions in report.positions), default=0),
         first_price=prices.verify[min(prices.verify)] if prices else 1.0,
     )
 
@@ -202,7 +204,7 @@ def document(report: Report) -> dict[str, Any]:
     worst = report.worst_check
     return {
         "verdict": " ".join(verdict(report)),
-        "warnings": [one.text for one in warnings(report)],
+        "warnings": [warning.text for warning in warnings(report)],
         "rows": [_row(row, report) for row in report.rows],
         "plain": report.plain.policy,
         "best_static": report.best_static,
@@ -212,15 +214,20 @@ def document(report: Report) -> dict[str, Any]:
         "texts": report.texts,
         "varying": report.varying,
         "tokens": report.tokens,
-        "timelines": [asdict(one) for one in report.timelines],
+        "timelines": [asdict(timeline) for timeline in report.timelines],
         "timeline_policy": report.timeline_policy,
-        "curves": [asdict(one) for one in report.curves],
-        "positions": [asdict(one) for one in report.positions],
+        "curves": [asdict(curve) for curve in report.curves],
+        "positions": [asdict(positions) for positions in report.positions],
         "kinds": [_kind(kind, report.comparison) for kind in report.comparison.kinds],
-        "settings": [_setting(one) for one in report.settings],
+        "settings": [_setting(setting) for setting in report.settings],
         "checks": [
-            {"policy": one.label, "texts": one.texts, "predicted": one.predicted, "measured": one.measured}
-            for one in report.checks
+            {
+                "policy": check.label,
+                "texts": check.texts,
+                "predicted": check.predicted,
+                "measured": check.measured,
+            }
+            for check in report.checks
         ],
         "prices": asdict(report.prices) if report.prices is not None else None,
         "left_out": dict(report.left_out),
@@ -274,9 +281,9 @@ def _kind(kind: str, comparison: Comparison) -> dict[str, Any]:
         "kind": kind,
         "texts": plain.texts,
         "tokens": round(plain.tokens),
-        "speedups": {policy: _ratio(one.speedup) for policy, one in rows.items()},
-        "accepted_tokens": {policy: one.accepted_tokens for policy, one in rows.items()},
-        "spec_bench": {policy: one.spec_bench for policy, one in rows.items()},
+        "speedups": {policy: _ratio(row.speedup) for policy, row in rows.items()},
+        "accepted_tokens": {policy: row.accepted_tokens for policy, row in rows.items()},
+        "spec_bench": {policy: row.spec_bench for policy, row in rows.items()},
         "oracle": plain.oracle.value if plain.oracle is not None else None,
         "best_static": _ratio(comparison.speedup(best.label, texts=comparison.kinds[kind])) if best else None,
     }

@@ -238,22 +238,25 @@ def orders(report: Report) -> Drawing | None:
     with canvas(1.0 + 0.3 * len(labels)) as figure:
         axes = figure.add_subplot()
         for place, label in enumerate(reversed(labels)):
-            found = [
-                (one, speedup.value)
-                for one in settings
-                if label in one.times and (speedup := one.speedup(label)) is not None
+            rows = [
+                (setting, speedup.value)
+                for setting in settings
+                if label in setting.times and (speedup := setting.speedup(label)) is not None
             ]
-            values = [value for _, value in found]
+            values = [value for _, value in rows]
             axes.plot([min(values), max(values)], [place, place], color=pen("rule"), linewidth=1, zorder=1)
-            for one, value in found:
-                colour = pen(hues[one.order])
+            for setting, value in rows:
+                colour = pen(hues[setting.order])
                 axes.plot(
-                    value, place, marks[one.order], color=colour, markersize=6.5, markeredgewidth=1.3,
-                    markerfacecolor=colour if one.start == "warm" else pen("paper"),
+                    value, place, marks[setting.order], color=colour, markersize=6.5, markeredgewidth=1.3,
+                    markerfacecolor=colour if setting.start == "warm" else pen("paper"),
                 )  # fmt: skip
         entries = [
-            (f"{_glyph(marks[one.order], one.start)} {one.order}, {one.start}", pen(hues[one.order]))
-            for one in settings
+            (
+                f"{_glyph(marks[setting.order], setting.start)} {setting.order}, {setting.start}",
+                pen(hues[setting.order]),
+            )
+            for setting in settings
         ]
         legend(axes, entries)
         axes.set_yticks(range(len(labels)), [shortened(label) for label in reversed(labels)])
@@ -266,7 +269,7 @@ def orders(report: Report) -> Drawing | None:
         return finish(
             figure, "orders", "Orders, warm and cold",
             f"Marks of speed-ups of {len(labels)} policies in {len(settings)} settings: "
-            + ", ".join(f"{one.order} {one.start}" for one in settings) + ".",
+            + ", ".join(f"{setting.order} {setting.start}" for setting in settings) + ".",
         )  # fmt: skip
 
 
@@ -310,4 +313,4 @@ def costs(report: Report) -> Drawing | None:
 def pictures(report: Report) -> dict[str, Drawing]:
     """Draw what the report has data for, by name, in the order of the page."""
     drawn = (draw(report) for draw in (ranking, timeline, regret, positions, shares, kinds, orders, costs))
-    return {one.name: one for one in drawn if one is not None}
+    return {drawing.name: drawing for drawing in drawn if drawing is not None}

@@ -22,11 +22,13 @@ GAP = 0.25
 
 
 def _lane(axes: Axes, steps: Sequence[Step], *, name: str, role: str, top: int) -> None:
-    planned = [Rectangle((one.position, 0), one.emitted - GAP, one.gamma) for one in steps if one.gamma]
+    planned = [Rectangle((step.position, 0), step.emitted - GAP, step.gamma) for step in steps if step.gamma]
     accepted = [
-        Rectangle((one.position, 0), one.emitted - GAP, one.accepted) for one in steps if one.accepted
+        Rectangle((step.position, 0), step.emitted - GAP, step.accepted) for step in steps if step.accepted
     ]
-    plain = [Rectangle((one.position, 0), one.emitted - GAP, 0.02 * top) for one in steps if not one.gamma]
+    plain = [
+        Rectangle((step.position, 0), step.emitted - GAP, 0.02 * top) for step in steps if not step.gamma
+    ]
     axes.add_collection(PatchCollection(planned, facecolor=pen("wash"), edgecolor="none"))
     axes.add_collection(PatchCollection(accepted, facecolor=pen(role), edgecolor="none"))
     axes.add_collection(PatchCollection(plain, facecolor=pen("soft"), edgecolor="none"))
@@ -45,19 +47,21 @@ def timeline(report: Report) -> Drawing | None:
     policy = report.timeline_policy
     with canvas(0.5 + 1.95 * len(shown)) as figure:
         panels = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
-        for panel, one in zip(panels, shown, strict=True):
+        for panel, timeline in zip(panels, shown, strict=True):
             panel.set_facecolor("none")
             lanes = panel.subplots(2, 1, sharex=True)
-            top = max(step.gamma for step in (*one.policy, *one.oracle, one.policy[0])) or 1
-            _lane(lanes[0], one.policy, name=policy, role="blue", top=top)
-            _lane(lanes[1], one.oracle, name="oracle", role="orange", top=top)
-            end = one.policy[-1].position + one.policy[-1].emitted
+            top = max(step.gamma for step in (*timeline.policy, *timeline.oracle, timeline.policy[0])) or 1
+            _lane(lanes[0], timeline.policy, name=policy, role="blue", top=top)
+            _lane(lanes[1], timeline.oracle, name="oracle", role="orange", top=top)
+            end = timeline.policy[-1].position + timeline.policy[-1].emitted
             lanes[1].set_xlim(0, end)
             lanes[0].spines["bottom"].set_color(pen("rule"))
-            lanes[0].set_title(f"{one.text} ({one.kind}): {one.slower:.2f}× the oracle's time", fontsize=11)
+            title = f"{timeline.text} ({timeline.kind}): {timeline.slower:.2f}× the oracle's time"
+            lanes[0].set_title(title, fontsize=11)
         lanes[1].set_xlabel("tokens written")
         listed = "; ".join(
-            f"{one.text}: {len(one.policy)} rounds, the oracle {len(one.oracle)}" for one in shown
+            f"{timeline.text}: {len(timeline.policy)} rounds, the oracle {len(timeline.oracle)}"
+            for timeline in shown
         )
         return finish(
             figure, "timeline", "Round by round",
@@ -69,33 +73,33 @@ THIN = 30
 """Fewer cases than this are drawn hollow: a share of 30 has a standard error of up to 0.09."""
 
 
-def _accepted_shares(one: Positions) -> list[tuple[int, float, int]]:
-    pairs = enumerate(zip(one.reached, one.agreed, strict=True), start=1)
+def _accepted_shares(positions: Positions) -> list[tuple[int, float, int]]:
+    pairs = enumerate(zip(positions.reached, positions.agreed, strict=True), start=1)
     return [(place, agreed / reached, reached) for place, (reached, agreed) in pairs if reached]
 
 
 def positions(report: Report) -> Drawing | None:
     """Draw one line a draft above, the counts as bars below; None where nothing was ever drafted."""
-    drafts = [one for one in report.positions if any(one.reached)]
+    drafts = [positions for positions in report.positions if any(positions.reached)]
     if not drafts:
         return None
     with canvas(3.9) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.1))
-        ends, told = [], []
+        ends, labels = [], []
         width = 0.8 / len(drafts)
-        for number, one in enumerate(drafts):
-            hue, shares = pen(HUES[number % len(HUES)]), _accepted_shares(one)
+        for number, positions in enumerate(drafts):
+            hue, shares = pen(HUES[number % len(HUES)]), _accepted_shares(positions)
             upper.plot([x for x, _, _ in shares], [y for _, y, _ in shares], color=hue, linewidth=1.4)
             for x, y, count in shares:
                 fill = hue if count >= THIN else pen("paper")
                 upper.plot(x, y, "o", color=hue, markersize=5.5, markerfacecolor=fill)
-            ends.append((shares[-1][0], shares[-1][1], one.draft, hue))
+            ends.append((shares[-1][0], shares[-1][1], positions.draft, hue))
             lower.bar(
                 [x + (number - (len(drafts) - 1) / 2) * width for x, _, _ in shares],
                 [count for _, _, count in shares], width * 0.9, color=hue,
             )  # fmt: skip
-            told.append(
-                f"{one.draft} {shares[0][1]:.0%} at the first place, {shares[-1][1]:.0%} at place {shares[-1][0]}"
+            labels.append(
+                f"{positions.draft} {shares[0][1]:.0%} at the first place, {shares[-1][1]:.0%} at place {shares[-1][0]}"
             )
         upper.set_ylim(0, 1.03)
         name_ends(upper, ends)
@@ -111,5 +115,8 @@ def positions(report: Report) -> Drawing | None:
         lower.xaxis.set_major_locator(MaxNLocator(12, integer=True))
         lower.set_xlim(0.4, max(end[0] for end in ends) + 0.6)
         return finish(
-            figure, "positions", "Acceptance by position", f"Lines of acceptance by place: {'; '.join(told)}."
+            figure,
+            "positions",
+            "Acceptance by position",
+            f"Lines of acceptance by place: {'; '.join(labels)}.",
         )

@@ -106,7 +106,7 @@ def test_only_what_was_asked_for_last_is_read(tmp_path):
     path = stored(tmp_path / "results.jsonl")
     keys = list(some_results().passes)
     with ResultsWriter(path, SOURCE, size=read_stored(path).size) as writer:
-        writer.max_new_tokens([keys[0], Key("later", start="cold", seed=9)], {})
+        writer.request([keys[0], Key("later", start="cold", seed=9)], {})
     found = Results.read(path)
     assert list(found.passes) == keys[:1]
     assert not found.complete
