@@ -28,6 +28,9 @@ NAME_WIDTH = 28
 VERSION = 1
 """Of the JSON documents. Fields may be added within a version."""
 
+NUMBER_WIDTH = 16
+"""Likewise for what stands above numbers, such as kinds of prompts."""
+
 Cell = str | Text
 
 
@@ -68,13 +71,15 @@ class Table:
         """
         grid = rich_table.Table(box=None, pad_edge=False, header_style="bold")
         last = len(self.headings) - 1
-        for number, heading in enumerate(self.headings):
-            if number == 0:
+        for place, heading in enumerate(self.headings):
+            if place == 0:
                 grid.add_column(heading, max_width=NAME_WIDTH)
-            elif number == last and self.prose:
+            elif place == last and self.prose:
                 grid.add_column(heading)
+            elif place < self.names:
+                grid.add_column(heading, no_wrap=True)
             else:
-                grid.add_column(heading, justify="left" if number < self.names else "right", no_wrap=True)
+                grid.add_column(heading, justify="right", no_wrap=True, max_width=NUMBER_WIDTH)
         for (first, *others), style in self.rows:
             name = Text(first) if isinstance(first, str) else first.copy()
             name.no_wrap, name.overflow = True, "ellipsis"
@@ -102,15 +107,17 @@ class Table:
 
 
 def show(*parts: Table | Cell, form: Format = Format.TEXT) -> None:
-    """Print tables and lines on stdout, in their order. CSV has room for tables alone, with an empty line between."""
+    """Print tables and lines on stdout, in their order. CSV has room for tables alone, an empty line after each."""
     if form is Format.TEXT:
         console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
         for part in parts:
             console.print(part.grid() if isinstance(part, Table) else part, markup=False)
     elif form is Format.MARKDOWN:
-        sys.stdout.writelines(part.markdown() if isinstance(part, Table) else f"{part}\n" for part in parts)
+        sys.stdout.writelines(
+            f"\n{part.markdown()}" if isinstance(part, Table) else f"{part}\n" for part in parts
+        )
     else:
-        sys.stdout.write("\n".join(part.csv() for part in parts if isinstance(part, Table)))
+        sys.stdout.writelines(f"{part.csv()}\n" for part in parts if isinstance(part, Table))
 
 
 def document(kind: str, values: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from paceline.cli._options import (
     ConfigOption,
+    FormatOption,
     JsonOption,
     MaxOption,
     SeedOption,
@@ -21,7 +22,7 @@ from paceline.cli._options import (
     refuse_others,
 )
 from paceline.cli._progress import counted, progress
-from paceline.cli._render import WIDTH, Table, document, left_out, show, show_json, warn
+from paceline.cli._render import Format, Table, document, left_out, show, show_json, warn
 from paceline.core.errors import PacelineError
 from paceline.core.files import check_output, write_text
 from paceline.lab.prompts import choose as choose_prompts
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from paceline.lab.bench.records import Run
     from paceline.lab.bench.summary import Result
 
-WITH_DECISIONS = {"decisions", "policies", "as_json", "out", "seed"}
+WITH_DECISIONS = {"decisions", "policies", "form", "as_json", "out", "seed"}
 """Options that go with `--decisions`."""
 
 
@@ -90,6 +91,7 @@ def bench(
         bool, typer.Option("--decisions", help="Time the policies' decisions instead, without a model.")
     ] = False,
     seed: SeedOption = None,
+    form: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the JSON document here.")] = None,
 ) -> None:
@@ -100,7 +102,7 @@ def bench(
     """
     if decisions:
         refuse_others(context, WITH_DECISIONS, "--decisions times policies without a model")
-        _decisions(policies, seed=seed or 0, as_json=as_json, out=out)
+        _decisions(policies, seed=seed or 0, form=form, as_json=as_json, out=out)
         return
     if out is not None:
         check_output(out, inputs=[prompts, *([config] if config is not None else [])])
@@ -184,7 +186,7 @@ def bench(
     if as_json:
         sys.stdout.write(text)
     else:
-        _show(result, measurement, choice.left_out, stopped=stopped)
+        _show(result, measurement, choice.left_out, stopped=stopped, form=form)
     raise typer.Exit(int(stopped or bool(measurement.failed) or bool(result.different)))
 
 
@@ -210,16 +212,16 @@ def _measured(measurement: Measurement) -> tuple[list[Run], bool]:
     return runs, False
 
 
-def _show(result: Result, measurement: Measurement, left_out: Mapping[str, str], *, stopped: bool) -> None:
+def _show(
+    result: Result, measurement: Measurement, reasons: Mapping[str, str], *, stopped: bool, form: Format
+) -> None:
     """Print the tables on stdout, and on stderr what went wrong."""
-    from rich.console import Console  # noqa: PLC0415
+    from paceline.cli.bench_tables import notes, tables  # noqa: PLC0415
 
-    from paceline.lab.bench.table import render  # noqa: PLC0415
-
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    for part in render(result):
-        console.print(part, markup=False)
-    for mode, reason in left_out.items():
+    for table in tables(result):
+        show(table, "", form=form)
+    show(*notes(result), form=form)
+    for mode, reason in reasons.items():
         warn(f"mode {mode!r} was left out: {reason}")
     for mode, error in measurement.failed.items():
         warn(f"mode {mode!r} failed and was left out: {error}")
@@ -227,7 +229,7 @@ def _show(result: Result, measurement: Measurement, left_out: Mapping[str, str],
         warn("interrupted; this is what was finished before")
 
 
-def _decisions(policies: str | None, *, seed: int, as_json: bool, out: Path | None) -> None:
+def _decisions(policies: str | None, *, seed: int, form: Format, as_json: bool, out: Path | None) -> None:
     """Time the decisions of these policies, of all that are installed by default, and print them."""
     if out is not None:
         check_output(out)
@@ -270,7 +272,7 @@ def _decisions(policies: str | None, *, seed: int, as_json: bool, out: Path | No
     for decision in timed:
         spans = (decision.plan, decision.keep_drafting, decision.observe)
         table.add(decision.policy, str(decision.drafts), *(cell for span in spans for cell in _cells(span)))
-    show(table)
+    show(table, form=form)
     left_out(failed)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paceline.cli._options import JsonOption
-from paceline.cli._render import Table, show, show_json
+from paceline.cli._options import FormatOption, JsonOption
+from paceline.cli._render import Format, Table, show, show_json
 from paceline.core.plugins.catalogue import Catalogue, failing_policies
 
 if TYPE_CHECKING:
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from paceline.core.plugins.catalogue import Entry
 
 
-def plugins(*, as_json: JsonOption = False) -> None:
+def plugins(*, form: FormatOption = Format.TEXT, as_json: JsonOption = False) -> None:
     """List policies and backends with their providers, and plugins that are broken."""
     catalogue = Catalogue.load()
     if as_json:
         show_json("plugins", document(catalogue))
     else:
-        _show(document(catalogue))
+        _show(document(catalogue), form)
 
 
 def document(catalogue: Catalogue) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _clashes(catalogue: Catalogue) -> Iterable[tuple[str, str, Iterable[Any]]]:
             yield kind, name, entries
 
 
-def _show(listed: Mapping[str, Any]) -> None:
+def _show(listed: Mapping[str, Any], form: Format) -> None:
     for title in ("policies", "backends"):
         roles = ["roles"] if title == "backends" else []
         table = Table((title, *roles, "from", ""), names=2 + len(roles), prose=True)
@@ -75,7 +75,7 @@ def _show(listed: Mapping[str, Any]) -> None:
                 f"{row['distribution']} {row['version']}",
                 row["help"],
             )
-        show(table, "")
+        show(table, "", form=form)
     show(
         *(
             f"clash: {clash['kind']} {clash['name']} from {', '.join(clash['providers'])}"
@@ -86,4 +86,5 @@ def _show(listed: Mapping[str, Any]) -> None:
             for bad in listed["broken"]
         ),
         *(f"switched off: {off['entry_point']} ({off['distribution']})" for off in listed["disabled"]),
+        form=form,
     )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
+from paceline.cli._options import REPLAY, FormatOption, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
-from paceline.cli._render import Table, number, share, shares, show, show_json, spread, times
+from paceline.cli._render import Format, Table, number, share, shares, show, show_json, spread, times
 from paceline.core.environment import require
 from paceline.core.errors import ConfigError
 
@@ -47,6 +47,7 @@ def regret(
     window: Annotated[
         int, typer.Option("--window", min=1, help="Tokens of a segment, for dynamic regret.")
     ] = 64,
+    form: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """Say how much of what was possible each policy captured, on all texts and on those that vary.
@@ -66,7 +67,7 @@ def regret(
         return
     shown = _shown(sources.results, order, start)
     ((_, comparison),) = _compared(shown, sources.recording, window).items()
-    _show(comparison, next(iter(shown.passes)))
+    _show(comparison, next(iter(shown.passes)), form)
 
 
 def _shown(results: Results, order: str | None, start: str | None) -> Results:
@@ -142,21 +143,21 @@ def _figures(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _show(comparison: Comparison, key: Key) -> None:
+def _show(comparison: Comparison, key: Key, form: Format) -> None:
     from paceline.cli.replay import STARTS, TITLES  # noqa: PLC0415
     from paceline.lab.comparison import ALL, VARYING  # noqa: PLC0415
     from paceline.lab.stats import FEWEST, TOO_FEW  # noqa: PLC0415
 
     drawn = f", draw {key.draw}" if key.draw is not None else ""
-    show(Text(f"{TITLES[key.order]}; {STARTS[key.start]}; seed {key.seed}{drawn}", style="bold"))
+    show(Text(f"{TITLES[key.order]}; {STARTS[key.start]}; seed {key.seed}{drawn}", style="bold"), form=form)
     groups = comparison.groups
     for group in (ALL, VARYING):
         if group == ALL or 0 < len(groups.get(group, ())) < len(groups[ALL]):
-            show("", headroom_table(comparison, group))
-    show("")
+            show("", headroom_table(comparison, group), form=form)
+    show("", form=form)
     if len(groups[ALL]) < FEWEST:
-        show(f"There are {TOO_FEW}.")
-    show("What each number means: docs/regret.md. --json has every pass and kind.")
+        show(f"There are {TOO_FEW}.", form=form)
+    show("What each number means: docs/regret.md. --json has every pass and kind.", form=form)
 
 
 def headroom_table(comparison: Comparison, group: str = "all") -> Table:

@@ -10,10 +10,29 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from rich.text import Text
 
-from paceline.cli._options import RECORDING, REPLAY, ConfigOption, JsonOption, SetOption, read_config
+from paceline.cli._options import (
+    RECORDING,
+    REPLAY,
+    ConfigOption,
+    FormatOption,
+    JsonOption,
+    SetOption,
+    read_config,
+)
 from paceline.cli._process import exit_code
 from paceline.cli._progress import progress
-from paceline.cli._render import Table, left_out, number, share, show, show_json, times, value_of, warn
+from paceline.cli._render import (
+    Format,
+    Table,
+    left_out,
+    number,
+    share,
+    show,
+    show_json,
+    times,
+    value_of,
+    warn,
+)
 from paceline.core.environment import require
 from paceline.core.errors import ConfigError, PacelineError, TraceError
 from paceline.core.files import check_output, printable
@@ -77,6 +96,7 @@ def replay(
         int | None, typer.Option("--jobs", "-j", min=1, help="Processes; by default one a core.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Begin the file anew.")] = False,
+    form: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """Try policies on a recording in virtual time, and rank them.
@@ -135,7 +155,7 @@ def replay(
             },
         )
     else:
-        _show(result, comparisons, found.header, out)
+        _show(result, comparisons, found.header, out, form)
     raise typer.Exit(int(any(name in result.left_out for name in names)))
 
 
@@ -230,18 +250,22 @@ def _values(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _show(result: Results, comparisons: Sequence[Comparison], header: Header, out: Path) -> None:
+def _show(
+    result: Results, comparisons: Sequence[Comparison], header: Header, out: Path, form: Format
+) -> None:
     """Print the tables on stdout, and on stderr what could not be tried."""
     for comparison in comparisons:
         show(
             Text(f"{TITLES[comparison.order]}; {STARTS[comparison.start]}", style="bold"),
             _table(comparison),
             "",
+            form=form,
         )
     note = " The recording is made up." if header.made_up else ""
     show(
         f"Predicted from recorded agreement and measured times; nothing was decoded.{note} All passes are in {out}; "
-        "look at them with `paceline report`."
+        "look at them with `paceline report`.",
+        form=form,
     )
     left_out(result.left_out)
 

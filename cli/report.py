@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from paceline.cli._options import REPLAY, JsonOption, RecordingOption, ReplayArgument
+from paceline.cli._options import REPLAY, FormatOption, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
-from paceline.cli._render import Table, number, share, show, show_json, spread, times, warn
+from paceline.cli._render import Format, Table, number, share, show, show_json, spread, times, warn
 from paceline.core.environment import require
 from paceline.core.files import check_output, write_text
 
@@ -40,6 +40,7 @@ def report(
     open_page: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page when it is written.")
     ] = False,
+    form: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """Say which policy is best on the recorded texts, in the terminal and as one HTML page that opens offline.
@@ -62,7 +63,7 @@ def report(
 
         show_json("report", document(built))
     else:
-        _show(built)
+        _show(built, form)
     warn(f"the page is {out}")
     if open_page:
         webbrowser.open(out.resolve().as_uri())
@@ -98,16 +99,16 @@ def _write(report: Report, out: Path, folder: Path | None) -> None:
             write_text(folder / f"{name}.svg", standalone(drawing))
 
 
-def _show(report: Report) -> None:
+def _show(report: Report, form: Format) -> None:
     """Print the warnings, the result and the ranking."""
     from paceline.lab.report.page import verdict, warnings  # noqa: PLC0415
 
     for warning in warnings(report):
         style = "bold red" if warning.grave else "dim"
-        show(Text(("warning: " if warning.grave else "note: ") + warning.text, style=style))
-    show("", *verdict(report), "", ranking(report))
+        show(Text(("warning: " if warning.grave else "note: ") + warning.text, style=style), form=form)
+    show("", *verdict(report), "", ranking(report), form=form)
     if report.checks:
-        show("", validation(report))
+        show("", validation(report), form=form)
 
 
 def ranking(report: Report) -> Table:

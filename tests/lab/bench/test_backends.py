@@ -7,6 +7,7 @@ import pytest
 from paceline import Catalogue, hookimpl
 from paceline.backends import prompt_lookup as lookup
 from paceline.backends import toy
+from paceline.cli.bench_tables import tables
 from paceline.core.config.blocks import BackendConfig
 from paceline.core.config.load import load_config
 from paceline.core.errors import ConfigError
@@ -14,7 +15,6 @@ from paceline.lab.bench.backends import on_backend, side_by_side
 from paceline.lab.bench.measure import Measurement
 from paceline.lab.bench.records import Prompt
 from paceline.lab.bench.summary import summarise
-from paceline.lab.bench.table import backends_table
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 
@@ -129,5 +129,5 @@ def test_every_mode_of_a_further_backend_is_compared_with_its_twin():
     assert result.different == ()
     by_mode = {one.mode: one.tokens_per_second for one in result.summaries}
     assert result.over_twin["plain @fast"].value == pytest.approx(by_mode["plain @fast"] / by_mode["plain"])
-    assert backends_table(result).row_count == 2
-    assert backends_table(summarise(runs, ["plain", "static-2"])) is None
+    assert [len(table.rows) for table in tables(result) if table.headings[0] == "backends compared"] == [2]
+    assert {table.headings[0] for table in tables(summarise(runs, ["plain", "static-2"]))} == {"mode"}

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from paceline.cli.bench_tables import notes, tables
 from paceline.lab.bench.measure import WARM_UP_TOKENS, Measurement
 from paceline.lab.bench.modes import Outcome, ReferenceMode
 from paceline.lab.bench.records import Prompt
 from paceline.lab.bench.summary import summarise
-from paceline.lab.bench.table import notes, render
 
 PROMPTS = [Prompt("p", "code", (1,)), Prompt("q", "prose", (2,)), Prompt("r", "prose", (3,))]
 
@@ -108,4 +108,4 @@ def test_a_way_of_the_library_gets_the_prompt_as_a_list_of_its_own():
 
 def test_nothing_finished_is_an_empty_table():
     assert summarise([], ["plain"]).summaries == ()
-    assert list(render(summarise([], ["plain"])))
+    assert list(tables(summarise([], ["plain"])))

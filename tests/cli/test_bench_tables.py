@@ -5,9 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+from paceline.cli._render import NAME_WIDTH
+from paceline.cli.bench_tables import notes, tables
 from paceline.lab.bench.records import Counts, Run
 from paceline.lab.bench.summary import summarise
-from paceline.lab.bench.table import NAME_WIDTH, notes, render
 
 KINDS = ("code", "licence", "prose", "tables", "tests", "unfamiliar")
 STATIC = [f"static-{gamma}" for gamma in range(1, 9)]
@@ -29,7 +30,7 @@ def a_bench(loops):
 def shown(result, width):
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False)
-    for part in render(result):
+    for part in (*(table.grid() for table in tables(result)), *notes(result)):
         console.print(part, markup=False)
     return out.getvalue()
 
