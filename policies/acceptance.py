@@ -22,26 +22,32 @@ dynamic speculation of vLLM).
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
 from math import exp, log, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paceline.policies.state import check_count, check_list
+from paceline.core.policy_state import Amount, PolicyState, Summed, Unsaved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from random import Random
 
 VERDICTS = ("accepted", "refused")
 
 
-class Hazards:
+@dataclass(slots=True)
+class Hazards(PolicyState):
     """Discounted counts for positions 0 to size - 1: accepted there, refused there, each given it was reached."""
 
-    __slots__ = ("accepted", "refused")
+    size: Unsaved[int]
+    accepted: Summed[list[Amount]] = field(init=False)
+    refused: Summed[list[Amount]] = field(init=False)
 
-    def __init__(self, size: int) -> None:
-        self.accepted = [0.0] * size
-        self.refused = [0.0] * size
+    def __post_init__(self) -> None:
+        self.accepted = [0.0] * self.size
+        self.refused = [0.0] * self.size
 
     def age(self, discount: float) -> None:
         """Let everything known weigh less."""
@@ -65,9 +71,23 @@ class Hazards:
             if not reached:
                 break
 
-    def add(self, position: int, amount: float, *, refused: bool) -> None:
-        """Add to one count."""
-        (self.refused if refused else self.accepted)[position] += amount
+    def statistics(self) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Yield the counts, each by its position and what became of the token there."""
+        for position, counts in enumerate(zip(self.accepted, self.refused, strict=True)):
+            yield from (
+                ((str(position), verdict), count) for verdict, count in zip(VERDICTS, counts, strict=True)
+            )
+
+    def add_statistic(self, path: Sequence[str], amount: float) -> None:
+        """Add to one count; positions that are not counted here are left out.
+
+        Raises:
+            LookupError: There is no such count.
+        """
+        if len(path) != 2 or path[1] not in VERDICTS or not path[0].isdecimal():
+            raise LookupError(path)
+        if int(path[0]) < self.size:
+            getattr(self, path[1])[int(path[0])] += amount
 
     def posterior(self, prior: tuple[float, float], pooling: float) -> Iterator[tuple[float, float]]:
         """Yield the two parameters of each position's Beta distribution, pooled towards the mean of all."""
@@ -75,58 +95,6 @@ class Hazards:
         more_right, more_wrong = pooling * right / (right + wrong), pooling * wrong / (right + wrong)
         for y, f in zip(self.accepted, self.refused, strict=True):
             yield y + more_right, f + more_wrong
-
-
-def read_hazards(known: object, size: int) -> dict[str, Hazards]:
-    """Return the hazards of a saved state, for each draft two lists of `size` counts.
-
-    Raises:
-        ValueError: The state is damaged or of another size.
-    """
-    if not isinstance(known, dict):
-        raise ValueError("the saved state is damaged: known is not a mapping of drafts")  # noqa: TRY004 - callers are promised ValueError
-    result = {}
-    for draft, saved in known.items():
-        hazards = Hazards(size)
-        lists = check_list(saved, f"what is known of draft {draft!r}", length=2)
-        hazards.accepted, hazards.refused = (
-            [
-                float(check_count(item, f"a count of draft {draft!r}"))
-                for item in check_list(counts, what, length=size)
-            ]
-            for counts, what in zip(lists, VERDICTS, strict=True)
-        )
-        result[str(draft)] = hazards
-    return result
-
-
-def export_hazards(known: Mapping[str, Hazards]) -> dict[str, float]:
-    """Return the counts that are not 0, under keys "draft/position/verdict"."""
-    return {
-        f"{draft}/{position}/{verdict}": count
-        for draft, hazards in known.items()
-        for verdict, counts in zip(VERDICTS, (hazards.accepted, hazards.refused), strict=True)
-        for position, count in enumerate(counts)
-        if count
-    }
-
-
-def read_export(statistics: Mapping[str, float]) -> list[tuple[str, int, bool, float]]:
-    """Return draft, position, whether refused, and amount of each exported count.
-
-    Raises:
-        ValueError: A key or a number is not one that `export_hazards` writes.
-    """
-    return list(_entries(statistics))
-
-
-def _entries(statistics: Mapping[str, float]) -> Iterator[tuple[str, int, bool, float]]:
-    for key, amount in statistics.items():
-        draft, _, rest = key.rpartition("/")
-        draft, _, position = draft.rpartition("/")
-        if not draft or not position.isdecimal() or rest not in VERDICTS:
-            raise ValueError(f"{key!r} is no statistic of this policy; keys look like 'draft/0/accepted'")
-        yield draft, int(position), rest == VERDICTS[1], check_count(amount, key)
 
 
 LOG_4 = log(4.0)
@@ -178,28 +146,49 @@ def bucket(match_length: int | None) -> str:
     return ALL if match_length is None else str(min(match_length.bit_length(), LARGEST_BUCKET))
 
 
-class Acceptance:
-    """Knowledge about one draft.
+@dataclass(slots=True)
+class Acceptance(PolicyState):
+    """Counts of one draft's accepted and refused tokens, and the chances that follow from them.
 
-    Args:
+    Attributes:
         size: Positions that are counted: the largest gamma.
         discount: Weight of what is known, for each further round of evidence.
         prior: Accepted and refused tokens assumed of a draft nothing is known about (p and q).
         pooling: Observations that a mean is worth at each position (s).
+        counts: By bucket of match lengths.
+        long_run: Y + p and F + q, which fade slowly.
     """
 
-    def __init__(self, size: int, discount: float, prior: tuple[float, float], pooling: float) -> None:
-        self._size, self._discount, self._prior, self._pooling = size, discount, prior, pooling
-        self.counts: dict[str, Hazards] = {ALL: Hazards(size)}
-        self._long = list(prior)
-        self._slow = discount ** (1.0 / SLOWER)
+    size: Unsaved[int]
+    discount: Unsaved[float]
+    prior: Unsaved[tuple[float, float]]
+    pooling: Unsaved[float]
+    counts: Summed[defaultdict[str, Hazards]] = field(init=False)
+    long_run: list[Amount] = field(init=False)
+    slower: Unsaved[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = defaultdict(partial(Hazards, self.size))
+        self.long_run = list(self.prior)
+        self.slower = self.discount ** (1.0 / SLOWER)
+
+    def check(self) -> None:
+        """Check that the long run holds something, and that the buckets exist.
+
+        Raises:
+            ValueError: They do not.
+        """
+        if sum(self.long_run) <= 0.0:
+            raise ValueError("the saved state is damaged: the long run of a draft holds no counts")
+        if unknown := self.counts.keys() - BUCKETS:
+            raise ValueError(f"there is no bucket {min(unknown)!r}, in a saved state or a statistic")
 
     def observe(self, match_length: int | None, accepted: int, *, refused: bool) -> None:
         """Count a proposal: so many tokens accepted, and whether the next one was refused."""
         for hazards in self._aged(match_length):
             hazards.count(accepted, refused=refused)
-        within = min(accepted, self._size)
-        self._remember(within, float(refused and within == accepted and accepted < self._size))
+        within = min(accepted, self.size)
+        self._remember(within, float(refused and within == accepted and accepted < self.size))
 
     def weigh(self, match_length: int | None, scores: Sequence[float]) -> None:
         """Count a proposal that was never made, by the chance of each of its tokens to have been accepted."""
@@ -207,7 +196,7 @@ class Acceptance:
             hazards.weigh(scores)
         right = wrong = 0.0
         reached = 1.0
-        for score in scores[: self._size]:
+        for score in scores[: self.size]:
             right += reached * score
             wrong += reached * (1.0 - score)
             reached *= score
@@ -215,9 +204,9 @@ class Acceptance:
 
     def chances(self, match_length: int | None) -> Iterator[float]:
         """Return a_b1, a_b2, ... for a match length, as many as are counted, each worked out when it is read."""
-        whole, s = self.counts[ALL], self._pooling
-        weight = sum(self._prior)
-        assumed = min(self._prior[0], weight * self._long[0] / (self._long[0] + self._long[1]))
+        whole, s = self.counts[ALL], self.pooling
+        weight = sum(self.prior)
+        assumed = min(self.prior[0], weight * self.long_run[0] / (self.long_run[0] + self.long_run[1]))
         accepted = sum(whole.accepted)
         pulled = s * (accepted + assumed) / (accepted + sum(whole.refused) + weight)
         mine = None if match_length is None else self.counts.get(bucket(match_length))
@@ -233,7 +222,7 @@ class Acceptance:
         """Yield one draw of each chance from its Beta posterior, whose mean `chances` gives."""
         whole = self.counts[ALL]
         mine = self.counts.get(bucket(match_length), whole)
-        weight = self._pooling if mine is whole else LEANING
+        weight = self.pooling if mine is whole else LEANING
         for y, f, chance in zip(mine.accepted, mine.refused, self.chances(match_length), strict=True):
             total = y + f + weight
             yield draw_beta(random, chance * total, (1.0 - chance) * total)
@@ -243,48 +232,19 @@ class Acceptance:
         for hazards in self.counts.values():
             hazards.age(discount)
 
-    def save(self) -> dict[str, Any]:
-        """Return the counts as JSON-able values, by bucket, and those of the long run."""
-        counts = {name: [list(one.accepted), list(one.refused)] for name, one in self.counts.items()}
-        return {"counts": counts, "long": list(self._long)}
-
-    def load(self, saved: object) -> None:
-        """Replace the counts by saved ones.
-
-        Raises:
-            ValueError: They are damaged or of another size; nothing is changed.
-        """
-        if not isinstance(saved, dict):
-            raise ValueError("the saved state is damaged: what is known of a draft is not a mapping")  # noqa: TRY004 - callers are promised ValueError
-        counts = read_hazards(saved.get("counts"), self._size)
-        long = check_list(saved.get("long"), "the long run of a draft", length=2)
-        right, refused = (float(check_count(count, "a count of the long run")) for count in long)
-        if right + refused <= 0.0:
-            raise ValueError("the saved state is damaged: the long run of a draft holds no counts")
-        if wrong := counts.keys() - BUCKETS:
-            raise ValueError(f"the saved state is damaged: there is no bucket {min(wrong)!r}")
-        self.counts = {ALL: Hazards(self._size), **counts}
-        self._long = [right, refused]
-
-    def add(self, name: str, position: int, amount: float, *, refused: bool) -> None:
-        """Add to one count of one bucket, from elsewhere; positions that are not counted are left out."""
-        if position < self._size:
-            self._of(name).add(position, amount, refused=refused)
-            if name == ALL:
-                self._long[int(refused)] += amount
+    def add_statistic(self, path: Sequence[str], amount: float) -> None:
+        """Add to one count, and where it is of all match lengths to the long run."""
+        PolicyState.add_statistic(self, path, amount)
+        if path[0] == ALL and int(path[1]) < self.size:
+            self.long_run[VERDICTS.index(path[2])] += amount
 
     def _remember(self, right: float, wrong: float) -> None:
-        self._long[0] = self._slow * self._long[0] + right
-        self._long[1] = self._slow * self._long[1] + wrong
+        self.long_run[0] = self.slower * self.long_run[0] + right
+        self.long_run[1] = self.slower * self.long_run[1] + wrong
 
     def _aged(self, match_length: int | None) -> list[Hazards]:
         """Let what a round of evidence for this match length bears on weigh less, and return it."""
-        touched = [self._of(name) for name in dict.fromkeys((ALL, bucket(match_length)))]
+        touched = [self.counts[name] for name in dict.fromkeys((ALL, bucket(match_length)))]
         for hazards in touched:
-            hazards.age(self._discount)
+            hazards.age(self.discount)
         return touched
-
-    def _of(self, name: str) -> Hazards:
-        if name not in self.counts:
-            self.counts[name] = Hazards(self._size)
-        return self.counts[name]

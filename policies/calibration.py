@@ -15,9 +15,10 @@ refusal, or after the end of a text, were not judged and are not counted.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from paceline.policies.state import check_count, check_list
+from paceline.core.policy_state import Amount, PolicyState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,21 +33,24 @@ def bin_of(prob: float) -> int:
     return min(int(prob * BINS), BINS - 1)
 
 
-class Calibration:
-    """Counts of one draft by bin: accepted and refused, as found and as expected."""
+def _no_counts() -> list[float]:
+    return [0.0] * BINS
 
-    def __init__(self) -> None:
-        self._found = ([0.0] * BINS, [0.0] * BINS)
-        self._expected = ([0.0] * BINS, [0.0] * BINS)
+
+@dataclass(slots=True)
+class Calibration(PolicyState):
+    """Counts of one draft by bin: accepted and refused (y, f), and how many were expected of each (e, g)."""
+
+    accepted: list[Amount] = field(default_factory=_no_counts)
+    refused: list[Amount] = field(default_factory=_no_counts)
+    expected_accepted: list[Amount] = field(default_factory=_no_counts)
+    expected_refused: list[Amount] = field(default_factory=_no_counts)
 
     def chance(self, expected: float, prob: float) -> float:
         """Return the chance of acceptance of a token of this probability; `expected` is that of any token here."""
         here = bin_of(prob)
-        for_it, against = (
-            (found[here] + WEIGHT) / (foreseen[here] + WEIGHT)
-            for found, foreseen in zip(self._found, self._expected, strict=True)
-        )
-        right, wrong = expected * for_it, (1.0 - expected) * against
+        right = expected * ((self.accepted[here] + WEIGHT) / (self.expected_accepted[here] + WEIGHT))
+        wrong = (1.0 - expected) * ((self.refused[here] + WEIGHT) / (self.expected_refused[here] + WEIGHT))
         return right / (right + wrong) if right else 0.0
 
     def observe(
@@ -60,30 +64,11 @@ class Calibration:
             accepted: How many were accepted.
             refused: Whether the next one was refused.
         """
-        for table in (*self._found, *self._expected):
+        for table in (self.accepted, self.refused, self.expected_accepted, self.expected_refused):
             table[:] = [count * FADING for count in table]
         judged = min(accepted + refused, len(probs), len(expected))
         for position in range(judged):
             here = bin_of(probs[position])
-            self._found[0 if position < accepted else 1][here] += 1.0
-            self._expected[0][here] += expected[position]
-            self._expected[1][here] += 1.0 - expected[position]
-
-    def save(self) -> list[list[float]]:
-        """Return the counts as JSON-able values."""
-        return [list(table) for table in (*self._found, *self._expected)]
-
-    def load(self, saved: object) -> None:
-        """Replace the counts by saved ones.
-
-        Raises:
-            ValueError: They are damaged; nothing is changed.
-        """
-        right, wrong, for_it, against = (
-            [
-                float(check_count(count, "a count of a bin"))
-                for count in check_list(row, "a row of bins", length=BINS)
-            ]
-            for row in check_list(saved, "a calibration", length=4)
-        )
-        self._found, self._expected = (right, wrong), (for_it, against)
+            (self.accepted if position < accepted else self.refused)[here] += 1.0
+            self.expected_accepted[here] += expected[position]
+            self.expected_refused[here] += 1.0 - expected[position]

@@ -6,8 +6,10 @@ from dataclasses import fields, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
-from paceline.core.guards.policy import keeps, needs_of, requires_of, state_of, take_over
+from paceline.core.base_policy import BasePolicy, load_together
+from paceline.core.guards.policy import keeps, needs_of, requires_of, state_of
 from paceline.core.plugins.catalogue import build_policy
+from paceline.core.policy_state import S
 from paceline.core.records import Requirements
 
 if TYPE_CHECKING:
@@ -69,20 +71,33 @@ def marked(done: Round, words: Collection[str]) -> tuple[str | None, Round]:
     return word, replace(done, plan=replace(done.plan, reason=reason or None))
 
 
-def load_all(policies: Sequence[Policy], states: Sequence[Mapping[str, Any]]) -> None:
-    """Load a state into each policy, or into none.
+class WrapperPolicy(BasePolicy[S]):
+    """Holds one policy, and hands on what that wants of engine and drafts.
 
-    Raises:
-        ValueError: One of them refuses its state; all are as they were before.
+    Args:
+        name: The wrapper's name.
+        state: What it knows at first.
+        inner: The policy, held by this wrapper alone.
+        demands: What the wrapper itself cannot do without, as in `Requirements`.
     """
-    before = [state_of(policy) for policy in policies]
-    for count, (policy, state) in enumerate(zip(policies, states, strict=True)):
-        try:
-            take_over(policy, state)
-        except ValueError:
-            for changed, old in zip(policies[:count], before, strict=False):
-                take_over(changed, old)
-            raise
+
+    def __init__(self, name: str, state: S, inner: Policy, **demands: Any) -> None:
+        super().__init__(name, state)
+        self.inner = inner
+        self.requires = joint_requirements((inner,), **demands)
+
+    @property
+    def needs(self) -> frozenset[Signal]:  # type: ignore[override]
+        """The signals that the inner policy wants."""
+        return needs_of(self.inner)
+
+    def keep_drafting(self, signals: TokenSignals) -> bool:
+        """Ask the inner policy, which planned this round if anything was drafted."""
+        return keeps(self.inner, signals)
+
+    def held(self) -> Mapping[str, Policy]:
+        """Return the inner policy."""
+        return {"inner": self.inner}
 
 
 class PerDraftPolicies:
@@ -138,18 +153,19 @@ class PerDraftPolicies:
         Raises:
             ValueError: A state is damaged or of another policy; nothing is changed.
         """
-        if not isinstance(state, dict) or not all(isinstance(one, dict) for one in state.values()):
-            raise ValueError("the saved state is damaged: lengths is not a mapping of drafts to states")
+        if not isinstance(state, dict):
+            raise ValueError("the saved state is damaged: lengths is not a mapping of drafts to states")  # noqa: TRY004 - callers are promised ValueError
         fresh = {draft: build_policy(self._config, seed_of(self._seed, draft)) for draft in state}
-        states: list[Mapping[str, Any]] = list(state.values())
-        load_all(list(fresh.values()), states)
+        load_together(fresh, state)
         self._policies, self._planned = fresh, None
 
 
-class Selector:
-    """Holds the length policies; subclasses choose whom to ask, observe, and keep their state.
+class DraftSelector(BasePolicy[S]):
+    """Holds a length policy for each draft; subclasses choose the draft and observe.
 
     Args:
+        name: The selector's name.
+        state: What it knows at first.
         length: Options of the length policy, the same for all drafts.
         seed: Each draft's length policy gets its own, which follows from this and its name.
         chooses: How often the selector chooses, where the engine lets it.
@@ -157,8 +173,16 @@ class Selector:
     """
 
     def __init__(
-        self, length: PolicyConfig, seed: int, *, chooses: Literal["request", "round"], **demands: Any
+        self,
+        name: str,
+        state: S,
+        length: PolicyConfig,
+        seed: int,
+        *,
+        chooses: Literal["request", "round"],
+        **demands: Any,
     ) -> None:
+        super().__init__(name, state)
         self._lengths = PerDraftPolicies(length, seed)
         example = self._lengths.example
         self.needs = needs_of(example)
@@ -169,6 +193,10 @@ class Selector:
     def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the length policy that planned this round."""
         return self._lengths.keep_drafting(signals)
+
+    def held(self) -> Mapping[str, Any]:
+        """Return the length policies."""
+        return {"lengths": self._lengths}
 
 
 def choosable(start: RoundStart, current: str | None) -> Sequence[str]:

@@ -18,14 +18,17 @@ positions are learnt from rounds that the rule let go so far, the promising ones
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from paceline.core.base_policy import MergeablePolicy
+from paceline.core.policy_state import PolicyState
 from paceline.core.records import Plan, Requirements
 from paceline.policies.calibration import Calibration
 from paceline.policies.signal_cost_gate import SignalCostGate
-from paceline.policies.state import check_header
 from paceline.policies.survival import SurvivalOptions, SurvivalPolicy
 
 if TYPE_CHECKING:
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 
     from paceline.core.records import Round, RoundStart, Signal, TokenSignals
 
-VERSION = 1
 FORESIGHT = 4  # tokens; further ones would have to outweigh all of these
 
 
@@ -47,50 +49,68 @@ class EvStopConfig(SurvivalOptions):
 
     def build(self, seed: int = 0) -> EvStopPolicy:
         """Return a fresh policy."""
-        return EvStopPolicy(self, SignalCostGate() if self.listen == "measured" else None)
+        gate = SignalCostGate() if self.listen == "measured" else None
+        return EvStopPolicy(self.name, SurvivalPolicy(self), gate)
 
 
-class EvStopPolicy:
+@dataclass(slots=True)
+class EvStopState(PolicyState):
+    """What the probabilities of each draft tell, and what looking at them takes."""
+
+    calibrations: defaultdict[str, Calibration]
+    gate: SignalCostGate
+
+
+class EvStopPolicy(MergeablePolicy[EvStopState]):
     """Weighs each further token of a draft against what the time would bring elsewhere.
 
     Args:
-        config: Its options.
-        signal_cost_gate: Decides when to look at probabilities; None looks in every round.
+        name: Under which its state is saved.
+        survival: Chooses draft and length.
+        gate: Decides when to look at probabilities; None looks in every round.
     """
 
     needs: frozenset[Signal] = frozenset({"prob"})
     requires = Requirements(latency="fused")
+    timed = False
+    version = 3
 
-    def __init__(self, config: SurvivalOptions, signal_cost_gate: SignalCostGate | None = None) -> None:
-        self._max_gamma = config.max_gamma
-        self.survival = SurvivalPolicy(config)
-        self._signal_cost_gate = signal_cost_gate
-        self._calibrations: dict[str, Calibration] = {}
+    def __init__(self, name: str, survival: SurvivalPolicy, gate: SignalCostGate | None = None) -> None:
+        super().__init__(name, EvStopState(defaultdict(Calibration), gate or SignalCostGate()))
+        self.survival = survival
+        self._gated = gate is not None
         self._start: RoundStart | None = None
-        self._plan: Plan | None = None
+        self._plan = Plan(0)
         self._chances: list[float] = []
         self._stands = 1.0
         self._drafted = 0
 
+    def held(self) -> Mapping[str, SurvivalPolicy]:
+        """Return what chooses draft and length."""
+        return {"survival": self.survival}
+
+    @property
+    def merging(self) -> SurvivalPolicy:
+        """The one whose counts of acceptance are merged; times and probabilities are this machine's own."""
+        return self.survival
+
     def plan(self, start: RoundStart) -> Plan:
         """Plan as `survival` does, and leave the end open where the draft is known to tell its probabilities."""
-        gamma, draft, reason, asked = self.survival.choose(start)
-        use_signals = (
-            draft is None or self._signal_cost_gate is None or self._signal_cost_gate.pays(start, draft)
-        )
-        if use_signals and draft in self._calibrations:
-            gamma = start.gammas(self._max_gamma)[-1]
-        plan = Plan(gamma, draft, reason=reason, score=asked, use_signals=use_signals)
-        self._start, self._plan, self._chances = start, plan, []
+        gamma, draft, reason = self.survival.choose(start)
+        use_signals = draft is None or not self._gated or self.state.gate.pays(start, draft)
+        if use_signals and draft in self.state.calibrations:
+            gamma = start.gammas(self.survival.max_gamma)[-1]
+        self._plan = Plan(gamma, draft, reason=reason, score=self.survival.scorers, use_signals=use_signals)
+        self._start, self._chances = start, []
         self._stands, self._drafted = 1.0, 0
-        return plan
+        return self._plan
 
     def keep_drafting(self, signals: TokenSignals) -> bool:
         """Tell whether some further tokens are worth more than their time."""
         start, plan = self._start, self._plan
-        if start is None or plan is None or plan.draft is None or signals.prob is None:
+        if start is None or plan.draft is None or signals.prob is None:
             return True
-        calibration = self._calibrations.get(plan.draft)
+        calibration = self.state.calibrations.get(plan.draft)
         if calibration is None:
             return True
         chances = self._expected(plan.draft)
@@ -106,41 +126,12 @@ class EvStopPolicy:
         draft = done.plan.draft
         probs = [one.prob for one in done.signals if one.prob is not None]
         if draft is not None and probs and len(probs) == done.drafted:
-            self._calibrations.setdefault(draft, Calibration()).observe(
+            self.state.calibrations[draft].observe(
                 probs, self._expected(draft), done.accepted, refused=done.rejected
             )
-        if self._signal_cost_gate is not None:
-            self._signal_cost_gate.observe(done)
+        if self._gated:
+            self.state.gate.observe(done)
         self.survival.observe(done)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is known of acceptance and of the drafts' probabilities."""
-        return {
-            "policy": "ev-stop",
-            "version": VERSION,
-            "survival": self.survival.state_dict(),
-            "calibrations": {draft: one.save() for draft, one in self._calibrations.items()},
-            "listening": self._signal_cost_gate.save() if self._signal_cost_gate is not None else {},
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over both.
-
-        Raises:
-            ValueError: The state is damaged, or of another policy or version; nothing is changed.
-        """
-        check_header(state, "ev-stop", VERSION)
-        saved, inner = state.get("calibrations"), state.get("survival")
-        if not isinstance(saved, dict) or not isinstance(inner, dict):
-            raise ValueError("the saved state is damaged: survival or calibrations is not a mapping")  # noqa: TRY004 - callers are promised ValueError
-        found = {str(draft): Calibration() for draft in saved}
-        for draft, counts in saved.items():
-            found[str(draft)].load(counts)
-        signal_cost_gate = SignalCostGate()
-        signal_cost_gate.load(state.get("listening"))
-        self.survival.load_state_dict(inner)
-        self._calibrations = found
-        self._signal_cost_gate = signal_cost_gate if self._signal_cost_gate is not None else None
 
     def _expected(self, draft: str) -> list[float]:
         """Return the chance of each position as it was expected when the round was planned."""

@@ -12,9 +12,14 @@ was dear when it was last seen is not forgotten, at no more than `DEAREST / PATI
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
-from paceline.policies.state import check_count
+from pydantic import Field
+
+from paceline.core.policy_state import Count, PolicyState, Unsaved
 
 if TYPE_CHECKING:
     from paceline.core.records import Round
@@ -38,13 +43,19 @@ APART = 8
 PLAIN = "plain decoding"
 
 
-class Exploration:
-    """Saves a share of the time, and says when a look at a choice is due."""
+@dataclass(slots=True)
+class Exploration(PolicyState):
+    """Saves a share of the time, and says when a look at a choice is due.
 
-    def __init__(self) -> None:
-        self._saved = CREDIT  # in plain steps, so that it keeps its worth on a machine that changes
-        self._waited: dict[str, int] = {}
-        self._look: tuple[str, float] | None = None
+    Attributes:
+        saved: In plain steps, so that it keeps its worth on a machine that changes; looks may have cost more.
+        waited: Rounds since each choice was used.
+        look: The look under way, and the seconds a token that the best choice would take.
+    """
+
+    saved: Annotated[float, Field(ge=-1e12, le=MOST)] = CREDIT
+    waited: dict[str, Count] = field(default_factory=partial(defaultdict, int))
+    look: Unsaved[tuple[str, float] | None] = None
 
     def due(self, choice: str, price_s: float, plain_s: float) -> bool:
         """Tell whether to look at a choice now.
@@ -54,50 +65,31 @@ class Exploration:
             price_s: Seconds that a round of it takes longer than the best choice would for what it surely yields.
             plain_s: Seconds of a plain step.
         """
-        first = choice == PLAIN and PLAIN not in self._waited
-        waited = APART if first else self._waited.setdefault(choice, APART)
+        first = choice == PLAIN and PLAIN not in self.waited
+        waited = APART if first else self.waited.setdefault(choice, APART)
         if waited < APART:
             return False
         price = price_s / plain_s if plain_s > 0.0 else 0.0
         # How well a draft does is worth knowing at once, on credit; plain decoding can be guessed from blocks.
-        saved = self._saved - (CREDIT if first else 0.0)
+        saved = self.saved - (CREDIT if first else 0.0)
         return price <= saved or (waited >= PATIENCE and price <= DEAREST)
 
     def begin(self, choice: str, token_s: float) -> None:
         """Note that the round that starts now is a look; the best choice would take `token_s` seconds a token."""
-        self._look = choice, token_s
+        self.look = choice, token_s
 
     def observe(self, done: Round, plain_s: float) -> None:
         """Save a share of the round's time, or pay for it if it was a look."""
-        look, self._look = self._look, None
+        look, self.look = self.look, None
         used = done.plan.draft if done.drafted and done.plan.draft is not None else PLAIN
-        for choice in {*self._waited, used}:
-            self._waited[choice] = 0 if choice == used else self._waited[choice] + 1
+        for choice in {*self.waited, used}:
+            self.waited[choice] = 0 if choice == used else self.waited[choice] + 1
         if plain_s <= 0.0:
             return
-        self._saved += SHARE * done.total_s / plain_s
+        self.saved += SHARE * done.total_s / plain_s
         if look is not None:
             choice, token_s = look
-            self._saved -= (done.total_s - done.emitted * token_s) / plain_s
+            self.saved -= (done.total_s - done.emitted * token_s) / plain_s
             if done.accepted:
-                self._waited[choice] = APART
-        self._saved = min(self._saved, MOST)
-
-    def save(self) -> dict[str, Any]:
-        """Return the account as JSON-able values: what is missing of `MOST`, and how long each choice has waited."""
-        return {"missing": MOST - self._saved, "waited": dict(self._waited)}
-
-    def load(self, state: object) -> None:
-        """Take over an account.
-
-        Raises:
-            ValueError: It is damaged; nothing is changed.
-        """
-        if not isinstance(state, dict) or not isinstance(state.get("waited"), dict):
-            raise ValueError("the saved state is damaged: exploration is not an account of looks")  # noqa: TRY004 - callers are promised ValueError
-        missing = check_count(state.get("missing"), "what is missing of the time for looks")
-        waited = {
-            str(choice): int(check_count(rounds, f"the rounds since {choice!r} was used", whole=True))
-            for choice, rounds in state["waited"].items()
-        }
-        self._saved, self._waited, self._look = MOST - missing, waited, None
+                self.waited[choice] = APART
+        self.saved = min(self.saved, MOST)

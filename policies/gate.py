@@ -24,26 +24,23 @@ An inner policy that plans gamma 0 by itself makes both ways alike, so that the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.guards.policy import keeps, needs_of, state_of, take_over
 from paceline.core.plugins.catalogue import build_policy
+from paceline.core.policy_state import Count, PolicyState
 from paceline.core.records import Plan
-from paceline.policies.composition import joint_requirements, mark, marked
-from paceline.policies.state import check_count, check_header
-from paceline.policies.throughput import Speed, Window, read_speed, read_window
+from paceline.policies.composition import WrapperPolicy, mark, marked
+from paceline.policies.throughput import Speed, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from paceline.core.protocols import Policy
-    from paceline.core.records import Requirements, Round, RoundStart, Signal, TokenSignals
+    from paceline.core.records import Round, RoundStart
 
-VERSION = 1
 IN_A_ROW = 2  # windows that must agree before the gate moves
 MOST_DOUBLINGS = 3  # of the interval between probes
 PLAUSIBLE = 1.25
@@ -53,7 +50,6 @@ SHORT = 1024  # below this many tokens of context a round hardly feels how many 
 
 Phase = Literal["on", "baseline", "off", "probe"]
 PROBE = "gate-probe"
-PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class GateConfig(PolicyConfig):
@@ -84,7 +80,30 @@ class GateConfig(PolicyConfig):
         return GatePolicy(self, build_policy(self.policy, seed))
 
 
-class GatePolicy:
+@dataclass(slots=True)
+class GateState(PolicyState):
+    """What was measured, and where the gate stands.
+
+    Attributes:
+        settling: Whether the next round is not judged.
+        idle: Rounds of gamma 0 that the inner policy planned while on.
+        waited: Tokens since the way that is not in use was measured.
+        agreeing: Windows in a row that speak for a change.
+        failures: Probes in a row that failed, as far as they matter.
+    """
+
+    phase: Phase = "on"
+    settling: bool = True
+    window: Window = field(default_factory=Window)
+    idle: Window = field(default_factory=Window)
+    drafting: Speed = field(default_factory=Speed)
+    plain: Speed = field(default_factory=Speed)
+    waited: Count = 0
+    agreeing: Count = 0
+    failures: Annotated[int, Field(ge=0, le=MOST_DOUBLINGS)] = 0
+
+
+class GatePolicy(WrapperPolicy[GateState]):
     """Plans as the inner policy does, or gamma 0.
 
     Args:
@@ -92,186 +111,125 @@ class GatePolicy:
         policy: The inner policy, held by this gate alone.
     """
 
+    version = 2
+
     def __init__(self, config: GateConfig, policy: Policy) -> None:
+        super().__init__("gate", GateState(), policy, zero_gamma=True, latency="fused")
         self._options = config
-        self._policy = policy
-        self._phase: Phase = "on"
-        self._settling = True  # the next round is not judged
-        self._window = Window()
-        self._idle = Window()  # rounds of gamma 0 that the inner policy planned while on
-        self._drafting, self._plain = Speed(), Speed()
-        self._waited = 0  # tokens since the way that is not in use was measured
-        self._agreeing = 0  # windows in a row that speak for a change
-        self._failures = 0  # probes in a row that failed, as far as they matter
         self._asked = False  # whether the inner policy planned this round
         self._guessed = (
             0.0  # tokens per second of plain decoding by the cost model, to know when to measure them
         )
 
     @property
-    def needs(self) -> frozenset[Signal]:
-        """The signals that the inner policy wants."""
-        return needs_of(self._policy)
-
-    @property
-    def requires(self) -> Requirements:
-        """Requirements of the inner policy, rounds without drafting, and the time of a round."""
-        return joint_requirements((self._policy,), zero_gamma=True, latency="fused")
-
-    @property
     def on(self) -> bool:
         """Whether speculation is on, but for measurements."""
-        return self._phase in {"on", "baseline"}
+        return self.state.phase in {"on", "baseline"}
 
     def plan(self, start: RoundStart) -> Plan:
         """Let the inner policy plan, or plan gamma 0; begin a measurement that is due."""
         options = self._options
         self._guessed = 1.0 / max(start.costs.verify_s(1, start.context), 1e-12)
         patience = options.refresh_every * (1 if self._plausible() else PATIENT)
-        if self._phase == "on" and self._due(self._plain, patience, start.context):
+        if self.state.phase == "on" and self._due(self.state.plain, patience, start.context):
             self._enter("baseline")
-        elif self._phase == "off":
-            interval = options.probe_every * 2**self._failures
-            if self._due(self._drafting, interval, start.context):
+        elif self.state.phase == "off":
+            interval = options.probe_every * 2**self.state.failures
+            if self._due(self.state.drafting, interval, start.context):
                 self._enter("probe")
-        self._asked = self._phase in {"on", "probe"}
+        self._asked = self.state.phase in {"on", "probe"}
         if not self._asked:
-            return Plan(0, reason=f"gate-{self._phase}")
-        plan = self._policy.plan(start)
-        return mark(plan, PROBE) if self._phase == "probe" else plan
-
-    def keep_drafting(self, signals: TokenSignals) -> bool:
-        """Ask the inner policy, which planned this round if anything was drafted."""
-        return keeps(self._policy, signals)
+            return Plan(0, reason=f"gate-{self.state.phase}")
+        plan = self.inner.plan(start)
+        return mark(plan, PROBE) if self.state.phase == "probe" else plan
 
     def observe(self, done: Round) -> None:
         """Show the inner policy a round that it planned, and count what was delivered in which time."""
         if self._asked:
-            self._policy.observe(marked(done, (PROBE,))[1])
-        self._waited += done.emitted
+            self.inner.observe(marked(done, (PROBE,))[1])
+        self.state.waited += done.emitted
         if done.ended is not None:
             return
-        if self._phase == "on" and done.plan.gamma == 0:
+        if self.state.phase == "on" and done.plan.gamma == 0:
             self._count_idle(done)
-        if self._settling:
-            self._settling = False
+        if self.state.settling:
+            self.state.settling = False
             return
-        self._window.add(done)
-        size = self._options.window if self._phase in {"on", "off"} else self._options.probe_window
-        if self._window.rounds >= size:
-            window, self._window = self._window, Window()
+        self.state.window.count(done)
+        size = self._options.window if self.state.phase in {"on", "off"} else self._options.probe_window
+        if self.state.window.rounds >= size:
+            window, self.state.window = self.state.window, Window()
             self._conclude(window, done.context)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what was measured, where the gate stands, and the state of the inner policy."""
-        return {
-            "policy": "gate",
-            "version": VERSION,
-            "phase": self._phase,
-            "settling": self._settling,
-            "window": self._window.state(),
-            "idle": self._idle.state(),
-            "drafting": self._drafting.state(),
-            "plain": self._plain.state(),
-            "waited": self._waited,
-            "agreeing": self._agreeing,
-            "failures": self._failures,
-            "inner": state_of(self._policy),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over everything.
-
-        Raises:
-            ValueError: The state is damaged, or of another policy or version, or the inner policy refuses its part;
-                nothing is changed.
-        """
-        check_header(state, "gate", VERSION)
-        phase = next((one for one in PHASES if one == state.get("phase")), None)
-        settling, inner = state.get("settling"), state.get("inner")
-        if phase is None or not isinstance(settling, bool) or not isinstance(inner, dict):
-            raise ValueError("the saved state is damaged: phase, settling or inner is not what a gate writes")
-        windows = [read_window(state.get(key), key) for key in ("window", "idle")]
-        speeds = [read_speed(state.get(key), key) for key in ("drafting", "plain")]
-        counts = [
-            int(check_count(state.get(key), key, whole=True)) for key in ("waited", "agreeing", "failures")
-        ]
-        take_over(self._policy, inner)
-        self._phase, self._settling = phase, settling
-        self._window, self._idle = windows
-        self._drafting, self._plain = speeds
-        self._waited, self._agreeing = counts[0], counts[1]
-        self._failures = min(counts[2], MOST_DOUBLINGS)
 
     def _due(self, other: Speed, interval: int, context: int) -> bool:
         """Tell whether the way that is not in use must be measured: after so many tokens, sooner where it is stale."""
         here, there = max(context, SHORT), max(other.context, SHORT)
         if here >= 2 * there or there >= 2 * here:
             interval = min(interval, self._options.probe_every)
-        return self._waited >= interval
+        return self.state.waited >= interval
 
     def _enter(self, phase: Phase) -> None:
-        self._phase = phase
-        self._settling = True
-        self._window = Window()
+        self.state.phase = phase
+        self.state.settling = True
+        self.state.window = Window()
 
     def _conclude(self, window: Window, context: int) -> None:
         """Draw the conclusions from a full window."""
-        if self._phase == "on":
-            self._drafting.follow(window, context)
+        if self.state.phase == "on":
+            self.state.drafting.follow(window, context)
             self._doubt()
-        elif self._phase == "baseline":
-            self._plain.replace(window, context)
-            self._waited = 0
+        elif self.state.phase == "baseline":
+            self.state.plain.replace(window, context)
+            self.state.waited = 0
             self._enter("on")
             self._doubt()
-        elif self._phase == "off":
-            before = self._plain.rate
-            self._plain.follow(window, context)
-            if before > 0.0 and abs(self._plain.latest - before) > CHANGED * before:
+        elif self.state.phase == "off":
+            before = self.state.plain.rate
+            self.state.plain.follow(window, context)
+            if before > 0.0 and abs(self.state.plain.latest - before) > CHANGED * before:
                 # The machine is not what it was when speculation was judged.
-                self._failures, self._waited = 0, max(self._waited, self._options.probe_every)
+                self.state.failures, self.state.waited = 0, max(self.state.waited, self._options.probe_every)
         else:
-            self._drafting.replace(window, context)
+            self.state.drafting.replace(window, context)
             self._hope()
 
     def _doubt(self) -> None:
         """Go off when plain decoding is ahead for the second time; measure it afresh when it is for the first."""
-        if self._plain.beats(self._drafting, self._options.margin):
-            self._agreeing += 1
+        if self.state.plain.beats(self.state.drafting, self._options.margin):
+            self.state.agreeing += 1
         else:
-            self._agreeing = 0
-        if self._agreeing >= IN_A_ROW:
+            self.state.agreeing = 0
+        if self.state.agreeing >= IN_A_ROW:
             self._leave_for("off")
-        elif self._drafting.rate and (
-            (not self._plain.rate and self._plausible())
-            or (self._agreeing and self._waited >= self._options.probe_every)
+        elif self.state.drafting.rate and (
+            (not self.state.plain.rate and self._plausible())
+            or (self.state.agreeing and self.state.waited >= self._options.probe_every)
         ):
             self._enter("baseline")
 
     def _plausible(self) -> bool:
         """Tell whether plain decoding might be the faster one; the cost model may be wrong by a quarter."""
-        return self._guessed * PLAUSIBLE > self._drafting.rate
+        return self._guessed * PLAUSIBLE > self.state.drafting.rate
 
     def _hope(self) -> None:
         """Go on when speculation is ahead for the second time; after a failure wait longer."""
-        if not self._drafting.beats(self._plain, self._options.margin):
-            self._failures = min(self._failures + 1, MOST_DOUBLINGS)
+        if not self.state.drafting.beats(self.state.plain, self._options.margin):
+            self.state.failures = min(self.state.failures + 1, MOST_DOUBLINGS)
             self._leave_for("off")
             return
-        self._agreeing += 1
-        if self._agreeing >= IN_A_ROW:
-            self._failures = 0
+        self.state.agreeing += 1
+        if self.state.agreeing >= IN_A_ROW:
+            self.state.failures = 0
             self._leave_for("on")
 
     def _leave_for(self, phase: Phase) -> None:
         self._enter(phase)
-        self._agreeing = self._waited = 0
+        self.state.agreeing = self.state.waited = 0
 
     def _count_idle(self, done: Round) -> None:
         """Take the inner policy's own rounds without drafting for a look at plain decoding."""
-        self._idle.add(done)
-        if self._idle.rounds >= self._options.probe_window:
-            self._plain.follow(self._idle, done.context)
-            self._idle = Window()
-            self._waited = 0
+        self.state.idle.count(done)
+        if self.state.idle.rounds >= self._options.probe_window:
+            self.state.plain.follow(self.state.idle, done.context)
+            self.state.idle = Window()
+            self.state.waited = 0

@@ -24,19 +24,22 @@ has nothing to propose is passed over for the round, and so it is judged by the 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
 from math import exp, log, sqrt
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
+from paceline.core.policy_state import Amount, Count, PolicyState, Share, Unsaved
 from paceline.core.records import Plan
-from paceline.policies.composition import Selector, choosable, proposing
+from paceline.policies.composition import DraftSelector, choosable, proposing
 from paceline.policies.gamma_scan import LARGEST, best_gamma, catch_up_share_s, drafting
 from paceline.policies.scoring_budget import ScoringBudget
-from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,7 +47,8 @@ if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart
 
 
-class RunLengths:
+@dataclass(slots=True)
+class RunLengths(PolicyState):
     """Fading sums of Q_1, ..., Q_size.
 
     With g_1, g_2, ... the chances that the draft's token is accepted at consecutive places of the text, a block of K
@@ -63,12 +67,23 @@ class RunLengths:
         counts: How many tokens each sum is over, faded alike.
     """
 
-    __slots__ = ("counts", "products", "sums")
+    size: Unsaved[int]
+    products: list[Share] = field(default_factory=list)
+    sums: list[Amount] = field(init=False)
+    counts: list[Amount] = field(init=False)
 
-    def __init__(self, size: int) -> None:
-        self.products: list[float] = []
-        self.sums = [0.0] * size
-        self.counts = [0.0] * size
+    def __post_init__(self) -> None:
+        self.sums = [0.0] * self.size
+        self.counts = [0.0] * self.size
+
+    def check(self) -> None:
+        """Check that no more products are there than are counted.
+
+        Raises:
+            ValueError: There are more.
+        """
+        if len(self.products) > self.size:
+            raise ValueError(f"the saved state is of other options: there are more than {self.size} products")
 
     def add(self, score: float, keep: float) -> None:
         """Take in the score of the next token; what was before weighs `keep` times as much from now on."""
@@ -108,32 +123,12 @@ class RunLengths:
             yield min(mean / before, 1.0) if before > 0.0 else 0.0
             before = min(mean, before)
 
-    def save(self) -> list[list[float]]:
-        """Return everything as JSON-able values."""
-        return [list(self.products), list(self.sums), list(self.counts)]
-
-
-def read_run_lengths(saved: object, size: int, what: str) -> RunLengths:
-    """Return what `save` wrote.
-
-    Raises:
-        ValueError: It is damaged or of another size.
-    """
-    products, sums, counts = (
-        [float(check_count(one, what)) for one in check_list(numbers, what)]
-        for numbers in check_list(saved, what, length=3)
-    )
-    if len(products) > size or not len(sums) == len(counts) == size:
-        raise ValueError(f"the saved state is damaged or of other options: {what} is not of length {size}")
-    found = RunLengths(size)
-    found.products, found.sums, found.counts = products, sums, counts
-    return found
-
 
 LEAST = 1e-12  # with a share of 0 nothing else keeps a weight from vanishing for good
 
 
-class Weights:
+@dataclass(slots=True)
+class Weights(PolicyState):
     """The weights of experts, by name, 1 on average.
 
     After a trial with losses f_i in 0..1 (Freund and Schapire 1997; the rate as in Cesa-Bianchi and Lugosi 2006,
@@ -145,18 +140,15 @@ class Weights:
     than that: a rate that went on falling would make comebacks slower for ever. Experts whose loss is not known sleep
     (Freund et al. 1997): those awake divide among themselves the weight they had, and the sleepers keep theirs.
 
-    Args:
-        share: s.
-
     Attributes:
+        share: s.
         trials: t.
+        known: The weights of those that took part in a trial.
     """
 
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self._horizon = 1.0 / share if share else float("inf")
-        self.trials = 0.0
-        self.known: dict[str, float] = {}
+    share: Unsaved[float]
+    trials: Amount = 0.0
+    known: dict[str, Amount] = field(default_factory=partial(defaultdict, float))
 
     def of(self, expert: str) -> float:
         """Return the weight of an expert."""
@@ -165,7 +157,7 @@ class Weights:
     def update(self, losses: Mapping[str, float], experts: Iterable[str]) -> None:
         """Move the weights of all `experts` after a trial whose losses are known of two or more of them."""
         everyone = list(experts)
-        self.trials = min(self.trials + 1.0, self._horizon)
+        self.trials = min(self.trials + 1.0, 1.0 / self.share) if self.share else self.trials + 1.0
         eta = sqrt(8.0 * log(len(everyone)) / self.trials)
         before = sum(map(self.of, losses))
         moved = {expert: self.of(expert) * exp(-eta * loss) for expert, loss in losses.items()}
@@ -173,10 +165,7 @@ class Weights:
         self.known.update({expert: max(weight * scale, LEAST) for expert, weight in moved.items()})
         mean = sum(map(self.of, everyone)) / len(everyone)
         for expert in everyone:
-            self.known[expert] = (1.0 - self._share) * self.of(expert) + self._share * mean
-
-
-VERSION = 1
+            self.known[expert] = (1.0 - self.share) * self.of(expert) + self.share * mean
 
 
 class HedgeConfig(PolicyConfig):
@@ -213,42 +202,70 @@ class HedgeConfig(PolicyConfig):
         return HedgePolicy(self, seed)
 
 
-class HedgePolicy(Selector):
+@dataclass(slots=True)
+class HedgeState(PolicyState):
+    """The weights, and what the drafts are judged by.
+
+    Attributes:
+        heard: The drafts scored since the last trial.
+        seconds: Per token at the best gamma of each draft, when last judged.
+        draft: The one that runs.
+    """
+
+    weights: Weights
+    scoring: ScoringBudget
+    run_lengths: defaultdict[str, RunLengths]
+    heard: set[str] = field(default_factory=set)
+    seconds: dict[str, Amount] = field(default_factory=partial(defaultdict, float))
+    draft: str | None = None
+    draws: Count = 0
+
+    def check(self) -> None:
+        """Check that what was heard was counted.
+
+        Raises:
+            ValueError: It was not.
+        """
+        if not self.heard <= self.run_lengths.keys():
+            raise ValueError("the saved state is damaged: heard names drafts without run lengths")
+
+
+class HedgePolicy(DraftSelector[HedgeState]):
     """Judges the drafts when a round is over, at the costs that are known by then, and plans by the verdict."""
 
+    version = 2
+
     def __init__(self, config: HedgeConfig, seed: int = 0) -> None:
-        super().__init__(config.length, seed, chooses="round", latency="fused")
+        state = HedgeState(
+            Weights(config.share),
+            ScoringBudget(config.overhead, at_once=True),
+            defaultdict(partial(RunLengths, config.max_gamma)),
+        )
+        super().__init__("hedge", state, config.length, seed, chooses="round", latency="fused")
         self._config = config
         self._seed = seed
         self._keep = 1.0 - 1.0 / config.window
-        self._scoring_budget = ScoringBudget(config.overhead, at_once=True)
-        self._weights = Weights(config.share)
-        self._survival: dict[str, RunLengths] = {}
-        self._heard: set[str] = set()  # scored since the last trial
-        self._seconds: dict[str, float] = {}  # per token at the best gamma, when last judged
-        self._draft: str | None = None
-        self._draws = 0
         self._start: RoundStart | None = None  # of the round under way
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose a draft, and say which others shall score this round."""
         self._start = start
         if start.index == 0:
-            for survival in self._survival.values():
-                survival.pause()
+            for run_lengths in self.state.run_lengths.values():
+                run_lengths.pause()
         draft = self._choose(start) if len(start.drafts) > 1 else next(iter(start.drafts), None)
-        self._draft = draft
+        self.state.draft = draft
         if draft is None:
             self._lengths.rest()
             return Plan(0)
         plan = self._lengths.plan(start, draft)
-        asked = self._scoring_budget.whom(start, plan.draft)
+        asked = self.state.scoring.whom(start, plan.draft)
         return Plan(plan.gamma, plan.draft, plan.stop, plan.reason, plan.score | asked)
 
     def observe(self, done: Round) -> None:
         """Take in the scores of those that were asked, and the verdict on the one that drafted; then judge them."""
         self._lengths.observe(done)
-        self._scoring_budget.observe(done)
+        self.state.scoring.observe(done)
         for draft, scores in done.scores.items():
             self._hear(draft, scores)
         if done.plan.draft is not None:
@@ -256,99 +273,47 @@ class HedgePolicy(Selector):
             refused = [0.0] if done.rejected or nothing_found else []
             self._hear(done.plan.draft, [1.0] * done.accepted + refused)
         start, self._start = self._start, None
-        if start is not None and len(self._heard) > 1:
+        if start is not None and len(self.state.heard) > 1:
             self._judge(start)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the weights, the window of each draft, the accounts, and the states of the length policies."""
-        return {
-            "policy": "hedge",
-            "version": VERSION,
-            "weights": dict(self._weights.known),
-            "trials": self._weights.trials,
-            "survival": {draft: survival.save() for draft, survival in self._survival.items()},
-            "heard": sorted(self._heard),
-            "seconds": dict(self._seconds),
-            "draft": self._draft or "",
-            "draws": self._draws,
-            "asking": self._scoring_budget.save(),
-            "lengths": self._lengths.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what was learnt.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or of another `max_gamma`; nothing is
-                changed.
-        """
-        check_header(state, "hedge", VERSION)
-        weights = Weights(self._config.share)
-        weights.known = _numbers(state.get("weights"), "weights")
-        weights.trials = float(check_count(state.get("trials"), "trials"))
-        saved, draft = state.get("survival"), state.get("draft")
-        if not isinstance(saved, dict) or not isinstance(draft, str):
-            raise ValueError("the saved state is damaged: survival is not a mapping, or draft is no text")  # noqa: TRY004 - callers are promised ValueError
-        survival = {
-            str(name): read_run_lengths(one, self._config.max_gamma, f"the window of draft {name!r}")
-            for name, one in saved.items()
-        }
-        names = check_list(state.get("heard"), "heard")
-        if not all(isinstance(name, str) and name in survival for name in names):
-            raise ValueError("the saved state is damaged: heard names drafts without a window")
-        heard = set(names)
-        seconds = _numbers(state.get("seconds"), "seconds")
-        draws = int(check_count(state.get("draws"), "draws", whole=True))
-        scoring_budget = ScoringBudget(self._config.overhead, at_once=True)
-        scoring_budget.load(state.get("asking"))
-        self._lengths.load_state_dict(state.get("lengths"))
-        self._weights, self._survival, self._heard, self._seconds = weights, survival, heard, seconds
-        self._draft, self._draws, self._scoring_budget = draft or None, draws, scoring_budget
-
     def _hear(self, draft: str, scores: Iterable[float]) -> None:
-        if draft not in self._survival:
-            self._survival[draft] = RunLengths(self._config.max_gamma)
-        survival = self._survival[draft]
+        run_lengths = self.state.run_lengths[draft]
         for score in scores:
-            survival.add(score, self._keep)
-            self._heard.add(draft)
+            run_lengths.add(score, self._keep)
+            self.state.heard.add(draft)
 
     def _judge(self, start: RoundStart) -> None:
         """Hold a trial among the drafts that were scored since the last one, if there are two of them."""
-        awake = [draft for draft in start.drafts if draft in self._heard]
+        awake = [draft for draft in start.drafts if draft in self.state.heard]
         gammas = drafting(start.gammas(self._config.max_gamma))
         if len(awake) < 2 or not gammas or gammas[-1] == 0:
             return
         for draft in awake:
-            chances = self._survival[draft].chances()
-            self._seconds[draft] = best_gamma(start, draft, gammas, chances, math.inf, lagging=False)[1]
-        best_s = min(self._seconds[draft] for draft in awake)
+            chances = self.state.run_lengths[draft].chances()
+            self.state.seconds[draft] = best_gamma(start, draft, gammas, chances, math.inf, lagging=False)[1]
+        best_s = min(self.state.seconds[draft] for draft in awake)
         losses = {
-            draft: 1.0 - best_s / self._seconds[draft] if self._seconds[draft] > best_s else 0.0
+            draft: 1.0 - best_s / self.state.seconds[draft] if self.state.seconds[draft] > best_s else 0.0
             for draft in awake
         }
-        self._weights.update(losses, start.drafts)
-        self._heard.clear()
+        self.state.weights.update(losses, start.drafts)
+        self.state.heard.clear()
 
     def _choose(self, start: RoundStart) -> str | None:
         """Return the draft of most weight, or the one that runs where a change costs more; or one drawn by weight."""
-        drafts = proposing(start, choosable(start, self._draft))
+        drafts = proposing(start, choosable(start, self.state.draft))
         if self._config.sample:
             return self._drawn(drafts)
-        best = max(drafts, key=self._weights.of)
-        running = self._draft
-        if running is None or running not in drafts or not {best, running} <= self._seconds.keys():
+        best = max(drafts, key=self.state.weights.of)
+        running = self.state.draft
+        if running is None or running not in drafts or not {best, running} <= self.state.seconds.keys():
             return best
-        seconds = {draft: self._seconds[draft] + catch_up_share_s(start, draft) for draft in (running, best)}
+        seconds = {
+            draft: self.state.seconds[draft] + catch_up_share_s(start, draft) for draft in (running, best)
+        }
         return min((running, best), key=seconds.__getitem__)
 
     def _drawn(self, drafts: Sequence[str]) -> str:
-        random = Random(f"{self._seed}/{self._draws}")
-        self._draws += 1
-        return random.choices(drafts, [self._weights.of(draft) for draft in drafts])[0]
-
-
-def _numbers(saved: object, what: str) -> dict[str, float]:
-    if not isinstance(saved, dict):
-        raise ValueError(f"the saved state is damaged: {what} is not a mapping of drafts to numbers")  # noqa: TRY004 - callers are promised ValueError
-    return {str(draft): float(check_count(one, f"{what} of draft {draft!r}")) for draft, one in saved.items()}
+        random = Random(f"{self._seed}/{self.state.draws}")
+        self.state.draws += 1
+        return random.choices(drafts, [self.state.weights.of(draft) for draft in drafts])[0]

@@ -33,26 +33,24 @@ is seldom at hand is not one to choose, however good it is when it is.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, FiniteFloat
 
+from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
+from paceline.core.policy_state import Count, PolicyState, Summed
 from paceline.core.records import Plan
-from paceline.policies.composition import Selector, choosable, mark, marked
+from paceline.policies.composition import DraftSelector, choosable, mark, marked
 from paceline.policies.gamma_scan import LARGEST, best_gamma, drafting
 from paceline.policies.prompt_accuracy import Prompts
-from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from paceline.core.records import Round, RoundStart
 
-VERSION = 1
 REASONS = frozenset({"trial", "probe"})
 """Reason for giving a request to a draft that does not promise the most."""
 
@@ -93,36 +91,63 @@ class LinearSelectConfig(PolicyConfig):
 
 
 @dataclass(slots=True)
-class Request:
-    """The request under way: its draft ("" for plain decoding), its prompt's features, and the verdicts so far."""
+class Request(PolicyState):
+    """The request under way: its draft ("" for plain decoding), its prompt's features, and the verdicts so far.
 
-    draft: str
-    features: list[float] = field(default_factory=list)
-    accepted: int = 0
-    refused: int = 0
+    Attributes:
+        active: Whether there is one.
+    """
+
+    features: list[float]
+    draft: str = ""
+    accepted: Count = 0
+    refused: Count = 0
+    active: bool = False
 
 
-class LinearSelectPolicy(Selector):
+@dataclass(slots=True)
+class LinearSelectState(PolicyState):
+    """What finished requests taught, and the one under way.
+
+    Attributes:
+        plain: Requests decoded plainly since the last one that was given to a draft.
+    """
+
+    known: Summed[Prompts]
+    request: Request
+    plain: Count = 0
+
+
+class LinearSelectPolicy(DraftSelector[LinearSelectState], MergeablePolicy[LinearSelectState]):
     """Predicts, chooses, and learns when the request is over."""
 
+    timed = False
+    version = 2
+
     def __init__(self, config: LinearSelectConfig, seed: int = 0) -> None:
-        super().__init__(config.length, seed, chooses="request", latency="fused", perplexity=True)
+        known = Prompts(config.buckets, config.ridge)
+        state = LinearSelectState(known, Request([0.0] * known.size))
+        super().__init__(
+            "linear-select", state, config.length, seed, chooses="request", latency="fused", perplexity=True
+        )
         self._config = config
-        self._known = Prompts(config.buckets, config.ridge)
-        self._request: Request | None = None
-        self._plain = 0  # requests decoded plainly since the last one that was given to a draft
+
+    def refresh(self) -> None:
+        """Fit the models anew when they are asked."""
+        self.state.known.fits = {}
 
     def accuracy(self, draft: str, features: list[float]) -> float:
         """Return the accuracy predicted for a draft, within 0..Acc_max; 0 while nothing was seen of it."""
-        predicted = self._known.predict(draft, features, self._config.optimism)
+        predicted = self.state.known.predict(draft, features, self._config.optimism)
         return min(max(predicted, 0.0), self._config.max_accuracy)
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft when a request begins; then its length policy plans each round."""
         reason = None
-        if start.index == 0 or self._request is None or self._request.draft not in ("", *start.drafts):
+        request = self.state.request
+        if start.index == 0 or not request.active or request.draft not in ("", *start.drafts):
             reason = self._begin(start)
-        draft = self._request.draft if self._request is not None else ""
+        draft = self.state.request.draft
         if not draft:
             self._lengths.rest()
             return Plan(0, reason=reason)
@@ -132,8 +157,8 @@ class LinearSelectPolicy(Selector):
     def observe(self, done: Round) -> None:
         """Count the verdict; the last round of a request is the moment to learn from it."""
         self._lengths.observe(marked(done, REASONS)[1])
-        request = self._request
-        if request is None:
+        request = self.state.request
+        if not request.active:
             return
         if done.plan.gamma:
             nothing_found = done.drafted == 0 and done.ended is None
@@ -142,47 +167,6 @@ class LinearSelectPolicy(Selector):
         if done.ended is not None:
             self._finish()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums, the request under way, and the states of the length policies."""
-        request = self._request
-        under_way = (
-            [] if request is None else [request.draft, request.features, request.accepted, request.refused]
-        )
-        return {
-            "policy": "linear-select",
-            "version": VERSION,
-            "known": self._known.state_dict(),
-            "request": under_way,
-            "plain": self._plain,
-            "lengths": self._lengths.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what was learnt, also in the middle of a request.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or of other `buckets`; nothing is changed.
-        """
-        check_header(state, "linear-select", VERSION)
-        known = Prompts(self._config.buckets, self._config.ridge)
-        known.load_state_dict(state.get("known"))
-        request = self._read_request(state.get("request"))
-        plain = int(check_count(state.get("plain"), "plain", whole=True))
-        self._lengths.load_state_dict(state.get("lengths"))
-        self._known, self._request, self._plain = known, request, plain
-
-    def export(self) -> dict[str, float]:
-        """Return the sums over finished requests that are not 0."""
-        return self._known.export()
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the sums of another instance.
-
-        Raises:
-            ValueError: A key or a number is not one that `export` writes with these options; nothing is changed.
-        """
-        self._known.absorb(statistics)
-
     def _begin(self, start: RoundStart) -> str | None:
         """Learn from the request before, and choose the draft of this one; return why, if it is not the best one."""
         self._finish()
@@ -190,11 +174,13 @@ class LinearSelectPolicy(Selector):
         gammas = start.gammas(self._config.max_gamma)
         if not drafts or gammas[-1] == 0:
             return None
-        features = self._known.read(start)
-        request = self._request = Request(drafts[0], features)
+        features = self.state.known.read(start)
+        request = self.state.request = Request(features, drafts[0], active=True)
         reason = None
-        tried = self._known.tried
-        new = [draft for draft in drafts if not self._known.seen(draft) and tried.get(draft, 0.0) < TRIALS]
+        tried = self.state.known.tried
+        new = [
+            draft for draft in drafts if not self.state.known.seen(draft) and tried.get(draft, 0.0) < TRIALS
+        ]
         if len(drafts) > 1 and new:
             request.draft, reason = min(new, key=lambda draft: tried.get(draft, 0.0)), "trial"
         elif len(drafts) > 1:
@@ -202,12 +188,12 @@ class LinearSelectPolicy(Selector):
             request.draft = min(drafts, key=seconds.__getitem__)
             plain_s = start.costs.verify_s(1, start.context) if gammas[0] == 0 else math.inf
             if plain_s <= seconds[request.draft]:
-                if self._plain < self._config.probe_every:
-                    self._plain += 1
+                if self.state.plain < self._config.probe_every:
+                    self.state.plain += 1
                     request.draft = ""
                     return "plain"
                 reason = "probe"
-        self._plain = 0
+        self.state.plain = 0
         tried[request.draft] = tried.get(request.draft, 0.0) + 1.0
         return reason
 
@@ -218,23 +204,7 @@ class LinearSelectPolicy(Selector):
 
     def _finish(self) -> None:
         """Learn from the request that is over, or was abandoned, if it showed anything (Eq 2)."""
-        request, self._request = self._request, None
-        if request is not None and request.accepted + request.refused:
+        request, self.state.request = self.state.request, Request([0.0] * self.state.known.size)
+        if request.active and request.accepted + request.refused:
             accuracy = request.accepted / (request.accepted + request.refused)
-            self._known.learn(request.draft, request.features, accuracy)
-
-    def _read_request(self, saved: object) -> Request | None:
-        if saved == []:
-            return None
-        draft, features, accepted, refused = check_list(saved, "request", length=4)
-        if not isinstance(draft, str):
-            raise ValueError("the saved state is damaged: the draft of the request is no text")  # noqa: TRY004 - callers are promised ValueError
-        return Request(
-            draft,
-            [
-                float(check_count(one, "a feature of the request"))
-                for one in check_list(features, "the features of the request", length=self._known.size)
-            ],
-            int(check_count(accepted, "a count of accepted tokens", whole=True)),
-            int(check_count(refused, "a count of refusals", whole=True)),
-        )
+            self.state.known.learn(request.draft, request.features, accuracy)

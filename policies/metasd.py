@@ -21,25 +21,25 @@ times what another one does.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from math import inf, log, sqrt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, FiniteFloat
 
+from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
+from paceline.core.policy_state import Amount, PolicyState, Summed
 from paceline.core.records import Plan
-from paceline.policies.composition import Selector, choosable, proposing
-from paceline.policies.state import check_count, check_header, check_list
+from paceline.policies.composition import DraftSelector, choosable, proposing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from paceline.core.records import Round, RoundStart
 
-VERSION = 1
-KINDS = ("rounds", "rewards", "tokens", "seconds")
 NO_ROOM = "no-room"
 """Reason for drafting nothing where neither engine nor budget leave anything to draft."""
 
@@ -71,113 +71,82 @@ class MetaSDConfig(PolicyConfig):
         return MetaSDPolicy(self, seed)
 
 
-class MetaSDPolicy(Selector):
+@dataclass(slots=True)
+class DraftReward(PolicyState):
+    """Fading sums over the rounds of one draft."""
+
+    rounds: Summed[Amount] = 0.0
+    rewards: Summed[Amount] = 0.0
+    tokens: Summed[Amount] = 0.0
+    seconds: Summed[Amount] = 0.0
+
+
+@dataclass(slots=True)
+class MetaSDState(PolicyState):
+    """What each draft earned, and which one runs."""
+
+    drafts: Summed[defaultdict[str, DraftReward]]
+    draft: str | None = None
+
+
+class MetaSDPolicy(DraftSelector[MetaSDState], MergeablePolicy[MetaSDState]):
     """Keeps four fading sums for each draft: rounds, rewards, tokens, seconds."""
+
+    version = 2
 
     def __init__(self, config: MetaSDConfig, seed: int = 0) -> None:
         latency = "fused" if config.reward == "speed" else "none"
-        super().__init__(config.length, seed, chooses="round", latency=latency)
+        state = MetaSDState(defaultdict(DraftReward))
+        super().__init__("metasd", state, config.length, seed, chooses="round", latency=latency)
         self._config = config
-        self._sums: dict[str, list[float]] = {}
-        self._draft: str | None = None
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft of the highest bound; its length policy plans the round."""
-        drafts = proposing(start, choosable(start, self._draft))
-        self._draft = self._best(drafts)
-        if self._draft is None:
+        drafts = proposing(start, choosable(start, self.state.draft))
+        self.state.draft = self._best(drafts)
+        if self.state.draft is None:
             self._lengths.rest()
             return Plan(0)
-        plan = self._lengths.plan(start, self._draft)
+        plan = self._lengths.plan(start, self.state.draft)
         return plan if start.gammas(start.budget)[-1] > 0 else replace(plan, reason=NO_ROOM)
 
     def observe(self, done: Round) -> None:
         """Reward the draft that was chosen; rounds that were ended, or were too short to draft, tell nothing."""
         self._lengths.observe(done)
-        draft = done.plan.draft or self._draft
+        draft = done.plan.draft or self.state.draft
         if draft is None or done.ended is not None or done.plan.reason == NO_ROOM:
             return
-        for sums in self._sums.values():
-            sums[:] = [one * self._config.discount for one in sums]
-        sums = self._sums.setdefault(draft, [0.0] * len(KINDS))
-        reward = done.accepted / done.plan.gamma if done.plan.gamma else 0.0
-        for place, amount in enumerate((1.0, reward, done.emitted, done.total_s)):
-            sums[place] += amount
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums of each draft and the states of the length policies."""
-        return {
-            "policy": "metasd",
-            "version": VERSION,
-            "sums": {draft: list(sums) for draft, sums in self._sums.items()},
-            "draft": self._draft or "",
-            "lengths": self._lengths.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over sums.
-
-        Raises:
-            ValueError: The state is damaged, or of another policy or version; nothing is changed.
-        """
-        check_header(state, "metasd", VERSION)
-        saved, draft = state.get("sums"), state.get("draft")
-        if not isinstance(saved, dict) or not isinstance(draft, str):
-            raise ValueError("the saved state is damaged: sums is not a mapping, or draft is no text")  # noqa: TRY004 - callers are promised ValueError
-        sums = {
-            str(name): [
-                float(check_count(one, f"a sum of draft {name!r}"))
-                for one in check_list(numbers, f"the sums of draft {name!r}", length=len(KINDS))
-            ]
-            for name, numbers in saved.items()
-        }
-        self._lengths.load_state_dict(state.get("lengths"))
-        self._sums, self._draft = sums, draft or None
-
-    def export(self) -> dict[str, float]:
-        """Return the fading sums that are not 0, under keys "draft/kind"."""
-        return {
-            f"{draft}/{kind}": one
-            for draft, sums in self._sums.items()
-            for kind, one in zip(KINDS, sums, strict=True)
-            if one
-        }
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the sums of another instance.
-
-        Raises:
-            ValueError: A key or a number is not one that `export` writes; nothing is changed.
-        """
-        entries = []
-        for key, amount in statistics.items():
-            draft, _, kind = key.rpartition("/")
-            if not draft or kind not in KINDS:
-                raise ValueError(f"{key!r} is no statistic of this policy; keys look like 'draft/rewards'")
-            entries.append((draft, KINDS.index(kind), check_count(amount, key)))
-        for draft, place, amount in entries:
-            self._sums.setdefault(draft, [0.0] * len(KINDS))[place] += amount
+        for known in self.state.drafts.values():
+            known.rounds *= self._config.discount
+            known.rewards *= self._config.discount
+            known.tokens *= self._config.discount
+            known.seconds *= self._config.discount
+        sums = self.state.drafts[draft]
+        sums.rounds += 1.0
+        sums.rewards += done.accepted / done.plan.gamma if done.plan.gamma else 0.0
+        sums.tokens += done.emitted
+        sums.seconds += done.total_s
 
     def _best(self, drafts: Sequence[str]) -> str | None:
         """Return the draft of the highest bound, the first one among equals."""
         if len(drafts) < 2:
             return next(iter(drafts), None)
-        every = {draft: self._sums.get(draft, (0.0,) * len(KINDS)) for draft in drafts}
+        every = {draft: self.state.drafts[draft] for draft in drafts}
         means = {draft: self._mean(sums) for draft, sums in every.items()}
         if self._config.reward == "speed" and (fastest := max(means.values())) > 0.0:
             means = {draft: mean / fastest for draft, mean in means.items()}
-        spread = self._config.beta * sqrt(2.0 * log(max(sum(sums[0] for sums in every.values()), 1.0)))
+        spread = self._config.beta * sqrt(2.0 * log(max(sum(sums.rounds for sums in every.values()), 1.0)))
         best, highest = drafts[0], -inf
         for draft, sums in every.items():
-            if sums[0] <= 0.0:
+            if sums.rounds <= 0.0:
                 return draft
-            bound = means[draft] + spread / sqrt(sums[0])
+            bound = means[draft] + spread / sqrt(sums.rounds)
             if bound > highest:
                 best, highest = draft, bound
         return best
 
-    def _mean(self, sums: Sequence[float]) -> float:
+    def _mean(self, sums: DraftReward) -> float:
         """Return what a round or, with `speed`, a second of a draft brought."""
-        rounds, rewards, tokens, seconds = sums
-        gained, spent = (tokens, seconds) if self._config.reward == "speed" else (rewards, rounds)
+        speed = self._config.reward == "speed"
+        gained, spent = (sums.tokens, sums.seconds) if speed else (sums.rewards, sums.rounds)
         return gained / spent if spent > 0.0 else 0.0

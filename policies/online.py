@@ -21,11 +21,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
+from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
+from paceline.core.policy_state import Count, PolicyState
 from paceline.core.records import Plan, Requirements
 from paceline.policies.gamma_scan import (
     LARGEST,
@@ -35,15 +38,12 @@ from paceline.policies.gamma_scan import (
     drafting,
     round_times,
 )
-from paceline.policies.no_signal_policy import NoSignalPolicy
-from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from paceline.core.records import Round, RoundStart
 
-VERSION = 1
 RARER = 8  # probes are this much rarer while even a draft of accuracy Acc_max would not pay
 
 
@@ -71,24 +71,34 @@ class OnlineConfig(PolicyConfig):
         return OnlinePolicy(self)
 
 
-class OnlinePolicy(NoSignalPolicy):
+@dataclass(slots=True)
+class OnlineState(PolicyState):
+    """The last rounds that told something, and how long nothing was drafted.
+
+    Attributes:
+        rounds: Pairs of V and whether V < gamma, 1 or 0.
+        quiet: Rounds of gamma 0 since the last refusal.
+    """
+
+    rounds: deque[tuple[Count, Count]]
+    quiet: Count = 0
+
+
+class OnlinePolicy(BasePolicy[OnlineState]):
     """Eq 2, then Eq 1, once before each round."""
 
     requires = Requirements(latency="fused")
 
     def __init__(self, config: OnlineConfig) -> None:
+        super().__init__("online", OnlineState(deque(maxlen=config.window)))
         self._config = config
-        self._rounds: deque[tuple[int, int]] = deque(
-            maxlen=config.window
-        )  # (V, 1 if V < gamma), informative only
-        self._quiet = 0  # rounds of gamma 0 since the last refusal
 
     def accuracy(self) -> float | None:
         """Return the estimate of Eq 2, prior and cap included; None while nothing has been observed."""
-        if not self._rounds:
+        if not self.state.rounds:
             return None
         right, wrong = self._config.prior or (0.0, 0.0)
-        for accepted, refused in self._rounds:
+        for accepted, refused in self.state.rounds:
             right += accepted
             wrong += refused
         return min(right / (right + wrong), self._config.max_accuracy)
@@ -106,9 +116,9 @@ class OnlinePolicy(NoSignalPolicy):
         gamma = _best_gamma(start, draft, gammas, accuracy)
         if gamma:
             return Plan(gamma, draft)
-        if self._quiet >= options.probe_every:
+        if self.state.quiet >= options.probe_every:
             pays_at_best = _best_gamma(start, draft, gammas, options.max_accuracy) > 0
-            if pays_at_best or self._quiet >= RARER * options.probe_every:
+            if pays_at_best or self.state.quiet >= RARER * options.probe_every:
                 return Plan(drafting(gammas)[0], draft, reason="probe")
         return Plan(0)
 
@@ -118,38 +128,13 @@ class OnlinePolicy(NoSignalPolicy):
         After a probe that succeeds the next round probes again, where a draft of accuracy Acc_max would pay.
         """
         if done.accepted or done.rejected:
-            self._rounds.append((done.accepted, int(done.rejected)))
+            self.state.rounds.append((done.accepted, int(done.rejected)))
         if done.rejected:
-            self._quiet = 0
+            self.state.quiet = 0
         elif done.accepted:
-            self._quiet = min(self._quiet, self._config.probe_every)
+            self.state.quiet = min(self.state.quiet, self._config.probe_every)
         elif done.plan.gamma == 0:
-            self._quiet += 1
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the window and the count of quiet rounds."""
-        rounds = [list(pair) for pair in self._rounds]
-        return {"policy": "online", "version": VERSION, "rounds": rounds, "quiet": self._quiet}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a window, its latest rounds if it is longer than this one.
-
-        Raises:
-            ValueError: The state is damaged, or of another policy or version; nothing is changed.
-        """
-        check_header(state, "online", VERSION)
-        rounds = []
-        for item in check_list(state.get("rounds"), "rounds"):
-            accepted, refused = check_list(item, "an item of rounds", length=2)
-            rounds.append(
-                (
-                    int(check_count(accepted, "a count of accepted tokens", whole=True)),
-                    int(check_count(refused, "a count of refusals", whole=True)),
-                )
-            )
-        quiet = int(check_count(state.get("quiet"), "quiet", whole=True))
-        self._rounds = deque(rounds, maxlen=self._config.window)
-        self._quiet = quiet
+            self.state.quiet += 1
 
 
 def _best_gamma(start: RoundStart, draft: str, gammas: Sequence[int], accuracy: float) -> int:

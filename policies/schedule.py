@@ -21,18 +21,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig, Strict
+from paceline.core.policy_state import PolicyState
 from paceline.core.records import Plan, Requirements
 from paceline.policies.gamma_scan import chosen_draft
-from paceline.policies.no_signal_policy import NoSignalPolicy
-from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from paceline.core.records import Round, RoundStart
-
-VERSION = 1
+    from paceline.core.records import RoundStart
 
 
 def _forwards(span: tuple[int, int | None]) -> tuple[int, int | None]:
@@ -122,10 +120,11 @@ class ScheduleConfig(PolicyConfig):
         return SchedulePolicy(self)
 
 
-class SchedulePolicy(NoSignalPolicy):
+class SchedulePolicy(BasePolicy[PolicyState]):
     """Plans what the table says, or what the budget leaves; of an engine's fixed set the next smaller gamma."""
 
     def __init__(self, config: ScheduleConfig) -> None:
+        super().__init__("schedule", PolicyState())
         self._draft = config.draft
         self._batches: list[int] = []
         self._rows: list[tuple[list[int], list[int]]] = []  # for each range of batches: contexts, gammas
@@ -144,18 +143,3 @@ class SchedulePolicy(NoSignalPolicy):
         wanted = gammas[max(bisect_right(contexts, start.context) - 1, 0)]
         gamma = start.gammas(wanted)[-1]
         return Plan(gamma, chosen_draft(start, self._draft) if gamma else None)
-
-    def observe(self, done: Round) -> None:
-        """Learn nothing."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the empty state of a policy that learns nothing."""
-        return {"policy": "schedule", "version": VERSION}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Check that the state is one of this policy; there is nothing to take over.
-
-        Raises:
-            ValueError: It is not.
-        """
-        check_header(state, "schedule", VERSION)

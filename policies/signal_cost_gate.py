@@ -13,9 +13,12 @@ plain step, and nothing where it cost 0.06.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from paceline.policies.state import check_count, check_list
+from paceline.core.policy_state import Amount, Count, PolicyState
 
 if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart
@@ -29,45 +32,40 @@ TRIAL_EVERY = 64  # rounds, so that a trial that goes wrong is lost in the rest
 WEIGHT = 0.2  # of the latest round in the mean time of a token
 
 
-class SignalCostGate:
+@dataclass(slots=True)
+class TokenTimes(PolicyState):
+    """Mean seconds of one draft's tokens, without and with a look at their probabilities, and the rounds so far."""
+
+    rounds: Count = 0
+    unheard_s: Amount = 0.0
+    heard_s: Amount = 0.0
+
+
+@dataclass(slots=True)
+class SignalCostGate(PolicyState):
     """Knows, for each draft, how long a token takes unheard and heard."""
 
-    def __init__(self) -> None:
-        # By draft: rounds, seconds a token unheard, seconds a token heard.
-        self._times: dict[str, list[float]] = {}
+    times: defaultdict[str, TokenTimes] = field(default_factory=partial(defaultdict, TokenTimes))
 
     def pays(self, start: RoundStart, draft: str) -> bool:
         """Tell whether to listen to this draft in the round that starts now."""
-        rounds, unheard_s, heard_s = self._times.get(draft, (0.0, 0.0, 0.0))
-        if rounds < UNHEARD or start.costs.draft_s(draft, 1) < DEAR * start.costs.verify_s(1, start.context):
+        times = self.times[draft]
+        if times.rounds < UNHEARD or start.costs.draft_s(draft, 1) < DEAR * start.costs.verify_s(
+            1, start.context
+        ):
             return False
-        bearable = heard_s <= BEARABLE * unheard_s
-        return not bearable if rounds % TRIAL_EVERY == 0 else bearable
+        bearable = times.heard_s <= BEARABLE * times.unheard_s
+        return not bearable if times.rounds % TRIAL_EVERY == 0 else bearable
 
     def observe(self, done: Round) -> None:
         """Note how long a token took; a round that had to catch up says nothing about that."""
         draft = done.plan.draft
         if draft is None or not done.drafted or done.lag > 1:
             return
-        times = self._times.setdefault(draft, [0.0, 0.0, 0.0])
-        times[0] += 1
-        side = 2 if done.signals else 1
+        times = self.times[draft]
+        times.rounds += 1
         token_s = done.draft_s / done.drafted
-        times[side] += (token_s - times[side]) * (WEIGHT if times[side] else 1.0)
-
-    def save(self) -> dict[str, list[float]]:
-        """Return the times as JSON-able values."""
-        return {draft: list(times) for draft, times in self._times.items()}
-
-    def load(self, saved: object) -> None:
-        """Replace the times by saved ones.
-
-        Raises:
-            ValueError: They are damaged; nothing is changed.
-        """
-        if not isinstance(saved, dict):
-            raise ValueError("the saved state is damaged: listening is not a mapping of drafts")  # noqa: TRY004 - callers are promised ValueError
-        self._times = {
-            str(draft): [check_count(one, "a time of a draft") for one in check_list(row, "times", length=3)]
-            for draft, row in saved.items()
-        }
+        if done.signals:
+            times.heard_s += (token_s - times.heard_s) * (WEIGHT if times.heard_s else 1.0)
+        else:
+            times.unheard_s += (token_s - times.unheard_s) * (WEIGHT if times.unheard_s else 1.0)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
+from paceline.core.policy_state import PolicyState
 from paceline.core.records import Plan, Requirements
 from paceline.policies.gamma_scan import chosen_draft
-from paceline.policies.no_signal_policy import NoSignalPolicy
-from paceline.policies.state import check_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from paceline.core.records import Round, RoundStart
-
-VERSION = 1
+    from paceline.core.records import RoundStart
 
 
 class StaticConfig(PolicyConfig):
@@ -34,10 +30,11 @@ class StaticConfig(PolicyConfig):
         return StaticPolicy(self)
 
 
-class StaticPolicy(NoSignalPolicy):
+class StaticPolicy(BasePolicy[PolicyState]):
     """Plans min(gamma, budget); on an engine with a fixed set, the largest gamma of it that is not above that."""
 
     def __init__(self, config: StaticConfig) -> None:
+        super().__init__("static", PolicyState())
         self._gamma = config.gamma
         self._draft = config.draft
         self.requires = Requirements(zero_gamma=config.gamma == 0)
@@ -46,18 +43,3 @@ class StaticPolicy(NoSignalPolicy):
         """Choose the same gamma as always."""
         gamma = start.gammas(self._gamma)[-1]
         return Plan(gamma, chosen_draft(start, self._draft) if gamma else None)
-
-    def observe(self, done: Round) -> None:
-        """Learn nothing."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the empty state of a policy that learns nothing."""
-        return {"policy": "static", "version": VERSION}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Check that the state is one of this policy; there is nothing to take over.
-
-        Raises:
-            ValueError: It is not.
-        """
-        check_header(state, "static", VERSION)

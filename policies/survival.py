@@ -19,19 +19,22 @@ is shown by HedgeSpec (https://arxiv.org/abs/2510.20064). The ACL 2025 paper tha
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
+from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
+from paceline.core.policy_state import Count, PolicyState, Summed
 from paceline.core.records import Plan, Requirements
-from paceline.policies.acceptance import BUCKETS, Acceptance, export_hazards, read_export
+from paceline.policies.acceptance import Acceptance
 from paceline.policies.exploration import PLAIN, Exploration
 from paceline.policies.gamma_scan import LARGEST, best_gamma, chosen_draft, drafting
-from paceline.policies.no_signal_policy import NoSignalPolicy
 from paceline.policies.scoring_budget import ScoringBudget
-from paceline.policies.state import check_count, check_header, check_list, read_random, save_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,9 +73,6 @@ class SurvivalOptions(PolicyConfig):
     )
 
 
-VERSION = 2
-
-
 class SurvivalConfig(SurvivalOptions):
     """Learn how far each draft is accepted, and plan the draft and gamma of most tokens per second."""
 
@@ -86,166 +86,108 @@ class SurvivalConfig(SurvivalOptions):
         return SurvivalPolicy(self, random=Random(seed) if self.sampling == "thompson" else None)
 
 
-class SurvivalPolicy(NoSignalPolicy):
+@dataclass(slots=True)
+class SurvivalState(PolicyState):
+    """What is known of each draft, and when to look again at what is not in use.
+
+    Attributes:
+        drafting: Rounds in a row of more than one token.
+        random: What draws from the posterior; None plans by the mean.
+    """
+
+    known: Summed[defaultdict[str, Acceptance]]
+    scoring: ScoringBudget
+    random: Random | None
+    exploration: Exploration = field(default_factory=Exploration)
+    drafting: Count = 0
+
+
+class SurvivalPolicy(MergeablePolicy[SurvivalState]):
     """Learns from every round about every draft, then plans as if the next round were like them.
 
     Args:
         config: Its options.
         random: What draws from the posterior; None plans by the mean.
+
+    Attributes:
+        max_gamma: The largest gamma considered.
+        token_s: Seconds per token expected of the latest choice.
+        scorers: The drafts that shall score its round.
     """
 
     requires = Requirements(latency="fused")
     timed = False
+    version = 3
 
     def __init__(self, config: SurvivalOptions, random: Random | None = None) -> None:
+        fresh = partial(Acceptance, config.max_gamma, config.discount, config.prior, config.pooling)
+        state = SurvivalState(defaultdict(fresh), ScoringBudget(config.score_share), random)
+        super().__init__("survival", state)
         self._config = config
-        self._random = random
-        self._known: dict[str, Acceptance] = {}
-        self._states: Mapping[str, DraftState] = {}
-        self._scoring_budget = ScoringBudget(config.score_share)
-        self._exploration = Exploration()
+        self._drafts: Mapping[str, DraftState] = {}  # when the latest round was planned
         self._plain_s = 0.0  # what a plain step was thought to take when the latest round was planned
+        self.max_gamma = config.max_gamma
         self.token_s = math.inf
-        """Seconds per token expected of the latest plan."""
-        self._drafting = 0  # rounds in a row of more than one token
+        self.scorers: frozenset[str] = frozenset()
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft and gamma of most tokens per second, and which other drafts are to score the round."""
-        gamma, draft, reason, asked = self.choose(start)
-        return Plan(gamma, draft, reason=reason, score=asked)
+        gamma, draft, reason = self.choose(start)
+        return Plan(gamma, draft, reason=reason, score=self.scorers)
 
-    def choose(self, start: RoundStart) -> tuple[int, str | None, str | None, frozenset[str]]:
-        """Return what a plan is made of: gamma, draft, reason, and who is to score."""
-        self._states = start.drafts
+    def choose(self, start: RoundStart) -> tuple[int, str | None, str | None]:
+        """Return gamma, draft, and why these if they are not the best."""
+        self._drafts = start.drafts
         gammas = start.gammas(self._config.max_gamma)
+        self.scorers = frozenset()
         if gammas[-1] == 0:
-            return 0, None, None, frozenset()
-        drafts = self._drafts(start, must_draft=gammas[0] > 0)
+            return 0, None, None
+        drafts = self._candidates(start, must_draft=gammas[0] > 0)
         gamma, draft = self._best(start, drafts, gammas)
         reason = None
         if gammas[0] == 0:
             gamma, draft, reason = self._explored(start, drafts, drafting(gammas)[0], gamma, draft)
-        asked = frozenset[str]() if self._config.draft else self._scoring_budget.whom(start, draft)
-        return gamma, draft, reason, asked
+        if not self._config.draft:
+            self.scorers = self.state.scoring.whom(start, draft)
+        return gamma, draft, reason
 
     def observe(self, done: Round) -> None:
         """Count what became of the proposal, and what would have become of those of the drafts that scored."""
-        self._scoring_budget.observe(done)
-        self._exploration.observe(done, self._plain_s)
+        state = self.state
+        state.scoring.observe(done)
+        state.exploration.observe(done, self._plain_s)
         draft = done.plan.draft
         if draft is not None and (done.accepted or done.rejected):
-            self.of(draft).observe(done.match_length, done.accepted, refused=done.rejected)
+            state.known[draft].observe(done.match_length, done.accepted, refused=done.rejected)
         for name, scores in done.scores.items():
-            self.of(name).weigh(self._match_length(name), scores)
-        for name, known in self._known.items():
+            state.known[name].weigh(self._match_length(name), scores)
+        for name, known in state.known.items():
             if name != draft and name not in done.scores:
                 known.rest(self._config.idle_discount)
-        self._drafting = self._drafting + 1 if done.drafted else 0
-
-    def of(self, draft: str) -> Acceptance:
-        """Return what is known of a draft."""
-        if draft not in self._known:
-            self._known[draft] = self._fresh()
-        return self._known[draft]
+        state.drafting = state.drafting + 1 if done.drafted else 0
 
     def chances(self, draft: str) -> Iterator[float]:
         """Yield the chance of each position of this draft's next proposal: its mean, or a draw."""
-        known, match_length = self.of(draft), self._match_length(draft)
-        return (
-            known.chances(match_length) if self._random is None else known.drawn(match_length, self._random)
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counts of every draft, whom to ask when, and the state of the generator if there is one."""
-        return {
-            "policy": "survival",
-            "version": VERSION,
-            "known": {draft: known.save() for draft, known in self._known.items()},
-            "asking": self._scoring_budget.save(),
-            "exploration": self._exploration.save(),
-            "drafting": self._drafting,
-            "random": save_random(self._random) if self._random is not None else [],
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over all of it, and go on exactly where the state was taken.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or of other options; nothing is changed.
-        """
-        check_header(state, "survival", VERSION)
-        saved = state.get("known")
-        if not isinstance(saved, dict):
-            raise ValueError("the saved state is damaged: known is not a mapping of drafts")  # noqa: TRY004 - callers are promised ValueError
-        known = {str(draft): self._fresh() for draft in saved}
-        for draft, counts in saved.items():
-            known[str(draft)].load(counts)
-        scoring_budget = ScoringBudget(self._config.score_share)
-        scoring_budget.load(state.get("asking"))
-        exploration = Exploration()
-        exploration.load(state.get("exploration"))
-        rounds = int(check_count(state.get("drafting"), "drafting", whole=True))
-        random = self._random and read_random(state.get("random"))
-        if not self._random:
-            check_list(state.get("random"), "random")
-        self._known, self._scoring_budget, self._random = known, scoring_budget, random
-        self._exploration, self._drafting = exploration, rounds
-
-    def export(self) -> dict[str, float]:
-        """Return the discounted counts, one number for each draft, bucket, position and verdict."""
-        return export_hazards(
-            {
-                f"{draft}/{name}": one
-                for draft, known in self._known.items()
-                for name, one in known.counts.items()
-            }
-        )
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the counts of another instance; positions beyond `max_gamma` are left out.
-
-        Raises:
-            ValueError: A key or a number is not one that `export` writes; nothing is changed.
-        """
-        entries = [
-            (*name.rpartition("/")[::2], position, refused, amount)
-            for name, position, refused, amount in read_export(statistics)
-        ]
-        for draft, name, *_ in entries:
-            if not draft or name not in BUCKETS:
-                raise ValueError(f"{draft}/{name} is no draft and bucket of this policy")
-        for draft, name, position, refused, amount in entries:
-            self.of(draft).add(name, position, amount, refused=refused)
-
-    def replace(self, statistics: Mapping[str, float]) -> None:
-        """Put the counts of a group in the place of this policy's own.
-
-        Raises:
-            ValueError: As `absorb`; nothing is changed.
-        """
-        before, self._known = self._known, {}
-        try:
-            self.absorb(statistics)
-        except ValueError:
-            self._known = before
-            raise
+        known, match_length = self.state.known[draft], self._match_length(draft)
+        random = self.state.random
+        return known.chances(match_length) if random is None else known.drawn(match_length, random)
 
     def _explored(
         self, start: RoundStart, drafts: Sequence[str], least: int, gamma: int, draft: str | None
     ) -> tuple[int, str | None, str | None]:
         """Return the plan, or a look at what has not been measured for long: a draft at rest, or plain decoding."""
-        costs, context = start.costs, start.context
+        costs, context, state = start.costs, start.context, self.state
         self._plain_s = plain_s = costs.verify_s(1, context)
         if gamma:
             age = (
-                costs.age(1) if hasattr(costs, "age") else self._drafting
+                costs.age(1) if hasattr(costs, "age") else state.drafting
             )  # isinstance(costs, Dated) is slow
-            due = self._drafting >= self._config.plain_every or (
+            due = state.drafting >= self._config.plain_every or (
                 age >= self._config.plain_every
-                and self._exploration.due(PLAIN, plain_s - self.token_s, plain_s)
+                and state.exploration.due(PLAIN, plain_s - self.token_s, plain_s)
             )
             if due:
-                self._exploration.begin(PLAIN, self.token_s)
+                state.exploration.begin(PLAIN, self.token_s)
                 return 0, None, "baseline"
             return gamma, draft, None
         for name in drafts:
@@ -254,20 +196,16 @@ class SurvivalPolicy(NoSignalPolicy):
                 + costs.verify_s(least + 1, context)
                 - plain_s
             )
-            if self._exploration.due(name, price_s, plain_s):
-                self._exploration.begin(name, plain_s)
+            if state.exploration.due(name, price_s, plain_s):
+                state.exploration.begin(name, plain_s)
                 return least, name, "probe"
         return 0, None, None
 
     def _match_length(self, draft: str) -> int | None:
-        state = self._states.get(draft)
+        state = self._drafts.get(draft)
         return None if state is None else state.match_length
 
-    def _fresh(self) -> Acceptance:
-        options = self._config
-        return Acceptance(options.max_gamma, options.discount, options.prior, options.pooling)
-
-    def _drafts(self, start: RoundStart, *, must_draft: bool) -> Sequence[str]:
+    def _candidates(self, start: RoundStart, *, must_draft: bool) -> Sequence[str]:
         """Return the drafts to choose from; those with nothing to propose only where something must be drafted."""
         draft = self._config.draft
         if draft is not None or start.capabilities.draft_switch != "round":

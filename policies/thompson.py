@@ -18,24 +18,25 @@ curve (Kaplan and Meier 1958). Neither is from the ACL 2025 paper that the `onli
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
+from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
+from paceline.core.policy_state import PolicyState, Summed
 from paceline.core.records import Plan, Requirements
-from paceline.policies.acceptance import Hazards, draw_beta, export_hazards, read_export, read_hazards
+from paceline.policies.acceptance import Hazards, draw_beta
 from paceline.policies.gamma_scan import LARGEST, best_gamma, chosen_draft, drafting
-from paceline.policies.no_signal_policy import NoSignalPolicy
-from paceline.policies.state import check_header, read_random, save_random
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from paceline.core.records import Round, RoundStart
-
-VERSION = 1
 
 
 class ThompsonConfig(PolicyConfig):
@@ -62,16 +63,25 @@ class ThompsonConfig(PolicyConfig):
         return ThompsonPolicy(self, seed)
 
 
-class ThompsonPolicy(NoSignalPolicy):
+@dataclass(slots=True)
+class ThompsonState(PolicyState):
+    """Counts of each draft, and what draws from their posteriors."""
+
+    known: Summed[defaultdict[str, Hazards]]
+    random: Random
+
+
+class ThompsonPolicy(MergeablePolicy[ThompsonState]):
     """Draws hazards, then plans as if they were true."""
 
     requires = Requirements(latency="fused")
     timed = False
+    version = 2
 
     def __init__(self, config: ThompsonConfig, seed: int = 0) -> None:
+        fresh = partial(Hazards, config.max_gamma)
+        super().__init__("thompson", ThompsonState(defaultdict(fresh), Random(seed)))
         self._config = config
-        self._random = Random(seed)
-        self._known: dict[str, Hazards] = {}
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft and gamma of most tokens per second under one draw from the posterior."""
@@ -94,58 +104,10 @@ class ThompsonPolicy(NoSignalPolicy):
         told = done.accepted > 0 or done.rejected
         if not told and done.plan.gamma > 0:
             return
-        for hazards in self._known.values():
+        for hazards in self.state.known.values():
             hazards.age(self._config.discount)
         if told and done.plan.draft is not None:
-            self._hazards(done.plan.draft).count(done.accepted, refused=done.rejected)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the counts of every draft and the state of the generator."""
-        known = {draft: [list(h.accepted), list(h.refused)] for draft, h in self._known.items()}
-        return {
-            "policy": "thompson",
-            "version": VERSION,
-            "known": known,
-            "random": save_random(self._random),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over counts and generator, and go on exactly where the state was taken.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or of another `max_gamma`; nothing is
-                changed.
-        """
-        check_header(state, "thompson", VERSION)
-        known = read_hazards(state.get("known"), self._config.max_gamma)
-        self._known, self._random = known, read_random(state.get("random"))
-
-    def export(self) -> dict[str, float]:
-        """Return the discounted counts, one number for each draft, position and verdict."""
-        return export_hazards(self._known)
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the counts of another instance; positions beyond `max_gamma` are left out.
-
-        Raises:
-            ValueError: A key or a number is not one that `export` writes; nothing is changed.
-        """
-        for draft, position, refused, amount in read_export(statistics):
-            if position < self._config.max_gamma:
-                self._hazards(draft).add(position, amount, refused=refused)
-
-    def replace(self, statistics: Mapping[str, float]) -> None:
-        """Put the counts of a group in the place of this policy's own.
-
-        Raises:
-            ValueError: As `absorb`; nothing is changed.
-        """
-        before, self._known = self._known, {}
-        try:
-            self.absorb(statistics)
-        except ValueError:
-            self._known = before
-            raise
+            self.state.known[done.plan.draft].count(done.accepted, refused=done.rejected)
 
     def _drafts(self, start: RoundStart) -> Iterable[str]:
         """Return the drafts to choose from: all, unless one is named or the engine does not switch each round."""
@@ -154,13 +116,7 @@ class ThompsonPolicy(NoSignalPolicy):
         draft = chosen_draft(start, self._config.draft)
         return () if draft is None else (draft,)
 
-    def _hazards(self, draft: str) -> Hazards:
-        """Return what is known of a draft."""
-        if draft not in self._known:
-            self._known[draft] = Hazards(self._config.max_gamma)
-        return self._known[draft]
-
     def _drawn(self, draft: str) -> Iterator[float]:
         """Yield one draw of the chance of each position."""
-        for right, wrong in self._hazards(draft).posterior(self._config.prior, self._config.pooling):
-            yield draw_beta(self._random, right, wrong)
+        for right, wrong in self.state.known[draft].posterior(self._config.prior, self._config.pooling):
+            yield draw_beta(self.state.random, right, wrong)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
-from paceline.policies.state import check_count, check_list
+from pydantic import Field
+
+from paceline.core.policy_state import MOST, Amount, Count, Fixed, PolicyState, Summed, Unsaved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from paceline.core.records import Round
 
 READ_ALONG = 32  # lagging tokens that are read in one block with the last one, and hardly take longer
 HEAVY = 2.0**64  # far below the largest float, and seldom reached: a discount of .99 takes 4400 rounds to it
 KINDS = ("rounds", "gained", "spent")
+Weighted = Annotated[float, Field(ge=0, le=MOST * HEAVY)]
 
 
-class Rates:
+@dataclass(slots=True)
+class ArmStatistics(PolicyState):
     """Sums of gain and expense of each arm, and the number of rounds they come from.
 
     The rate of an arm is a ratio of sums, tokens delivered over seconds, never a mean of ratios: the time of a text
@@ -28,118 +32,63 @@ class Rates:
     are read divided by the weight of the last addition. Before that weight gets too large for a float, everything is
     divided by it.
 
-    Args:
+    Attributes:
         arms: A name for each arm, as written to saved states and exports.
         discount: Weight of what is known, for each round of age.
     """
 
-    __slots__ = ("_arms", "_discount", "_sums", "_weight")
+    arms: Fixed[list[str]]
+    discount: Unsaved[float] = 1.0
+    weight: Annotated[float, Field(ge=1, le=2 * HEAVY)] = 1.0
+    rounds: Summed[list[Weighted]] = field(init=False)
+    gained: Summed[list[Weighted]] = field(init=False)
+    spent: Summed[list[Weighted]] = field(init=False)
 
-    def __init__(self, arms: Sequence[str], discount: float = 1.0) -> None:
-        self._arms = list(arms)
-        self._discount = discount
-        self._weight = 1.0
-        self._sums = {kind: [0.0] * len(arms) for kind in KINDS}
+    def __post_init__(self) -> None:
+        self.rounds, self.gained, self.spent = ([0.0] * len(self.arms) for _ in KINDS)
 
-    def add(self, arm: int, gained: float, spent: float) -> None:
+    def count(self, arm: int, gained: float, spent: float) -> None:
         """Count one round of an arm, after letting everything known age by one round."""
-        self._weight /= self._discount
-        self._put(arm, (1.0, gained, spent))
-        if self._weight > HEAVY:
-            self._sums = {kind: [one / self._weight for one in sums] for kind, sums in self._sums.items()}
-            self._weight = 1.0
+        self.weight /= self.discount
+        self.rounds[arm] += self.weight
+        self.gained[arm] += gained * self.weight
+        self.spent[arm] += spent * self.weight
+        if self.weight > HEAVY:
+            for sums in (self.rounds, self.gained, self.spent):
+                sums[:] = [amount / self.weight for amount in sums]
+            self.weight = 1.0
 
-    def rounds(self, arm: int | None = None) -> float:
-        """Return the discounted number of rounds of an arm, or of all of them."""
-        rounds = self._sums["rounds"]
-        return (sum(rounds) if arm is None else rounds[arm]) / self._weight
+    def rounds_of(self, arm: int) -> float:
+        """Return the discounted number of rounds of an arm."""
+        return self.rounds[arm] / self.weight
 
-    def spent(self) -> float:
+    def total_rounds(self) -> float:
+        """Return the discounted number of rounds of all arms."""
+        return sum(self.rounds) / self.weight
+
+    def total_spent(self) -> float:
         """Return the discounted expense of all arms."""
-        return sum(self._sums["spent"]) / self._weight
+        return sum(self.spent) / self.weight
 
     def rate(self, arm: int) -> float:
         """Return gain over expense of an arm, 0 while nothing was spent."""
-        spent = self._sums["spent"][arm]
-        return self._sums["gained"][arm] / spent if spent > 0.0 else 0.0
+        return self.gained[arm] / self.spent[arm] if self.spent[arm] > 0.0 else 0.0
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums as they are kept, so that a restored instance goes on with the very same numbers."""
-        return {
-            "arms": list(self._arms),
-            "weight": self._weight,
-            "sums": [list(self._sums[kind]) for kind in KINDS],
-        }
+    def statistics(self) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Yield the sums as of now, each by its arm and kind."""
+        for place, arm in enumerate(self.arms):
+            for kind, sums in zip(KINDS, (self.rounds, self.gained, self.spent), strict=True):
+                yield (arm, kind), sums[place] / self.weight
 
-    def load_state_dict(self, state: object) -> None:
-        """Take over sums.
+    def add_statistic(self, path: Sequence[str], amount: float) -> None:
+        """Add to one sum of an arm.
 
         Raises:
-            ValueError: The state is damaged or of other arms; nothing is changed.
+            LookupError: There is no such arm or kind.
         """
-        if not isinstance(state, dict):
-            raise ValueError("the saved state is damaged: rates is not a mapping")  # noqa: TRY004 - callers are promised ValueError
-        if state.get("arms") != self._arms:
-            raise ValueError(
-                f"the saved state is of other options: its arms are {state.get('arms')!r}, those of this policy "
-                f"{self._arms!r}; delete the saved state to start afresh"
-            )
-        weight = check_count(state.get("weight"), "weight")
-        if weight < 1.0:
-            raise ValueError(f"the saved state is damaged: weight is {weight!r}, not at least 1")
-        lists = check_list(state.get("sums"), "sums", length=len(KINDS))
-        self._sums = {
-            kind: [
-                float(check_count(one, f"a sum of {kind}"))
-                for one in check_list(sums, kind, length=len(self._arms))
-            ]
-            for kind, sums in zip(KINDS, lists, strict=True)
-        }
-        self._weight = float(weight)
-
-    def export(self) -> dict[str, float]:
-        """Return the sums that are not 0 as of now, under keys "arm/kind"."""
-        return {
-            f"{arm}/{kind}": self._sums[kind][i] / self._weight
-            for i, arm in enumerate(self._arms)
-            for kind in KINDS
-            if self._sums[kind][i]
-        }
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the sums of another instance with the same arms.
-
-        Raises:
-            ValueError: A key or a number is not one that `export` writes; nothing is changed.
-        """
-        known = {f"{arm}/{kind}": (kind, i) for i, arm in enumerate(self._arms) for kind in KINDS}
-        for key, amount in statistics.items():
-            if key not in known:
-                raise ValueError(
-                    f"{key!r} is no statistic of these arms; keys look like {next(iter(known))!r}"
-                )
-            check_count(amount, key)
-        for key, amount in statistics.items():
-            kind, i = known[key]
-            self._sums[kind][i] += amount * self._weight
-
-    def replace(self, statistics: Mapping[str, float]) -> None:
-        """Put the sums of a group in the place of all that is known.
-
-        Raises:
-            ValueError: As `absorb`; nothing is changed.
-        """
-        before, weight = self._sums, self._weight
-        self._sums, self._weight = {kind: [0.0] * len(self._arms) for kind in KINDS}, 1.0
-        try:
-            self.absorb(statistics)
-        except ValueError:
-            self._sums, self._weight = before, weight
-            raise
-
-    def _put(self, arm: int, amounts: tuple[float, float, float]) -> None:
-        for kind, amount in zip(KINDS, amounts, strict=True):
-            self._sums[kind][arm] += amount * self._weight
+        if len(path) != 2 or path[0] not in self.arms or path[1] not in KINDS:
+            raise LookupError(path)
+        getattr(self, path[1])[self.arms.index(path[0])] += amount * self.weight
 
 
 def tells_rate(done: Round) -> bool:
@@ -157,26 +106,22 @@ WEIGHT = 0.3
 
 
 @dataclass(slots=True)
-class Window:
+class Window(PolicyState):
     """Sums over the rounds since it was begun."""
 
-    rounds: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
+    rounds: Count = 0
+    tokens: Count = 0
+    seconds: Amount = 0.0
 
-    def add(self, done: Round) -> None:
+    def count(self, done: Round) -> None:
         """Count a round: what it delivered, and all the time it took."""
         self.rounds += 1
         self.tokens += done.emitted
         self.seconds += done.total_s
 
-    def state(self) -> list[float]:
-        """Return the sums."""
-        return [self.rounds, self.tokens, self.seconds]
-
 
 @dataclass(slots=True)
-class Speed:
+class Speed(PolicyState):
     """The speed of one way of decoding, as far as it was measured.
 
     Each window is a ratio of sums, tokens over seconds. The estimate follows the windows by an exponentially weighted
@@ -193,10 +138,10 @@ class Speed:
         context: Tokens of context when it was measured last.
     """
 
-    rate: float = 0.0
-    latest: float = 0.0
-    deviation: float = 0.0
-    context: int = 0
+    rate: Amount = 0.0
+    latest: Amount = 0.0
+    deviation: Amount = 0.0
+    context: Count = 0
 
     def follow(self, window: Window, context: int) -> None:
         """Take in one more window."""
@@ -220,36 +165,3 @@ class Speed:
         """
         margin = max(least, 0.5 * (self.deviation + other.deviation))
         return other.rate > 0.0 and max(other.rate, other.latest) * (1.0 + margin) < self.rate
-
-    def state(self) -> list[float]:
-        """Return everything known."""
-        return [self.rate, self.latest, self.deviation, self.context]
-
-
-def read_window(saved: object, what: str) -> Window:
-    """Return the window of a saved state.
-
-    Raises:
-        ValueError: The state is damaged.
-    """
-    rounds, tokens, seconds = check_list(saved, what, length=3)
-    return Window(
-        int(check_count(rounds, f"the rounds of {what}", whole=True)),
-        int(check_count(tokens, f"the tokens of {what}", whole=True)),
-        float(check_count(seconds, f"the seconds of {what}")),
-    )
-
-
-def read_speed(saved: object, what: str) -> Speed:
-    """Return the speed of a saved state.
-
-    Raises:
-        ValueError: The state is damaged.
-    """
-    rate, latest, deviation, context = check_list(saved, what, length=4)
-    return Speed(
-        float(check_count(rate, f"the rate of {what}")),
-        float(check_count(latest, f"the latest rate of {what}")),
-        float(check_count(deviation, f"the deviation of {what}")),
-        int(check_count(context, f"the context of {what}", whole=True)),
-    )

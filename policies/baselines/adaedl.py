@@ -26,20 +26,17 @@ lambda stays within 0 and 1, where it would otherwise run on and take as many ro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from paceline.core.policy_state import PolicyState, Share
 from paceline.core.records import StopRule
 from paceline.policies.baselines.threshold_policy import ThresholdConfig, ThresholdPolicy
-from paceline.policies.state import check_count, check_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from paceline.core.records import Round
-
-VERSION = 1
 
 
 class AdaEdlConfig(ThresholdConfig):
@@ -64,57 +61,46 @@ class AdaEdlConfig(ThresholdConfig):
         return AdaEdlPolicy(self)
 
 
-class AdaEdlPolicy(ThresholdPolicy):
+@dataclass(slots=True)
+class AdaEdlState(PolicyState):
+    """The rate of acceptance r, and lambda."""
+
+    rate: Share
+    threshold: Share
+
+
+class AdaEdlPolicy(ThresholdPolicy[AdaEdlState]):
     """A threshold on the entropy that follows from the lambda of the moment."""
 
     def __init__(self, config: AdaEdlConfig) -> None:
         self._config = config
-        self._rate = config.target
-        self._threshold = config.first_threshold
-        super().__init__(config, self._declared())
+        state = AdaEdlState(config.target, config.first_threshold)
+        super().__init__(config, state, self._declared(state.threshold))
 
     @property
     def threshold(self) -> float:
         """The lambda of the moment."""
-        return self._threshold
+        return self.state.threshold
 
     def observe(self, done: Round) -> None:
         """Move the rate of acceptance, then lambda."""
         if done.ended is not None or not done.drafted:
             return
-        options, old = self._config, self._threshold
-        self._rate += (1.0 - options.rate_memory) * (done.accepted / done.drafted - self._rate)
-        if self._rate < options.target:
+        options, state, old = self._config, self.state, self.state.threshold
+        state.rate += (1.0 - options.rate_memory) * (done.accepted / done.drafted - state.rate)
+        if state.rate < options.target:
             wanted = old + options.step
         elif done.accepted < done.plan.gamma:
             wanted = old - options.step
         else:
             wanted = old
         moved = old + (1.0 - options.threshold_memory) * (wanted - old)
-        self._threshold = min(max(moved, 0.0), 1.0)
-        self.rule = self._declared()
+        state.threshold = min(max(moved, 0.0), 1.0)
+        self.refresh()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the rate of acceptance and lambda."""
-        return {
-            "policy": "adaedl",
-            "version": VERSION,
-            "rate": self._rate,
-            "threshold": self._threshold,
-        }
+    def refresh(self) -> None:
+        """Declare the rule that follows from lambda."""
+        self.rule = self._declared(self.state.threshold)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the rate of acceptance and lambda.
-
-        Raises:
-            ValueError: The state is damaged, or of another policy or version; nothing is changed.
-        """
-        check_header(state, "adaedl", VERSION)
-        rate, threshold = (check_count(state.get(key), key) for key in ("rate", "threshold"))
-        if max(rate, threshold) > 1.0:
-            raise ValueError("the saved state is damaged: rate and threshold must lie between 0 and 1")
-        self._rate, self._threshold = float(rate), float(threshold)
-        self.rule = self._declared()
-
-    def _declared(self) -> StopRule:
-        return StopRule("entropy", above=(1.0 - self._threshold) ** 2 / self._config.factor)
+    def _declared(self, threshold: float) -> StopRule:
+        return StopRule("entropy", above=(1.0 - threshold) ** 2 / self._config.factor)

@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig
+from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig, GammaState
 
 
 class AimdConfig(GammaControllerConfig):
@@ -35,14 +35,14 @@ class AimdConfig(GammaControllerConfig):
         return AimdPolicy(self)
 
 
-class AimdPolicy(GammaController):
+class AimdPolicy(GammaController[GammaState]):
     """Adds after full acceptance, subtracts after a refusal."""
 
     def __init__(self, config: AimdConfig) -> None:
-        super().__init__(config)
+        super().__init__(config, GammaState(config.min_gamma, config.max_gamma, config.first_gamma))
         self._increase = config.increase
         self._decrease = config.decrease
 
     def moved(self, accepted: int, drafted: int) -> int:
         """Return gamma after one verdict."""
-        return self._gamma + (self._increase if accepted == drafted else -self._decrease)
+        return self.state.gamma + (self._increase if accepted == drafted else -self._decrease)

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from paceline.core.records import Plan, Requirements
-from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig
+from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig, GammaState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,13 +102,13 @@ class CachedFsmConfig(GammaControllerConfig):
         return CachedFsmPolicy(self)
 
 
-class CachedFsmPolicy(GammaController):
+class CachedFsmPolicy(GammaController[GammaState]):
     """A counter for the first part of a block, a cache for the rest."""
 
     needs: frozenset[Signal] = frozenset({"token"})
 
     def __init__(self, config: CachedFsmConfig) -> None:
-        super().__init__(config)
+        super().__init__(config, GammaState(config.min_gamma, config.max_gamma, config.first_gamma))
         self.requires = Requirements(immediate=True, signals=self.needs, draft=config.draft)
         self._ngrams = Ngrams(config.ngram, config.cache)
         self._tail: tuple[int, ...] = ()
@@ -123,10 +123,10 @@ class CachedFsmPolicy(GammaController):
         """Go on within gamma, and beyond it while the text repeats itself."""
         run = (*self._tail, int(signals.value("token")))
         self._tail = run[1 - self._ngrams.n :]
-        return signals.position + 1 < self._gamma or run in self._ngrams
+        return signals.position + 1 < self.state.gamma or run in self._ngrams
 
     def moved(self, accepted: int, drafted: int) -> int:
         """Judge the first gamma tokens of the round only."""
-        if accepted >= self._gamma:
-            return self._gamma + 1
-        return self._gamma - 1 if accepted < drafted else self._gamma
+        if accepted >= self.state.gamma:
+            return self.state.gamma + 1
+        return self.state.gamma - 1 if accepted < drafted else self.state.gamma

@@ -25,20 +25,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from paceline.core.policy_state import Count, PolicyState, Share
 from paceline.core.records import StopRule
 from paceline.policies.baselines.threshold_policy import ThresholdConfig, ThresholdPolicy
-from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from paceline.core.records import Round
 
-VERSION = 1
 WINDOW = 2048  # pairs: some hundred rounds, and half a millisecond to fit
 REFIT_EVERY = 16  # rounds
 LEAST_PAIRS = 6  # as transformers, which learns once it has more than 5
@@ -65,74 +65,54 @@ class ConfidenceConfig(ThresholdConfig):
         return ConfidencePolicy(self)
 
 
-class ConfidencePolicy(ThresholdPolicy):
+@dataclass(slots=True)
+class ConfidenceState(PolicyState):
+    """The threshold, and the verdicts that it is fitted to.
+
+    Attributes:
+        pairs: Probability of a draft token, and 1 if it was accepted, else 0.
+        rounds: Since the last fit.
+    """
+
+    threshold: Share
+    pairs: deque[tuple[Share, Annotated[int, Field(ge=0, le=1)]]]
+    rounds: Count = 0
+
+
+class ConfidencePolicy(ThresholdPolicy[ConfidenceState]):
     """A threshold on the probability of the drafted token, fitted to the last verdicts."""
 
     def __init__(self, config: ConfidenceConfig) -> None:
-        super().__init__(config, StopRule("prob", below=config.threshold))
+        state = ConfidenceState(config.threshold, deque(maxlen=WINDOW))
+        super().__init__(config, state, StopRule("prob", below=config.threshold))
         self._config = config
-        self._threshold = config.threshold
-        self._pairs: deque[tuple[float, int]] = deque(maxlen=WINDOW)  # (probability, 1 if accepted)
-        self._rounds = 0  # since the last fit
 
     @property
     def threshold(self) -> float:
         """The threshold of the moment."""
-        return self._threshold
+        return self.state.threshold
 
     def observe(self, done: Round) -> None:
         """Remember what was judged, and fit the threshold every 16 rounds."""
         if not self._config.adapt or not done.signals:
             return
         judged = min(done.accepted, done.emitted)
-        self._pairs.extend((one.prob, 1) for one in done.signals[:judged] if one.prob is not None)
+        self.state.pairs.extend((one.prob, 1) for one in done.signals[:judged] if one.prob is not None)
         if done.rejected:
             refused = done.signals[done.accepted : done.accepted + 1]
-            self._pairs.extend((one.prob, 0) for one in refused if one.prob is not None)
-        self._rounds += 1
-        if self._rounds >= REFIT_EVERY:
-            self._rounds = 0
-            self._adopt(fitted(self._pairs, self._config.weight))
+            self.state.pairs.extend((one.prob, 0) for one in refused if one.prob is not None)
+        self.state.rounds += 1
+        if self.state.rounds >= REFIT_EVERY:
+            self.state.rounds = 0
+            self.state.threshold = fitted(self.state.pairs, self._config.weight) or self.state.threshold
+            self.refresh()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the threshold, the pairs it is learnt from, and the rounds since it was fitted."""
-        return {
-            "policy": "confidence",
-            "version": VERSION,
-            "threshold": self._threshold,
-            "pairs": [list(pair) for pair in self._pairs],
-            "rounds": self._rounds,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what was learnt; with a fixed threshold that stays as it is.
-
-        Raises:
-            ValueError: The state is damaged, or of another policy or version; nothing is changed.
-        """
-        check_header(state, "confidence", VERSION)
-        threshold = check_count(state.get("threshold"), "threshold")
-        rounds = int(check_count(state.get("rounds"), "rounds", whole=True))
-        pairs = []
-        for item in check_list(state.get("pairs"), "pairs"):
-            prob, accepted = check_list(item, "an item of pairs", length=2)
-            pairs.append(
-                (
-                    float(check_count(prob, "a probability")),
-                    int(check_count(accepted, "a verdict", whole=True)),
-                )
-            )
-        if threshold > 1.0 or any(accepted > 1 for _, accepted in pairs):
-            raise ValueError("the saved state is damaged: threshold and verdicts must lie between 0 and 1")
-        self._pairs = deque(pairs, maxlen=WINDOW)
-        self._rounds = rounds
-        if self._config.adapt:
-            self._adopt(threshold)
-
-    def _adopt(self, threshold: float | None) -> None:
-        if threshold is not None and threshold != self._threshold:
-            self._threshold = threshold
-            self.rule = StopRule("prob", below=threshold)
+    def refresh(self) -> None:
+        """Declare the rule of the threshold, which stays as it is if it is not learnt."""
+        if not self._config.adapt:
+            self.state.threshold = self._config.threshold
+        if self.rule.below != self.state.threshold:
+            self.rule = StopRule("prob", below=self.state.threshold)
 
 
 def fitted(pairs: Iterable[tuple[float, int]], weight: float) -> float | None:

@@ -35,69 +35,66 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from dataclasses import dataclass, field
+from itertools import accumulate, islice, pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
+from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig, Strict
+from paceline.core.policy_state import Amount, Count, PolicyState, Unsaved
 from paceline.core.records import Plan, Requirements
 from paceline.policies.gamma_scan import at_most, chosen_draft
-from paceline.policies.no_signal_policy import NoSignalPolicy
-from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from paceline.core.records import Round, RoundStart
 
 
-class Windows:
-    """For each position, whether each of the last `size` proposals that reached so far was accepted as far as that.
+@dataclass(slots=True)
+class Windows(PolicyState):
+    """For each position, whether each of the last proposals that reached so far was accepted as far as that.
 
     Acceptance is not conditional here: what follows a refused token counts as not accepted. Windows are filled from
     the first position on, so those that hold something come before those that do not.
+
+    Attributes:
+        size: Proposals remembered for each position.
+        positions: 1 (accepted) or 0 (not) of each.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._positions: list[deque[int]] = []
+    size: Unsaved[int]
+    positions: deque[list[Annotated[int, Field(ge=0, le=1)]]] = field(default_factory=deque)
 
     def __bool__(self) -> bool:
         """Whether anything was seen."""
-        return bool(self._positions)
+        return bool(self.positions)
 
-    @classmethod
-    def read(cls, saved: object, size: int) -> Self:
-        """Return the windows of a saved state, each cut to its latest `size` items.
+    def check(self) -> None:
+        """Check that no window is empty, and forget what is too old.
 
         Raises:
-            ValueError: The state is damaged.
+            ValueError: One is empty.
         """
-        windows = cls(size)
-        for window in check_list(saved, "windows"):
-            items = [
-                int(check_count(item, "an item of a window", whole=True))
-                for item in check_list(window, "an item of windows")
-            ]
-            if not items or max(items) > 1:
-                raise ValueError(
-                    f"the saved state is damaged: {items} is no window of 1 (accepted) and 0 (not)"
-                )
-            windows._positions.append(deque(items, maxlen=size))
-        return windows
+        for window in self.positions:
+            if not window:
+                raise ValueError("the saved state is damaged: a window of positions is empty")
+            del window[: -self.size]
 
     def count(self, accepted: int, drafted: int) -> None:
         """Count one proposal of `drafted` tokens, of which the target accepted the first `accepted`."""
-        while len(self._positions) < drafted:
-            self._positions.append(deque(maxlen=self._size))
-        for position in range(drafted):
-            self._positions[position].append(int(position < accepted))
+        while len(self.positions) < drafted:
+            self.positions.append([])
+        for position, window in enumerate(islice(self.positions, drafted)):
+            window.append(int(position < accepted))
+            del window[: -self.size]
 
     def forget_from(self, position: int) -> None:
         """Forget this position and all later ones, so that what is no longer tried does not stay bad for ever."""
-        del self._positions[position:]
+        while len(self.positions) > position:
+            self.positions.pop()
 
     def expected_tokens(self, most: int) -> list[float]:
         """Return how many tokens rounds of gamma 0, 1, ... `most` yield, the target's own included.
@@ -105,7 +102,7 @@ class Windows:
         Beyond the last position that was seen, acceptance goes on falling at the mean rate at which it fell so far,
         with one position seen at that from certainty to there. Where nothing was seen, nothing is expected.
         """
-        shares = [sum(window) / len(window) for window in self._positions[:most]]
+        shares = [sum(window) / len(window) for window in islice(self.positions, most)]
         if shares and len(shares) < most:
             first, last, seen = shares[0], shares[-1], len(shares)
             fall = first if seen == 1 or not first else min((last / first) ** (1.0 / (seen - 1)), 1.0)
@@ -113,12 +110,7 @@ class Windows:
         tokens = list(accumulate(shares, initial=1.0))
         return tokens + [1.0] * (most + 1 - len(tokens))
 
-    def state(self) -> list[list[int]]:
-        """Return the windows as JSON-able values."""
-        return [list(window) for window in self._positions]
 
-
-VERSION = 1
 WINDOW = 20  # proposals remembered for each position; SGLang's number
 MARGIN = 1.1  # another tier must score this many times as much; SGLang's number
 
@@ -186,25 +178,34 @@ class EmaTierConfig(PolicyConfig):
 
 
 @dataclass(slots=True)
-class _Standing:
-    """State of a slot: its tier, the mean, and the rounds until the tier may move."""
+class Standing(PolicyState):
+    """Where a slot stands: its tier, the mean, and the rounds until the tier may move."""
 
-    tier: int
-    mean: float
-    left: int
+    tier: Count
+    mean: Amount
+    left: Count
 
 
-class EmaTierPolicy(NoSignalPolicy):
+@dataclass(slots=True)
+class EmaTierState(PolicyState):
+    """The standing of each slot, and the windows."""
+
+    slots: list[Standing]
+    windows: Windows
+
+
+class EmaTierPolicy(BasePolicy[EmaTierState]):
     """One standing a slot; moves are made when the next round of the slot is planned."""
 
+    version = 2
+
     def __init__(self, config: EmaTierConfig) -> None:
+        middles = [slot.tiers[len(slot.tiers) // 2] for slot in config.slots]
+        left = config.warmup + config.every
+        standings = [Standing(middle, max(middle - 1.0, 0.0), left) for middle in middles]
+        super().__init__("ema-tier", EmaTierState(standings, Windows(WINDOW)))
         self._config = config
         self._batches = [slot.batch for slot in config.slots]
-        self._standings = [
-            _Standing(middle, max(middle - 1.0, 0.0), config.warmup + config.every)
-            for middle in (slot.tiers[len(slot.tiers) // 2] for slot in config.slots)
-        ]
-        self._windows = Windows(WINDOW)
         # A batch may have changed between a plan and its rounds, so a plan says which slot it was made for.
         self._reasons = {f"batch-{batch}": slot for slot, batch in enumerate(self._batches)}
         self.requires = Requirements(latency="fused" if config.cost_aware else "none")
@@ -212,7 +213,7 @@ class EmaTierPolicy(NoSignalPolicy):
     def plan(self, start: RoundStart) -> Plan:
         """Move the tier of the batch's slot if it is time, then plan it, or what the budget leaves of it."""
         slot = max(bisect_right(self._batches, start.batch) - 1, 0)
-        standing = self._standings[slot]
+        standing = self.state.slots[slot]
         draft = chosen_draft(start, self._config.draft)
         if draft is None:
             return Plan(0)
@@ -226,60 +227,30 @@ class EmaTierPolicy(NoSignalPolicy):
 
     def observe(self, done: Round) -> None:
         """Count a verdict, or a round that tier 0 left plain."""
-        standing = self._standings[self._reasons.get(done.plan.reason or "", 0)]
+        standing = self.state.slots[self._reasons.get(done.plan.reason or "", 0)]
         if done.ended is not None or not (done.drafted or standing.tier == done.plan.gamma == 0):
             return
         standing.left = max(standing.left - 1, 0)
         if done.drafted:
-            self._windows.count(done.accepted, done.drafted)
+            self.state.windows.count(done.accepted, done.drafted)
             accepted = float(done.accepted)
             if done.accepted == done.drafted < standing.tier:
                 accepted = max(accepted, standing.mean)
             standing.mean += self._config.alpha * (accepted - standing.mean)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the standing of each slot, and the windows."""
-        return {
-            "policy": "ema-tier",
-            "version": VERSION,
-            "slots": [[one.tier, one.mean, one.left] for one in self._standings],
-            "windows": self._windows.state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over standings and windows.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or has another number of slots; nothing is
-                changed.
-        """
-        check_header(state, "ema-tier", VERSION)
-        standings = []
-        for saved in check_list(state.get("slots"), "slots", length=len(self._standings)):
-            tier, mean, left = check_list(saved, "an item of slots", length=3)
-            standings.append(
-                _Standing(
-                    int(check_count(tier, "a tier", whole=True)),
-                    float(check_count(mean, "a mean")),
-                    int(check_count(left, "a count of rounds", whole=True)),
-                )
-            )
-        self._windows = Windows.read(state.get("windows"), WINDOW)
-        self._standings = standings
-
-    def _move(self, standing: _Standing, tiers: Sequence[int], start: RoundStart, draft: str) -> None:
+    def _move(self, standing: Standing, tiers: Sequence[int], start: RoundStart, draft: str) -> None:
         standing.left = self._config.every
         before = standing.tier
         if before == 0:
             standing.tier = tiers[min(1, len(tiers) - 1)]
         elif self._config.cost_aware:
-            standing.tier = _best_scored(self._windows, before, tiers, start, draft)
+            standing.tier = _best_scored(self.state.windows, before, tiers, start, draft)
         else:
             standing.tier = self._by_mean(standing, tiers)
         if standing.tier < before:
-            self._windows.forget_from(standing.tier)
+            self.state.windows.forget_from(standing.tier)
 
-    def _by_mean(self, standing: _Standing, tiers: Sequence[int]) -> int:
+    def _by_mean(self, standing: Standing, tiers: Sequence[int]) -> int:
         """Return the tier that the mean calls for."""
         options, mean = self._config, standing.mean
         before = place = tiers.index(standing.tier)

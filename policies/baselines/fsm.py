@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig
+from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig, GammaState
 
 
 class FsmConfig(GammaControllerConfig):
@@ -31,9 +31,12 @@ class FsmConfig(GammaControllerConfig):
         return FsmPolicy(self)
 
 
-class FsmPolicy(GammaController):
+class FsmPolicy(GammaController[GammaState]):
     """A counter that saturates at its bounds."""
+
+    def __init__(self, config: FsmConfig) -> None:
+        super().__init__(config, GammaState(config.min_gamma, config.max_gamma, config.first_gamma))
 
     def moved(self, accepted: int, drafted: int) -> int:
         """Return the neighbouring state."""
-        return self._gamma + (1 if accepted == drafted else -1)
+        return self.state.gamma + (1 if accepted == drafted else -1)

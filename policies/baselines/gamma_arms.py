@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.core.records import Round, RoundStart
-    from paceline.policies.throughput import Rates
+    from paceline.policies.throughput import ArmStatistics
 
 
 class GammaArmsConfig(PolicyConfig):
@@ -73,17 +73,19 @@ def plan_arm(start: RoundStart, options: GammaArmsConfig, arm: int | None, reaso
     return Plan(gamma, chosen_draft(start, options.draft) if gamma else None, reason=reason)
 
 
-def most_promising(rates: Rates, arms: Sequence[int], exploration: float, *, normalise: bool = True) -> int:
+def most_promising(
+    rates: ArmStatistics, arms: Sequence[int], exploration: float, *, normalise: bool = True
+) -> int:
     """Return the arm of most x_i + c sqrt(log(N + 1) / n_i), the first one among equals.
 
     n_i is the number of rounds of arm i, N that of all arms, and c is `exploration`. x_i is the rate of the arm,
     divided by the highest rate of the arms offered unless `normalise` is off. Every arm offered must have been tried.
     """
-    log = math.log(rates.rounds() + 1.0)
+    log = math.log(rates.total_rounds() + 1.0)
     values = [rates.rate(arm) for arm in arms]
     unit = (max(values) or 1.0) if normalise else 1.0
     bounds = [
-        value / unit + exploration * math.sqrt(log / rates.rounds(arm))
+        value / unit + exploration * math.sqrt(log / rates.rounds_of(arm))
         for arm, value in zip(arms, values, strict=True)
     ]
     return arms[bounds.index(max(bounds))]

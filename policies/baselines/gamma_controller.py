@@ -8,23 +8,20 @@ cannot follow would have to be led all the way back before the engine noticed.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
+from paceline.core.policy_state import Count, PolicyState, Unsaved
 from paceline.core.records import Plan
 from paceline.policies.gamma_scan import LARGEST, at_most, chosen_draft
-from paceline.policies.no_signal_policy import NoSignalPolicy
-from paceline.policies.state import check_count, check_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from paceline.core.records import Round, RoundStart, StopRule
-
-VERSION = 1
 
 
 class GammaControllerConfig(PolicyConfig):
@@ -47,14 +44,43 @@ class GammaControllerConfig(PolicyConfig):
         return self
 
 
-class GammaController(NoSignalPolicy, ABC):
+@dataclass(slots=True)
+class GammaState(PolicyState):
+    """The gamma that is held, within its bounds."""
+
+    lowest: Unsaved[int]
+    highest: Unsaved[int]
+    gamma: Count
+
+    def check(self) -> None:
+        """Check that gamma is within the bounds.
+
+        Raises:
+            ValueError: It is not.
+        """
+        if not self.lowest <= self.gamma <= self.highest:
+            raise ValueError(
+                f"the saved state is of other options: gamma is {self.gamma}, outside {self.lowest} to {self.highest}; "
+                "delete the saved state to start afresh"
+            )
+
+    def move(self, gamma: int) -> None:
+        """Hold another gamma, or the nearest one within the bounds."""
+        self.gamma = min(max(gamma, self.lowest), self.highest)
+
+
+S = TypeVar("S", bound=GammaState)
+
+
+class GammaController(BasePolicy[S]):
     """Plans the gamma it holds, as far as engine and budget allow; subclasses say how a verdict moves it."""
 
     stop: StopRule | None = None
 
-    def __init__(self, config: GammaControllerConfig) -> None:
+    def __init__(self, config: GammaControllerConfig, state: S) -> None:
+        super().__init__(config.name, state)
         self._options = config
-        self._gamma = self._bounded(config.first_gamma)
+        state.move(config.first_gamma)
 
     @abstractmethod
     def moved(self, accepted: int, drafted: int) -> int:
@@ -68,39 +94,14 @@ class GammaController(NoSignalPolicy, ABC):
             return Plan(0)
         if start.capabilities.gammas is not None:
             self._keep_within(start.capabilities.gammas)
-        return Plan(at_most(gammas, self._gamma), draft, stop=self.stop)
+        return Plan(at_most(gammas, self.state.gamma), draft, stop=self.stop)
 
     def observe(self, done: Round) -> None:
         """Move gamma by a verdict."""
         if done.ended is None and done.drafted:
-            self._gamma = self._bounded(self.moved(done.accepted, done.drafted))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the gamma that is held."""
-        return {"policy": self._options.name, "version": VERSION, "gamma": self._gamma}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a gamma.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or outside the bounds; nothing is changed.
-        """
-        self._gamma = self._read_gamma(state)
-
-    def _read_gamma(self, state: Mapping[str, Any]) -> int:
-        check_header(state, self._options.name, VERSION)
-        gamma = int(check_count(state.get("gamma"), "gamma", whole=True))
-        if gamma != self._bounded(gamma):
-            raise ValueError(
-                f"the saved state is of other options: gamma is {gamma}, outside {self._options.min_gamma} to "
-                f"{self._options.max_gamma}; delete the saved state to start afresh"
-            )
-        return gamma
-
-    def _bounded(self, gamma: int) -> int:
-        return min(max(gamma, self._options.min_gamma), self._options.max_gamma)
+            self.state.move(self.moved(done.accepted, done.drafted))
 
     def _keep_within(self, able: tuple[int, ...]) -> None:
         span = [gamma for gamma in able if self._options.min_gamma <= gamma <= self._options.max_gamma]
         if span:
-            self._gamma = min(max(self._gamma, span[0]), span[-1])
+            self.state.gamma = min(max(self.state.gamma, span[0]), span[-1])

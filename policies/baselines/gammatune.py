@@ -21,17 +21,15 @@ gamma although everything was accepted.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from paceline.core.policy_state import Amount
 from paceline.core.records import Requirements, StopRule
-from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig
-from paceline.policies.state import check_count
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig, GammaState
 
 ROUNDING = 1e-9  # a mean of 4 that is stored as 4.0000000000000009 is not a reason to draft 5
 
@@ -58,14 +56,32 @@ class GammatuneConfig(GammaControllerConfig):
         return GammatunePolicy(self)
 
 
-class GammatunePolicy(GammaController):
+@dataclass(slots=True)
+class GammatuneState(GammaState):
+    """Gamma, and the running mean g."""
+
+    mean: Amount
+
+    def check(self) -> None:
+        """Check that both are within the bounds.
+
+        Raises:
+            ValueError: They are not.
+        """
+        GammaState.check(self)
+        if not self.lowest <= self.mean <= self.highest:
+            raise ValueError(f"the saved state is damaged: mean is {self.mean}, outside the bounds of gamma")
+
+
+class GammatunePolicy(GammaController[GammatuneState]):
     """Switches between probing ahead and the running mean."""
 
     def __init__(self, config: GammatuneConfig) -> None:
-        super().__init__(config)
+        state = GammatuneState(config.min_gamma, config.max_gamma, config.first_gamma, 0.0)
+        super().__init__(config, state)
         self._increase = config.increase
         self._weight = config.weight
-        self._mean = float(self._gamma)
+        state.mean = float(state.gamma)
         if config.stop_below is not None:
             self.stop = StopRule("top1", below=config.stop_below)
             self.requires = Requirements(signals=frozenset({"top1"}), draft=config.draft)
@@ -73,23 +89,7 @@ class GammatunePolicy(GammaController):
     def moved(self, accepted: int, drafted: int) -> int:
         """Return gamma after one verdict; a refusal moves the mean first."""
         if accepted == drafted:
-            return self._gamma + self._increase
-        mean = (1.0 - self._weight) * self._mean + self._weight * accepted
-        self._mean = min(max(mean, float(self._options.min_gamma)), float(self._options.max_gamma))
-        return ceil(self._mean - ROUNDING)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return gamma and the running mean."""
-        return super().state_dict() | {"mean": self._mean}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over gamma and mean.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or outside the bounds; nothing is changed.
-        """
-        gamma = self._read_gamma(state)
-        mean = float(check_count(state.get("mean"), "mean"))
-        if not self._options.min_gamma <= mean <= self._options.max_gamma:
-            raise ValueError(f"the saved state is damaged: mean is {mean}, outside the bounds of gamma")
-        self._gamma, self._mean = gamma, mean
+            return self.state.gamma + self._increase
+        mean = (1.0 - self._weight) * self.state.mean + self._weight * accepted
+        self.state.mean = min(max(mean, float(self._options.min_gamma)), float(self._options.max_gamma))
+        return ceil(self.state.mean - ROUNDING)

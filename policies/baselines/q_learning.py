@@ -30,88 +30,60 @@ possible gamma below them is planned.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from paceline.core.base_policy import BasePolicy
+from paceline.core.policy_state import MOST, Count, Fixed, PolicyState, Unsaved
 from paceline.core.records import Requirements
 from paceline.policies.baselines.gamma_arms import GammaArmsConfig, arm_of, open_arms, plan_arm
-from paceline.policies.no_signal_policy import NoSignalPolicy
-from paceline.policies.state import MOST, check_count, check_header, check_list, read_random, save_random
-from paceline.policies.throughput import Rates, tells_rate
+from paceline.policies.throughput import ArmStatistics, tells_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from paceline.core.records import Plan, Round, RoundStart
 
 
-class Values:
-    """Values of each action in each state; the row past the last state is for all states together."""
+@dataclass(slots=True)
+class Values(PolicyState):
+    """Values of actions in states; the row past the last state is for all states together.
 
-    __slots__ = ("_actions", "_values", "_visits")
+    A cell that was never visited borrows from its column.
+    """
 
-    def __init__(self, states: int, actions: int) -> None:
-        self._actions = actions
-        self._values = [[0.0] * actions for _ in range(states + 1)]
-        self._visits = [[0] * actions for _ in range(states + 1)]
+    states: Unsaved[int]
+    actions: Unsaved[int]
+    values: list[list[Annotated[float, Field(ge=-MOST, le=MOST)]]] = field(init=False)
+    visits: list[list[Count]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.values = [[0.0] * self.actions for _ in range(self.states + 1)]
+        self.visits = [[0] * self.actions for _ in range(self.states + 1)]
 
     def of(self, state: int, action: int) -> float:
         """Return the value of an action, 0 while it was never taken anywhere."""
-        return self._values[state if self._visits[state][action] else -1][action]
+        return self.values[state if self.visits[state][action] else -1][action]
 
     def tried(self, action: int) -> bool:
         """Tell whether an action was taken in any state."""
-        return self._visits[-1][action] > 0
+        return self.visits[-1][action] > 0
 
     def best(self, state: int) -> float:
         """Return the value of the best action."""
-        return max(self.of(state, action) for action in range(self._actions))
+        return max(self.of(state, action) for action in range(self.actions))
 
     def learn(self, state: int, action: int, worth: float, least_weight: float) -> None:
         """Move a value by 1 / visits, or `least_weight` if that is more, towards what the action was worth now."""
         for row in (state, -1):
-            self._visits[row][action] += 1
-            weight = max(least_weight, 1.0 / self._visits[row][action])
-            self._values[row][action] += weight * (worth - self._values[row][action])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the table and the visits of its cells."""
-        return {
-            "values": [list(row) for row in self._values],
-            "visits": [list(row) for row in self._visits],
-        }
-
-    def load_state_dict(self, state: object) -> None:
-        """Take over a table.
-
-        Raises:
-            ValueError: The state is damaged or of another size; nothing is changed.
-        """
-        if not isinstance(state, dict):
-            raise ValueError("the saved state is damaged: values is not a mapping")  # noqa: TRY004 - callers are promised ValueError
-        values = [[_finite(one) for one in row] for row in self._rows(state, "values")]
-        self._visits = [
-            [int(check_count(one, "a visit", whole=True)) for one in row]
-            for row in self._rows(state, "visits")
-        ]
-        self._values = values
-
-    def _rows(self, state: dict[str, Any], key: str) -> list[list[Any]]:
-        rows = check_list(state.get(key), key, length=len(self._values))
-        return [check_list(row, f"a row of {key}", length=self._actions) for row in rows]
+            self.visits[row][action] += 1
+            weight = max(least_weight, 1.0 / self.visits[row][action])
+            self.values[row][action] += weight * (worth - self.values[row][action])
 
 
-def _finite(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST:
-        raise ValueError(
-            f"the saved state is damaged: a value is {value!r}, not a number from -{MOST} to {MOST}"
-        )
-    return float(value)
-
-
-VERSION = 1
 SIZES = 6  # of gamma: its bit length, at most 5
 OUTCOMES = 3  # nothing accepted, some, all
 PACE_DISCOUNT = 0.99  # the pace is that of about a hundred rounds
@@ -140,23 +112,38 @@ class QLearningConfig(GammaArmsConfig):
         return QLearningPolicy(self, seed)
 
 
-class QLearningPolicy(NoSignalPolicy):
+@dataclass(slots=True)
+class QLearningState(PolicyState):
+    """The table, the pace, and the kind of the last round.
+
+    Attributes:
+        taught: Rounds that changed the table.
+    """
+
+    gammas: Fixed[tuple[int, ...]]
+    values: Values
+    pace: ArmStatistics
+    random: Random
+    taught: Count = 0
+    state: Annotated[int, Field(ge=0, lt=SIZES * OUTCOMES)] = 0
+
+
+class QLearningPolicy(BasePolicy[QLearningState]):
     """Keeps the table, the kind of the last round, and the pace."""
 
     requires = Requirements(latency="fused")
+    version = 2
 
     def __init__(self, config: QLearningConfig, seed: int = 0) -> None:
+        values = Values(SIZES * OUTCOMES, len(config.gammas))
+        pace = ArmStatistics(["all"], PACE_DISCOUNT)
+        super().__init__("q-learning", QLearningState(config.gammas, values, pace, Random(seed)))
         self._config = config
-        self._random = Random(seed)
-        self._values = Values(SIZES * OUTCOMES, len(config.gammas))
-        self._pace = Rates(["all"], PACE_DISCOUNT)
-        self._taught = 0  # rounds that changed the table
-        self._state = 0
 
     def plan(self, start: RoundStart) -> Plan:
         """Plan the gamma worth most in this state, or now and then any."""
         if start.index == 0:
-            self._state = 0
+            self.state.state = 0
         arms = open_arms(start, self._config.gammas)
         arm, reason = self._choose(arms) if arms else (None, None)
         return plan_arm(start, self._config, arm, reason)
@@ -164,63 +151,27 @@ class QLearningPolicy(NoSignalPolicy):
     def observe(self, done: Round) -> None:
         """Change the table by the reward of the round, and go over to the next state."""
         arm = arm_of(done, self._config.gammas)
-        before, self._state = self._state, state_after(done)
+        before, self.state.state = self.state.state, state_after(done)
         if not tells_rate(done):
             return
-        if arm is not None and self._pace.rounds():
-            reward = done.emitted - self._pace.rate(0) * done.total_s
-            worth = reward + self._config.discount * self._values.best(self._state)
-            self._values.learn(before, arm, worth, self._config.learning_rate)
-            self._taught += 1
-        self._pace.add(0, done.emitted, done.total_s)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return table, pace, state and generator."""
-        return {
-            "policy": "q-learning",
-            "version": VERSION,
-            "gammas": list(self._config.gammas),
-            "values": self._values.state_dict(),
-            "pace": self._pace.state_dict(),
-            "taught": self._taught,
-            "state": self._state,
-            "random": save_random(self._random),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what was learnt, and go on exactly where the state was taken.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or of other gammas; nothing is changed.
-        """
-        check_header(state, "q-learning", VERSION)
-        if state.get("gammas") != list(self._config.gammas):
-            raise ValueError(
-                f"the saved state is of other options: its gammas are {state.get('gammas')!r}, those of this policy "
-                f"{list(self._config.gammas)!r}; delete the saved state to start afresh"
-            )
-        values = Values(SIZES * OUTCOMES, len(self._config.gammas))
-        values.load_state_dict(state.get("values"))
-        pace = Rates(["all"], PACE_DISCOUNT)
-        pace.load_state_dict(state.get("pace"))
-        taught = int(check_count(state.get("taught"), "taught", whole=True))
-        at = int(check_count(state.get("state"), "state", whole=True))
-        if at >= SIZES * OUTCOMES:
-            raise ValueError(f"the saved state is damaged: state is {at}, not below {SIZES * OUTCOMES}")
-        self._random = read_random(state.get("random"))
-        self._values, self._pace, self._taught, self._state = values, pace, taught, at
+        if arm is not None and self.state.pace.total_rounds():
+            reward = done.emitted - self.state.pace.rate(0) * done.total_s
+            worth = reward + self._config.discount * self.state.values.best(self.state.state)
+            self.state.values.learn(before, arm, worth, self._config.learning_rate)
+            self.state.taught += 1
+        self.state.pace.count(0, done.emitted, done.total_s)
 
     def _choose(self, arms: Sequence[int]) -> tuple[int, str | None]:
         """Return an arm never taken, or any with the probability of the moment, or the one worth most; and why."""
         options = self._config
-        share = max(options.least_exploration, options.exploration * options.decay**self._taught)
-        drawn = self._random.random()
-        new = next((arm for arm in arms if not self._values.tried(arm)), None)
+        share = max(options.least_exploration, options.exploration * options.decay**self.state.taught)
+        drawn = self.state.random.random()
+        new = next((arm for arm in arms if not self.state.values.tried(arm)), None)
         if new is not None:
             return new, "warm-up"
         if drawn < share:
             return arms[int(drawn / share * len(arms))], "random"
-        return max(arms, key=lambda arm: self._values.of(self._state, arm)), None
+        return max(arms, key=lambda arm: self.state.values.of(self.state.state, arm)), None
 
 
 def state_after(done: Round) -> int:

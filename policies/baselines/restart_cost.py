@@ -26,26 +26,23 @@ may be sent to rest again at once, which is right for policies that come and go.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.guards.policy import keeps, needs_of, state_of, take_over
 from paceline.core.plugins.catalogue import build_policy
+from paceline.core.policy_state import Amount, Count, PolicyState
 from paceline.core.records import Plan
-from paceline.policies.composition import joint_requirements
+from paceline.policies.composition import WrapperPolicy
 from paceline.policies.gamma_scan import chosen_draft
-from paceline.policies.state import check_count, check_header, check_list
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from paceline.core.protocols import Policy
-    from paceline.core.records import Requirements, Round, RoundStart, Signal, TokenSignals
+    from paceline.core.records import Round, RoundStart
 
-VERSION = 1
 FADE = 0.95  # weight of the past, for each round of its kind: about the last twenty count
 
 
@@ -66,7 +63,28 @@ class RestartCostConfig(PolicyConfig):
         return RestartCostPolicy(self, build_policy(self.policy, seed))
 
 
-class RestartCostPolicy:
+Times = tuple[Amount, Amount]
+"""Tokens, and the seconds they took."""
+
+
+@dataclass(slots=True)
+class RestartCostState(PolicyState):
+    """How long tokens take, and where the wrapper stands.
+
+    Attributes:
+        speculating: Of rounds that drafted, without catching up.
+        plain: Of rounds of gamma 0.
+        rested: Whether the last round drafted nothing.
+        refused: Rounds held back in a row.
+    """
+
+    speculating: Times = (0.0, 0.0)
+    plain: Times = (0.0, 0.0)
+    rested: bool = False
+    refused: Count = 0
+
+
+class RestartCostPolicy(WrapperPolicy[RestartCostState]):
     """Plans as the inner policy does, but holds back rounds that would wake a draft for too little.
 
     Args:
@@ -74,29 +92,18 @@ class RestartCostPolicy:
         policy: The inner policy, held by this wrapper alone. It does not see rounds that were held back.
     """
 
+    version = 2
+
     def __init__(self, config: RestartCostConfig, policy: Policy) -> None:
+        state = RestartCostState()
+        super().__init__("restart-cost", state, policy, zero_gamma=True, latency="split", immediate=True)
         self._options = config
-        self._policy = policy
-        self._spec = (0.0, 0.0)  # tokens, and seconds without catching up, of rounds that drafted
-        self._plain = (0.0, 0.0)  # tokens and seconds of rounds of gamma 0
-        self._rested = False  # whether the last round drafted nothing
-        self._refused = 0  # rounds held back in a row
         self._asked = False  # whether this round goes as the inner policy planned it
         self._toll_s = 0.0  # seconds of catching up in this round, as far as known
 
-    @property
-    def needs(self) -> frozenset[Signal]:
-        """The signals that the inner policy wants."""
-        return needs_of(self._policy)
-
-    @property
-    def requires(self) -> Requirements:
-        """Requirements of the inner policy, rounds without drafting, their times in two parts, and no delay."""
-        return joint_requirements((self._policy,), zero_gamma=True, latency="split", immediate=True)
-
     def plan(self, start: RoundStart) -> Plan:
         """Let the inner policy plan, and hold the plan back where waking its draft does not pay."""
-        plan = self._policy.plan(start)
+        plan = self.inner.plan(start)
         self._asked = True
         self._toll_s = 0.0
         draft = chosen_draft(start, plan.draft)
@@ -104,16 +111,12 @@ class RestartCostPolicy:
             return plan
         asleep_s = start.costs.draft_s(draft, 1, start.drafts[draft].lag)
         self._toll_s = max(asleep_s - start.costs.draft_s(draft, 1), 0.0)
-        if not self._rested or start.index == 0 or self._refused >= self._options.patience:
+        if not self.state.rested or start.index == 0 or self.state.refused >= self._options.patience:
             return plan
         if self._pays(min(plan.gamma * self._options.rounds, start.budget + 1)):
             return plan
         self._asked = False
         return Plan(0, reason="restart-cost")
-
-    def keep_drafting(self, signals: TokenSignals) -> bool:
-        """Ask the inner policy, which planned this round if anything was drafted."""
-        return keeps(self._policy, signals)
 
     def observe(self, done: Round) -> None:
         """Learn how long a token takes, and show the inner policy its own rounds.
@@ -121,60 +124,26 @@ class RestartCostPolicy:
         The time of a round that was ended is not learnt from, since the tokens past the cut are missing.
         """
         if self._asked:
-            self._policy.observe(done)
-            self._refused = 0 if done.drafted else self._refused
+            self.inner.observe(done)
+            self.state.refused = 0 if done.drafted else self.state.refused
         else:
-            self._refused += 1
-        self._rested = done.drafted == 0
+            self.state.refused += 1
+        self.state.rested = done.drafted == 0
         if done.ended is None and done.drafted:
             spent_s = done.total_s - min(self._toll_s, done.draft_s)
-            self._spec = _faded(self._spec, done.emitted, spent_s)
+            self.state.speculating = _faded(self.state.speculating, done.emitted, spent_s)
         elif done.ended is None and done.plan.gamma == 0:
-            self._plain = _faded(self._plain, done.emitted, done.total_s)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the times of a token, where the wrapper stands, and the state of the inner policy."""
-        return {
-            "policy": "restart-cost",
-            "version": VERSION,
-            "speculating": list(self._spec),
-            "plain": list(self._plain),
-            "rested": self._rested,
-            "refused": self._refused,
-            "inner": state_of(self._policy),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over everything.
-
-        Raises:
-            ValueError: The state is damaged, or of another policy or version, or the inner policy refuses its part;
-                nothing is changed.
-        """
-        check_header(state, "restart-cost", VERSION)
-        rested, inner = state.get("rested"), state.get("inner")
-        if not isinstance(rested, bool) or not isinstance(inner, dict):
-            raise ValueError("the saved state is damaged: rested or inner is not what restart-cost writes")  # noqa: TRY004 - callers are promised ValueError
-        spec, plain = (_read(state.get(key), key) for key in ("speculating", "plain"))
-        refused = int(check_count(state.get("refused"), "refused", whole=True))
-        take_over(self._policy, inner)
-        self._spec, self._plain, self._rested, self._refused = spec, plain, rested, refused
+            self.state.plain = _faded(self.state.plain, done.emitted, done.total_s)
 
     def _pays(self, tokens: int) -> bool:
         """Tell whether the time that so many tokens save is more than catching up takes, or nothing is known of it."""
-        if not self._spec[0] or not self._plain[0]:
+        if not self.state.speculating[0] or not self.state.plain[0]:
             return True
-        saved_s = self._plain[1] / self._plain[0] - self._spec[1] / self._spec[0]
+        saved_s = (
+            self.state.plain[1] / self.state.plain[0] - self.state.speculating[1] / self.state.speculating[0]
+        )
         return self._toll_s <= 0.0 or tokens * saved_s > self._toll_s
 
 
-def _faded(sums: tuple[float, float], tokens: int, seconds: float) -> tuple[float, float]:
+def _faded(sums: Times, tokens: int, seconds: float) -> Times:
     return FADE * sums[0] + tokens, FADE * sums[1] + seconds
-
-
-def _read(saved: object, what: str) -> tuple[float, float]:
-    tokens, seconds = check_list(saved, what, length=2)
-    return (
-        float(check_count(tokens, f"the tokens of {what}")),
-        float(check_count(seconds, f"the seconds of {what}")),
-    )

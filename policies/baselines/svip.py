@@ -19,21 +19,14 @@ the rule is declared, so that an engine may evaluate it by itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from paceline.core.policy_state import PolicyState
 from paceline.core.records import StopRule
 from paceline.policies.baselines.threshold_policy import ThresholdConfig, ThresholdPolicy
 from paceline.policies.gamma_scan import LARGEST
-from paceline.policies.state import check_header
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from paceline.core.records import Round
-
-VERSION = 1
 
 
 class SvipConfig(ThresholdConfig):
@@ -61,23 +54,8 @@ class SvipConfig(ThresholdConfig):
         return SvipPolicy(self)
 
 
-class SvipPolicy(ThresholdPolicy):
+class SvipPolicy(ThresholdPolicy[PolicyState]):
     """A fixed threshold on the entropy."""
 
     def __init__(self, config: SvipConfig) -> None:
-        super().__init__(config, StopRule("entropy", above=config.threshold**2 / config.kappa))
-
-    def observe(self, done: Round) -> None:
-        """Learn nothing."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the empty state of a policy that learns nothing."""
-        return {"policy": "svip", "version": VERSION}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Check that the state is one of this policy; there is nothing to take over.
-
-        Raises:
-            ValueError: It is not.
-        """
-        check_header(state, "svip", VERSION)
+        super().__init__(config, PolicyState(), StopRule("entropy", above=config.threshold**2 / config.kappa))

@@ -36,27 +36,28 @@ refused before the first token.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, FiniteFloat
 
+from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.guards.policy import keeps, needs_of, state_of
+from paceline.core.guards.policy import keeps, needs_of
 from paceline.core.plugins.catalogue import build_policy
+from paceline.core.policy_state import Fixed, PolicyState, Summed
 from paceline.policies.baselines.gamma_arms import most_promising
-from paceline.policies.composition import joint_needs, joint_requirements, load_all, mark, marked, seed_of
+from paceline.policies.composition import joint_needs, joint_requirements, mark, marked, seed_of
 from paceline.policies.gamma_scan import LARGEST
-from paceline.policies.state import check_header, check_list
-from paceline.policies.throughput import Rates, tells_rate
+from paceline.policies.throughput import ArmStatistics, tells_rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from paceline.core.protocols import Policy
     from paceline.core.records import Plan, Round, RoundStart, TokenSignals
 
-VERSION = 1
 RULES: tuple[Any, ...] = (  # by name, as a run file would give them
     {"name": "confidence", "threshold": 0.4, "adapt": False},
     {"name": "confidence", "threshold": 0.8, "adapt": False},
@@ -97,31 +98,47 @@ class TapOutConfig(PolicyConfig):
         return TapOutPolicy(self, seed)
 
 
-class TapOutPolicy:
-    """Holds the arms and their rates, and hands each round to one of them."""
+@dataclass(slots=True)
+class TapOutState(PolicyState):
+    """What each arm gained, in the reward of the options."""
+
+    reward: Fixed[str]
+    rates: Summed[ArmStatistics]
+
+
+class TapOutPolicy(MergeablePolicy[TapOutState]):
+    """Holds the arms and their rates, and hands each round to one of them; what arms learn is not merged."""
+
+    version = 2
 
     def __init__(self, config: TapOutConfig, seed: int = 0) -> None:
-        self._config = config
         self._labels = [f"{i}-{arm.name}" for i, arm in enumerate(config.arms)]
+        super().__init__("tapout", TapOutState(config.reward, ArmStatistics(self._labels)))
+        self._config = config
         self._arms = [
             build_policy(arm, seed_of(seed, label))
             for arm, label in zip(config.arms, self._labels, strict=True)
         ]
-        self._rates = Rates(self._labels)
         self._planned: int | None = None  # the arm that planned last
         self.needs = joint_needs(self._arms)
-        timed = config.reward == "throughput"
-        self.requires = joint_requirements(self._arms, latency="fused" if timed else "none")
+        self.timed = config.reward == "throughput"
+        self.requires = joint_requirements(self._arms, latency="fused" if self.timed else "none")
+
+    def held(self) -> Mapping[str, Policy]:
+        """Return the arms."""
+        return dict(zip(self._labels, self._arms, strict=True))
 
     def plan(self, start: RoundStart) -> Plan:
         """Let an arm plan: one that was not tried yet, else that of the highest bound."""
         arms = range(len(self._arms))
-        new = next((arm for arm in arms if self._rates.rounds(arm) <= 0.0), None)
+        new = next((arm for arm in arms if self.state.rates.rounds_of(arm) <= 0.0), None)
         if new is not None:
             self._planned = new
         else:
             normalise = self._config.reward == "throughput"
-            self._planned = most_promising(self._rates, arms, self._config.exploration, normalise=normalise)
+            self._planned = most_promising(
+                self.state.rates, arms, self._config.exploration, normalise=normalise
+            )
         return mark(self._arms[self._planned].plan(start), self._labels[self._planned])
 
     def keep_drafting(self, signals: TokenSignals) -> bool:
@@ -137,56 +154,13 @@ class TapOutPolicy:
         planned = self._labels.index(label) if label is not None else None
         if planned is not None and tells_rate(done):
             if self._config.reward == "throughput":
-                self._rates.add(planned, done.emitted, done.total_s)
+                self.state.rates.count(planned, done.emitted, done.total_s)
             else:
-                self._rates.add(planned, self._blended(done), 1.0)
+                self.state.rates.count(planned, self._blended(done), 1.0)
         others = replace(done, plan=replace(done.plan, reason=None))
         for number, arm in enumerate(self._arms):
             if self._config.share or number == planned:
                 arm.observe(own if number == planned else others)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums of each arm, and the state of each."""
-        return {
-            "policy": "tapout",
-            "version": VERSION,
-            "reward": self._config.reward,
-            "rates": self._rates.state_dict(),
-            "arms": [state_of(arm) for arm in self._arms],
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the sums and the state of each arm.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or of other arms or rewards; nothing is
-                changed.
-        """
-        check_header(state, "tapout", VERSION)
-        if state.get("reward") != self._config.reward:
-            raise ValueError(
-                f"the saved state is of other options: its reward is {state.get('reward')!r}, that of this policy "
-                f"{self._config.reward!r}; delete the saved state to start afresh"
-            )
-        rates = Rates(self._labels)
-        rates.load_state_dict(state.get("rates"))
-        states = check_list(state.get("arms"), "arms", length=len(self._arms))
-        if not all(isinstance(one, dict) for one in states):
-            raise ValueError("the saved state is damaged: arms is not a list of states")
-        load_all(self._arms, states)
-        self._rates = rates
-
-    def export(self) -> dict[str, float]:
-        """Return rounds, gain and expense of each arm; what the arms have learnt themselves is not part of it."""
-        return self._rates.export()
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the sums of another instance with the same arms and reward.
-
-        Raises:
-            ValueError: A key or a number is not one that `export` writes for these arms; nothing is changed.
-        """
-        self._rates.absorb(statistics)
 
     def _blended(self, done: Round) -> float:
         if not done.accepted:

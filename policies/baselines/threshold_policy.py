@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
+from paceline.core.policy_state import S
 from paceline.core.records import Plan, Requirements
 from paceline.policies.gamma_scan import LARGEST, chosen_draft
-from paceline.policies.no_signal_policy import NoSignalPolicy
 
 if TYPE_CHECKING:
     from paceline.core.records import RoundStart, StopRule
@@ -33,10 +34,11 @@ class ThresholdConfig(PolicyConfig):
     )
 
 
-class ThresholdPolicy(NoSignalPolicy):
+class ThresholdPolicy(BasePolicy[S]):
     """Plans the largest gamma, and the rule that ends the round earlier; subclasses replace `rule` as they learn."""
 
-    def __init__(self, config: ThresholdConfig, rule: StopRule) -> None:
+    def __init__(self, config: ThresholdConfig, state: S, rule: StopRule) -> None:
+        super().__init__(config.name, state)
         self._max_gamma = config.max_gamma
         self._draft = config.draft
         self.rule = rule

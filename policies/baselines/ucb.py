@@ -28,10 +28,13 @@ counts. Rounds that another policy planned are left out, since their drafting ma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, FiniteFloat
 
+from paceline.core.base_policy import MergeablePolicy
+from paceline.core.policy_state import PolicyState, Summed
 from paceline.core.records import Requirements
 from paceline.policies.baselines.gamma_arms import (
     GammaArmsConfig,
@@ -41,16 +44,13 @@ from paceline.policies.baselines.gamma_arms import (
     plan_arm,
 )
 from paceline.policies.gamma_scan import chosen_draft
-from paceline.policies.no_signal_policy import NoSignalPolicy
-from paceline.policies.state import check_header, check_list
-from paceline.policies.throughput import Rates, tells_rate
+from paceline.policies.throughput import ArmStatistics, tells_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from paceline.core.records import Plan, Round, RoundStart
 
-VERSION = 1
 TRIES = 2  # rounds of a new arm: the one that is forgotten, and the one that counts
 
 
@@ -70,21 +70,29 @@ class UcbConfig(GammaArmsConfig):
         return UcbPolicy(self, exploration=self.exploration, cold_start=self.cold_start)
 
 
-class UcbPolicy(NoSignalPolicy):
+@dataclass(slots=True)
+class UcbState(PolicyState):
+    """What each gamma gained in which time, and which were planned at all."""
+
+    rates: Summed[ArmStatistics]
+    seen: list[bool]
+
+
+class UcbPolicy(MergeablePolicy[UcbState]):
     """Keeps the rate of each gamma, and plans by upper confidence bounds."""
 
     requires = Requirements(latency="fused")
-    timed = True
+    version = 2
 
     def __init__(
         self, config: GammaArmsConfig, *, exploration: float, cold_start: float, discount: float = 1.0
     ) -> None:
+        rates = ArmStatistics([str(gamma) for gamma in config.gammas], discount)
+        super().__init__(config.name, UcbState(rates, [False] * len(config.gammas)))
         self._options = config
         self._gammas = config.gammas
         self._exploration = exploration
         self._cold_start = cold_start
-        self._rates = Rates([str(gamma) for gamma in config.gammas], discount)
-        self._seen = [False] * len(config.gammas)
 
     def plan(self, start: RoundStart) -> Plan:
         """Try the next arm if its time has come, else plan the arm of the highest bound."""
@@ -97,60 +105,18 @@ class UcbPolicy(NoSignalPolicy):
         arm = arm_of(done, self._gammas)
         if arm is None:
             return
-        if self._seen[arm] and tells_rate(done):
-            self._rates.add(arm, done.emitted, done.total_s)
-        self._seen[arm] = True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums of each arm, and which arms were seen."""
-        return {
-            "policy": self._options.name,
-            "version": VERSION,
-            "rates": self._rates.state_dict(),
-            "seen": list(self._seen),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the sums of each arm.
-
-        Raises:
-            ValueError: The state is damaged, of another policy or version, or of other gammas; nothing is changed.
-        """
-        check_header(state, self._options.name, VERSION)
-        seen = check_list(state.get("seen"), "seen", length=len(self._gammas))
-        if not all(isinstance(one, bool) for one in seen):
-            raise ValueError(f"the saved state is damaged: seen is {seen!r}, not a list of true and false")
-        self._rates.load_state_dict(state.get("rates"))
-        self._seen = list(seen)
-
-    def export(self) -> dict[str, float]:
-        """Return rounds, tokens (gained) and seconds (spent) of each gamma, discounted if this policy discounts."""
-        return self._rates.export()
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the sums of another instance.
-
-        Raises:
-            ValueError: A key or a number is not one that `export` writes for these gammas; nothing is changed.
-        """
-        self._rates.absorb(statistics)
-
-    def replace(self, statistics: Mapping[str, float]) -> None:
-        """Put the sums of a group in the place of this policy's own.
-
-        Raises:
-            ValueError: As `absorb`; nothing is changed.
-        """
-        self._rates.replace(statistics)
+        if self.state.seen[arm] and tells_rate(done):
+            self.state.rates.count(arm, done.emitted, done.total_s)
+        self.state.seen[arm] = True
 
     def _choose(self, start: RoundStart, arms: Sequence[int]) -> tuple[int, str | None]:
         """Return the arm to plan, and why if it is new."""
-        known = [arm for arm in arms if self._rates.rounds(arm) > 0.0]
+        known = [arm for arm in arms if self.state.rates.rounds_of(arm) > 0.0]
         if len(known) < len(arms):
-            new = next(arm for arm in arms if self._rates.rounds(arm) <= 0.0)
+            new = next(arm for arm in arms if self.state.rates.rounds_of(arm) <= 0.0)
             if not known or self._may_try(start, new):
                 return new, "warm-up"
-        return most_promising(self._rates, known, self._exploration), None
+        return most_promising(self.state.rates, known, self._exploration), None
 
     def _may_try(self, start: RoundStart, new: int) -> bool:
         """Tell whether the tries of an arm and of all before it are worth their price even if they bring nothing."""
@@ -164,4 +130,4 @@ class UcbPolicy(NoSignalPolicy):
             for gamma in self._gammas[: new + 1]
             if gamma
         )
-        return TRIES * waste_s <= self._cold_start * self._rates.spent()
+        return TRIES * waste_s <= self._cold_start * self.state.rates.total_spent()

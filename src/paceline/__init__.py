@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
+from paceline.core.base_policy import BasePolicy, MergeablePolicy
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Readiness, Role
 from paceline.core.config.load import load, load_config
@@ -45,6 +46,7 @@ from paceline.core.optional_protocols import (
 )
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl as hookimpl
+from paceline.core.policy_state import Fixed, PolicyState, Summed, Unsaved
 from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
 from paceline.core.protocols import (
     Clock,
@@ -88,6 +90,7 @@ __all__ = [
     "AnyPolicy",
     "BackendConfig",
     "BackendError",
+    "BasePolicy",
     "Capabilities",
     "CapabilityError",
     "Catalogue",
@@ -103,6 +106,7 @@ __all__ = [
     "DraftSession",
     "DraftState",
     "Ended",
+    "Fixed",
     "FusedCosts",
     "Generation",
     "GenerationConfig",
@@ -110,12 +114,14 @@ __all__ = [
     "LiveCosts",
     "Memoryless",
     "Mergeable",
+    "MergeablePolicy",
     "PacelineError",
     "Plan",
     "PluginError",
     "Policy",
     "PolicyConfig",
     "PolicyGuard",
+    "PolicyState",
     "Proposal",
     "Readiness",
     "RecordedClock",
@@ -139,6 +145,7 @@ __all__ = [
     "StepCosts",
     "StopCriterion",
     "StopRule",
+    "Summed",
     "SupportsMatchLength",
     "SupportsPerplexity",
     "SupportsScoring",
@@ -155,6 +162,7 @@ __all__ = [
     "TraceError",
     "TraceWriter",
     "TracedRequest",
+    "Unsaved",
     "Verdict",
     "WallClock",
     "Work",

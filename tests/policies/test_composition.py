@@ -137,7 +137,8 @@ def test_a_damaged_length_policy_leaves_everything_as_it_was(config):
     play(policy, bits)
     play(donor, {name: [not bit for bit in known] for name, known in bits.items()})
     good, before = donor.state_dict(), policy.state_dict()
-    bad = good["lengths"] | {"a": {"policy": "online", "version": 1, "rounds": "damage", "quiet": 0}}
+    damaged = {"policy": "online", "version": 1, "rounds": "damage", "quiet": 0}
+    lengths = good["held"]["lengths"] | {"a": damaged}
     with pytest.raises(ValueError, match="damaged"):
-        policy.load_state_dict(good | {"lengths": bad})
+        policy.load_state_dict(good | {"held": {"lengths": lengths}})
     assert policy.state_dict() == before

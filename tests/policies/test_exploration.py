@@ -1,9 +1,9 @@
 """The budget of looks at what is not in use."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paceline.core.policy_state import restored, save
 from paceline.core.records import Plan, Round
 from paceline.policies.exploration import APART, CREDIT, DEAREST, PATIENCE, SHARE, Exploration
 
@@ -68,24 +68,8 @@ def test_one_that_does_not_is_not_repeated_at_once():
 
 
 def test_what_was_saved_goes_on_where_it_was_kept():
-    looks, again = Exploration(), Exploration()
+    looks = Exploration()
     looks.due("d", 0.1, 1.0)
     looks.begin("d", 1.0)
     looks.observe(a_round(3.0, draft="d"), 1.0)
-    again.load(looks.save())
-    assert again.save() == looks.save()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        None,
-        {},
-        {"missing": -1.0, "waited": {}},
-        {"missing": 1.0, "waited": {"d": 1.5}},
-        {"missing": 1.0, "waited": 3},
-    ],
-)
-def test_a_damaged_account_is_refused(damage):
-    with pytest.raises(ValueError, match="damaged"):
-        Exploration().load(damage)
+    assert restored(Exploration(), save(looks)) == looks

@@ -10,9 +10,10 @@ from paceline.core.errors import CapabilityError
 from paceline.core.guards.policy import check_fit
 from paceline.core.records import Capabilities
 from paceline.core.testing import FixedCosts, check_policy, play
-from paceline.policies.gate import GateConfig
+from paceline.policies.gate import GateConfig, GateState
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
+from paceline.policies.throughput import Speed
 
 COSTS = FixedCosts(1.0, 10.0)  # a draft token is .1 of a verification
 FOUR = StaticConfig(gamma=4)
@@ -100,7 +101,7 @@ def test_rounds_of_gamma_0_of_the_inner_policy_measure_plain_decoding():
     policy = gated(StaticConfig(gamma=0), refresh_every=64)
     rounds = play(policy, [False] * 1000, costs=COSTS)
     assert reasons(rounds) == {None}
-    assert policy.state_dict()["plain"][0] == pytest.approx(0.1)
+    assert policy.state.plain.rate == pytest.approx(0.1)
 
 
 def test_the_inner_policy_sees_only_the_rounds_it_planned():
@@ -149,22 +150,26 @@ def step(policy, start, done, gamma, accepted, seconds, **more):
     return plan
 
 
+def figures(speed):
+    return [speed.rate, speed.latest, speed.deviation]
+
+
 def test_the_estimates_of_the_first_windows_worked_out_by_hand(start, done):
     policy = gated(window=2, probe_window=1)
     step(policy, start, done, 4, 0, 99.0)  # not judged
     step(policy, start, done, 4, 1, 2.0)
     step(policy, start, done, 4, 3, 4.0)  # 2 + 4 tokens in 6 s
-    assert policy.state_dict()["drafting"][:3] == [1.0, 1.0, 0.0]
+    assert figures(policy.state.drafting) == [1.0, 1.0, 0.0]
     assert step(policy, start, done, 0, 0, 99.0).reason == "gate-baseline"  # not judged
     step(policy, start, done, 0, 0, 0.5)
-    assert policy.state_dict()["plain"][:3] == [2.0, 2.0, 0.0]
-    assert policy.state_dict()["agreeing"] == 1
+    assert figures(policy.state.plain) == [2.0, 2.0, 0.0]
+    assert policy.state.agreeing == 1
     step(policy, start, done, 4, 0, 99.0)
     step(policy, start, done, 4, 0, 0.6)
     step(
         policy, start, done, 4, 1, 1.8
     )  # 3 tokens in 2.4 s, .25 above the rate: it and the deviation move by .075
-    assert policy.state_dict()["drafting"][:3] == pytest.approx([1.075, 1.25, 0.075])
+    assert figures(policy.state.drafting) == pytest.approx([1.075, 1.25, 0.075])
     assert not policy.on
     assert step(policy, start, done, 0, 0, 1.0).reason == "gate-off"
 
@@ -172,22 +177,17 @@ def test_the_estimates_of_the_first_windows_worked_out_by_hand(start, done):
 def test_a_good_window_keeps_the_gate_on_though_the_estimate_remembers_bad_ones(start, done):
     for seconds, on in ((0.45, True), (0.7, False)):
         policy = gated(window=1)
-        state = {
-            "settling": False,
-            "drafting": [1.0, 1.0, 0.0, 50],
-            "plain": [2.0, 2.0, 0.0, 50],
-            "agreeing": 1,
-        }
-        policy.load_state_dict(policy.state_dict() | state)
+        drafting, plain = Speed(1.0, 1.0, 0.0, 50), Speed(2.0, 2.0, 0.0, 50)
+        policy.state = GateState(settling=False, drafting=drafting, plain=plain, agreeing=1)
         step(policy, start, done, 4, 0, seconds)
         assert policy.on is on
 
 
 def test_half_of_the_deviations_is_a_margin_too(start, done):
     policy = gated(window=1, probe_window=1)
-    state = policy.state_dict() | {"settling": False, "drafting": [1.0, 1.0, 0.0, 50], "agreeing": 1}
     for deviation, on in ((0.1, False), (0.6, True)):
-        policy.load_state_dict(state | {"plain": [1.2, 1.2, deviation, 50]})
+        drafting, plain = Speed(1.0, 1.0, 0.0, 50), Speed(1.2, 1.2, deviation, 50)
+        policy.state = GateState(settling=False, drafting=drafting, plain=plain, agreeing=1)
         step(policy, start, done, 4, 0, 1.0)
         assert policy.on is on
 
@@ -204,15 +204,11 @@ def test_a_round_that_was_ended_is_not_judged(start, done):
 
 def test_plain_decoding_is_measured_again_when_the_context_has_doubled(start, done):
     policy = gated(probe_every=10)
-    state = policy.state_dict() | {
-        "plain": [1.0, 1.0, 0.0, 1500],
-        "drafting": [2.0, 2.0, 0.0, 1500],
-        "waited": 10,
-    }
+    plain, drafting = Speed(1.0, 1.0, 0.0, 1500), Speed(2.0, 2.0, 0.0, 1500)
     for context, reason in ((2999, None), (3000, "gate-baseline"), (1024, None), (750, None)):
-        policy.load_state_dict(state)
+        policy.state = GateState(drafting=drafting, plain=plain, waited=10)
         assert policy.plan(start(context=context)).reason == reason
-    policy.load_state_dict(state | {"waited": 9})
+    policy.state = GateState(drafting=drafting, plain=plain, waited=9)
     assert policy.plan(start(context=9000)).reason is None
 
 

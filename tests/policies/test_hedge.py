@@ -5,7 +5,6 @@ The expected tokens of a round from scores: against the source's own formula.
 Hedge with fixed share, step by step.
 """
 
-import json
 from dataclasses import replace
 from math import exp, log, prod, sqrt
 from random import Random
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from paceline.core.records import Plan
 from paceline.core.testing import FixedCosts, check_policy, play
-from paceline.policies.hedge import HedgeConfig, RunLengths, Weights, read_run_lengths
+from paceline.policies.hedge import HedgeConfig, RunLengths, Weights
 
 
 def source(scores):
@@ -88,23 +87,6 @@ def test_a_longer_block_survives_no_better_than_a_shorter_one():
     survival = RunLengths(3)
     survival.sums, survival.counts = [0.5, 0.8, 0.25], [1.0, 1.0, 1.0]
     assert list(survival.chances()) == [0.5, 1.0, 0.5]
-
-
-@given(st.lists(st.floats(0, 1), max_size=9))
-def test_it_goes_on_where_it_was_saved(scores):
-    survival = survival_of(scores)
-    read = read_run_lengths(json.loads(json.dumps(survival.save())), 4, "it")
-    for one in (survival, read):
-        one.add(0.3, 0.9)
-    assert read.save() == survival.save()
-
-
-@pytest.mark.parametrize(
-    "saved", [None, [[], [0.0], [0.0]], [[0.0] * 5, [0.0] * 4, [0.0] * 4], [[-1.0], [0.0] * 4, [0.0] * 4]]
-)
-def test_a_damaged_window_is_refused(saved):
-    with pytest.raises(ValueError, match="damaged"):
-        read_run_lengths(saved, 4, "it")
 
 
 def test_a_step_by_hand_without_share():
@@ -200,11 +182,11 @@ def test_a_trial_by_hand(start, done):
     assert (plan.draft, plan.score) == ("a", {"b"})
     policy.observe(replace(done(4, 2, draft="a"), scores={"b": (0.0, 1.0, 0.0)}))
     policy.plan(start(lags=DRAFTS))
-    state = policy.state_dict()
-    assert state["seconds"] == pytest.approx({"a": 12 / (13 / 6), "b": 11 / (4 / 3)})
+    state = policy.state
+    assert state.seconds == pytest.approx({"a": 12 / (13 / 6), "b": 11 / (4 / 3)})
     loss = 1 - (12 / (13 / 6)) / (11 / (4 / 3))
-    assert state["weights"]["b"] / state["weights"]["a"] == pytest.approx(exp(-sqrt(8 * log(2)) * loss))
-    assert (state["trials"], state["heard"]) == (1.0, [])
+    assert state.weights.of("b") / state.weights.of("a") == pytest.approx(exp(-sqrt(8 * log(2)) * loss))
+    assert (state.weights.trials, state.heard) == (1.0, set())
 
 
 def test_a_lag_is_no_loss(start, done):
@@ -216,7 +198,7 @@ def test_a_lag_is_no_loss(start, done):
         policy.observe(replace(done(4, 2, draft="a"), scores={"b": (0.0, 1.0, 0.0)}))
         costs = FixedCosts(1.0, 10.0, catch_up_s=0.5)
         policy.plan(start(lags={"a": 0, "b": lag}, costs=costs))
-        seconds.append(policy.state_dict()["seconds"])
+        seconds.append(policy.state.seconds)
     assert seconds[1] == pytest.approx(seconds[0])
 
 
@@ -226,10 +208,10 @@ def test_who_was_not_heard_sleeps_through_the_trial(start, done):
     policy.plan(start(lags=lags))
     policy.observe(replace(done(4, 2, draft="a"), scores={"b": (0.0, 1.0, 0.0)}))
     policy.plan(start(lags=lags))
-    state = policy.state_dict()
-    assert state["weights"]["c"] == 1.0
-    loss = 1 - state["seconds"]["a"] / state["seconds"]["b"]
-    ratio = state["weights"]["b"] / state["weights"]["a"]
+    state = policy.state
+    assert state.weights.of("c") == 1.0
+    loss = 1 - state.seconds["a"] / state.seconds["b"]
+    ratio = state.weights.of("b") / state.weights.of("a")
     assert ratio == pytest.approx(exp(-sqrt(8 * log(3)) * loss))
 
 
@@ -238,8 +220,8 @@ def test_a_trial_needs_two_that_were_heard(start, done):
     policy.plan(start(lags=DRAFTS))
     policy.observe(done(4, 2, draft="a"))
     policy.plan(start(lags=DRAFTS))
-    assert policy.state_dict()["trials"] == 0.0
-    assert policy.state_dict()["heard"] == ["a"]
+    assert policy.state.weights.trials == 0.0
+    assert policy.state.heard == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -265,8 +247,8 @@ def test_the_verdict_scores_the_draft_that_ran(how, heard, start, done):
     policy = HedgeConfig(window=10**9, length="static").build()
     policy.plan(start(lags=DRAFTS))
     policy.observe(done(4, draft="a", **how))
-    counts = policy.state_dict()["survival"].get("a", [[], [0.0], [0.0]])
-    assert (counts[1][0], counts[2][0]) == pytest.approx((sum(heard), len(heard)))
+    run_lengths = policy.state.run_lengths["a"]
+    assert (run_lengths.sums[0], run_lengths.counts[0]) == pytest.approx((sum(heard), len(heard)))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -352,9 +334,9 @@ def test_texts_do_not_run_into_one_another(start, done):
     policy = HedgeConfig(length="static").build()
     policy.plan(start(lags=DRAFTS))
     policy.observe(done(4, 4, draft="a"))
-    assert len(policy.state_dict()["survival"]["a"][0]) == 4
+    assert len(policy.state.run_lengths["a"].products) == 4
     policy.plan(replace(start(lags=DRAFTS), index=0))
-    assert policy.state_dict()["survival"]["a"][0] == []
+    assert policy.state.run_lengths["a"].products == []
 
 
 def test_what_the_length_policy_asks_for_is_kept(start):
@@ -366,24 +348,3 @@ def test_what_the_length_policy_asks_for_is_kept(start):
 
     plan = HedgeConfig(length=AskingConfig()).build().plan(start(lags=DRAFTS))
     assert plan.score == {"b", "c"}
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"weights": {"a": -1.0}},
-        {"survival": {"a": [[], [0.0] * 15, [0.0] * 16]}},
-        {"heard": ["nobody"]},
-        {"seconds": {"a": "long"}},
-        {"asking": {"a": [1.0]}},
-        {"draft": 3},
-        {"draws": 0.5},
-    ],
-)
-def test_a_damaged_state_is_refused_and_changes_nothing(damage):
-    policy = HedgeConfig().build()
-    play(policy, {"a": text(0.7, 100, 1), "b": text(0.6, 100, 2)})
-    before = policy.state_dict()
-    with pytest.raises(ValueError, match="damaged"):
-        policy.load_state_dict(before | damage)
-    assert policy.state_dict() == before

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from paceline.core.testing import FixedCosts, check_policy, play
-from paceline.policies.metasd import MetaSDConfig
+from paceline.policies.metasd import DraftReward, MetaSDConfig
 
 DRAFTS = {"a": 0, "b": 0}
 
@@ -55,7 +55,14 @@ def test_what_is_uncertain_is_tried_although_it_was_worse(start, done):
     """n_a = 20 at 2/4, n_b = 1 at 1/4: beta above (1/4) / (sqrt(2 ln 21) (1 - 1/sqrt(20))) = .131 tries b."""
     for beta, expected in ((0.125, "a"), (0.135, "b")):
         policy = MetaSDConfig(discount=1.0, beta=beta, length="static").build()
-        policy.absorb({"a/rounds": 20.0, "a/rewards": 10.0, "b/rounds": 1.0, "b/rewards": 0.25})
+        policy.absorb(
+            {
+                "a/rounds": 20.0,
+                "a/rewards": 10.0,
+                "b/rounds": 1.0,
+                "b/rewards": 0.25,
+            }
+        )
         assert policy.plan(start(lags=DRAFTS)).draft == expected
 
 
@@ -64,9 +71,8 @@ def test_sums_fade_with_every_round(start, done):
     policy.absorb({"a/rounds": 4.0, "a/rewards": 2.0, "b/rounds": 8.0, "b/rewards": 0.5})
     policy.plan(start(lags=DRAFTS))
     policy.observe(replace(done(4, 1, draft="a"), total_s=3.0))
-    assert policy.export() == {
-        "a/rounds": 3.0, "a/rewards": 1.25, "a/tokens": 2.0, "a/seconds": 3.0, "b/rounds": 4.0, "b/rewards": 0.25,
-    }  # fmt: skip
+    assert policy.state.drafts["a"] == DraftReward(rounds=3.0, rewards=1.25, tokens=2.0, seconds=3.0)
+    assert policy.state.drafts["b"] == DraftReward(rounds=4.0, rewards=0.25)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +90,8 @@ def test_what_counts_as_a_reward(how, expected, start, done):
     policy = MetaSDConfig(length="static").build()
     draft = policy.plan(start(lags=DRAFTS)).draft
     policy.observe(done(**how, draft=draft))
-    sums = policy.state_dict()["sums"].get(draft)
-    assert expected == (tuple(sums[:2]) if sums else None)
+    sums = policy.state.drafts[draft]
+    assert (sums.rounds, sums.rewards) == (expected or (0.0, 0.0))
 
 
 def test_a_round_too_short_to_draft_is_nobodys_fault(start, done):
@@ -134,13 +140,3 @@ def test_a_draft_that_is_never_worth_drafting_with_is_left():
     rounds = play(MetaSDConfig().build(), bits, costs=FixedCosts(3.0, 10.0))
     late = [r.plan.draft for r in rounds[-60:-5]]
     assert late.count("b") >= 0.9 * len(late)
-
-
-@pytest.mark.parametrize(
-    "statistics", [{"a": 1.0}, {"a/wins": 1.0}, {"a/rounds": 1.0, "b/rounds": -1.0}, {"/rounds": 1.0}]
-)
-def test_statistics_that_no_export_writes_are_refused_as_a_whole(statistics):
-    policy = MetaSDConfig().build()
-    with pytest.raises(ValueError, match="/"):
-        policy.absorb(statistics)
-    assert policy.export() == {}

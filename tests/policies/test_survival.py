@@ -48,9 +48,9 @@ def test_a_draft_that_never_ran_is_known_from_its_scores():
     policy = SurvivalConfig().build()
     drafts = {"dear": bits(0.5), "free": bits(0.05)}
     play(policy, drafts, costs=FixedCosts({"dear": 0.5, "free": 0.0}, 10.0))
-    known = policy.state_dict()["known"]["free"]["counts"]["all"]
-    assert next(policy.of("free").chances(None)) < 0.35
-    assert sum(known[1]) > 3
+    known = policy.state.known["free"]
+    assert next(known.chances(None)) < 0.35
+    assert sum(known.counts["all"].refused) > 3
 
 
 def test_a_match_length_decides_between_drafts():

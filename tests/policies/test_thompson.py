@@ -53,8 +53,8 @@ def test_given_its_draws_the_plan_is_the_argmax(counts, draft_s, starting_s, ste
             return 1.0 + sum(steps[:length])
 
     policy = ThompsonConfig(max_gamma=8).build()
-    known = {"draft": [[y for y, _ in counts], [f for _, f in counts]]}
-    policy.load_state_dict(policy.state_dict() | {"known": known})
+    known = policy.state.known["draft"]
+    known.accepted, known.refused = [y for y, _ in counts], [f for _, f in counts]
     centre = (sum(y for y, _ in counts) + 2) / (sum(y + f for y, f in counts) + 3)
 
     def speed(gamma):
@@ -78,8 +78,8 @@ def test_a_price_of_starting_to_draft_does_not_end_the_search_at_one_token(start
             return 20.0 + 0.1 * gamma
 
     policy = ThompsonConfig().build()
-    known = {"draft": [[90.0] * 16, [10.0] * 16]}
-    policy.load_state_dict(policy.state_dict() | {"known": known})
+    known = policy.state.known["draft"]
+    known.accepted, known.refused = [90.0] * 16, [10.0] * 16
     assert policy.plan(start(costs=Costs(0.1, 10.0))).gamma >= 12
 
 
@@ -178,40 +178,3 @@ def test_absorbing_shares_experience_but_not_the_generator(done):
     pupil.absorb(taught.export())
     assert pupil.state_dict()["known"] == taught.state_dict()["known"]
     assert pupil.state_dict()["random"] == generator
-
-
-@pytest.mark.parametrize(
-    "statistics",
-    [
-        {"draft/0/accepted": 1.0, "draft": 1.0},
-        {"draft/0/accepted": 1.0, "draft/x/accepted": 1.0},
-        {"draft/0/accepted": 1.0, "draft/0/guessed": 1.0},
-        {"draft/0/accepted": 1.0, "draft/1/refused": float("nan")},
-        {"draft/0/accepted": 1.0, "draft/1/refused": -1.0},
-    ],
-)
-def test_statistics_that_no_export_writes_are_refused_as_a_whole(statistics):
-    policy = ThompsonConfig().build()
-    with pytest.raises(ValueError, match="draft"):
-        policy.absorb(statistics)
-    assert policy.export() == {}
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"known": {"draft": [[0.0] * 16, [0.0] * 15]}},
-        {"known": {"draft": [[-1.0] * 16, [0.0] * 16]}},
-        {"known": {"draft": "all"}},
-        {"random": [3, [1, 2, 3], None]},
-        {"random": [3, ["x"] * 625, None]},
-        {"random": [99, [1] * 625, None]},
-    ],
-)
-def test_a_damaged_state_is_refused_and_changes_nothing(damage, done):
-    policy = ThompsonConfig().build()
-    policy.observe(done(3, 1))
-    before = policy.state_dict()
-    with pytest.raises(ValueError, match="damaged"):
-        policy.load_state_dict(before | damage)
-    assert policy.state_dict() == before

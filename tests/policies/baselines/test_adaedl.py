@@ -84,12 +84,3 @@ def test_what_is_learnt_is_planned_in_the_next_round(start, done):
     policy = AdaEdlConfig(step=1.0, threshold_memory=0.0).build()
     policy.observe(done(20, 0, drafted=3))
     assert policy.plan(start()).stop.above == 0.0  # lambda 1: any doubt at all stops
-
-
-@pytest.mark.parametrize("damage", [{"rate": 1.5}, {"threshold": -0.1}, {"threshold": float("nan")}])
-def test_a_damaged_state_is_refused_and_changes_nothing(damage, done):
-    policy = after(done, [(2, 5)])
-    before = policy.state_dict()
-    with pytest.raises(ValueError, match="damaged"):
-        policy.load_state_dict(before | damage)
-    assert policy.state_dict() == before

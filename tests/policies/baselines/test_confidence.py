@@ -138,16 +138,3 @@ def test_a_calibrated_draft_gets_a_threshold_at_which_good_and_bad_balance(done)
         policy.observe(done(1, int(random.random() < prob), probs=(prob,)))
         found.append(policy.threshold)
     assert sum(found[2000:]) / 6000 == pytest.approx(0.25, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [{"threshold": 1.5}, {"pairs": [[0.5, 2]]}, {"pairs": [[0.5]]}, {"pairs": [["x", 1]]}, {"rounds": 0.5}],
-)
-def test_a_damaged_state_is_refused_and_changes_nothing(damage, done):
-    policy = ConfidenceConfig().build()
-    policy.observe(done(2, 1, probs=(0.8, 0.6)))
-    before = policy.state_dict()
-    with pytest.raises(ValueError, match="damaged"):
-        policy.load_state_dict(before | damage)
-    assert policy.state_dict() == before

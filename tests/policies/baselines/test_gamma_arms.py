@@ -3,20 +3,20 @@ import math
 import pytest
 
 from paceline.policies.baselines.gamma_arms import most_promising
-from paceline.policies.throughput import Rates
+from paceline.policies.throughput import ArmStatistics
 
 
 def rates(*arms):
     """Make arms of so many rounds with so many tokens and one second each."""
-    made = Rates([str(i) for i in range(len(arms))])
+    made = ArmStatistics([str(i) for i in range(len(arms))])
     for arm, (rounds, tokens) in enumerate(arms):
         for _ in range(rounds):
-            made.add(arm, tokens / rounds, 1.0)
+            made.count(arm, tokens / rounds, 1.0)
     return made
 
 
 def test_a_step_of_ucb1_computed_by_hand():
-    """Rates 3 and 2 of 9 and 3 rounds: 1 + c sqrt(ln 13 / 9) against 2/3 + c sqrt(ln 13 / 3)."""
+    """ArmStatistics 3 and 2 of 9 and 3 rounds: 1 + c sqrt(ln 13 / 9) against 2/3 + c sqrt(ln 13 / 3)."""
     known = rates((9, 27), (3, 6))
     assert math.sqrt(math.log(13) / 9) == pytest.approx(0.5338, abs=1e-4)
     assert math.sqrt(math.log(13) / 3) == pytest.approx(0.9246, abs=1e-4)
@@ -33,10 +33,10 @@ def test_without_normalising_the_rates_stand_as_they_are():
 
 
 def test_the_unit_of_time_does_not_matter():
-    known, slow = rates((9, 27), (3, 6), (5, 14)), Rates(["0", "1", "2"])
+    known, slow = rates((9, 27), (3, 6), (5, 14)), ArmStatistics(["0", "1", "2"])
     for arm, (rounds, tokens) in enumerate([(9, 27), (3, 6), (5, 14)]):
         for _ in range(rounds):
-            slow.add(arm, tokens / rounds, 1e6)
+            slow.count(arm, tokens / rounds, 1e6)
     for c in (0.0, 0.2, 0.5, 0.9, 2.0):
         assert most_promising(known, [0, 1, 2], c) == most_promising(slow, [0, 1, 2], c)
 

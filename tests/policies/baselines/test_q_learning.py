@@ -34,29 +34,6 @@ def test_first_experiences_are_averaged_and_later_ones_weigh_alike():
     assert values.of(0, 0) == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        [],
-        {},
-        {"values": [[0.0, 0.0]]},
-        {"values": [[0.0], [0.0]]},
-        {"values": [[0.0, float("nan")]] * 2},
-        {"values": [[0.0, True]] * 2},
-        {"visits": [[0, 1.5]] * 2},
-        {"visits": [[0, -1]] * 2},
-    ],
-)
-def test_a_damaged_table_is_refused_and_changes_nothing(damage):
-    values = Values(1, 2)
-    values.learn(0, 1, 3.0, 0.1)
-    before = values.state_dict()
-    broken = damage if not damage else before | damage
-    with pytest.raises(ValueError, match="the saved state is damaged"):
-        values.load_state_dict(broken)
-    assert values.state_dict() == before
-
-
 GREEDY = {"exploration": 0.0, "least_exploration": 0.0}
 
 
@@ -204,28 +181,6 @@ def test_near_the_end_and_on_engines_with_fixed_gammas_only_what_can_run_is_plan
     assert take(policy, start(0)).gamma == 0
     engine = Capabilities(gammas=(4, 8), zero_gamma=False)
     assert {take(policy, start(capabilities=engine)).gamma for _ in range(60)} == {4, 8}
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        ({"gammas": [0, 4]}, "its gammas are"),
-        ({"state": 18}, "state is 18"),
-        ({"taught": 1.5}, "taught"),
-        ({"values": {"values": [], "visits": []}}, "values is not a list of length 19"),
-        ({"pace": {}}, "its arms are"),
-        ({"random": [3, [1, 2, 3], None]}, "generator"),
-        ({"random": [3, [1] * 625, "damage"]}, "drawn beforehand"),
-    ],
-)
-def test_a_damaged_state_is_refused_and_changes_nothing(damage, message, start):
-    policy = QLearningConfig().build()
-    for _ in range(5):
-        take(policy, start())
-    before = policy.state_dict()
-    with pytest.raises(ValueError, match=message):
-        policy.load_state_dict(before | damage)
-    assert policy.state_dict() == before
 
 
 @pytest.mark.parametrize(
