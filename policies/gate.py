@@ -147,18 +147,19 @@ class GatePolicy(WrapperPolicy[GateState]):
         """Show the inner policy a round that it planned, and count what was delivered in which time."""
         if self._asked:
             self.inner.observe(marked(done, (PROBE,))[1])
-        self.state.waited += done.emitted
+        state = self.state
+        state.waited += done.emitted
         if done.ended is not None:
             return
-        if self.state.phase == "on" and done.plan.gamma == 0:
+        if state.phase == "on" and done.plan.gamma == 0:
             self._count_idle(done)
-        if self.state.settling:
-            self.state.settling = False
+        if state.settling:
+            state.settling = False
             return
-        self.state.window.count(done)
-        size = self._options.window if self.state.phase in {"on", "off"} else self._options.probe_window
-        if self.state.window.rounds >= size:
-            window, self.state.window = self.state.window, Window()
+        state.window.count(done)
+        size = self._options.window if state.phase in {"on", "off"} else self._options.probe_window
+        if state.window.rounds >= size:
+            window, state.window = state.window, Window()
             self._conclude(window, done.context)
 
     def _due(self, other: Speed, interval: int, context: int) -> bool:

@@ -127,14 +127,15 @@ class OnlinePolicy(BasePolicy[OnlineState]):
 
         After a probe that succeeds the next round probes again, where a draft of accuracy Acc_max would pay.
         """
+        state = self.state
         if done.accepted or done.rejected:
-            self.state.rounds.append((done.accepted, int(done.rejected)))
+            state.rounds.append((done.accepted, int(done.rejected)))
         if done.rejected:
-            self.state.quiet = 0
+            state.quiet = 0
         elif done.accepted:
-            self.state.quiet = min(self.state.quiet, self._config.probe_every)
+            state.quiet = min(state.quiet, self._config.probe_every)
         elif done.plan.gamma == 0:
-            self.state.quiet += 1
+            state.quiet += 1
 
 
 def _best_gamma(start: RoundStart, draft: str, gammas: Sequence[int], accuracy: float) -> int:

@@ -138,17 +138,20 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
     def choose(self, start: RoundStart) -> tuple[int, str | None, str | None]:
         """Return gamma, draft, and why these if they are not the best."""
         self._drafts = start.drafts
-        gammas = start.gammas(self._config.max_gamma)
-        self.scorers = frozenset()
+        gammas = start.gammas(self.max_gamma)
         if gammas[-1] == 0:
+            self.scorers = frozenset()
             return 0, None, None
-        drafts = self._candidates(start, must_draft=gammas[0] > 0)
-        gamma, draft = self._best(start, drafts, gammas)
+        plain, able = gammas[0] == 0, drafting(gammas)
+        drafts = self._candidates(start, must_draft=not plain)
+        plain_s = math.inf
+        if plain:
+            self._plain_s = plain_s = start.costs.verify_s(1, start.context)
+        gamma, draft = self._best(start, drafts, able, plain_s)
         reason = None
-        if gammas[0] == 0:
-            gamma, draft, reason = self._explored(start, drafts, drafting(gammas)[0], gamma, draft)
-        if not self._config.draft:
-            self.scorers = self.state.scoring.whom(start, draft)
+        if plain:
+            gamma, draft, reason = self._explored(start, drafts, able[0], gamma, draft)
+        self.scorers = frozenset() if self._config.draft else self.state.scoring.whom(start, draft)
         return gamma, draft, reason
 
     def observe(self, done: Round) -> None:
@@ -176,12 +179,10 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         self, start: RoundStart, drafts: Sequence[str], least: int, gamma: int, draft: str | None
     ) -> tuple[int, str | None, str | None]:
         """Return the plan, or a look at what has not been measured for long: a draft at rest, or plain decoding."""
-        costs, context, state = start.costs, start.context, self.state
-        self._plain_s = plain_s = costs.verify_s(1, context)
+        costs, plain_s, state = start.costs, self._plain_s, self.state
         if gamma:
-            age = (
-                costs.age(1) if hasattr(costs, "age") else state.drafting
-            )  # isinstance(costs, Dated) is slow
+            # isinstance(costs, Dated) would take longer than the answer
+            age = costs.age(1) if hasattr(costs, "age") else state.drafting
             due = state.drafting >= self._config.plain_every or (
                 age >= self._config.plain_every
                 and state.exploration.due(PLAIN, plain_s - self.token_s, plain_s)
@@ -193,7 +194,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         for name in drafts:
             price_s = (
                 costs.draft_s(name, least, start.drafts[name].lag)
-                + costs.verify_s(least + 1, context)
+                + costs.verify_s(least + 1, start.context)
                 - plain_s
             )
             if state.exploration.due(name, price_s, plain_s):
@@ -209,20 +210,19 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         """Return the drafts to choose from; those with nothing to propose only where something must be drafted."""
         draft = self._config.draft
         if draft is not None or start.capabilities.draft_switch != "round":
-            one = chosen_draft(start, draft)
-            every: Iterable[str] = () if one is None else (one,)
+            only = chosen_draft(start, draft)
+            listed: Iterable[str] = () if only is None else (only,)
         else:
-            every = start.drafts
-        return [name for name in every if must_draft or start.drafts[name].match_length != 0]
+            listed = start.drafts
+        return [name for name in listed if must_draft or start.drafts[name].match_length != 0]
 
     def _best(
-        self, start: RoundStart, drafts: Sequence[str], gammas: Sequence[int]
+        self, start: RoundStart, drafts: Sequence[str], gammas: Sequence[int], best_s: float
     ) -> tuple[int, str | None]:
+        """Return the draft and gamma of least time per token, if any takes less than `best_s`."""
         best, best_draft = 0, None
-        best_s = start.costs.verify_s(1, start.context) if gammas[0] == 0 else math.inf
-        some = drafting(gammas)
         for draft in drafts:
-            gamma, token_s = best_gamma(start, draft, some, self.chances(draft), best_s)
+            gamma, token_s = best_gamma(start, draft, gammas, self.chances(draft), best_s)
             if gamma:
                 best, best_draft, best_s = gamma, draft, token_s
         self.token_s = best_s

@@ -66,7 +66,7 @@ class Windows(PolicyState):
     """
 
     size: Unsaved[int]
-    positions: deque[list[Annotated[int, Field(ge=0, le=1)]]] = field(default_factory=deque)
+    positions: deque[deque[Annotated[int, Field(ge=0, le=1)]]] = field(default_factory=deque)
 
     def __bool__(self) -> bool:
         """Whether anything was seen."""
@@ -78,18 +78,16 @@ class Windows(PolicyState):
         Raises:
             ValueError: One is empty.
         """
-        for window in self.positions:
-            if not window:
-                raise ValueError("the saved state is damaged: a window of positions is empty")
-            del window[: -self.size]
+        if not all(self.positions):
+            raise ValueError("the saved state is damaged: a window of positions is empty")
+        self.positions = deque(deque(window, self.size) for window in self.positions)
 
     def count(self, accepted: int, drafted: int) -> None:
         """Count one proposal of `drafted` tokens, of which the target accepted the first `accepted`."""
         while len(self.positions) < drafted:
-            self.positions.append([])
+            self.positions.append(deque(maxlen=self.size))
         for position, window in enumerate(islice(self.positions, drafted)):
             window.append(int(position < accepted))
-            del window[: -self.size]
 
     def forget_from(self, position: int) -> None:
         """Forget this position and all later ones, so that what is no longer tried does not stay bad for ever."""
