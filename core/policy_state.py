@@ -42,7 +42,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Role(Enum):
-    """What becomes of a field when its state is saved and merged."""
+    """Treatment of a field when its state is saved and merged."""
 
     KEPT = "saved"
     SUMMED = "saved and added up"
@@ -238,14 +238,15 @@ def _restored(own: Any, value: Any, where: str, item: _Declared) -> Any:
         if not isinstance(value, list) or len(value) != len(own):
             raise _damaged(where, value, f"not a list of {len(own)}")
         return [
-            restored(mine, one, f"{where}.{i}") for i, (mine, one) in enumerate(zip(own, value, strict=True))
+            restored(mine, item, f"{where}.{i}")
+            for i, (mine, item) in enumerate(zip(own, value, strict=True))
         ]
     make: Any = own.default_factory if isinstance(own, defaultdict) else None
     if make is not None and isinstance(make(), PolicyState):
         if not isinstance(value, Mapping):
             raise _damaged(where, value, "not a mapping")
         return defaultdict(
-            make, {str(key): restored(make(), one, f"{where}.{key}") for key, one in value.items()}
+            make, {str(key): restored(make(), state, f"{where}.{key}") for key, state in value.items()}
         )
     try:
         read = item.adapter.validate_json(json.dumps(value, allow_nan=False), strict=True)
@@ -271,7 +272,9 @@ def _shaped(own: Any, value: Any, where: str) -> Any:
                 raise ValueError(
                     f"the saved state is of other options: {where} has {len(value)} items, not {len(own)}"
                 )
-            return [_shaped(mine, one, where) for mine, one in zip(own, value, strict=True)] if own else value
+            return (
+                [_shaped(mine, item, where) for mine, item in zip(own, value, strict=True)] if own else value
+            )
         case dict() if own.keys() != value.keys():
             raise ValueError(
                 f"the saved state is of other options: {where} has the keys {sorted(value)}, not {sorted(own)}"

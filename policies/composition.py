@@ -37,19 +37,19 @@ def joint_needs(policies: Iterable[Policy]) -> frozenset[Signal]:
 
 def joint_requirements(policies: Iterable[Policy], **own: Any) -> Requirements:
     """Return what an engine must be able to do for all of them; `own` are demands of the policy that holds them."""
-    asked = [Requirements(**own), *map(requires_of, policies)]
-    found: dict[str, Any] = {
-        field.name: any(getattr(one, field.name) for one in asked)
+    demands = [Requirements(**own), *map(requires_of, policies)]
+    others: dict[str, Any] = {
+        field.name: any(getattr(each, field.name) for each in demands)
         for field in fields(Requirements)
         if field.name not in {"draft_switch", "latency", "signals", "draft"}
     }
-    listening = {one.draft for one in asked if one.signals}
+    listened = {each.draft for each in demands if each.signals}
     return Requirements(
-        draft_switch=max((one.draft_switch for one in asked), key=OFTEN.index),
-        latency=max((one.latency for one in asked), key=DETAIL.index),
-        signals=frozenset[Any]().union(*(one.signals for one in asked)),
-        draft=listening.pop() if len(listening) == 1 else None,
-        **found,
+        draft_switch=max((each.draft_switch for each in demands), key=OFTEN.index),
+        latency=max((each.latency for each in demands), key=DETAIL.index),
+        signals=frozenset[Any]().union(*(each.signals for each in demands)),
+        draft=listened.pop() if len(listened) == 1 else None,
+        **others,
     )
 
 

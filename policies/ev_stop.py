@@ -55,7 +55,7 @@ class EvStopConfig(SurvivalOptions):
 
 @dataclass(slots=True)
 class EvStopState(PolicyState):
-    """What the probabilities of each draft tell, and what looking at them takes."""
+    """Evidence in the probabilities of each draft, and the time that looking at them takes."""
 
     calibrations: defaultdict[str, Calibration]
     gate: SignalCostGate
@@ -124,7 +124,7 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
         """Learn what became of the tokens, and what their probabilities said about it."""
         self._start = None
         draft = done.plan.draft
-        probs = [one.prob for one in done.signals if one.prob is not None]
+        probs = [token.prob for token in done.signals if token.prob is not None]
         if draft is not None and probs and len(probs) == done.drafted:
             self.state.calibrations[draft].observe(
                 probs, self._expected(draft), done.accepted, refused=done.rejected

@@ -28,9 +28,9 @@ def drafting(gammas: Sequence[int]) -> Sequence[int]:
     return gammas[1:] if gammas[0] == 0 else gammas
 
 
-def at_most(gammas: Sequence[int], wanted: int) -> int:
-    """Return the largest of ascending `gammas` that is not above `wanted`, or the smallest of them."""
-    return gammas[max(bisect_right(gammas, wanted) - 1, 0)]
+def at_most(gammas: Sequence[int], limit: int) -> int:
+    """Return the largest of ascending `gammas` that is not above `limit`, or the smallest of them."""
+    return gammas[max(bisect_right(gammas, limit) - 1, 0)]
 
 
 def chosen_draft(start: RoundStart, name: str | None) -> str | None:

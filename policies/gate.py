@@ -82,7 +82,7 @@ class GateConfig(PolicyConfig):
 
 @dataclass(slots=True)
 class GateState(PolicyState):
-    """What was measured, and where the gate stands.
+    """Measurements, and the standing of the gate.
 
     Attributes:
         settling: Whether the next round is not judged.
@@ -116,7 +116,7 @@ class GatePolicy(WrapperPolicy[GateState]):
     def __init__(self, config: GateConfig, policy: Policy) -> None:
         super().__init__("gate", GateState(), policy, zero_gamma=True, latency="fused")
         self._options = config
-        self._asked = False  # whether the inner policy planned this round
+        self._handed_on = False  # whether the inner policy planned this round
         self._guessed = (
             0.0  # tokens per second of plain decoding by the cost model, to know when to measure them
         )
@@ -137,15 +137,15 @@ class GatePolicy(WrapperPolicy[GateState]):
             interval = options.probe_every * 2**self.state.failures
             if self._due(self.state.drafting, interval, start.context):
                 self._enter("probe")
-        self._asked = self.state.phase in {"on", "probe"}
-        if not self._asked:
+        self._handed_on = self.state.phase in {"on", "probe"}
+        if not self._handed_on:
             return Plan(0, reason=f"gate-{self.state.phase}")
         plan = self.inner.plan(start)
         return mark(plan, PROBE) if self.state.phase == "probe" else plan
 
     def observe(self, done: Round) -> None:
         """Show the inner policy a round that it planned, and count what was delivered in which time."""
-        if self._asked:
+        if self._handed_on:
             self.inner.observe(marked(done, (PROBE,))[1])
         state = self.state
         state.waited += done.emitted

@@ -259,8 +259,8 @@ class HedgePolicy(DraftSelector[HedgeState]):
             self._lengths.rest()
             return Plan(0)
         plan = self._lengths.plan(start, draft)
-        asked = self.state.scoring.whom(start, plan.draft)
-        return Plan(plan.gamma, plan.draft, plan.stop, plan.reason, plan.score | asked)
+        scorers = self.state.scoring.whom(start, plan.draft)
+        return Plan(plan.gamma, plan.draft, plan.stop, plan.reason, plan.score | scorers)
 
     def observe(self, done: Round) -> None:
         """Take in the scores of those that were asked, and the verdict on the one that drafted; then judge them."""

@@ -107,7 +107,7 @@ class Request(PolicyState):
 
 @dataclass(slots=True)
 class LinearSelectState(PolicyState):
-    """What finished requests taught, and the one under way.
+    """Knowledge from finished requests, and the request under way.
 
     Attributes:
         plain: Requests decoded plainly since the last one that was given to a draft.

@@ -83,7 +83,7 @@ class DraftReward(PolicyState):
 
 @dataclass(slots=True)
 class MetaSDState(PolicyState):
-    """What each draft earned, and which one runs."""
+    """Rewards of each draft, and the draft that runs."""
 
     drafts: Summed[defaultdict[str, DraftReward]]
     draft: str | None = None

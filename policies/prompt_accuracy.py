@@ -119,11 +119,11 @@ def factorise(rows: Sequence[Sequence[float]]) -> list[list[float]]:
 
 def forward(factor: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
     """Return x with factor x = right, for a lower triangle."""
-    found: list[float] = []
-    for row, wanted in zip(factor, right, strict=True):
-        # zip ends with the shorter one: what is found so far lies left of the diagonal
-        found.append((wanted - sum(a * b for a, b in zip(found, row, strict=False))) / row[-1])
-    return found
+    solved: list[float] = []
+    for row, target in zip(factor, right, strict=True):
+        # zip ends with the shorter one: what is solved so far lies left of the diagonal
+        solved.append((target - sum(a * b for a, b in zip(solved, row, strict=False))) / row[-1])
+    return solved
 
 
 SPREAD = 0x9E3779B1  # the golden ratio times 2^32, made odd: neighbouring ids land far apart
@@ -209,8 +209,10 @@ class Prompts(PolicyState):
 
     def read(self, start: RoundStart) -> list[float]:
         """Count a prompt in, and return its features."""
-        told = start.perplexity
-        surprise = log(told) if told is not None and isfinite(told) and told > 1.0 else 0.0
+        perplexity = start.perplexity
+        surprise = (
+            log(perplexity) if perplexity is not None and isfinite(perplexity) and perplexity > 1.0 else 0.0
+        )
         return [1.0, log(max(start.context, 1)), surprise, *self.words.read(start.tokens)]
 
     def seen(self, draft: str) -> bool:

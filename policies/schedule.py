@@ -140,6 +140,6 @@ class SchedulePolicy(BasePolicy[PolicyState]):
     def plan(self, start: RoundStart) -> Plan:
         """Look up gamma; nothing is carried over from round to round."""
         contexts, gammas = self._rows[max(bisect_right(self._batches, start.batch) - 1, 0)]
-        wanted = gammas[max(bisect_right(contexts, start.context) - 1, 0)]
-        gamma = start.gammas(wanted)[-1]
+        listed = gammas[max(bisect_right(contexts, start.context) - 1, 0)]
+        gamma = start.gammas(listed)[-1]
         return Plan(gamma, chosen_draft(start, self._draft) if gamma else None)

@@ -88,7 +88,7 @@ class SurvivalConfig(SurvivalOptions):
 
 @dataclass(slots=True)
 class SurvivalState(PolicyState):
-    """What is known of each draft, and when to look again at what is not in use.
+    """Knowledge of each draft, and the accounts for scores and for looks at what is not in use.
 
     Attributes:
         drafting: Rounds in a row of more than one token.

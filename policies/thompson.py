@@ -101,12 +101,12 @@ class ThompsonPolicy(MergeablePolicy[ThompsonState]):
 
         A round of gamma 0 ages too: what is not tried becomes uncertain, and is drawn high, and tried, in time.
         """
-        told = done.accepted > 0 or done.rejected
-        if not told and done.plan.gamma > 0:
+        informative = done.accepted > 0 or done.rejected
+        if not informative and done.plan.gamma > 0:
             return
         for hazards in self.state.known.values():
             hazards.age(self._config.discount)
-        if told and done.plan.draft is not None:
+        if informative and done.plan.draft is not None:
             self.state.known[done.plan.draft].count(done.accepted, refused=done.rejected)
 
     def _drafts(self, start: RoundStart) -> Iterable[str]:

@@ -16,7 +16,7 @@ QUESTION = re.compile(r"\s*(What|Which|How|Who|Whom|Whose|Where|When|Why)\b")
 VAGUE = frozenset({"found", "wanted", "told", "asked", "some", "one"})
 
 READ = [folder for folder in FOLDERS if folder != "backends"]
-NAMED = [folder for folder in FOLDERS if folder not in {"policies", "backends", "lab", "cli"}]
+NAMED = [folder for folder in FOLDERS if folder not in {"backends", "lab", "cli"}]
 
 
 def trees(folder: str) -> Iterator[tuple[Path, ast.Module]]:

@@ -89,12 +89,12 @@ class AdaEdlPolicy(ThresholdPolicy[AdaEdlState]):
         options, state, old = self._config, self.state, self.state.threshold
         state.rate += (1.0 - options.rate_memory) * (done.accepted / done.drafted - state.rate)
         if state.rate < options.target:
-            wanted = old + options.step
+            proposed = old + options.step
         elif done.accepted < done.plan.gamma:
-            wanted = old - options.step
+            proposed = old - options.step
         else:
-            wanted = old
-        moved = old + (1.0 - options.threshold_memory) * (wanted - old)
+            proposed = old
+        moved = old + (1.0 - options.threshold_memory) * (proposed - old)
         state.threshold = min(max(moved, 0.0), 1.0)
         self.refresh()
 

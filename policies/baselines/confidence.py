@@ -97,10 +97,10 @@ class ConfidencePolicy(ThresholdPolicy[ConfidenceState]):
         if not self._config.adapt or not done.signals:
             return
         judged = min(done.accepted, done.emitted)
-        self.state.pairs.extend((one.prob, 1) for one in done.signals[:judged] if one.prob is not None)
+        self.state.pairs.extend((token.prob, 1) for token in done.signals[:judged] if token.prob is not None)
         if done.rejected:
             refused = done.signals[done.accepted : done.accepted + 1]
-            self.state.pairs.extend((one.prob, 0) for one in refused if one.prob is not None)
+            self.state.pairs.extend((token.prob, 0) for token in refused if token.prob is not None)
         self.state.rounds += 1
         if self.state.rounds >= REFIT_EVERY:
             self.state.rounds = 0

@@ -177,7 +177,7 @@ class EmaTierConfig(PolicyConfig):
 
 @dataclass(slots=True)
 class Standing(PolicyState):
-    """Where a slot stands: its tier, the mean, and the rounds until the tier may move."""
+    """State of a slot: its tier, the mean, and the rounds until the tier may move."""
 
     tier: Count
     mean: Amount

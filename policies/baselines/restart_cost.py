@@ -69,7 +69,7 @@ Times = tuple[Amount, Amount]
 
 @dataclass(slots=True)
 class RestartCostState(PolicyState):
-    """How long tokens take, and where the wrapper stands.
+    """Times of tokens, and the standing of the wrapper.
 
     Attributes:
         speculating: Of rounds that drafted, without catching up.
@@ -98,13 +98,13 @@ class RestartCostPolicy(WrapperPolicy[RestartCostState]):
         state = RestartCostState()
         super().__init__("restart-cost", state, policy, zero_gamma=True, latency="split", immediate=True)
         self._options = config
-        self._asked = False  # whether this round goes as the inner policy planned it
+        self._handed_on = False  # whether this round goes as the inner policy planned it
         self._toll_s = 0.0  # seconds of catching up in this round, as far as known
 
     def plan(self, start: RoundStart) -> Plan:
         """Let the inner policy plan, and hold the plan back where waking its draft does not pay."""
         plan = self.inner.plan(start)
-        self._asked = True
+        self._handed_on = True
         self._toll_s = 0.0
         draft = chosen_draft(start, plan.draft)
         if plan.gamma == 0 or draft is None:
@@ -115,7 +115,7 @@ class RestartCostPolicy(WrapperPolicy[RestartCostState]):
             return plan
         if self._pays(min(plan.gamma * self._options.rounds, start.budget + 1)):
             return plan
-        self._asked = False
+        self._handed_on = False
         return Plan(0, reason="restart-cost")
 
     def observe(self, done: Round) -> None:
@@ -123,7 +123,7 @@ class RestartCostPolicy(WrapperPolicy[RestartCostState]):
 
         The time of a round that was ended is not learnt from, since the tokens past the cut are missing.
         """
-        if self._asked:
+        if self._handed_on:
             self.inner.observe(done)
             self.state.refused = 0 if done.drafted else self.state.refused
         else:

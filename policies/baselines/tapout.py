@@ -100,7 +100,7 @@ class TapOutConfig(PolicyConfig):
 
 @dataclass(slots=True)
 class TapOutState(PolicyState):
-    """What each arm gained, in the reward of the options."""
+    """Gains of each arm, in the reward of the options."""
 
     reward: Fixed[str]
     rates: Summed[ArmStatistics]

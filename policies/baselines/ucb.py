@@ -72,7 +72,7 @@ class UcbConfig(GammaArmsConfig):
 
 @dataclass(slots=True)
 class UcbState(PolicyState):
-    """What each gamma gained in which time, and which were planned at all."""
+    """Gains and times of each gamma, and whether it was planned at all."""
 
     rates: Summed[ArmStatistics]
     seen: list[bool]
