@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from paceline.lab.bench.decisions import Decision, Span
-    from paceline.lab.bench.measure import Measurement
-    from paceline.lab.bench.records import Run
-    from paceline.lab.bench.summary import Result
+    from paceline.lab.bench.run import Bench
+    from paceline.lab.bench.summary import Summary
 
 WITH_DECISIONS = {"decisions", "policies", "form", "as_json", "out", "seed"}
 """Options that go with `--decisions`."""
@@ -127,10 +126,9 @@ def bench(
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.backends import side_by_side  # noqa: PLC0415
     from paceline.lab.bench.choices import choose  # noqa: PLC0415
-    from paceline.lab.bench.document import document as bench_document  # noqa: PLC0415
-    from paceline.lab.bench.measure import Measurement  # noqa: PLC0415
-    from paceline.lab.bench.modes import LoopMode  # noqa: PLC0415
-    from paceline.lab.bench.summary import BASE, summarise  # noqa: PLC0415
+    from paceline.lab.bench.run import BASE, Bench, LoopMode  # noqa: PLC0415
+    from paceline.lab.bench.summary import document as bench_document  # noqa: PLC0415
+    from paceline.lab.bench.summary import summarise  # noqa: PLC0415
     from paceline.lab.drafts import with_drafts  # noqa: PLC0415
     from paceline.lab.parts import load_parts  # noqa: PLC0415
     from paceline.lab.policies import split  # noqa: PLC0415
@@ -153,77 +151,55 @@ def bench(
         "only_varying": only_varying,
         "seed": run.generation.seed,
     }
-    measurement = Measurement(
+    timed = Bench(
         choice.modes,
         [encoded(text, decoder.encode, workload.name) for text in texts],
         run.generation.max_new_tokens,
         repeats,
         run.generation.seed,
     )
-    runs, stopped = _measured(measurement)
-    result = summarise(
-        [measured for measured in runs if measured.mode not in measurement.failed],
-        list(choice.modes),
-        static=choice.static,
-        reference=choice.reference,
-        compare=run.generation.sampling().greedy,
-        only_varying=only_varying,
-        twins=choice.twins,
-    )
-    values = bench_document(
-        result,
-        runs,
-        config=run,
-        choice=choice,
-        prompts=measurement.prompts,
-        settings=settings,
-        failed=measurement.failed,
-        interrupted=stopped,
-    )
+    stopped = _timed(timed)
+    greedy = run.generation.sampling().greedy
+    summary = summarise(timed, choice, compared=greedy, only_varying=only_varying)
+    values = bench_document(summary, timed, choice, config=run, settings=settings, interrupted=stopped)
     text = document("bench", values)
     if out is not None:
         write_text(out, text)
     if as_json:
         sys.stdout.write(text)
     else:
-        _show(result, measurement, choice.left_out, stopped=stopped, form=form)
-    raise typer.Exit(int(stopped or bool(measurement.failed) or bool(result.different)))
+        _show(summary, choice.left_out, stopped=stopped, form=form)
+    raise typer.Exit(int(stopped or bool(summary.failed) or bool(summary.different)))
 
 
-def _measured(measurement: Measurement) -> tuple[list[Run], bool]:
-    """Measure to the end or until interrupted; return the runs of the finished blocks, and whether it was."""
-    runs: list[Run] = []
-    bar = progress(still=True)
-    total = measurement.repeats * len(measurement.prompts)
-    with bar:
-        task = bar.add_task("warming up", total=total)
+def _timed(bench: Bench) -> bool:
+    """Run a bench to its end or until interrupted, and return whether it was."""
+    with progress(still=True) as bar:
+        task = bar.add_task("warming up", total=bench.repeats * len(bench.prompts))
 
         def before(mode: str) -> None:
             bar.update(task, description=f"{mode:<14.14}", refresh=True)
 
-        measurement.before = before
+        bench.before = before
         try:
-            measurement.warm_up()
-            for block in measurement.blocks():
-                runs.extend(block)
+            bench.warm_up()
+            for _block in bench.run():
                 bar.advance(task)
         except KeyboardInterrupt:
-            return runs, True
-    return runs, False
+            return True
+    return False
 
 
-def _show(
-    result: Result, measurement: Measurement, reasons: Mapping[str, str], *, stopped: bool, form: Format
-) -> None:
+def _show(summary: Summary, reasons: Mapping[str, str], *, stopped: bool, form: Format) -> None:
     """Print the tables on stdout, and on stderr what went wrong."""
     from paceline.cli.bench_tables import notes, tables  # noqa: PLC0415
 
-    for table in tables(result):
+    for table in tables(summary):
         show(table, "", form=form)
-    show(*notes(result), form=form)
+    show(*notes(summary), form=form)
     for mode, reason in reasons.items():
         warn(f"mode {mode!r} was left out: {reason}")
-    for mode, error in measurement.failed.items():
+    for mode, error in summary.failed.items():
         warn(f"mode {mode!r} failed and was left out: {error}")
     if stopped:
         warn("interrupted; this is what was finished before")
@@ -236,7 +212,7 @@ def _decisions(policies: str | None, *, seed: int, form: Format, as_json: bool, 
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.choices import EVERYTHING  # noqa: PLC0415
     from paceline.lab.bench.decisions import ACCURACY, GAMMA, ROUNDS, decide  # noqa: PLC0415
-    from paceline.lab.bench.machine import describe, versions  # noqa: PLC0415
+    from paceline.lab.machine import describe, versions  # noqa: PLC0415
     from paceline.lab.policies import parse_policy, split  # noqa: PLC0415
 
     catalogue = Catalogue.load()

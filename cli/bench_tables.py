@@ -7,118 +7,118 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from paceline.cli._render import Cell, Table, number, share, spread, times
-from paceline.lab.bench.summary import BASE
+from paceline.lab.bench.run import BASE
 from paceline.lab.stats import FEWEST, TOO_FEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paceline.lab.bench.summary import Result, Summary
+    from paceline.lab.bench.summary import Summary
+    from paceline.lab.comparison import Row
 
 SHOWN_DIFFERENCES = 5
-_CIRCLES = "the others go round in circles, which flatters speculation"
+CIRCLES = "the others go round in circles, which flatters speculation"
 
 
-def tables(result: Result) -> Iterator[Table]:
-    """Yield the tables: every mode, then what is compared, where there is something to compare."""
-    yield _main_table(result)
-    for table in (_kinds_table(result), _backends_table(result), _against_table(result)):
-        if table is not None:
-            yield table
+def tables(summary: Summary) -> list[Table]:
+    """Return the tables of a bench, those that have something to tell."""
+    listed = (main_table(summary), kinds_table(summary), backends_table(summary), against_table(summary))
+    return [table for table in listed if table is not None]
 
 
-def _main_table(result: Result) -> Table:
+def main_table(summary: Summary) -> Table:
     """Return the table with one row a mode."""
-    table = Table(
-        ("mode", "tok/s", "speed-up", "90%", "accepted", "tok/\nround", "gamma", "over-\nhead", "same")
-    )
-    for summary in result.summaries:
-        best = summary.mode == result.best_static
+    headings = ("tok/s", "speed-up", "90%", "accepted", "tok/\nround", "gamma", "over-\nhead", "same")
+    table, best = Table(("mode", *headings)), summary.best_static
+    for row in summary.rows:
+        ours = row.totals.rounds > 0
         table.add(
-            f"{summary.mode} *" if best else summary.mode,
-            f"{summary.tokens_per_second:.1f}",
-            times(summary.speedup),
-            spread(summary.speedup) if summary.mode != BASE else "",
-            share(summary.acceptance),
-            number(summary.tokens_per_round, 2),
-            number(summary.gamma, 1),
-            share(summary.overhead),
-            _same(summary, compared=result.compared),
-            style="bold" if best else None,
+            _starred(row, best),
+            f"{row.all.tokens_per_second:.1f}",
+            times(row.all.speedup),
+            spread(row.all.speedup) if row.policy != BASE else "",
+            share(row.acceptance),
+            number(row.totals.tokens_per_round if ours else None, 2),
+            number(row.totals.gamma if ours else None, 1),
+            share(row.totals.overhead if ours else None),
+            _same(summary, row.policy),
+            style="bold" if row is best else None,
         )
     return table
 
 
-def _same(summary: Summary, *, compared: bool) -> Cell:
-    if not compared:
+def _starred(row: Row, best: Row | None) -> str:
+    return f"{row.policy} *" if row is best else row.policy
+
+
+def _same(summary: Summary, mode: str) -> Cell:
+    differing = summary.differing(mode)
+    if differing is None:
         return "sampled"
-    if summary.differing is None:
-        return ""
-    return Text(f"{summary.differing} differ", style="red") if summary.differing else "yes"
+    return Text(f"{differing} differ", style="red") if differing else "yes"
 
 
-def _against_table(result: Result) -> Table | None:
+def against_table(summary: Summary) -> Table | None:
     """Return every mode against the best static gamma of those run, and against the library, the fastest first."""
-    best, reference = result.best_static, result.reference
-    if best is None and reference is None:
+    best, reference = summary.best_static, summary.reference
+    if summary.comparison is None or (best is None and reference is None):
         return None
-    headings = ([f"over\n{best} *", "90%"] if best else []) + ([f"over\n{reference}"] if reference else [])
-    table = Table(("compared", *headings))
-    for summary in sorted(result.summaries, key=lambda summary: -summary.tokens_per_second):
-        over = result.over_best_static.get(summary.mode)
-        cells = [times(over), spread(over)] if best else []
-        table.add(summary.mode, *cells, *([times(summary.over_reference)] if reference else []))
+    over_best = (f"over\n{best.policy} *", "90%") if best is not None else ()
+    table = Table(("compared", *over_best, *((f"over\n{reference}",) if reference else ())))
+    for row in summary.comparison.ranked:
+        over = summary.over(row.policy, best.policy) if best is not None and row is not best else None
+        cells = (times(over), spread(over)) if best is not None else ()
+        table.add(row.policy, *cells, *((times(summary.over(row.policy, reference)),) if reference else ()))
     return table
 
 
-def _backends_table(result: Result) -> Table | None:
+def backends_table(summary: Summary) -> Table | None:
     """Return the modes on further backends against the same modes on the first, where there are such."""
-    if not result.over_twin:
+    over = summary.over_twin()
+    if not over:
         return None
     table = Table(("backends compared", "over the\nfirst", "90%"))
-    for mode, ratio in result.over_twin.items():
+    for mode, ratio in over.items():
         table.add(mode, times(ratio), spread(ratio))
     return table
 
 
-def _kinds_table(result: Result) -> Table | None:
+def kinds_table(summary: Summary) -> Table | None:
     """Return the speed-ups by what the texts are like and by kind of prompt, or None when all are alike."""
-    kinds = list(dict.fromkeys(kind for summary in result.summaries for kind in summary.kinds))
-    textured = any(summary.varying for summary in result.summaries) and any(
-        summary.looping for summary in result.summaries
-    )
-    if len(kinds) < 2:
-        kinds = []
+    kinds = list(dict.fromkeys(kind for row in summary.rows for kind in row.kinds))
+    textured = {"varying", "looping"} <= {group for row in summary.rows for group in row.groups}
+    kinds = kinds if len(kinds) > 1 else []
     if not kinds and not textured:
         return None
-    table = Table(("speed-up by text", *(("varying", "looping") if textured else ()), *kinds))
-    for summary in result.summaries:
-        if summary.mode != BASE:
-            apart = (times(summary.varying), times(summary.looping)) if textured else ()
-            table.add(summary.mode, *apart, *(times(summary.kinds.get(kind)) for kind in kinds))
+    groups = ("varying", "looping") if textured else ()
+    table = Table(("speed-up by text", *groups, *kinds))
+    for row in summary.rows:
+        if row.policy != BASE:
+            figures = [row.groups.get(group) for group in groups] + [row.kinds.get(kind) for kind in kinds]
+            table.add(row.policy, *(times(one.speedup) if one is not None else "" for one in figures))
     return table
 
 
-def notes(result: Result) -> Iterator[str]:
+def notes(summary: Summary) -> Iterator[str]:
     """Yield what the tables do not say: the best static gamma, loops, differences."""
-    best = next((summary for summary in result.summaries if summary.mode == result.best_static), None)
+    best, textures = summary.best_static, summary.textures
     if best is not None:
-        spans = f" ({spread(best.speedup)})" if spread(best.speedup) else ""
-        yield f"* best static gamma of those run: {best.mode}, {times(best.speedup)} plain{spans}"
+        spans = f" ({spread(best.all.speedup)})" if spread(best.all.speedup) else ""
+        yield f"* best static gamma of those run: {best.policy}, {times(best.all.speedup)} plain{spans}"
         yield "  (picked from these noisy timings, so flattered)"
-    if 0 < len(result.textures) < FEWEST:
+    if 0 < len(textures) < FEWEST:
         yield f"  {TOO_FEW}"
-    varying = sum(text.varies for text in result.textures.values())
-    if result.only_varying:
-        yield f"  only the {varying} of {len(result.textures)} texts that vary; {_CIRCLES}"
-    elif result.textures and not varying:
-        yield f"  none of the {len(result.textures)} texts vary; all go round in circles, which flatters speculation"
-    elif varying < len(result.textures):
-        yield f"  {varying} of {len(result.textures)} texts vary; {_CIRCLES}"
-    for wrong in result.different[:SHOWN_DIFFERENCES]:
+    varying = sum(text.varies for text in textures.values())
+    if summary.only_varying:
+        yield f"  only the {varying} of {len(textures)} texts that vary; {CIRCLES}"
+    elif textures and not varying:
+        yield f"  none of the {len(textures)} texts vary; all go round in circles, which flatters speculation"
+    elif varying < len(textures):
+        yield f"  {varying} of {len(textures)} texts vary; {CIRCLES}"
+    for wrong in summary.different[:SHOWN_DIFFERENCES]:
         yield (
             f"  {wrong.mode} differs from {BASE} on {wrong.prompt} (repeat {wrong.repeat}) at new token "
             f"{wrong.position}: expected {wrong.expected}, found {wrong.found}"
         )
-    if len(result.different) > SHOWN_DIFFERENCES:
-        yield f"  and {len(result.different) - SHOWN_DIFFERENCES} more runs differ; --json lists all"
+    if len(summary.different) > SHOWN_DIFFERENCES:
+        yield f"  and {len(summary.different) - SHOWN_DIFFERENCES} more runs differ; --json lists all"

@@ -14,7 +14,7 @@ from paceline.cli._render import show_json
 from paceline.core.config.run import RunConfig
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue, failing_policies
-from paceline.lab.bench.machine import describe, versions
+from paceline.lab.machine import describe, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

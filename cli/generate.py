@@ -26,7 +26,7 @@ from paceline.cli._screen import Screen
 from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import MIB, read_text, size
 from paceline.core.json_text import is_text
-from paceline.lab.bench.machine import versions
+from paceline.lab.machine import versions
 from paceline.lab.prompts import embedded
 
 if TYPE_CHECKING:

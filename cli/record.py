@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.bench.records import Prompt
     from paceline.lab.parts import Parts
+    from paceline.lab.prompts import Prompt
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.taking import Settings, Taken
 
@@ -201,7 +201,7 @@ def _policies(measure: str | None, catalogue: Catalogue) -> dict[str, PolicyConf
 
 def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """Return what ran, as JSON-able values; an interrupted recording goes on where this is the same."""
-    from paceline.lab.bench.machine import describe, versions  # noqa: PLC0415
+    from paceline.lab.machine import describe, versions  # noqa: PLC0415
 
     return {
         "workload": workload,

@@ -11,13 +11,27 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from paceline.core.errors import BackendError, ConfigError, PacelineError
-from paceline.lab.bench.records import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 EMBEDDED = "embedded"
 PACKAGE, FILE = "paceline.backends.embedded", "prompts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to go on with.
+
+    Attributes:
+        name: Unique among the prompts of a workload.
+        kind: The sort of text; speed-ups are also given for each kind.
+        tokens: The prompt as the target reads it.
+    """
+
+    name: str
+    kind: str
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from paceline.core.errors import ConfigError
 from paceline.lab.bench.choices import Choice, choose
-from paceline.lab.bench.modes import ReferenceMode
+from paceline.lab.bench.run import ReferenceMode
 from paceline.lab.parts import load_parts
 from paceline.lab.policies import reasons
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paceline.core.config.blocks import BackendConfig
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.bench.modes import LoopMode, Mode
+    from paceline.lab.bench.run import LoopMode, Mode
 
     Block = TypeVar("Block", bound=BackendConfig)
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.errors import ConfigError, PacelineError
 from paceline.core.plugins.catalogue import build_draft
 from paceline.core.sampling import check_sampling
-from paceline.lab.bench.modes import LoopMode, ReferenceMode
-from paceline.lab.bench.summary import BASE
+from paceline.lab.bench.run import BASE, LoopMode, ReferenceMode
 from paceline.lab.drafts import LOOKUP, draft_named
 from paceline.lab.policies import parse_policy, plain_decoder, static_name
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from paceline.core.config.blocks import Generate
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.bench.modes import Mode
+    from paceline.lab.bench.run import Mode
     from paceline.lab.parts import Parts
 
 GAMMAS = (1, 2, 3, 4, 5, 6, 8)

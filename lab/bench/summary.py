@@ -1,172 +1,201 @@
-"""From runs to the rows of the table: one summary for each mode."""
+"""A finished bench in figures: its comparison, and what only a bench knows besides."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from paceline.lab.bench import stats
-from paceline.lab.bench.identity import mismatches
-from paceline.lab.bench.loops import Texture, textures
+from paceline.lab.bench.run import BASE
+from paceline.lab.compare import compare
+from paceline.lab.comparison import LOOPING, VARYING
+from paceline.lab.machine import describe, versions
+from paceline.lab.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from paceline.lab.bench.records import Mismatch, Run
+    from paceline.core.config.run import RunConfig
+    from paceline.lab.bench.choices import Choice
+    from paceline.lab.bench.run import Bench, Difference
+    from paceline.lab.comparison import Comparison, Row
+    from paceline.lab.prompts import Prompt
     from paceline.lab.stats import Ratio
+    from paceline.lab.texture import Texture
 
-BASE = "plain"
-"""Plain decoding in our own loop: what every speed-up is measured against."""
+PLAIN = {"name": "static", "gamma": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One mode over all its runs. A number that the mode cannot tell is None.
-
-    Attributes:
-        runs: Timed runs.
-        tokens_per_second: Over all prompts, each with the median of its repeats.
-        speedup: Against plain decoding.
-        over_reference: Against the library's own plain decoding.
-        kinds: Speed-up against plain decoding for each kind of prompt.
-        varying, looping: Speed-up on the prompts whose plain text varies, and on those where it goes round in circles.
-        acceptance: Accepted over drafted tokens.
-        tokens_per_round: New tokens over rounds.
-        gamma: The mean planned gamma.
-        overhead: Share of the decode seconds spent outside draft and target.
-        differing: Runs whose output differs from plain decoding; None when that was not compared.
-    """
-
-    mode: str
-    runs: int
-    tokens_per_second: float
-    speedup: Ratio | None = None
-    over_reference: Ratio | None = None
-    kinds: dict[str, Ratio] = field(default_factory=dict)
-    varying: Ratio | None = None
-    looping: Ratio | None = None
-    acceptance: float | None = None
-    tokens_per_round: float | None = None
-    gamma: float | None = None
-    overhead: float | None = None
-    differing: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
     """All that a bench found.
 
     Attributes:
-        best_static: The static mode that turned out fastest, if any ran.
-        over_best_static: Every other mode against it.
+        comparison: Of the modes that ran, in the order of the table; None where no block was finished.
         reference: The mode that is plain decoding by the target's own library, if it ran.
         compared: Whether outputs were compared with plain decoding's; drawn ones cannot be.
         different: Every run whose output differs.
         textures: What the plain text of each prompt is like.
         only_varying: Whether all other figures are of the prompts whose plain text varies.
-        over_twin: Modes on further backends against the same modes on the first.
+        twins: For modes on further backends, the same mode on the first.
+        failed: Modes that raised, with the error.
     """
 
-    summaries: tuple[Summary, ...]
-    best_static: str | None = None
-    over_best_static: dict[str, Ratio] = field(default_factory=dict)
+    comparison: Comparison | None
     reference: str | None = None
-    different: tuple[Mismatch, ...] = ()
     compared: bool = True
-    textures: dict[str, Texture] = field(default_factory=dict)
+    different: Sequence[Difference] = ()
+    textures: Mapping[str, Texture] = field(default_factory=dict)
     only_varying: bool = False
-    over_twin: dict[str, Ratio] = field(default_factory=dict)
+    twins: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """One for each mode that ran."""
+        return self.comparison.rows if self.comparison is not None else ()
+
+    @property
+    def best_static(self) -> Row | None:
+        """The static mode with the run's own drafts that turned out fastest, if any ran."""
+        if self.comparison is None or self.comparison.best_static is None:
+            return None
+        return self.comparison.row(self.comparison.best_static.label)
+
+    def differing(self, mode: str) -> int | None:
+        """Return how many runs of a mode differ from plain decoding; None when that was not compared."""
+        return Counter(one.mode for one in self.different)[mode] if self.compared else None
+
+    def over(self, mode: str, other: str | None) -> Ratio | None:
+        """Return how many times faster a mode is than another one, where both ran."""
+        if self.comparison is None or other is None or other not in self.comparison.times:
+            return None
+        return self.comparison.speedup(mode, other)
+
+    def over_twin(self) -> dict[str, Ratio]:
+        """Return the modes on further backends against the same modes on the first."""
+        return {
+            row.policy: ratio
+            for row in self.rows
+            if (ratio := self.over(row.policy, self.twins.get(row.policy))) is not None
+        }
 
 
-def _over(top: float, bottom: float) -> float | None:
-    return top / bottom if bottom else None
-
-
-def _counted(runs: Sequence[Run]) -> dict[str, float | None]:
-    """Return the figures that only our own loop can tell."""
-    known = [(run, run.counts) for run in runs if run.counts is not None]
-    if not known:
-        return {}
-    rounds = sum(counts.rounds for _, counts in known)
-    decode_s = sum(counts.decode_s for _, counts in known)
-    inside = sum(counts.draft_s + counts.verify_s for _, counts in known)
-    drafted = sum(counts.drafted for _, counts in known)
-    return {
-        "acceptance": _over(sum(counts.accepted for _, counts in known), drafted),
-        "tokens_per_round": _over(sum(len(run.tokens) for run, _ in known), rounds),
-        "gamma": _over(sum(counts.planned for _, counts in known), rounds),
-        "overhead": _over(decode_s - inside, decode_s),
-    }
-
-
-def summarise(
-    runs: Sequence[Run],
-    modes: Sequence[str],
-    *,
-    static: Sequence[str] = (),
-    reference: str | None = None,
-    compare: bool = True,
-    only_varying: bool = False,
-    twins: Mapping[str, str] = MappingProxyType({}),
-) -> Result:
-    """Summarise runs in the order of `modes`; modes without a run are left out.
+def summarise(bench: Bench, choice: Choice, *, compared: bool = True, only_varying: bool = False) -> Summary:
+    """Summarise the finished blocks of a bench; modes without a run are left out.
 
     Args:
-        runs: What was measured.
-        modes: Every mode, in the order of the table.
-        static: The modes that plan one gamma throughout; the fastest of them is the best static one of those run.
-        reference: The mode that is plain decoding by the target's own library, if it offers one.
-        compare: Whether all modes should have given the same tokens, as greedy decoding does.
+        bench: What was measured.
+        choice: The modes, and what is special about some.
+        compared: Whether all modes should have given the same tokens, as greedy decoding does.
         only_varying: Whether prompts are left out whose plain text goes round in circles.
-        twins: For modes on further backends, the same mode on the first.
     """
-    texts = textures(runs, BASE)
-    varying = {prompt for prompt, text in texts.items() if text.varies}
-    if only_varying:
-        runs = [run for run in runs if run.prompt in varying]
-    found = {mode: some for mode in modes if (some := stats.cells(runs, mode))}
-    different = mismatches(runs, BASE) if compare else []
-    differing = Counter(mismatch.mode for mismatch in different)
-    kinds = _prompts_of_kinds(runs)
-
-    def against(mode: str, base: str | None, prompts: Iterable[str] | None = None) -> Ratio | None:
-        return stats.speedup(found[mode], found[base], prompts=prompts) if base in found else None
-
-    def summary(mode: str) -> Summary:
-        return Summary(
-            mode=mode,
-            runs=sum(run.mode == mode for run in runs),
-            tokens_per_second=stats.rate(found[mode].values()),
-            speedup=against(mode, BASE),
-            over_reference=against(mode, reference),
-            kinds={kind: ratio for kind, names in kinds.items() if (ratio := against(mode, BASE, names))},
-            varying=against(mode, BASE, varying),
-            looping=against(mode, BASE, texts.keys() - varying),
-            differing=differing[mode] if compare and BASE in found else None,
-            **_counted([run for run in runs if run.mode == mode]),
-        )
-
-    summaries = tuple(summary(mode) for mode in found)
-    speeds = {one.mode: one.speedup.value for one in summaries if one.mode in static and one.speedup}
-    best = max(speeds, key=speeds.__getitem__, default=None)
-    over_best = {mode: ratio for mode in found if mode != best and (ratio := against(mode, best))}
-    return Result(
-        summaries,
-        best,
-        over_best,
-        reference if reference in found else None,
-        tuple(different),
-        compare,
-        texts,
+    counted = Results(bench.results.source, {BASE: PLAIN, **choice.policies})
+    for mode in bench.modes:
+        if mode not in bench.failed:
+            counted.append(
+                *(one for one in bench.results.where(policy=mode) if one.varies or not only_varying)
+            )
+    texts = set(counted.texts())
+    ran = choice.reference if choice.reference in counted.policies() else None
+    return Summary(
+        compare(counted, statics=choice.static) if counted.passes else None,
+        ran,
+        compared,
+        [
+            one
+            for one in bench.differences
+            if compared and one.prompt in texts and one.mode not in bench.failed
+        ],
+        bench.textures,
         only_varying,
-        {mode: ratio for mode in found if (ratio := against(mode, twins.get(mode)))},
+        choice.twins,
+        bench.failed,
     )
 
 
-def _prompts_of_kinds(runs: Sequence[Run]) -> dict[str, set[str]]:
-    kinds: dict[str, set[str]] = {}
-    for run in runs:
-        kinds.setdefault(run.kind, set()).add(run.prompt)
-    return kinds
+def document(
+    summary: Summary,
+    bench: Bench,
+    choice: Choice,
+    *,
+    config: RunConfig,
+    settings: Mapping[str, Any],
+    interrupted: bool,
+) -> dict[str, Any]:
+    """Return a bench as JSON-able values: everything that is needed to judge it later, or to compute it anew.
+
+    Tokens of outputs are left out except for their number: with identical outputs they say nothing, and where
+    outputs differ `different` says where.
+    """
+    best = summary.best_static
+    label = best.policy if best is not None else None
+    over_best = {row.policy: summary.over(row.policy, label) for row in summary.rows if row.policy != label}
+    return {
+        "interrupted": interrupted,
+        "versions": versions(),
+        "machine": describe(),
+        "config": config.model_dump(mode="json"),
+        "policies": choice.policies,
+        "settings": dict(settings),
+        "modes": [_mode(row, summary) for row in summary.rows],
+        "best_static": label,
+        "best_static_speedup": _ratio(best.all.speedup) if best is not None else None,
+        "over_best_static": {mode: asdict(ratio) for mode, ratio in over_best.items() if ratio is not None},
+        "first_backend": choice.first_backend,
+        "over_first_backend": {mode: asdict(ratio) for mode, ratio in summary.over_twin().items()},
+        "reference": summary.reference,
+        "compared": summary.compared,
+        "different": [asdict(one) for one in summary.different],
+        "failed": dict(summary.failed),
+        "left_out": choice.left_out,
+        "prompts": [_prompt(one, summary) for one in bench.prompts],
+        "runs": [
+            {
+                "mode": one.policy,
+                "prompt": one.text,
+                "kind": one.kind,
+                "repeat": one.repeat,
+                "seconds": one.seconds,
+                "tokens": one.tokens,
+                "totals": asdict(one.totals),
+            }
+            for one in bench.results
+        ],
+    }
+
+
+def _ratio(ratio: Ratio | None) -> dict[str, float | None] | None:
+    return asdict(ratio) if ratio is not None else None
+
+
+def _mode(row: Row, summary: Summary) -> dict[str, Any]:
+    varying, looping, totals = row.groups.get(VARYING), row.groups.get(LOOPING), row.totals
+    known = totals.rounds > 0
+    return {
+        "mode": row.policy,
+        "runs": len(row.measurements),
+        "tokens_per_second": row.all.tokens_per_second,
+        "speedup": _ratio(row.all.speedup),
+        "over_reference": _ratio(summary.over(row.policy, summary.reference)),
+        "kinds": {kind: _ratio(figures.speedup) for kind, figures in row.kinds.items()},
+        "varying": _ratio(varying.speedup) if varying is not None else None,
+        "looping": _ratio(looping.speedup) if looping is not None else None,
+        "acceptance": row.acceptance,
+        "tokens_per_round": totals.tokens_per_round if known else None,
+        "gamma": totals.gamma if known else None,
+        "overhead": totals.overhead if known else None,
+        "differing": summary.differing(row.policy),
+    }
+
+
+def _prompt(prompt: Prompt, summary: Summary) -> dict[str, Any]:
+    """Return what is known of a prompt; whether its text loops is null where plain decoding did not get to it."""
+    text = summary.textures.get(prompt.name)
+    return {
+        "name": prompt.name,
+        "kind": prompt.kind,
+        "prompt_tokens": len(prompt.tokens),
+        "loops": text.loops if text else None,
+        "repeats": text.repeats if text else None,
+    }

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.decoder import SpeculativeDecoder
-    from paceline.lab.bench.records import Prompt
     from paceline.lab.parts import Parts
+    from paceline.lab.prompts import Prompt
 
 POLICIES = ("static-1", "static-3", "static-5", "survival", "auto")
 """Measured where nobody says which: gammas spread over those that pay, and two policies that learn."""

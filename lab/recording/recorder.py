@@ -10,12 +10,12 @@ from paceline.core.errors import BackendError
 from paceline.core.optional_protocols import SampledDraft, SupportsPerplexity, SupportsScoring
 from paceline.core.sampling import open_draft, open_target
 from paceline.core.trace import prompt_sha256
-from paceline.lab.bench.loops import texture
 from paceline.lab.decoding import decode
 from paceline.lab.recording.drawing import chances_of, draw, shares
 from paceline.lab.recording.looking import DraftQuery
 from paceline.lab.recording.model import DraftInfo, Text
 from paceline.lab.recording.walking import ask_everywhere, match_lengths_of, memoryless, walk
+from paceline.lab.texture import texture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.protocols import Draft, DraftSession
     from paceline.core.sampling import Sampling
-    from paceline.lab.bench.records import Prompt
+    from paceline.lab.prompts import Prompt
     from paceline.lab.recording.model import Starts
 
 

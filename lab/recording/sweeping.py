@@ -13,8 +13,8 @@ from paceline.lab.recording.timing import Checks, Timing, timed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.lab.bench.records import Prompt
     from paceline.lab.parts import Parts
+    from paceline.lab.prompts import Prompt
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Text
 

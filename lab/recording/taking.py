@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.bench.records import Prompt
     from paceline.lab.parts import Parts
+    from paceline.lab.prompts import Prompt
     from paceline.lab.recording.timing import Checks
 
 MEASURED = 20

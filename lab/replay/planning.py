@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.files import check_output, sha256
-from paceline.lab.bench.machine import versions
+from paceline.lab.machine import versions
 from paceline.lab.replay.passes import Task, without
 from paceline.lab.replay.pool import run_all
 from paceline.lab.results import Results, ResultsWriter, Stored, read_stored

@@ -16,11 +16,11 @@ import numpy as np
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.records import SIGNALS
-from paceline.lab.bench.loops import texture
 from paceline.lab.changing.kinds import KINDS, Kind
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import Changes, DraftInfo, Header, Recording, Starts, Text, TextSource
 from paceline.lab.synthetic import CELLS, VERIFY_SLOPE, Cell
+from paceline.lab.texture import texture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

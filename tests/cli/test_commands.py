@@ -14,7 +14,7 @@ from paceline import Catalogue, hookimpl
 from paceline.backends.toy import ToyConfig
 from paceline.cli import doctor, plugins
 from paceline.cli._checks import Trial
-from paceline.lab.bench.modes import LoopMode
+from paceline.lab.bench.run import LoopMode
 
 
 def test_plugins_lists_policies_and_backends_with_who_provides_them(cli):

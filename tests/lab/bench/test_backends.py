@@ -7,14 +7,14 @@ import pytest
 from paceline import Catalogue, hookimpl
 from paceline.backends import prompt_lookup as lookup
 from paceline.backends import toy
-from paceline.cli.bench_tables import tables
+from paceline.cli.bench_tables import backends_table
 from paceline.core.config.blocks import BackendConfig
 from paceline.core.config.load import load_config
 from paceline.core.errors import ConfigError
 from paceline.lab.bench.backends import on_backend, side_by_side
-from paceline.lab.bench.measure import Measurement
-from paceline.lab.bench.records import Prompt
+from paceline.lab.bench.run import Bench
 from paceline.lab.bench.summary import summarise
+from paceline.lab.prompts import Prompt
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 
@@ -121,13 +121,14 @@ def test_every_mode_of_a_further_backend_is_compared_with_its_twin():
     assert choice.policies["static-2 @fast"] == choice.policies["static-2"]
     assert choice.first_backend == "slow"
     assert first.target == run.target
-    measurement = Measurement(choice.modes, [Prompt("p", "kind", (1, 2)), Prompt("q", "kind", (3,))], 12)
-    runs = [run for block in measurement.blocks() for run in block]
-    result = summarise(runs, list(choice.modes), twins=choice.twins)
+    bench = Bench(choice.modes, [Prompt("p", "kind", (1, 2)), Prompt("q", "kind", (3,))], 12)
+    list(bench.run())
+    summary = summarise(bench, choice)
 
-    assert result.over_twin.keys() == choice.twins.keys()
-    assert result.different == ()
-    by_mode = {one.mode: one.tokens_per_second for one in result.summaries}
-    assert result.over_twin["plain @fast"].value == pytest.approx(by_mode["plain @fast"] / by_mode["plain"])
-    assert [len(table.rows) for table in tables(result) if table.headings[0] == "backends compared"] == [2]
-    assert {table.headings[0] for table in tables(summarise(runs, ["plain", "static-2"]))} == {"mode"}
+    assert summary.over_twin().keys() == choice.twins.keys()
+    assert summary.different == []
+    rates = {row.policy: row.all.tokens_per_second for row in summary.rows}
+    assert summary.over_twin()["plain @fast"].value == pytest.approx(rates["plain @fast"] / rates["plain"])
+    assert len(backends_table(summary).rows) == 2
+    choice.twins.clear()
+    assert backends_table(summarise(bench, choice)) is None

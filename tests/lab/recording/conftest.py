@@ -4,9 +4,9 @@ import pytest
 
 from paceline.core.config.load import load_config
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.bench.records import Prompt
 from paceline.lab.parts import load_parts
 from paceline.lab.policies import plain_decoder
+from paceline.lab.prompts import Prompt
 from paceline.lab.recording.recorder import Recorder
 
 TOY = {

@@ -6,9 +6,8 @@ from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
-from paceline.lab.bench.records import Prompt
 from paceline.lab.parts import load_parts
-from paceline.lab.prompts import embedded
+from paceline.lab.prompts import Prompt, embedded
 from paceline.lab.recording import sweeping
 from paceline.lab.recording.looking import Look, agreement
 from paceline.lab.recording.reader import read_recording

@@ -11,9 +11,9 @@ from paceline.core.errors import BackendError, TraceError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
-from paceline.lab.bench.records import Prompt
 from paceline.lab.parts import Parts
 from paceline.lab.policies import parse_policy
+from paceline.lab.prompts import Prompt
 from paceline.lab.recording.reader import parsed, read_recording
 from paceline.lab.recording.resuming import finished
 from paceline.lab.recording.sweep import RESTS, Sweep

@@ -1,13 +1,9 @@
-"""Whether a text goes round in circles, which flatters every draft: what repeats is easily foretold."""
+"""Detects texts that go round in circles, which flatters every draft: what repeats is easily foretold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from paceline.lab.bench.records import Run
 
 TAIL, PERIOD = 64, 32
 """A text loops when its last 64 tokens repeat with a period of at most 32: at least twice, that is."""
@@ -35,12 +31,3 @@ def texture(tokens: Sequence[int]) -> Texture:
     loops = len(end) == TAIL and any(end[period:] == end[:-period] for period in range(1, PERIOD + 1))
     runs = [tuple(tokens[i : i + RUN]) for i in range(len(tokens) - RUN + 1)]
     return Texture(loops, bool(runs) and 1 - len(set(runs)) / len(runs) >= SHARE)
-
-
-def textures(runs: Iterable[Run], base: str) -> dict[str, Texture]:
-    """Return, by prompt, what the text of the first run of `base` is like."""
-    found: dict[str, Texture] = {}
-    for run in runs:
-        if run.mode == base and run.prompt not in found:
-            found[run.prompt] = texture(run.tokens)
-    return found
