@@ -61,7 +61,7 @@ class Hazards(PolicyState):
         if refused and accepted < len(self.refused):
             self.refused[accepted] += 1.0
 
-    def weigh(self, scores: Sequence[float]) -> None:
+    def count_scores(self, scores: Sequence[float]) -> None:
         """Count one proposal by the chance of each token to be accepted: what it reaches, it reaches in part."""
         reached = 1.0
         for position, score in enumerate(scores[: len(self.accepted)]):
@@ -190,10 +190,10 @@ class Acceptance(PolicyState):
         within = min(accepted, self.size)
         self._remember(within, float(refused and within == accepted and accepted < self.size))
 
-    def weigh(self, match_length: int | None, scores: Sequence[float]) -> None:
+    def count_scores(self, match_length: int | None, scores: Sequence[float]) -> None:
         """Count a proposal that was never made, by the chance of each of its tokens to have been accepted."""
         for hazards in self._aged(match_length):
-            hazards.weigh(scores)
+            hazards.count_scores(scores)
         right = wrong = 0.0
         reached = 1.0
         for score in scores[: self.size]:
@@ -218,7 +218,7 @@ class Acceptance(PolicyState):
             for (y, f), own, others in zip(counts, mine.accepted, mine.refused, strict=True)
         )
 
-    def drawn(self, match_length: int | None, random: Random) -> Iterator[float]:
+    def sample(self, match_length: int | None, random: Random) -> Iterator[float]:
         """Yield one draw of each chance from its Beta posterior, whose mean `chances` gives."""
         whole = self.counts[ALL]
         mine = self.counts.get(bucket(match_length), whole)

@@ -97,7 +97,7 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
     def plan(self, start: RoundStart) -> Plan:
         """Plan as `survival` does, and leave the end open where the draft is known to tell its probabilities."""
         gamma, draft, reason = self.survival.choose(start)
-        use_signals = draft is None or not self._gated or self.state.gate.pays(start, draft)
+        use_signals = draft is None or not self._gated or self.state.gate.worth_it(start, draft)
         if use_signals and draft in self.state.calibrations:
             gamma = start.gammas(self.survival.max_gamma)[-1]
         self._plan = Plan(gamma, draft, reason=reason, score=self.survival.scorers, use_signals=use_signals)
@@ -118,7 +118,7 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
             return False
         self._stands *= calibration.chance(chances[self._drafted], signals.prob)
         self._drafted += 1
-        return self._pays(start, plan.draft, plan.gamma)
+        return self._worth_it(start, plan.draft, plan.gamma)
 
     def observe(self, done: Round) -> None:
         """Learn what became of the tokens, and what their probabilities said about it."""
@@ -139,7 +139,7 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
             self._chances = list(self.survival.chances(draft))
         return self._chances
 
-    def _pays(self, start: RoundStart, draft: str, gamma: int) -> bool:
+    def _worth_it(self, start: RoundStart, draft: str, gamma: int) -> bool:
         """Tell whether drafting on, for one token or a few, brings more than the same time does on the whole."""
         costs, context, drafted = start.costs, start.context, self._drafted
         spent_s = costs.draft_s(draft, drafted) + costs.verify_s(drafted + 1, context)

@@ -160,7 +160,7 @@ class GatePolicy(WrapperPolicy[GateState]):
         size = self._options.window if state.phase in {"on", "off"} else self._options.probe_window
         if state.window.rounds >= size:
             window, state.window = state.window, Window()
-            self._conclude(window, done.context)
+            self._close_window(window, done.context)
 
     def _due(self, other: Speed, interval: int, context: int) -> bool:
         """Tell whether the way that is not in use must be measured: after so many tokens, sooner where it is stale."""
@@ -174,16 +174,16 @@ class GatePolicy(WrapperPolicy[GateState]):
         self.state.settling = True
         self.state.window = Window()
 
-    def _conclude(self, window: Window, context: int) -> None:
+    def _close_window(self, window: Window, context: int) -> None:
         """Draw the conclusions from a full window."""
         if self.state.phase == "on":
             self.state.drafting.follow(window, context)
-            self._doubt()
+            self._compare_while_on()
         elif self.state.phase == "baseline":
             self.state.plain.replace(window, context)
             self.state.waited = 0
             self._enter("on")
-            self._doubt()
+            self._compare_while_on()
         elif self.state.phase == "off":
             before = self.state.plain.rate
             self.state.plain.follow(window, context)
@@ -192,16 +192,16 @@ class GatePolicy(WrapperPolicy[GateState]):
                 self.state.failures, self.state.waited = 0, max(self.state.waited, self._options.probe_every)
         else:
             self.state.drafting.replace(window, context)
-            self._hope()
+            self._compare_after_probe()
 
-    def _doubt(self) -> None:
+    def _compare_while_on(self) -> None:
         """Go off when plain decoding is ahead for the second time; measure it afresh when it is for the first."""
         if self.state.plain.beats(self.state.drafting, self._options.margin):
             self.state.agreeing += 1
         else:
             self.state.agreeing = 0
         if self.state.agreeing >= IN_A_ROW:
-            self._leave_for("off")
+            self._change_to("off")
         elif self.state.drafting.rate and (
             (not self.state.plain.rate and self._plausible())
             or (self.state.agreeing and self.state.waited >= self._options.probe_every)
@@ -212,18 +212,18 @@ class GatePolicy(WrapperPolicy[GateState]):
         """Tell whether plain decoding might be the faster one; the cost model may be wrong by a quarter."""
         return self._guessed * PLAUSIBLE > self.state.drafting.rate
 
-    def _hope(self) -> None:
+    def _compare_after_probe(self) -> None:
         """Go on when speculation is ahead for the second time; after a failure wait longer."""
         if not self.state.drafting.beats(self.state.plain, self._options.margin):
             self.state.failures = min(self.state.failures + 1, MOST_DOUBLINGS)
-            self._leave_for("off")
+            self._change_to("off")
             return
         self.state.agreeing += 1
         if self.state.agreeing >= IN_A_ROW:
             self.state.failures = 0
-            self._leave_for("on")
+            self._change_to("on")
 
-    def _leave_for(self, phase: Phase) -> None:
+    def _change_to(self, phase: Phase) -> None:
         self._enter(phase)
         self.state.agreeing = self.state.waited = 0
 

@@ -207,7 +207,7 @@ class HedgeState(PolicyState):
     """The weights, and what the drafts are judged by.
 
     Attributes:
-        heard: The drafts scored since the last trial.
+        scored: The drafts scored since the last trial.
         seconds: Per token at the best gamma of each draft, when last judged.
         draft: The one that runs.
     """
@@ -215,7 +215,7 @@ class HedgeState(PolicyState):
     weights: Weights
     scoring: ScoringBudget
     run_lengths: defaultdict[str, RunLengths]
-    heard: set[str] = field(default_factory=set)
+    scored: set[str] = field(default_factory=set)
     seconds: dict[str, Amount] = field(default_factory=partial(defaultdict, float))
     draft: str | None = None
     draws: Count = 0
@@ -226,8 +226,8 @@ class HedgeState(PolicyState):
         Raises:
             ValueError: It was not.
         """
-        if not self.heard <= self.run_lengths.keys():
-            raise ValueError("the saved state is damaged: heard names drafts without run lengths")
+        if not self.scored <= self.run_lengths.keys():
+            raise ValueError("the saved state is damaged: scored names drafts without run lengths")
 
 
 class HedgePolicy(DraftSelector[HedgeState]):
@@ -259,7 +259,7 @@ class HedgePolicy(DraftSelector[HedgeState]):
             self._lengths.rest()
             return Plan(0)
         plan = self._lengths.plan(start, draft)
-        scorers = self.state.scoring.whom(start, plan.draft)
+        scorers = self.state.scoring.select(start, plan.draft)
         return Plan(plan.gamma, plan.draft, plan.stop, plan.reason, plan.score | scorers)
 
     def observe(self, done: Round) -> None:
@@ -267,24 +267,24 @@ class HedgePolicy(DraftSelector[HedgeState]):
         self._lengths.observe(done)
         self.state.scoring.observe(done)
         for draft, scores in done.scores.items():
-            self._hear(draft, scores)
+            self._count_scores(draft, scores)
         if done.plan.draft is not None:
             nothing_found = done.drafted == 0 and done.ended is None
             refused = [0.0] if done.rejected or nothing_found else []
-            self._hear(done.plan.draft, [1.0] * done.accepted + refused)
+            self._count_scores(done.plan.draft, [1.0] * done.accepted + refused)
         start, self._start = self._start, None
-        if start is not None and len(self.state.heard) > 1:
-            self._judge(start)
+        if start is not None and len(self.state.scored) > 1:
+            self._hold_trial(start)
 
-    def _hear(self, draft: str, scores: Iterable[float]) -> None:
+    def _count_scores(self, draft: str, scores: Iterable[float]) -> None:
         run_lengths = self.state.run_lengths[draft]
         for score in scores:
             run_lengths.add(score, self._keep)
-            self.state.heard.add(draft)
+            self.state.scored.add(draft)
 
-    def _judge(self, start: RoundStart) -> None:
+    def _hold_trial(self, start: RoundStart) -> None:
         """Hold a trial among the drafts that were scored since the last one, if there are two of them."""
-        awake = [draft for draft in start.drafts if draft in self.state.heard]
+        awake = [draft for draft in start.drafts if draft in self.state.scored]
         gammas = drafting(start.gammas(self._config.max_gamma))
         if len(awake) < 2 or not gammas or gammas[-1] == 0:
             return
@@ -297,7 +297,7 @@ class HedgePolicy(DraftSelector[HedgeState]):
             for draft in awake
         }
         self.state.weights.update(losses, start.drafts)
-        self.state.heard.clear()
+        self.state.scored.clear()
 
     def _choose(self, start: RoundStart) -> str | None:
         """Return the draft of most weight, or the one that runs where a change costs more; or one drawn by weight."""

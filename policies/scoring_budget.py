@@ -1,4 +1,4 @@
-"""Budget of scoring: which drafts to ask what they would have made of a round that another one drafted.
+"""Budget of time for idle drafts to score the rounds that another one drafted.
 
 Asking costs what the answer costs: next to nothing for prompt lookup, a forward pass over whatever it has not read yet
 for a model. So each idle draft saves a share of the time of every round, is asked when that covers what the cost model
@@ -39,7 +39,7 @@ class ScoringBudget(PolicyState):
     owed_s: dict[str, Amount] = field(default_factory=partial(defaultdict, float))
     prices: Unsaved[dict[str, float]] = field(default_factory=dict)
 
-    def whom(self, start: RoundStart, planned: str | None) -> frozenset[str]:
+    def select(self, start: RoundStart, planned: str | None) -> frozenset[str]:
         """Return the drafts to ask, none of them the planned one; drafts with nothing to propose are not asked."""
         self.prices = {}
         if len(start.drafts) == 1 and planned is not None:

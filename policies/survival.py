@@ -1,7 +1,7 @@
 """Survival of draft tokens times measured cost: the draft and gamma of least time per token.
 
 The chance of each position to be accepted is learnt as `paceline.policies.acceptance` says, for each draft apart, and
-for drafts that match length within buckets of their match length; the plan is the draft and gamma of least T / E as
+for drafts that tell a match length within buckets of it; the plan is the draft and gamma of least T / E as
 `paceline.policies.gamma_scan` finds it, plain decoding included. Choosing a length is no bandit: a round tells what
 every smaller gamma would have yielded, and up to its refusal every larger one.
 
@@ -151,7 +151,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         reason = None
         if plain:
             gamma, draft, reason = self._explored(start, drafts, able[0], gamma, draft)
-        self.scorers = frozenset() if self._config.draft else self.state.scoring.whom(start, draft)
+        self.scorers = frozenset() if self._config.draft else self.state.scoring.select(start, draft)
         return gamma, draft, reason
 
     def observe(self, done: Round) -> None:
@@ -163,7 +163,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         if draft is not None and (done.accepted or done.rejected):
             state.known[draft].observe(done.match_length, done.accepted, refused=done.rejected)
         for name, scores in done.scores.items():
-            state.known[name].weigh(self._match_length(name), scores)
+            state.known[name].count_scores(self._match_length(name), scores)
         for name, known in state.known.items():
             if name != draft and name not in done.scores:
                 known.rest(self._config.idle_discount)
@@ -173,7 +173,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         """Yield the chance of each position of this draft's next proposal: its mean, or a draw."""
         known, match_length = self.state.known[draft], self._match_length(draft)
         random = self.state.random
-        return known.chances(match_length) if random is None else known.drawn(match_length, random)
+        return known.chances(match_length) if random is None else known.sample(match_length, random)
 
     def _explored(
         self, start: RoundStart, drafts: Sequence[str], least: int, gamma: int, draft: str | None

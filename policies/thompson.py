@@ -91,7 +91,7 @@ class ThompsonPolicy(MergeablePolicy[ThompsonState]):
         best = Plan(0)
         best_s = start.costs.verify_s(1, start.context) if gammas[0] == 0 else math.inf
         for draft in self._drafts(start):
-            gamma, token_s = best_gamma(start, draft, drafting(gammas), self._drawn(draft), best_s)
+            gamma, token_s = best_gamma(start, draft, drafting(gammas), self._sample(draft), best_s)
             if gamma:
                 best, best_s = Plan(gamma, draft), token_s
         return best
@@ -116,7 +116,7 @@ class ThompsonPolicy(MergeablePolicy[ThompsonState]):
         draft = chosen_draft(start, self._config.draft)
         return () if draft is None else (draft,)
 
-    def _drawn(self, draft: str) -> Iterator[float]:
+    def _sample(self, draft: str) -> Iterator[float]:
         """Yield one draw of the chance of each position."""
         for right, wrong in self.state.known[draft].posterior(self._config.prior, self._config.pooling):
             yield draw_beta(self.state.random, right, wrong)

@@ -99,21 +99,21 @@ class RestartCostPolicy(WrapperPolicy[RestartCostState]):
         super().__init__("restart-cost", state, policy, zero_gamma=True, latency="split", immediate=True)
         self._options = config
         self._handed_on = False  # whether this round goes as the inner policy planned it
-        self._toll_s = 0.0  # seconds of catching up in this round, as far as known
+        self._catch_up_s = 0.0  # seconds of catching up in this round, as far as known
 
     def plan(self, start: RoundStart) -> Plan:
         """Let the inner policy plan, and hold the plan back where waking its draft does not pay."""
         plan = self.inner.plan(start)
         self._handed_on = True
-        self._toll_s = 0.0
+        self._catch_up_s = 0.0
         draft = chosen_draft(start, plan.draft)
         if plan.gamma == 0 or draft is None:
             return plan
         asleep_s = start.costs.draft_s(draft, 1, start.drafts[draft].lag)
-        self._toll_s = max(asleep_s - start.costs.draft_s(draft, 1), 0.0)
+        self._catch_up_s = max(asleep_s - start.costs.draft_s(draft, 1), 0.0)
         if not self.state.rested or start.index == 0 or self.state.refused >= self._options.patience:
             return plan
-        if self._pays(min(plan.gamma * self._options.rounds, start.budget + 1)):
+        if self._worth_it(min(plan.gamma * self._options.rounds, start.budget + 1)):
             return plan
         self._handed_on = False
         return Plan(0, reason="restart-cost")
@@ -130,19 +130,19 @@ class RestartCostPolicy(WrapperPolicy[RestartCostState]):
             self.state.refused += 1
         self.state.rested = done.drafted == 0
         if done.ended is None and done.drafted:
-            spent_s = done.total_s - min(self._toll_s, done.draft_s)
+            spent_s = done.total_s - min(self._catch_up_s, done.draft_s)
             self.state.speculating = _faded(self.state.speculating, done.emitted, spent_s)
         elif done.ended is None and done.plan.gamma == 0:
             self.state.plain = _faded(self.state.plain, done.emitted, done.total_s)
 
-    def _pays(self, tokens: int) -> bool:
+    def _worth_it(self, tokens: int) -> bool:
         """Tell whether the time that so many tokens save is more than catching up takes, or nothing is known of it."""
         if not self.state.speculating[0] or not self.state.plain[0]:
             return True
         saved_s = (
             self.state.plain[1] / self.state.plain[0] - self.state.speculating[1] / self.state.speculating[0]
         )
-        return self._toll_s <= 0.0 or tokens * saved_s > self._toll_s
+        return self._catch_up_s <= 0.0 or tokens * saved_s > self._catch_up_s
 
 
 def _faded(sums: Times, tokens: int, seconds: float) -> Times:

@@ -141,7 +141,7 @@ def test_it_finds_the_truth_whatever_gammas_were_planned():
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=6))
 def test_scores_of_ones_and_zeros_count_like_the_proposal_they_stand_for(bits):
     scored, proposed = bare(), bare()
-    scored.weigh(3, [float(bit) for bit in bits])
+    scored.count_scores(3, [float(bit) for bit in bits])
     accepted = bits.index(0) if 0 in bits else len(bits)
     proposed.observe(3, accepted, refused=0 in bits)
     assert scored == proposed
@@ -151,7 +151,7 @@ def test_scores_of_ones_and_zeros_count_like_the_proposal_they_stand_for(bits):
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6))
 def test_scores_between_count_what_they_expect(chances):
     scored = bare()
-    scored.weigh(None, chances)
+    scored.count_scores(None, chances)
     reached = 1.0
     for place, chance in enumerate(chances):
         right, wrong = (scored.counts[ALL].accepted[place], scored.counts[ALL].refused[place])
@@ -195,7 +195,7 @@ def test_draws_scatter_around_the_chances_and_less_the_more_is_known():
             known.observe(5, i % 4, refused=i % 4 < 3)
         random = Random(0)
         for match_length in (None, 5):
-            draws = [list(known.drawn(match_length, random)) for _ in range(4000)]
+            draws = [list(known.sample(match_length, random)) for _ in range(4000)]
             for place, chance in enumerate(known.chances(match_length)):
                 column = [draw[place] for draw in draws]
                 assert sum(column) / len(column) == pytest.approx(chance, abs=0.02)

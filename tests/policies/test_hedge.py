@@ -186,7 +186,7 @@ def test_a_trial_by_hand(start, done):
     assert state.seconds == pytest.approx({"a": 12 / (13 / 6), "b": 11 / (4 / 3)})
     loss = 1 - (12 / (13 / 6)) / (11 / (4 / 3))
     assert state.weights.of("b") / state.weights.of("a") == pytest.approx(exp(-sqrt(8 * log(2)) * loss))
-    assert (state.weights.trials, state.heard) == (1.0, set())
+    assert (state.weights.trials, state.scored) == (1.0, set())
 
 
 def test_a_lag_is_no_loss(start, done):
@@ -221,7 +221,7 @@ def test_a_trial_needs_two_that_were_heard(start, done):
     policy.observe(done(4, 2, draft="a"))
     policy.plan(start(lags=DRAFTS))
     assert policy.state.weights.trials == 0.0
-    assert policy.state.heard == {"a"}
+    assert policy.state.scored == {"a"}
 
 
 @pytest.mark.parametrize(

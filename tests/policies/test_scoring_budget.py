@@ -25,7 +25,7 @@ class Curious(BasePolicy[PolicyState]):
     def plan(self, start):
         gamma, draft = self._plan
         plan = Plan(min(gamma, start.budget), draft)
-        return Plan(plan.gamma, plan.draft, score=self.scoring_budget.whom(start, plan.draft))
+        return Plan(plan.gamma, plan.draft, score=self.scoring_budget.select(start, plan.draft))
 
     def observe(self, done):
         self.scoring_budget.observe(done)
@@ -76,7 +76,7 @@ def run(prices, *, share=0.02, rounds=3000, takes=None):
     often, scoring = dict.fromkeys(prices, 0), 0.0
     start = RoundStart(3, 10, 50, 100, dict.fromkeys(prices, DraftState(0)), FixedCosts(prices, 10.0))
     for _ in range(rounds):
-        names = scoring_budget.whom(start, None)
+        names = scoring_budget.select(start, None)
         score_s = sum(took[name] for name in names)
         scoring += score_s
         for name in names:
@@ -112,8 +112,8 @@ def test_a_new_draft_may_be_asked_at_once_unless_that_takes_longer_than_a_plain_
     start = RoundStart(
         0, 0, 50, 100, {"read": DraftState(0), "near": DraftState(90), "far": DraftState(91)}, costs
     )
-    assert ScoringBudget(0.01, at_once=True).whom(start, None) == {"read", "near"}
-    assert ScoringBudget(0.01).whom(start, None) == frozenset()
+    assert ScoringBudget(0.01, at_once=True).select(start, None) == {"read", "near"}
+    assert ScoringBudget(0.01).select(start, None) == frozenset()
 
 
 def test_the_seconds_of_several_are_divided_as_the_cost_model_prices_them():
@@ -122,7 +122,7 @@ def test_the_seconds_of_several_are_divided_as_the_cost_model_prices_them():
         3, 10, 50, 100, {"a": DraftState(0), "b": DraftState(10)}, FixedCosts(1.0, 10.0, catch_up_s=0.2)
     )
     scoring_budget.saved_s |= {"a": 1.0, "b": 3.0}
-    assert scoring_budget.whom(start, None) == {"a", "b"}  # at the prices 1 and 3
+    assert scoring_budget.select(start, None) == {"a", "b"}  # at the prices 1 and 3
     scoring_budget.observe(finished(10.0, ["a", "b"], 8.0))
     assert scoring_budget.saved_s == {"a": 9.0, "b": 9.0}
 

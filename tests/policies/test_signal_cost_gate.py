@@ -5,26 +5,26 @@ from dataclasses import replace
 from paceline.core.records import Plan, TokenSignals
 from paceline.core.testing import FixedCosts
 from paceline.core.testing.playing import settle
-from paceline.policies.signal_cost_gate import TRIAL_EVERY, UNHEARD, SignalCostGate
+from paceline.policies.signal_cost_gate import FIRST_ROUNDS, TRIAL_EVERY, SignalCostGate
 
 
-def rounds(signal_cost_gate, start, costs, heard_s, count=200):
-    """Draft four tokens a round; one that is heard takes `heard_s` times as long. Return when it was listened to."""
+def rounds(signal_cost_gate, start, costs, with_s, count=200):
+    """Draft four tokens a round; one that is heard takes `with_s` times as long. Return when it was listened to."""
     heard = []
     for _ in range(count):
         here = start(costs=costs)
-        look = signal_cost_gate.pays(here, "draft")
+        look = signal_cost_gate.worth_it(here, "draft")
         heard.append(look)
         signals = tuple(TokenSignals(i, prob=0.5) for i in range(4)) if look else ()
         done = settle(here, Plan(4, "draft"), drafted=4, accepted=1, signals=signals)
-        signal_cost_gate.observe(replace(done, draft_s=done.draft_s * heard_s) if look else done)
+        signal_cost_gate.observe(replace(done, draft_s=done.draft_s * with_s) if look else done)
     return heard
 
 
 def test_a_dear_draft_is_listened_to_where_that_costs_little(start):
     heard = rounds(SignalCostGate(), start, FixedCosts(2.0, 10.0), 1.05)
-    assert not any(heard[:UNHEARD])
-    assert sum(heard) > 0.95 * (len(heard) - UNHEARD)
+    assert not any(heard[:FIRST_ROUNDS])
+    assert sum(heard) > 0.95 * (len(heard) - FIRST_ROUNDS)
     assert not heard[TRIAL_EVERY], "now and then it goes unheard, to compare"
 
 
