@@ -9,7 +9,7 @@ from pydantic import Field
 
 from paceline.backends.graph.config import GraphConfig
 from paceline.backends.torch.config import ModelConfig
-from paceline.backends.torch.libraries import missing_libraries
+from paceline.backends.torch.load_errors import missing_libraries
 from paceline.backends.transformers.config import HfConfig
 from paceline.core.config.blocks import BackendConfig, Readiness, Role
 from paceline.core.errors import BackendError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.backends.graph.config import GraphConfig
 
 if TYPE_CHECKING:
-    from paceline.backends.graph.roles import GraphDraft, GraphTarget
+    from paceline.backends.graph.models import GraphDraft, GraphTarget
 
 __all__ = ["GraphConfig", "GraphDraft", "GraphTarget"]
 
@@ -20,4 +20,4 @@ __all__ = ["GraphConfig", "GraphDraft", "GraphTarget"]
 def __getattr__(name: str) -> Any:
     if name not in {"GraphDraft", "GraphTarget"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("paceline.backends.graph.roles"), name)
+    return getattr(import_module("paceline.backends.graph.models"), name)

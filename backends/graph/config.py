@@ -25,8 +25,8 @@ class GraphConfig(ModelConfig):
     """
 
     roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
-    loading = "paceline.backends.graph.loading"
-    checking = "paceline.backends.graph.readiness"
+    loading = "paceline.backends.graph.models"
+    checking = "paceline.backends.graph.models"
 
     backend: Literal["graph"] = "graph"
     threads: int | None = Field(

@@ -1,27 +1,113 @@
-"""A Llama-shaped model behind the interface that the sessions of the hf backend work on."""
+"""A Llama-shaped model as an engine on the CPU: static caches, and the promise of `deterministic`.
+
+`deterministic` promises the same bits, whatever blocks a text is read in.
+
+Floating-point sums depend on their order, and fast kernels choose it by the shape of their input. Two things keep it:
+matrices packed for many rows, whose kernels sum each row alike for any number of rows from two on, and are given four
+at least; and one attention call for each token. None of that is documented, so it is tried on the model
+itself before it is promised: every block length that will ever run, bit by bit.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from paceline.backends.graph.bits import BLOCK, require_same_bits
-from paceline.backends.graph.cache import CachePool, StaticCache
 from paceline.backends.graph.forward import Forward
-from paceline.backends.graph.packing import packing_problem
-from paceline.backends.graph.products import prepare
+from paceline.backends.graph.products import packing_problem, prepare
 from paceline.backends.graph.shape import Shape, read_shape
 from paceline.backends.graph.weights import take_weights
-from paceline.backends.torch.finite import require_finite
 from paceline.backends.torch.host import end_tokens, identity
+from paceline.backends.torch.logits import require_finite
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedModel
+
+
+KEPT: Final = 4
+"""Caches of closed sessions that are kept for the next ones; a target and its drafts have one each at a time."""
+
+
+class StaticCache:
+    """Room for a fixed number of tokens, of which the first `filled` are known.
+
+    What lies beyond `filled` is left over from tokens that were taken back, and never read.
+
+    Args:
+        shape: Of the model.
+        capacity: Tokens.
+        like: A tensor of the wanted device and number format.
+
+    Attributes:
+        layers: For each layer one tensor of shape (2, kv_heads, capacity, head_dim): keys, then values.
+        filled: Tokens that are known.
+    """
+
+    __slots__ = ("capacity", "filled", "layers")
+
+    def __init__(self, shape: Shape, capacity: int, like: torch.Tensor) -> None:
+        # A tensor of its own for each layer: all layers in one were measured twice as slow on the CPU. Zeros, because
+        # whoever reads the whole capacity through a mask must not find a NaN there.
+        size = (2, shape.kv_heads, capacity, shape.head_dim)
+        self.layers = tuple(
+            torch.zeros(size, dtype=like.dtype, device=like.device) for _ in range(shape.layers)
+        )
+        self.capacity = capacity
+        self.filled = 0
+
+    def get_seq_length(self) -> int:
+        """Return how many tokens are known."""
+        return self.filled
+
+    def crop(self, minus: int) -> None:
+        """Forget the last `-minus` tokens; 0 forgets nothing."""
+        assert -self.filled <= minus <= 0
+        self.filled += minus
+
+    def require(self, count: int, name: str) -> None:
+        """Make sure that `count` more tokens fit.
+
+        Raises:
+            BackendError: They do not; nothing was written.
+        """
+        if self.filled + count > self.capacity:
+            raise BackendError(
+                f"graph: the cache of {name} has room for {self.capacity} tokens; {self.filled} are there and {count} "
+                "more do not fit. Set a larger `max_context`, or end the text earlier"
+            )
+
+
+class CachePool:
+    """The caches of a model: taken by sessions, given back when they close."""
+
+    def __init__(self, shape: Shape, capacity: int, like: torch.Tensor) -> None:
+        self._shape = shape
+        self._capacity = capacity
+        self._like = like[:0]
+        self._free: list[StaticCache] = []
+        self._lock = Lock()
+
+    def take(self) -> StaticCache:
+        """Return an empty cache that nobody else has."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+        return StaticCache(self._shape, self._capacity, self._like)
+
+    def give(self, cache: StaticCache) -> None:
+        """Take back a cache; whoever had it must not use it again."""
+        with self._lock:
+            assert all(cache is not other for other in self._free)
+            if len(self._free) < KEPT:
+                cache.filled = 0
+                self._free.append(cache)
+
 
 LONGEST: Final = 4096
 """The longest context where nobody says otherwise: what most prompts and answers stay under. A session of an 8B model
@@ -168,3 +254,46 @@ def context_of(shape: Shape, wanted: int | None, name: str) -> int:
             f"set `max_context: {shape.window}` or less, or use `backend: hf` for longer texts"
         )
     return found
+
+
+BLOCK: Final = 16
+"""The longest block that runs; longer ones are cut. Twice the usual gamma, and few enough to try them all."""
+
+TRIED: Final = 2 * BLOCK
+"""Tokens that each block length is tried on."""
+
+
+@torch.inference_mode()
+def require_same_bits(engine: GraphEngine) -> None:
+    """Read a text in blocks of every length up to `BLOCK`, and compare logits and cache with one token at a time.
+
+    Raises:
+        BackendError: Some bit differs.
+    """
+    count = min(TRIED, engine.max_context)
+    text = torch.arange(1, count + 1, device=engine.device).mul_(7919).remainder_(engine.vocabulary)
+    expected = _read(engine, text, 1)
+    for length in range(2, min(BLOCK, count) + 1):
+        found = _read(engine, text, length)
+        if not all(torch.equal(one, other) for one, other in zip(expected, found, strict=True)):
+            raise BackendError(
+                f"graph: {engine.name} cannot be `deterministic` on this processor with torch {torch.__version__} and "
+                f"{torch.get_num_threads()} threads: a block of {length} tokens gives other bits than single tokens. "
+                "Leave `deterministic` out, or try `threads: 1`"
+            )
+
+
+def _read(engine: GraphEngine, text: torch.Tensor, length: int) -> list[torch.Tensor]:
+    """Return the logits of all tokens, and what the cache holds of each layer."""
+    cache = engine.new_cache()
+    logits = []
+    try:
+        for block in torch.split(text, length):
+            # The last row alone, as while a prompt is read, and then all of them, as in a verification.
+            alone = engine.forward(cache, block, 1)
+            cache.crop(-len(block))
+            together = engine.forward(cache, block, len(block))
+            logits.append(together if torch.equal(alone, together[-1:]) else together * torch.nan)
+        return [torch.cat(logits), *(layer[:, :, : len(text)].clone() for layer in cache.layers)]
+    finally:
+        engine.free(cache)

@@ -1,22 +1,133 @@
-"""The matrices of a model, each in the form that is fastest for it; and the norms between them."""
+"""Products with the weights, each matrix in the form that is fastest for it, and the norms between them.
+
+For a few rows a product costs what reading the matrix costs, if the matrix lies in memory as the kernel wants it.
+torch's own `linear` goes from one kernel to another between one row and two, and packs the matrix in each call;
+oneDNN's takes one that was packed before. That way in is private to torch, so it is tried first, and left alone where
+it fails.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 from torch.nn import functional as F
 
-from paceline.backends.graph.linear import LEAST_BYTES, Linear, Packed, Plain
-from paceline.backends.graph.norm import normalise
+from paceline.backends.graph.layers import normalise
+from paceline.backends.graph.weights import Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paceline.backends.graph.shape import Shape
-    from paceline.backends.graph.weights import LayerWeights, Matrix, Weights
+    from paceline.backends.graph.weights import LayerWeights, Weights
+
+
+HINT: Final = 8
+"""Rows that a matrix is packed for. From 8 on the layout is the same, whatever number of rows it is used with."""
+
+LEAST_ROWS: Final = 4
+"""The kernels take six rows at a time: 4 to 6 rows cost the same, and 1 to 3 cost up to a third more than 4. Besides,
+a single row of more than 1024 inputs is added up in another order than several rows, which must not be where the same
+bits are promised."""
+
+LEAST_BYTES: Final = 2**20
+"""Smaller matrices stay in the cache of the core, where the call is dearer than the packing: measured even here."""
+
+
+class Linear(Protocol):
+    """A linear map of rows; shape (rows, inputs) to (rows, outputs)."""
+
+    rows: int
+    """The number of rows from which it is cheapest."""
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the map of each row."""
+        ...
+
+    def add(self, rows: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Return the map of each row, added to `base`."""
+        ...
+
+
+class Plain:
+    """A map by torch's own `linear`; for every device and number format."""
+
+    rows = 1
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._weight = matrix.weight
+        self._bias = matrix.bias
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the map of each row."""
+        return F.linear(rows, self._weight, self._bias)
+
+    def add(self, rows: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Return the map of each row, added to `base`."""
+        return F.linear(rows, self._weight, self._bias).add_(base)
+
+
+class Packed:
+    """A map by a packed matrix of oneDNN."""
+
+    rows = LEAST_ROWS
+
+    def __init__(self, matrix: Matrix) -> None:
+        ops = torch.ops.mkldnn
+        self._weight = ops._reorder_linear_weight(matrix.weight.contiguous(), HINT)  # noqa: SLF001 - no public way in
+        self._bias = matrix.bias
+        self._map = ops._linear_pointwise.default  # noqa: SLF001
+        self._join = ops._linear_pointwise.binary  # noqa: SLF001
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the map of each row."""
+        return self._map(rows, self._weight, self._bias, "none", [], "")  # type: ignore[no-any-return]
+
+    def add(self, rows: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Return the map of each row, added to `base`."""
+        return self._join(rows, base, self._weight, self._bias, "add")  # type: ignore[no-any-return]
+
+    def silu(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return x / (1 + exp(-x)) of the map of each row."""
+        return self._map(rows, self._weight, self._bias, "swish", [], "")  # type: ignore[no-any-return]
+
+    def times(self, rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Return the map of each row, multiplied by `factors`."""
+        return self._join(rows, factors, self._weight, self._bias, "mul")  # type: ignore[no-any-return]
+
+
+def packing_problem(weights: Weights) -> str | None:
+    """Say why the matrices of a model cannot be packed; None where they can."""
+    if weights.device.type != "cpu":
+        return f"matrices are packed on the CPU only, and the model is on {weights.device}"
+    if weights.dtype not in {torch.float32, torch.bfloat16}:
+        return f"only float32 and bfloat16 matrices can be packed, found {str(weights.dtype).removeprefix('torch.')}"
+    try:
+        return _compare_packed(weights.dtype)
+    except (AttributeError, NotImplementedError, RuntimeError) as problem:
+        return f"this build of torch or this processor cannot pack matrices ({str(problem).splitlines()[0]})"
+
+
+@torch.inference_mode()
+def _compare_packed(dtype: torch.dtype) -> str | None:
+    """Compare all that a packed matrix can do with plain products."""
+    numbers = torch.linspace(-1.0, 1.0, 32 * 48)
+    matrix = Matrix(numbers.view(32, 48).to(dtype), numbers[:32].to(dtype))
+    rows, other = numbers[: 4 * 48].view(4, 48).to(dtype), numbers[: 4 * 32].view(4, 32).to(dtype)
+    packed, plain = Packed(matrix), Plain(matrix)(rows).float()
+    pairs = (
+        (packed(rows), plain),
+        (packed.add(rows, other), plain + other),
+        (packed.silu(rows), torch.nn.functional.silu(plain)),
+        (packed.times(rows, other), plain * other),
+    )
+    # Sums of 48 products of numbers below 1, with a relative rounding of 2^-8 in bfloat16.
+    if all(torch.allclose(found.float(), wanted, rtol=2e-2, atol=2e-2) for found, wanted in pairs):
+        return None
+    return "packed matrices give other products than plain ones on this machine"
 
 
 class FeedForward(Protocol):

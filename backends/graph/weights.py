@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.graph.rope import Rope, rope_of
+from paceline.backends.graph.layers import Rope, rope_of
 from paceline.backends.graph.shape import WAY_OUT, Shape
 from paceline.backends.torch.host import release_named
 from paceline.core.errors import BackendError

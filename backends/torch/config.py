@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from paceline.backends.torch.explaining import explained
-from paceline.backends.torch.libraries import missing_libraries
+from paceline.backends.torch.load_errors import explained, missing_libraries
 from paceline.core.config.blocks import BackendConfig, Readiness
 from paceline.core.environment import remedy
 from paceline.core.errors import BackendError
@@ -87,9 +86,11 @@ class ModelConfig(BackendConfig):
     @classmethod
     def smallest(cls, folder: Path) -> Self:
         """Return a block for a Llama of a few thousand random weights, which is written there first."""
-        host, testing = (import_module(f"paceline.backends.torch.{name}") for name in ("host", "testing"))
+        host, tiny_models = (
+            import_module(f"paceline.backends.torch.{name}") for name in ("host", "tiny_models")
+        )
         with host.quiet_loading():
-            testing.tiny_model("llama", dtype=testing.torch.float32).save_pretrained(folder)
+            tiny_models.tiny_model("llama", dtype=tiny_models.torch.float32).save_pretrained(folder)
         return cls.model_validate({"model": str(folder), "local_files_only": True})
 
     def _loading(self) -> ModuleType:

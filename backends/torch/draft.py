@@ -1,4 +1,4 @@
-"""A model in the draft's role."""
+"""A model in the draft's role, and its sessions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.backends.torch.codec import HfCodec
-from paceline.backends.torch.signals import measure
-from paceline.backends.torch.stream import Stream
+from paceline.backends.torch.logits import measure
+from paceline.backends.torch.sampling import DeviceProposal
+from paceline.backends.torch.sequence import Stream
+from paceline.backends.torch.tokenizers import HfCodec
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, TokenSignals
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from paceline.backends.torch.model import Model
+    from paceline.backends.torch.engine import Model
+    from paceline.backends.torch.sampling import Sampler
     from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.records import Signal
     from paceline.core.sampling import Sampling
@@ -58,8 +60,8 @@ class ModelDraft:
 
     def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> HfDraftSession:
         """Start a request whose tokens are drawn."""
-        from paceline.backends.torch.sampled import SampledHfDraft  # noqa: PLC0415 - built on this module
-        from paceline.backends.torch.sampler import Sampler  # noqa: PLC0415
+        from paceline.backends.torch.draft import SampledHfDraft  # noqa: PLC0415 - built on this module
+        from paceline.backends.torch.sampling import Sampler  # noqa: PLC0415
 
         sampler = Sampler(sampling, prompt, self.engine.device)
         return SampledHfDraft(Stream(self.engine, prompt), self.vocabulary, sampler)
@@ -156,3 +158,31 @@ def _goes_on(control: DraftControl, signals: TokenSignals) -> bool:
     if control.stop is not None and control.stop.stops(signals):
         return False
     return control.keep_drafting is None or control.keep_drafting(signals)
+
+
+class SampledHfDraft(HfDraftSession):
+    """The draft at work, drawing."""
+
+    def __init__(self, stream: Stream, vocabulary: int, sampler: Sampler) -> None:
+        super().__init__(stream, vocabulary)
+        self._sampler = sampler
+        self._drawn_from: list[torch.Tensor] = []
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        super().advance(tokens)
+        self._sampler.advance(tokens)
+
+    def _choose(
+        self, logits: torch.Tensor, chosen: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = self._sampler.process(logits, chosen, self._vocabulary)
+        self._drawn_from.append(self._sampler.chances(scores))
+        return self._sampler.draw(self._drawn_from[-1]), scores
+
+    def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
+        chances, self._drawn_from = torch.cat(self._drawn_from), []
+        return DeviceProposal(tokens, chances, signals)
+
+    def _shares(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
+        return self._sampler.shares(logits, tokens, self._vocabulary)

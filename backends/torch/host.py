@@ -20,7 +20,7 @@ import structlog
 import torch
 from transformers.utils import logging as hf_logging
 
-from paceline.backends.torch.libraries import untested_release
+from paceline.backends.torch.load_errors import untested_release
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:

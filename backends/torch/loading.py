@@ -9,14 +9,13 @@ import structlog
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from paceline.backends.torch.checkpoint import commit_in_cache, stored_tensors
-from paceline.backends.torch.completeness import described, require_complete
+from paceline.backends.torch.checkpoint import commit_in_cache, described, require_complete, stored_tensors
 from paceline.backends.torch.draft import ModelDraft
-from paceline.backends.torch.explaining import damaged_file, explained, first_line
 from paceline.backends.torch.host import keep_commit, quiet_loading, release_named
+from paceline.backends.torch.load_errors import damaged_file, explained, first_line
+from paceline.backends.torch.reencoding import TranslatedDraft
 from paceline.backends.torch.target import ModelTarget
-from paceline.backends.torch.translated import TranslatedDraft
-from paceline.backends.torch.vocabulary import difference
+from paceline.backends.torch.tokenizers import difference
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:

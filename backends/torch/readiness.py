@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from paceline.backends.torch import loading
-from paceline.backends.torch.checkpoint import stored_tensors
-from paceline.backends.torch.codec import HfCodec
-from paceline.backends.torch.completeness import described
-from paceline.backends.torch.explaining import explained, first_line
+from paceline.backends.torch.checkpoint import described, stored_tensors
 from paceline.backends.torch.host import text_config
-from paceline.backends.torch.libraries import untested_release
-from paceline.backends.torch.vocabulary import difference
+from paceline.backends.torch.load_errors import explained, first_line, untested_release
+from paceline.backends.torch.tokenizers import HfCodec, difference
 from paceline.core.config.blocks import Readiness
 from paceline.core.errors import BackendError
 from paceline.core.records import SIGNALS, Capabilities

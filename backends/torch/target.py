@@ -1,16 +1,18 @@
-"""A model in the target's role."""
+"""A model in the target's role, and its sessions."""
 
 from __future__ import annotations
 
 import math
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 
-from paceline.backends.torch.codec import HfCodec
-from paceline.backends.torch.finite import NONE, likeliest, not_finite
-from paceline.backends.torch.stream import CHUNK, Stream
+from paceline.backends.torch.logits import NONE, likeliest, not_finite, require_finite
+from paceline.backends.torch.sampling import draft_probs_of, rejection_sample
+from paceline.backends.torch.sequence import CHUNK, Stream
+from paceline.backends.torch.tokenizers import HfCodec
 from paceline.core.errors import BackendError
 from paceline.core.proposals import verify_greedy
 from paceline.core.records import Capabilities
@@ -18,7 +20,8 @@ from paceline.core.records import Capabilities
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.backends.torch.model import Model
+    from paceline.backends.torch.engine import Model
+    from paceline.backends.torch.sampling import Sampler
     from paceline.core.proposals import TokenVerdict
     from paceline.core.protocols import Proposal
     from paceline.core.sampling import Sampling
@@ -100,8 +103,8 @@ class ModelTarget:
 
     def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> HfTargetSession:
         """Start a request whose tokens are drawn; like `open` otherwise."""
-        from paceline.backends.torch.sampled import SampledHfTarget  # noqa: PLC0415 - built on this module
-        from paceline.backends.torch.sampler import Sampler  # noqa: PLC0415
+        from paceline.backends.torch.sampling import Sampler  # noqa: PLC0415
+        from paceline.backends.torch.target import SampledHfTarget  # noqa: PLC0415 - built on this module
 
         return SampledHfTarget(self._stream(prompt), Sampler(sampling, prompt, self.engine.device))
 
@@ -154,3 +157,44 @@ class HfTargetSession:
     def close(self) -> None:
         """Free what this request held."""
         self.stream.close()
+
+
+def readable(proposal: Proposal | None, stream: Stream) -> tuple[int, ...]:
+    """Return what can be fed in one pass: a token that is none of the target's ends a proposal, and never comes out."""
+    tokens = () if proposal is None else tuple(proposal.tokens)[: stream.room]
+    return tuple(takewhile(lambda token: 0 <= token < stream.vocabulary, tokens))
+
+
+class SampledHfTarget(HfTargetSession):
+    """The target at work, drawing."""
+
+    def __init__(self, stream: Stream, sampler: Sampler) -> None:
+        super().__init__(stream)
+        self._sampler = sampler
+
+    def verify(self, proposal: Proposal | None) -> TokenVerdict:
+        """Accept or refuse drawn tokens and draw one more, in one forward pass.
+
+        Raises:
+            BackendError: The model's logits are no numbers.
+        """
+        width = self.stream.vocabulary
+        guess = readable(proposal, self.stream)
+        logits = self.stream.attempt(guess)
+        require_finite(logits, self.stream.engine)
+        scores = self._sampler.process(logits, [self._sampler.tokens(guess)], width)
+        target_probs = self._sampler.chances(scores)
+        draft_probs = draft_probs_of(proposal, target_probs)
+        return rejection_sample(
+            guess, None if draft_probs is None else draft_probs[: len(guess)], target_probs, self._sampler
+        )
+
+    def score(self, tokens: Sequence[int]) -> list[float]:
+        """Return how probable it is that each of `tokens` is drawn after those before it."""
+        logits = self.stream.attempt(tokens[:-1])
+        return self._sampler.shares(logits, tokens, self.stream.vocabulary)
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        super().advance(tokens)
+        self._sampler.advance(tokens)

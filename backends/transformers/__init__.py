@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.backends.transformers.config import HfConfig
 
 if TYPE_CHECKING:
-    from paceline.backends.torch.translated import TranslatedDraft
+    from paceline.backends.torch.reencoding import TranslatedDraft
     from paceline.backends.transformers.models import HfDraft, HfTarget
 
 __all__ = ["HfConfig", "HfDraft", "HfTarget", "TranslatedDraft"]
@@ -20,7 +20,7 @@ __all__ = ["HfConfig", "HfDraft", "HfTarget", "TranslatedDraft"]
 _LAZY = {
     "HfDraft": "paceline.backends.transformers.models",
     "HfTarget": "paceline.backends.transformers.models",
-    "TranslatedDraft": "paceline.backends.torch.translated",
+    "TranslatedDraft": "paceline.backends.torch.reencoding",
 }
 
 

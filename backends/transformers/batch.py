@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paceline.backends.transformers.checks import require_blind_to_padding
 from paceline.backends.transformers.host.cache import cut
 from paceline.backends.transformers.host.generation import decoder_output, pad_token
-from paceline.backends.transformers.preparation import require_blind_to_padding
 from paceline.backends.transformers.processors import Place
-from paceline.backends.transformers.record import Record
-from paceline.backends.transformers.rows import Row, RowDraft, RowTarget
+from paceline.backends.transformers.rows import Record, Row, RowDraft, RowTarget
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import TargetError
@@ -21,7 +20,7 @@ from paceline.core.sampling import GREEDY, Sampling
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from paceline.backends.torch.model import Cache
+    from paceline.backends.torch.engine import Cache
     from paceline.backends.transformers.criteria import Endings
     from paceline.backends.transformers.models import HfTarget
     from paceline.backends.transformers.processors import Rules

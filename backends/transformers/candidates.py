@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.torch.rejection import DeviceProposal
+from paceline.backends.torch.sampling import DeviceProposal
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
 

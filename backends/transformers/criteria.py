@@ -15,7 +15,7 @@ from paceline.core.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from paceline.backends.transformers.record import Record
+    from paceline.backends.transformers.rows import Record
 
 
 class Endings:

@@ -1,16 +1,20 @@
-"""A causal language model of transformers, seen as: feed tokens after a cache, get logits.
+"""transformers' own forward pass as an engine, and the facts that trying a model has shown.
 
 Batch 1, no padding: positions follow from the length of the cache, and no mask is ever passed.
+
+A fact holds as long as what it was read from. A model that is resized, moved, cast, or wrapped by an adapter is another
+one in these respects, so it is tried again.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import inspect
+import weakref
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.torch.finite import require_finite
 from paceline.backends.torch.host import (
     end_tokens,
     identity,
@@ -20,11 +24,10 @@ from paceline.backends.torch.host import (
     takes_positions,
     text_config,
 )
-from paceline.backends.transformers.facts import Facts, basis_of
+from paceline.backends.torch.logits import require_finite
+from paceline.backends.transformers.checks import require_agreement, require_decoder, require_rollback
 from paceline.backends.transformers.host.cache import CACHE, cache_argument, empty, new_cache
 from paceline.backends.transformers.host.generation import switch_of
-from paceline.backends.transformers.preparation import require_agreement, require_decoder
-from paceline.backends.transformers.rollback import require_rollback
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -32,7 +35,47 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from paceline.backends.torch.model import Cache, RopeSwitch
+    from paceline.backends.torch.engine import Cache, RopeSwitch
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a model.
+
+    Attributes:
+        basis: What they were read from; see `basis_of`.
+        device: Where tokens are fed and logits come out.
+        vocabulary: The number of logits, padding included.
+        cache_name: As what it takes its cache.
+        keeps_logits: Whether it can be told how many logits to work out.
+        takes_positions: Whether it can be told the positions of its tokens.
+        switch: Where it turns positions otherwise, if it does.
+    """
+
+    basis: tuple[object, ...]
+    device: torch.device
+    vocabulary: int
+    cache_name: str
+    keeps_logits: bool
+    takes_positions: bool
+    switch: RopeSwitch | None
+
+
+def basis_of(model: Any) -> tuple[object, ...]:
+    """Return what the facts about a model are read from, in a form that compares; keeps nothing of it alive."""
+    ways = (model.forward, getattr(model, "prepare_inputs_for_generation", None))
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    weights = (getattr(end, "weight", None) for end in ends)
+    return (
+        *(_weak(way) for way in ways),
+        *((w.shape, w.dtype, w.device) for w in weights if w is not None),
+    )
+
+
+def _weak(way: Any) -> object:
+    if way is None:
+        return None
+    return weakref.WeakMethod(way) if inspect.ismethod(way) else weakref.ref(way)
 
 
 class TransformersEngine:

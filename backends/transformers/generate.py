@@ -15,7 +15,7 @@ from transformers import StopStringCriteria
 
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.torch.loading import fitted
-from paceline.backends.torch.vocabulary import require_alike
+from paceline.backends.torch.tokenizers import require_alike
 from paceline.backends.transformers.batch import Batch, Knowledge
 from paceline.backends.transformers.criteria import Endings
 from paceline.backends.transformers.models import HfDraft, HfTarget

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from paceline.backends.torch import loading
 from paceline.backends.torch.draft import ModelDraft
 from paceline.backends.torch.host import text_config
-from paceline.backends.torch.loading import fitted, load_model, load_tokenizer, usable
 from paceline.backends.torch.readiness import PROMPT, Look, conversing, look, paired
 from paceline.backends.torch.target import ModelTarget
+from paceline.backends.transformers.checks import require_decoder
 from paceline.backends.transformers.engine import TransformersEngine
-from paceline.backends.transformers.preparation import require_decoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from paceline.backends.transformers.config import HfConfig
-    from paceline.backends.transformers.facts import Facts
+    from paceline.backends.transformers.engine import Facts
     from paceline.core.config.blocks import Readiness
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
@@ -80,7 +80,9 @@ def load_target(config: HfConfig) -> HfTarget:
     Raises:
         BackendError: It cannot be loaded or used; says why and what to do.
     """
-    return usable(HfTarget(_with_attention(config), load_tokenizer(config), name=config.model))
+    return loading.usable(
+        HfTarget(_with_attention(config), loading.load_tokenizer(config), name=config.model)
+    )
 
 
 def load_draft(config: HfConfig, target: Target) -> Draft:
@@ -92,8 +94,8 @@ def load_draft(config: HfConfig, target: Target) -> Draft:
         BackendError: It cannot be loaded or used.
     """
     model = _with_attention(config)
-    draft = HfDraft(model, load_tokenizer(config), vocabulary=target.vocabulary, name=config.model)
-    return fitted(usable(draft), target)
+    draft = HfDraft(model, loading.load_tokenizer(config), vocabulary=target.vocabulary, name=config.model)
+    return loading.fitted(loading.usable(draft), target)
 
 
 def check_target(config: HfConfig, run: RunConfig) -> Readiness:
@@ -109,7 +111,7 @@ def check_draft(config: HfConfig, run: RunConfig, target: Readiness) -> Readines
 
 def _with_attention(config: HfConfig) -> Any:
     options = {"attn_implementation": config.attention} if config.attention else {}
-    return load_model(config, **options)
+    return loading.load_model(config, **options)
 
 
 def _checked(seen: Look, run: RunConfig) -> Readiness:

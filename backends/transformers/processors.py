@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.torch.sampler import LogitsRules, checked_scores
+from paceline.backends.torch.sampling import LogitsRules, checked_scores
 from paceline.backends.transformers.host.processing import CONTEXT_FREE, PREFIX_ONLY, WHOLE_BATCH, of_row
 from paceline.core.errors import BackendError
 

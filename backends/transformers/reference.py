@@ -13,8 +13,8 @@ import torch
 from paceline.backends.torch.draft import ModelDraft
 from paceline.backends.torch.host import no_warnings
 from paceline.backends.torch.loading import load_model
+from paceline.backends.torch.reencoding import TranslatedDraft
 from paceline.backends.torch.target import ModelTarget
-from paceline.backends.torch.translated import TranslatedDraft
 from paceline.backends.transformers.engine import TransformersEngine
 from paceline.backends.transformers.generate import adaptive
 from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK

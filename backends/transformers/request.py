@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from paceline.backends.torch.model import Cache, RopeSwitch
+    from paceline.backends.torch.engine import Cache, RopeSwitch
 
 
 @dataclass(frozen=True, slots=True)

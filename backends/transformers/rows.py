@@ -1,4 +1,4 @@
-"""One row of a batch: the target and the drafts as `generate` has prepared them for it.
+"""One row of a batch: the target and the drafts as `generate` has prepared them for it, and what it kept of scores.
 
 Processors and criteria see the row with its padding, as in `generate`; the models see it without.
 """
@@ -10,25 +10,62 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.backends.torch import sampler as samplers
-from paceline.backends.torch.draft import ModelDraft
-from paceline.backends.torch.rejection import draft_probs_of, rejection_sample
-from paceline.backends.torch.sampled import SampledHfDraft, readable
-from paceline.backends.torch.stream import Stream
-from paceline.backends.torch.target import HfTargetSession
+from paceline.backends.torch.draft import ModelDraft, SampledHfDraft
+from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
+from paceline.backends.torch.sequence import Stream
+from paceline.backends.torch.target import HfTargetSession, readable
 from paceline.backends.transformers.processors import Rules
 from paceline.core.proposals import TokenVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.backends.torch.model import Cache
-    from paceline.backends.torch.sampler import Sampler
+    from paceline.backends.torch.engine import Cache
     from paceline.backends.transformers.models import HfTarget
-    from paceline.backends.transformers.record import Record
     from paceline.core.protocols import Draft, DraftSession, Proposal, TargetSession
     from paceline.core.records import Capabilities, Signal
     from paceline.core.sampling import Sampling
+
+
+class Record:
+    """Keeps one row of scores, or logits, or both, for each token delivered.
+
+    Args:
+        scores: Keep what tokens were chosen by, after all processors.
+        logits: Keep what the model said.
+    """
+
+    def __init__(self, *, scores: bool, logits: bool) -> None:
+        self._wanted = {"scores": scores, "logits": logits}
+        self._kept: dict[str, list[torch.Tensor]] = {"scores": [], "logits": []}
+        self._offered: dict[str, list[torch.Tensor]] = {"scores": [], "logits": []}
+
+    @property
+    def scores(self) -> list[torch.Tensor]:
+        """Of each token delivered, float32, shape (1, vocabulary)."""
+        return self._kept["scores"]
+
+    @property
+    def logits(self) -> list[torch.Tensor]:
+        """Of each token delivered, float32, shape (1, vocabulary)."""
+        return self._kept["logits"]
+
+    def offer(self, kind: str, rows: torch.Tensor) -> None:
+        """Note rows of a round before it is known which of its tokens are delivered; a copy is kept."""
+        if self._wanted[kind]:
+            self._offered[kind].extend(rows[i : i + 1].to(torch.float32, copy=True) for i in range(len(rows)))
+
+    def settle(self, count: int) -> None:
+        """Keep the first `count` rows of the round."""
+        for kind, rows in self._offered.items():
+            self._kept[kind].extend(row.clone() for row in rows[:count])
+            rows.clear()
+
+    def scores_until(self, length: int) -> tuple[torch.Tensor, ...] | None:
+        """Return the scores of the first `length` tokens, those of the round under way included."""
+        if not self._wanted["scores"]:
+            return None
+        return tuple([*self._kept["scores"], *self._offered["scores"]][:length])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +110,7 @@ class RowTarget:
         if row.sampling.greedy and not row.rules and row.record is None:
             return HfTargetSession(stream)
         text = (*row.padding, *prompt)
-        sampler = samplers.Sampler(row.sampling.of("target"), text, row.device, rules=row.rules)
+        sampler = Sampler(row.sampling.of("target"), text, row.device, rules=row.rules)
         return RowSession(stream, sampler, row, self.eos)
 
 
@@ -98,7 +135,7 @@ class RowDraft:
         if row.sampling.greedy and not rules:
             return draft.open(prompt)
         sampling, text = row.sampling.of(f"draft {self._name}"), (*row.padding, *prompt)
-        sampler = samplers.Sampler(sampling, text, engine.device, rules=rules, columns=self._columns)
+        sampler = Sampler(sampling, text, engine.device, rules=rules, columns=self._columns)
         return SampledHfDraft(Stream(engine, prompt), draft.vocabulary, sampler)
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from hypothesis import strategies as st
 
-from paceline.backends.torch.testing import VOCABULARY
+from paceline.backends.torch.tiny_models import VOCABULARY
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan, Requirements, StopRule
 

@@ -7,8 +7,7 @@ from itertools import product
 import pytest
 
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget
-from paceline.backends.toy.sampled import SampledToyDraft
+from paceline.backends.toy import SampledToyDraft, ToyDraft, ToyDraftSession, ToyTarget
 from paceline.core import sampling
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal

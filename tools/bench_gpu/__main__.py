@@ -16,7 +16,7 @@ from bench_gpu.models import FULL, TINY, Setting, random_model
 from bench_gpu.modes import BASE, COMPILED, GAMMAS, compare, ours, theirs
 from bench_gpu.page import write_page
 from bench_gpu.passes import PROBE, memory_speed, programs
-from paceline.backends.graph.cuda.opening import open_draft, open_target, runner_for
+from paceline.backends.graph.cuda.models import open_draft, open_target, runner_for
 from paceline.backends.graph.cuda.runner import Eager
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.testing.doubles import ScriptedPolicy

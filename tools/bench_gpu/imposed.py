@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paceline.backends.graph.cuda.slot import Slots
-from paceline.backends.graph.cuda.target import GraphedTarget
-from paceline.backends.graph.cuda.target_slot import TargetSlot
+from paceline.backends.graph.cuda.buffers import Slots
+from paceline.backends.graph.cuda.target import GraphedTarget, TargetSlot
 
 if TYPE_CHECKING:
     import torch

@@ -3,19 +3,113 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch.nn import functional as F
 
-from paceline.backends.graph.cuda.attention import attend, mask
-from paceline.backends.graph.norm import normalise
-from paceline.backends.graph.rope import turn
+from paceline.backends.graph.layers import normalise, turn
 
 if TYPE_CHECKING:
-    from paceline.backends.graph.cuda.cache import BlockCache
     from paceline.backends.graph.shape import Shape
     from paceline.backends.graph.weights import LayerWeights, Matrix, Weights
+
+
+BLOCK: Final = 256
+"""Tokens in a block. Each block of each head is a product of its own, so that a long context keeps a whole GPU busy
+though only a few tokens ask (as in Flash-Decoding, Dao et al. 2023, https://pytorch.org/blog/flash-decoding/)."""
+
+
+class BlockCache:
+    """Room for a fixed number of tokens.
+
+    A query at position p looks at positions 0 ... p, and each of these was written before, so what lies beyond is never
+    read, and going back needs no work at all. The last position, `scratch`, takes what must be written somewhere and is
+    of no use.
+
+    Args:
+        shape: Of the model.
+        capacity: Tokens.
+        like: A tensor of the wanted device and number format.
+        block: Tokens in a block.
+
+    Attributes:
+        layers: For each layer one tensor of shape (2, blocks, kv_heads, block, head_dim): keys, then values.
+        scratch: The position after the last useful one.
+        room: Positions in all, a whole number of blocks.
+    """
+
+    __slots__ = ("_heads", "block", "capacity", "layers", "room", "scratch")
+
+    def __init__(self, shape: Shape, capacity: int, like: torch.Tensor, *, block: int = BLOCK) -> None:
+        blocks = capacity // block + 1  # one position more than `capacity`
+        # Zeros, because attention multiplies also what it gives no weight: a NaN would spread.
+        size = (2, blocks, shape.kv_heads, block, shape.head_dim)
+        self.layers = tuple(
+            torch.zeros(size, dtype=like.dtype, device=like.device) for _ in range(shape.layers)
+        )
+        self.capacity = capacity
+        self.scratch = capacity
+        self.block = block
+        self.room = blocks * block
+        self._heads = torch.arange(shape.kv_heads, device=like.device) * block
+
+    def rows(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return where keys or values of tokens go, shape (tokens * kv_heads,), in a layer seen as rows of a head."""
+        block = torch.div(positions, self.block, rounding_mode="floor")
+        first = block * (len(self._heads) * self.block) + positions - block * self.block
+        return (first[:, None] + self._heads).flatten()
+
+
+def mask(cache: BlockCache, shape: Shape, positions: torch.Tensor, span: int) -> torch.Tensor:
+    """Return 0 where a token may look and -inf where it may not; made once a pass, for all layers.
+
+    Args:
+        cache: Tells dtype and blocks.
+        shape: Of the model.
+        positions: Of the tokens, shape (tokens,).
+        span: Positions to look at, a whole number of blocks; at least the last of `positions` plus 1.
+
+    Returns:
+        Shape (blocks * kv_heads, tokens * groups, block).
+    """
+    places = torch.arange(span, device=positions.device).view(-1, 1, 1, 1, cache.block)
+    seen = places <= positions.view(1, 1, -1, 1, 1)
+    like = cache.layers[0]
+    wall = torch.zeros((), dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
+    blocks, tokens = span // cache.block, len(positions)
+    wide = wall.expand(blocks, shape.kv_heads, tokens, shape.groups, cache.block)
+    return wide.reshape(blocks * shape.kv_heads, tokens * shape.groups, cache.block)
+
+
+def attend(queries: torch.Tensor, cached: torch.Tensor, wall: torch.Tensor) -> torch.Tensor:
+    """Return what each token takes from the tokens it may look at.
+
+    All query heads of one key head are further rows of the same product, and so is every block of the span, so that
+    keys and values are read once.
+
+    Args:
+        queries: Shape (tokens, kv_heads * groups, head_dim).
+        cached: One layer of the cache, as far as it is looked at: (2, blocks, kv_heads, block, head_dim).
+        wall: What `mask` made.
+
+    Returns:
+        Shape (tokens, kv_heads * groups * head_dim).
+    """
+    _, blocks, kv_heads, block, width = cached.shape
+    tokens, heads = queries.shape[:2]
+    rows = tokens * heads // kv_heads
+    keys, values = cached.view(2, blocks * kv_heads, block, width).unbind()
+    lined = queries.view(tokens, kv_heads, -1, width).transpose(0, 1).reshape(kv_heads, rows, width)
+    asked = lined.expand(blocks, -1, -1, -1).reshape(blocks * kv_heads, rows, width)
+    scores = torch.baddbmm(wall, asked, keys.transpose(1, 2), alpha=width**-0.5)
+    by_row = scores.view(blocks, kv_heads, rows, block).permute(1, 2, 0, 3).reshape(kv_heads, rows, -1)
+    wide = torch.float64 if queries.dtype == torch.float64 else torch.float32
+    shares = torch.softmax(by_row, dim=-1, dtype=wide).to(queries.dtype)
+    by_block = shares.view(kv_heads, rows, blocks, block).permute(2, 0, 1, 3)
+    parts = torch.bmm(by_block.reshape(blocks * kv_heads, rows, block), values)
+    taken = parts.view(blocks, kv_heads, rows, width).sum(0, dtype=wide).to(queries.dtype)
+    return taken.view(kv_heads, tokens, -1, width).transpose(0, 1).reshape(tokens, heads * width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,20 +1,114 @@
-"""A proposal that stays on the device until somebody asks for it, or until it is verified there."""
+"""A proposal that stays on the device, signals and all, until somebody asks for it, or until it is verified there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from paceline.backends.graph.cuda.board import read
-from paceline.backends.graph.cuda.signals import tell
+import torch
+
 from paceline.core.errors import BackendError
+from paceline.core.records import TokenSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    import torch
+    from paceline.backends.graph.cuda.draft import DraftSlot
+    from paceline.core.records import Signal, StopRule
 
-    from paceline.backends.graph.cuda.draft_slot import DraftSlot
-    from paceline.core.records import Signal, TokenSignals
+
+MEASURED: Final[tuple[Signal, ...]] = ("top1", "prob", "entropy", "margin")
+"""In the order in which they lie in a buffer."""
+
+NEVER: Final = (0.0, 0.0, 0.0)
+"""The rule that never stops, as `rule_numbers` gives rules."""
+
+
+def measure(scores: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+    """Return the signals of one position, float64, shape (len(MEASURED),).
+
+    Args:
+        scores: Shape (vocabulary,), of the distribution that the token was drawn from.
+        token: Shape (1,).
+    """
+    logs = torch.log_softmax(scores, dim=-1)
+    best = logs.topk(min(2, len(logs))).values.exp()
+    margin = best[0] - best[1] if len(best) > 1 else best[0]
+    entropy = torch.special.entr(logs.exp()).sum()
+    return torch.stack([best[0], logs.index_select(0, token)[0].exp(), entropy, margin]).double()
+
+
+def rule_numbers(rule: StopRule | None) -> tuple[float, float, float]:
+    """Return a rule as numbers: which signal, a sign, and the bound times that sign."""
+    if rule is None:
+        return NEVER
+    place = float(MEASURED.index(rule.signal))
+    if rule.above is not None:
+        return place, 1.0, float(rule.above)
+    assert rule.below is not None
+    return place, -1.0, -float(rule.below)
+
+
+def stops(measured: torch.Tensor, rule: torch.Tensor) -> torch.Tensor:
+    """Tell whether a rule, as three numbers on the device, ends drafting after a token; shape (1,)."""
+    place, sign, bound = rule[0:1].long(), rule[1:2], rule[2:3]
+    # Beyond the bound strictly, as `StopRule.stops`; with sign 0, never.
+    return measured.index_select(0, place) * sign > bound
+
+
+def tell(
+    rows: Sequence[Sequence[float]], tokens: Sequence[int], wanted: Collection[Signal]
+) -> tuple[TokenSignals, ...]:
+    """Return the records of the tokens, each with the signals that were asked for."""
+    return tuple(
+        TokenSignals(
+            place,
+            **{name: row[MEASURED.index(name)] for name in wanted if name != "token"},
+            token=token if "token" in wanted else None,
+        )
+        for place, (row, token) in enumerate(zip(rows, tokens, strict=True))
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Board:
+    """Count, tokens, signals.
+
+    Attributes:
+        numbers: float64, shape (size(largest),).
+        largest: The most tokens.
+    """
+
+    numbers: torch.Tensor
+    largest: int
+
+    @staticmethod
+    def size(largest: int) -> int:
+        """Return how many numbers a proposal of so many tokens has."""
+        return 1 + largest + largest * len(MEASURED)
+
+    @property
+    def count(self) -> torch.Tensor:
+        """How many tokens are proposed, shape (1,)."""
+        return self.numbers[:1]
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """The tokens, shape (largest,); beyond `count` is whatever was there."""
+        return self.numbers[1 : 1 + self.largest]
+
+    @property
+    def signals(self) -> torch.Tensor:
+        """The signals, shape (largest, signals)."""
+        return self.numbers[1 + self.largest :].view(self.largest, len(MEASURED))
+
+
+def read(numbers: Sequence[float], largest: int) -> tuple[tuple[int, ...], list[Sequence[float]]]:
+    """Return tokens and rows of signals of a board that was copied to the host."""
+    count, width = int(numbers[0]), len(MEASURED)
+    first = 1 + largest
+    rows = [numbers[first + place * width : first + (place + 1) * width] for place in range(count)]
+    return tuple(map(int, numbers[1 : 1 + count])), rows
 
 
 class BoardProposal:

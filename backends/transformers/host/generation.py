@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
+from paceline.backends.torch.engine import RopeSwitch
 from paceline.backends.torch.host import keeps_logits, takes_positions
-from paceline.backends.torch.model import RopeSwitch
 from paceline.backends.transformers.host.cache import CACHE, new_cache
 
 if TYPE_CHECKING:

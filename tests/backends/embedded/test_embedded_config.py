@@ -7,7 +7,7 @@ import torch
 
 from paceline.backends.embedded import config as embedded
 from paceline.backends.embedded.config import EmbeddedConfig
-from paceline.backends.torch.testing import tiny_model
+from paceline.backends.torch.tiny_models import tiny_model
 from paceline.core.errors import BackendError
 
 torch.set_num_threads(1)

@@ -5,10 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.graph import GraphTarget, attention, linear, packing, products
-from paceline.backends.graph.bits import BLOCK
-from paceline.backends.graph.engine import GraphEngine
-from paceline.backends.torch.testing import VOCABULARY, noisy_copy, tiny_model
+from paceline.backends.graph import GraphTarget, forward, products
+from paceline.backends.graph.engine import BLOCK, GraphEngine
+from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 
@@ -58,7 +57,7 @@ def refusal(**changes):
 
 
 def test_sums_that_depend_on_the_block_are_found_out(monkeypatch):
-    monkeypatch.setattr(attention.Attention, "_attend", rounded(attention.Attention._attend))
+    monkeypatch.setattr(forward.Attention, "_attend", rounded(forward.Attention._attend))
     assert "mine cannot be `deterministic` on this processor" in refusal()
 
 
@@ -78,7 +77,7 @@ def test_a_block_attended_to_at_once_is_found_out(monkeypatch):
         mask = None if tokens == 1 else self._mask(tokens, filled, queries)
         return self._attend(queries, cached[:, :, : filled + tokens], mask)
 
-    monkeypatch.setattr(attention.Attention, "__call__", at_once)
+    monkeypatch.setattr(forward.Attention, "__call__", at_once)
     assert "gives other bits than single tokens" in refusal(head_dim=64, hidden_size=256)
 
 
@@ -99,7 +98,7 @@ def without_packing(monkeypatch):
     def missing(self, matrix):
         raise NotImplementedError("no such operator\nand a page of where it is to be had")
 
-    monkeypatch.setattr(linear.Packed, "__init__", missing)
+    monkeypatch.setattr(products.Packed, "__init__", missing)
 
 
 def test_where_nothing_can_be_packed_the_option_is_refused_in_a_sentence(without_packing):
@@ -116,10 +115,10 @@ def test_where_nothing_can_be_packed_plain_matrices_do(without_packing, monkeypa
 
 
 def test_packed_matrices_that_multiply_wrongly_are_not_used(monkeypatch):
-    monkeypatch.setattr(linear.Packed, "times", lambda self, rows, factors: self(rows))
+    monkeypatch.setattr(products.Packed, "times", lambda self, rows, factors: self(rows))
     weights = GraphEngine(model_of("llama", torch.float32), packed=False).weights
     assert (
-        packing.packing_problem(weights)
+        products.packing_problem(weights)
         == "packed matrices give other products than plain ones on this machine"
     )
 

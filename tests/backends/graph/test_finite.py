@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paceline.backends.graph import GraphTarget
-from paceline.backends.torch.finite import likeliest
+from paceline.backends.torch.logits import likeliest
 from paceline.backends.transformers import HfTarget
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal

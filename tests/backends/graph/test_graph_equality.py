@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paceline.backends.graph import products
-from paceline.backends.torch.testing import noisy_copy
+from paceline.backends.torch.tiny_models import noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.sampling import Sampling
 

@@ -6,7 +6,7 @@ from transformers import CONFIG_MAPPING
 
 from paceline.backends.graph import GraphConfig, GraphTarget
 from paceline.backends.graph.shape import FAMILIES, read_shape
-from paceline.backends.torch.testing import tiny_model
+from paceline.backends.torch.tiny_models import tiny_model
 from paceline.core.config.load import load_config
 from paceline.core.errors import BackendError
 

@@ -8,9 +8,9 @@ import pytest
 import structlog
 import torch
 
-from paceline.backends.torch import host, libraries
-from paceline.backends.torch.libraries import BELOW, NEWEST_TESTED, OLDEST, missing_libraries
-from paceline.backends.torch.testing import tiny_model
+from paceline.backends.torch import host, load_errors
+from paceline.backends.torch.load_errors import BELOW, NEWEST_TESTED, OLDEST, missing_libraries
+from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfTarget
 from paceline.backends.transformers.host.cache import CACHE, CACHE_NAMES
 from paceline.backends.transformers.request import read_request
@@ -25,7 +25,7 @@ def installed(monkeypatch):
     """Return a function that makes a transformers of another version seem installed."""
 
     def seems(version):
-        monkeypatch.setattr(libraries, "_installed", {"torch": "2.13.0", "transformers": version}.get)
+        monkeypatch.setattr(load_errors, "_installed", {"torch": "2.13.0", "transformers": version}.get)
 
     host.announce.cache_clear()
     yield seems

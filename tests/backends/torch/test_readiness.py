@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paceline import Catalogue, load_config
-from paceline.backends.torch.testing import tiny_model
+from paceline.backends.torch.tiny_models import tiny_model
 from paceline.cli import _checks
 from paceline.cli._checks import check_run
 

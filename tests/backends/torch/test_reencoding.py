@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.torch.codec import HfCodec
 from paceline.backends.torch.reencoding import PATIENCE, SPAN, Retelling, continuation, opening, spell
+from paceline.backends.torch.tokenizers import HfCodec
 
 from .stand_ins import tokenizer_of
 from .trained import KINDS, TEXT, trained

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.torch.signals import measure
-from paceline.backends.torch.testing import tiny_model
+from paceline.backends.torch.logits import measure
+from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfDraft
 from paceline.core.records import SIGNALS, StopRule
 

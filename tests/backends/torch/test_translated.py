@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from paceline.backends.torch import translated
-from paceline.backends.torch.codec import HfCodec
-from paceline.backends.torch.reencoding import continuation
-from paceline.backends.torch.testing import tiny_model
-from paceline.backends.torch.translated import HELD
+from paceline.backends.torch import reencoding
+from paceline.backends.torch.reencoding import HELD, continuation
+from paceline.backends.torch.tiny_models import tiny_model
+from paceline.backends.torch.tokenizers import HfCodec
 from paceline.backends.toy import ToyConfig
 from paceline.backends.transformers import HfDraft, HfTarget, TranslatedDraft
 from paceline.backends.transformers.reference import references
@@ -258,7 +257,7 @@ def test_tokens_that_end_a_text_are_never_proposed():
 
 @pytest.mark.parametrize("held", [0, 1, HELD])
 def test_what_later_text_spells_anew_is_read_anew(held, monkeypatch):
-    monkeypatch.setattr(translated, "HELD", held)
+    monkeypatch.setattr(reencoding, "HELD", held)
     target, draft, _ = spelled("fine", "coarse")
     session, spelling = draft.open(target.tokens[:3]), target.codec.encode(TEXT)
     for at in range(3, 60):

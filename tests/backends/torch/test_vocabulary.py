@@ -4,10 +4,9 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from paceline.backends.torch.codec import HfCodec
-from paceline.backends.torch.testing import VOCABULARY, noisy_copy, tiny_model
-from paceline.backends.torch.translated import TranslatedDraft
-from paceline.backends.torch.vocabulary import difference
+from paceline.backends.torch.reencoding import TranslatedDraft
+from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
+from paceline.backends.torch.tokenizers import HfCodec, difference
 from paceline.backends.transformers import HfConfig, HfDraft, HfTarget
 from paceline.core.errors import BackendError
 from paceline.core.testing.backends import check_backend

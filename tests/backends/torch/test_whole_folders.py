@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from paceline.backends.torch.loading import load_model
-from paceline.backends.torch.testing import FAMILIES, tiny_model
+from paceline.backends.torch.tiny_models import FAMILIES, tiny_model
 from paceline.backends.transformers import HfConfig
 
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch.testing import FAMILIES, noisy_copy, tiny_model
+from paceline.backends.torch.tiny_models import FAMILIES, noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan, Requirements

@@ -8,7 +8,7 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.stopping_criteria import MaxTimeCriteria
 
 import paceline.hf
-from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.core.errors import BackendError
 
 torch.set_num_threads(1)

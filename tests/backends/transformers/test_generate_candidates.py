@@ -11,7 +11,7 @@ from transformers.generation.candidate_generator import (
 )
 
 import paceline.hf
-from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.core.errors import BackendError
 
 torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from transformers import (
 from transformers.generation.stopping_criteria import StoppingCriteria, StopStringCriteria
 
 import paceline.hf
-from paceline.backends.torch.testing import VOCABULARY, noisy_copy, tiny_model
+from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
 from paceline.backends.transformers.host.cache import CACHE
 from paceline.core.errors import BackendError, ConfigError
 

@@ -9,7 +9,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import paceline.hf
-from paceline.backends.torch.testing import FAMILIES, VOCABULARY, noisy_copy, tiny_model
+from paceline.backends.torch.tiny_models import FAMILIES, VOCABULARY, noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import CACHE
 from paceline.core.errors import BackendError

@@ -8,9 +8,9 @@ import torch
 from transformers import LogitsProcessorList
 
 import paceline.hf
-from paceline.backends.torch import sampler as sampler_module
-from paceline.backends.torch.sampler import Sampler
-from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.backends.torch import sampling as sampling_module
+from paceline.backends.torch.sampling import Sampler
+from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import ScriptedPolicy
 
@@ -73,7 +73,7 @@ def test_every_text_is_as_likely_as_by_generate(options, drafts, monkeypatch):
                 agreed.append(all(agreed) and rng.accept(min(1.0, target_prob / draft_prob)))
             return torch.tensor(agreed).unsqueeze(1)
 
-    monkeypatch.setattr(sampler_module, "Sampler", Loaded)
+    monkeypatch.setattr(sampling_module, "Sampler", Loaded)
     policy = ScriptedPolicy([1])
     source = {name: models()[1] if kind == "model" else kind for name, kind in drafts.items()}
     loop = paceline.hf.adaptive(source, policy=policy)

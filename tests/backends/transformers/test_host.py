@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 
 import paceline.hf
-from paceline.backends.torch.testing import tiny_model
+from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import CACHE, CACHE_NAMES, cache_argument
 from paceline.core.decoder import SpeculativeDecoder

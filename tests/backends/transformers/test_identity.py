@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from paceline.backends.torch.testing import tiny_model
+from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfConfig
 from paceline.backends.transformers.models import HfTarget
 

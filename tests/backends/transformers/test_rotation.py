@@ -11,7 +11,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 import paceline.hf
 from paceline.backends.graph.shape import ROTATIONS
-from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError

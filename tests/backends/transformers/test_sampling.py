@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch import sampler as sampler_module
-from paceline.backends.torch.rejection import DeviceProposal, rejection_sample
-from paceline.backends.torch.sampler import Sampler
-from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.backends.torch import sampling as sampling_module
+from paceline.backends.torch.sampling import DeviceProposal, Sampler, rejection_sample
+from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.reference import reference_modes, references
 from paceline.core.config.load import load_config
@@ -114,7 +113,7 @@ def decoded(plans, length, sampling, monkeypatch, drafts=None):
                 agreed.append(all(agreed) and rng.accept(min(1.0, target_prob / draft_prob)))
             return torch.tensor(agreed).unsqueeze(1)
 
-    monkeypatch.setattr(sampler_module, "Sampler", Loaded)
+    monkeypatch.setattr(sampling_module, "Sampler", Loaded)
 
     def run(thrown):
         nonlocal rng
@@ -157,7 +156,7 @@ def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatc
             raise AssertionError("not under sampling")
 
         def open_sampled(self, prompt, sampling):
-            self.sampler = sampler_module.Sampler(sampling, prompt, torch.device("cpu"))
+            self.sampler = sampling_module.Sampler(sampling, prompt, torch.device("cpu"))
             return self
 
         def draft(self, gamma, control):

@@ -5,8 +5,8 @@ import functools
 import pytest
 import torch
 
-from paceline.backends.torch.stream import CHUNK
-from paceline.backends.torch.testing import FAMILIES, VOCABULARY, WINDOW, noisy_copy, tiny_model
+from paceline.backends.torch.sequence import CHUNK
+from paceline.backends.torch.tiny_models import FAMILIES, VOCABULARY, WINDOW, noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import windows_record_many_passes
 from paceline.core.errors import BackendError

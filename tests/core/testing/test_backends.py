@@ -6,8 +6,14 @@ from itertools import count
 import pytest
 
 from paceline.backends.prompt_lookup import PromptLookupConfig
-from paceline.backends.toy import ToyDraft, ToyDraftSession, ToyTarget, ToyTargetSession
-from paceline.backends.toy.sampled import SampledToyDraft, SampledToyTarget
+from paceline.backends.toy import (
+    SampledToyDraft,
+    SampledToyTarget,
+    ToyDraft,
+    ToyDraftSession,
+    ToyTarget,
+    ToyTargetSession,
+)
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import Capabilities
 from paceline.core.sampling import SeededRng

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.toy.models import ToyDraft, ToyTarget
+from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError, TraceError

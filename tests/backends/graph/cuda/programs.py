@@ -4,10 +4,10 @@ import functools
 
 import torch
 
-from paceline.backends.graph.cuda.opening import open_draft, open_target
+from paceline.backends.graph.cuda.models import open_draft, open_target
 from paceline.backends.graph.cuda.runner import Eager
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch.testing import noisy_copy
+from paceline.backends.torch.tiny_models import noisy_copy
 from paceline.core.records import Capabilities
 
 from ..pairs import FAMILIES, model_of, plainly

@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan, StopRule
 from paceline.core.sampling import Sampling
@@ -31,7 +31,7 @@ def moved(model):
 
 def captured(family="llama", dtype=torch.float64, *, warm=True, vocabulary=None, **options):
     """Return a pair whose programs are captured, and the target's model of transformers."""
-    from paceline.backends.graph.cuda.captured import Captured
+    from paceline.backends.graph.cuda.runner import Captured
 
     changes = {} if vocabulary is None else {"vocab_size": vocabulary}
     model = tiny_model(family, dtype=dtype, **changes) if changes else model_of(family, dtype)

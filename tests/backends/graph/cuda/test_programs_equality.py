@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.torch.testing import VOCABULARY, noisy_copy
+from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Capabilities, Plan, StopRule
 from paceline.core.testing import check_backend
@@ -93,9 +93,9 @@ def test_a_draft_that_was_idle_catches_up_before_its_program_runs(idle):
 
 
 def test_attention_looks_no_further_than_it_must_and_finds_the_same(monkeypatch):
-    from paceline.backends.graph.cuda import tiers
+    from paceline.backends.graph.cuda import engine
 
-    monkeypatch.setattr(tiers, "SHORTEST", 16)
+    monkeypatch.setattr(engine, "SHORTEST", 16)
     model = model_of("llama")
     target, drafts = made(model, {"near": noisy_copy(model, noise=0.02)})
     found = SpeculativeDecoder(target, drafts, ScriptedPolicy([5, 0, 16, 2]), eos=frozenset()).generate(

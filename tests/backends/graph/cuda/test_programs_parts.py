@@ -5,16 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.graph.cuda.attention import attend, mask
-from paceline.backends.graph.cuda.cache import BlockCache
-from paceline.backends.graph.cuda.engine import BlockEngine
-from paceline.backends.graph.cuda.forward import _norm, forward
-from paceline.backends.graph.cuda.ledger import PairLedger
+from paceline.backends.graph.cuda.engine import BlockEngine, check_tiers, next_up, spans
+from paceline.backends.graph.cuda.forward import BlockCache, _norm, attend, forward, mask
+from paceline.backends.graph.cuda.proposal import MEASURED, measure
 from paceline.backends.graph.cuda.runner import Eager
-from paceline.backends.graph.cuda.signals import MEASURED, measure
-from paceline.backends.graph.cuda.tiers import check_tiers, next_up, spans
-from paceline.backends.graph.norm import normalise
-from paceline.backends.torch.signals import measure as hf_measure
+from paceline.backends.graph.cuda.session import PairLedger
+from paceline.backends.graph.layers import normalise
+from paceline.backends.torch.logits import measure as hf_measure
 from paceline.core.errors import BackendError
 
 from .programs import CONTEXT, model_of

@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from paceline.backends.graph.cuda import draft_slot, slot, target_slot
-from paceline.backends.graph.cuda.chance import Chance
+from paceline.backends.graph.cuda import buffers
+from paceline.backends.graph.cuda import draft as draft_module
+from paceline.backends.graph.cuda import target as target_module
 from paceline.backends.graph.cuda.draft import GraphedDraft
 from paceline.backends.graph.cuda.engine import BlockEngine
 from paceline.backends.graph.cuda.forward import Network
-from paceline.backends.graph.cuda.opening import open_target
+from paceline.backends.graph.cuda.models import open_target
 from paceline.backends.graph.cuda.runner import Eager
-from paceline.backends.torch.testing import noisy_copy
+from paceline.backends.graph.cuda.sampling import Chance
+from paceline.backends.torch.tiny_models import noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
@@ -75,12 +77,12 @@ def contentless(value):
     "sampling", [GREEDY, Sampling(temperature=0.7), Sampling(top_k=3, top_p=0.9)], ids=str
 )
 def test_no_program_reads_a_number_on_the_host_or_brings_one(family, sampling, monkeypatch):
-    for module in (slot, draft_slot, target_slot):
+    for module in (buffers, draft_module, target_module):
         monkeypatch.setattr(module, "Post", Unsent)
-    monkeypatch.setattr(slot, "Chance", MetaChance)
+    monkeypatch.setattr(buffers, "Chance", MetaChance)
     engine = BlockEngine(model_of(family, torch.bfloat16), Eager(CPU), max_context=CONTEXT, block=16)
     engine.network = Network(engine.network.shape, contentless(engine.network.weights))
-    drafting, verifying = draft_slot.DraftSlot(engine, 90), target_slot.TargetSlot(engine)
+    drafting, verifying = draft_module.DraftSlot(engine, 90), target_module.TargetSlot(engine)
     for seat in (drafting, verifying):
         seat.season(sampling)
     with torch.inference_mode(), Quiet():
@@ -219,13 +221,13 @@ def test_a_round_that_fails_leaves_sessions_that_go_on_as_if_nothing_had_happene
             raise RuntimeError("out of memory")
         return real(*args)
 
-    real = getattr(draft_slot, where)
+    real = getattr(draft_module, where)
     with monkeypatch.context() as patch:
-        patch.setattr(draft_slot, where, failing)
+        patch.setattr(draft_module, where, failing)
         with pytest.raises(RuntimeError, match="out of memory"):
             drafting.draft(4, DraftControl())
     with monkeypatch.context() as patch:
-        patch.setattr(target_slot, "forward", lambda *args: 1 / 0)
+        patch.setattr(target_module, "forward", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             session.verify(None)
     wanted = drafts["near"].open(PROMPT).draft(4, None).tokens

@@ -6,10 +6,9 @@ import math
 import pytest
 import torch
 
-from paceline.backends.graph.cuda.chance import Chance
-from paceline.backends.graph.cuda.taste import Taste, kind_of, numbers_of
+from paceline.backends.graph.cuda.sampling import Chance, Taste, kind_of, numbers_of
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch.testing import noisy_copy, tiny_model
+from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
@@ -83,7 +82,7 @@ def apart(one, other):
 
 def decoded(plans, length, sampling, monkeypatch, draft="drawing"):
     """Return the exact distribution of what the loop delivers, the programs deciding all but the dice."""
-    from paceline.backends.torch import sampler as hf_sampler
+    from paceline.backends.torch import sampling as hf_sampling
 
     rng = None
 
@@ -102,7 +101,7 @@ def decoded(plans, length, sampling, monkeypatch, draft="drawing"):
 
     monkeypatch.setattr(Chance, "draw", draw)
     monkeypatch.setattr(Chance, "accept", accept)
-    monkeypatch.setattr(hf_sampler.Sampler, "draw", lambda self, weights: draw(self, weights)[:, None])
+    monkeypatch.setattr(hf_sampling.Sampler, "draw", lambda self, weights: draw(self, weights)[:, None])
     target, drafts = parts()
 
     def run(thrown):
@@ -134,10 +133,10 @@ def test_a_rule_that_stops_on_the_device_changes_no_probability(monkeypatch):
 
 
 def test_accepting_everything_would_be_found_out(monkeypatch):
-    from paceline.backends.graph.cuda import target_slot
+    from paceline.backends.graph.cuda import target as target_module
 
-    real = target_slot._until_false
-    monkeypatch.setattr(target_slot, "_until_false", lambda agreed: real(torch.ones_like(agreed)))
+    real = target_module._until_false
+    monkeypatch.setattr(target_module, "_until_false", lambda agreed: real(torch.ones_like(agreed)))
     found = decoded([Plan(1)], 2, SHARP, monkeypatch)
     assert apart(found, alone(2, SHARP)) > 0.01
 

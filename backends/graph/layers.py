@@ -1,4 +1,4 @@
-"""Rotary positions from a table: the cosines and sines of every position, worked out once by transformers itself.
+"""Normalisation and rotary positions, as transformers computes them.
 
 A head's first half `a` and second half `b` become `a cos - b sin` and `b cos + a sin` (Su et al., RoFormer,
 arXiv:2104.09864, in the half-split order of transformers). With the halves swapped and the sign kept in the table, that
@@ -11,6 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+
+def normalise(values: torch.Tensor, scales: torch.Tensor, eps: float) -> torch.Tensor:
+    """Return values / sqrt(mean(values^2) + eps) * scales over the last dimension.
+
+    The root is taken in float32 whatever the number format, float64 included, since transformers does so.
+    """
+    wide = values.float()
+    root = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return scales * (wide * root).to(values.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What one request on one model works with: a cache, buffers, and the programs over them."""
+"""Buffers of one request on one model: a cache, numbers, and the programs over them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import torch
 
-from paceline.backends.graph.cuda.chance import Chance
+from paceline.backends.graph.cuda.engine import next_up, spans
 from paceline.backends.graph.cuda.forward import forward
-from paceline.backends.graph.cuda.post import Post
-from paceline.backends.graph.cuda.taste import SETTINGS, Taste, kind_of, numbers_of
-from paceline.backends.graph.cuda.tiers import next_up, spans
+from paceline.backends.graph.cuda.runner import Post
+from paceline.backends.graph.cuda.sampling import SETTINGS, Chance, Taste, kind_of, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.runner import Runner
-    from paceline.backends.graph.cuda.taste import Kind
+    from paceline.backends.graph.cuda.sampling import Kind
     from paceline.core.sampling import Sampling
+
 
 READ: Final = 16
 """Tokens that the program which reads context takes at once; it is for drafts that were idle for some rounds."""

@@ -1,22 +1,25 @@
-"""What `generate` feeds a model, and the refusal of models for which that is more than tokens and a cache.
+"""Refusals of models that cannot be decoded by rounds, each found out by trying it and not from a list of names.
 
 `generate` lets a model, or what is wrapped around it, prepare the input of each pass. Some put learnt prompts before
 the text there (prompt tuning), or count positions in their own way. Whether passes of ours say the same is found out
-by making the same two in both ways, not from a list of names.
+by making the same two in both ways. Recurrent layers cannot go back at all.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from paceline.backends.torch.host import hands_on, is_encoder_decoder
-from paceline.backends.transformers.host.cache import cache_argument
+from paceline.backends.transformers.host.cache import cache_argument, keeps_running_state, kinds_of_layers
 from paceline.backends.transformers.host.generation import behind_padding, preparation, prepares, two_passes
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from paceline.backends.transformers.engine import TransformersEngine
 
 
@@ -99,4 +102,48 @@ def more_than_given(engine: TransformersEngine, found: str) -> BackendError:
         f"hf: {engine.name} ({type(engine.model).__name__}) is fed more than its tokens and a cache: {found}. Learnt "
         "prompts (prompt tuning, prefix tuning) and inputs of its own cannot be honoured here; use `generate` alone, "
         "or an adapter that changes weights, such as LoRA."
+    )
+
+
+def require_rollback(engine: TransformersEngine) -> None:
+    """Feed three tokens, go ahead by two passes, go back, and compare with never having gone ahead.
+
+    Raises:
+        BackendError: The model's cache cannot forget its last tokens.
+    """
+    tokens = [index % engine.vocabulary for index in (1, 2, 3)]
+    plain, tried = engine.new_cache(), engine.new_cache()
+    with _rollback_errors(engine, plain):
+        engine.feed(plain, tokens)
+        held = plain.get_seq_length()
+    if held != len(tokens) and not keeps_running_state(plain):
+        if held > len(tokens):
+            raise more_than_given(engine, f"it reads {held} tokens where it is given {len(tokens)}")
+        raise no_cache(engine.model, engine.name)
+    with _rollback_errors(engine, plain):
+        engine.feed(tried, tokens)
+        engine.feed(tried, [tokens[0], tokens[0]])
+        engine.feed(tried, [tokens[1]])
+        tried.crop(-3)
+        # The two passes compared have equal shapes, so that they agree to the last bits in any precision.
+        expected, found = engine.feed(plain, tokens[:1]), engine.feed(tried, tokens[:1])
+    if keeps_running_state(plain) or not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
+        raise _no_rollback(engine, plain)
+
+
+@contextmanager
+def _rollback_errors(engine: TransformersEngine, made: Any) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as problem:
+        raise _no_rollback(engine, made) from problem
+
+
+def _no_rollback(engine: TransformersEngine, made: Any) -> BackendError:
+    return BackendError(
+        f"hf: {engine.name} ({type(engine.model).__name__}) cannot forget its last tokens, which speculative decoding "
+        f"needs after a rejection; cache layers found: {kinds_of_layers(made)}. Recurrent and linear-attention models "
+        "keep a running state that has no way back. Use a model with attention layers only."
     )

@@ -1,6 +1,6 @@
-"""What sessions ask of a model, whoever computes its forward pass: feed tokens after a cache, get logits.
+"""Contract of an engine, which computes a model's passes for sessions: feed tokens after a cache, get logits.
 
-The transformers backend does it with that library's own code; a faster one only has to offer the same.
+The transformers backend fulfils it with that library's own code; a faster one only has to offer the same.
 """
 
 from __future__ import annotations

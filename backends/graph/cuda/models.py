@@ -1,4 +1,4 @@
-"""Makes targets and drafts of models on a GPU; the entry for whoever has loaded one."""
+"""Targets and drafts of models on a GPU; the entry for whoever has loaded one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import structlog
 
 from paceline.backends.graph.cuda.draft import GraphedDraft
 from paceline.backends.graph.cuda.engine import BlockEngine
+from paceline.backends.graph.cuda.runner import Captured
 from paceline.backends.graph.cuda.target import GraphedTarget
-from paceline.backends.torch.finite import require_finite
+from paceline.backends.torch.logits import require_finite
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from paceline.backends.graph.cuda.runner import Runner
     from paceline.core.protocols import Target
+
 
 log = structlog.get_logger()
 
@@ -105,8 +107,6 @@ def runner_for(device: torch.device) -> Runner:
     Raises:
         BackendError: It is not a GPU that torch can capture on.
     """
-    from paceline.backends.graph.cuda.captured import Captured  # noqa: PLC0415 - of no use without a GPU
-
     if device.type != "cuda":
         raise BackendError(
             f"graph: programs are captured on a CUDA device, found {device}; use device: cuda or cpu"

@@ -1,0 +1,206 @@
+"""Models of the graph backend as targets and drafts: in memory, loaded, or looked at before.
+
+Everything that can be refused without the weights is refused before them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import torch
+
+from paceline.backends.graph.cuda.engine import TIERS
+from paceline.backends.graph.cuda.models import open_draft, open_target
+from paceline.backends.graph.cuda.sampling import kind_of
+from paceline.backends.graph.engine import MARGIN, GraphEngine, context_of
+from paceline.backends.graph.shape import read_shape
+from paceline.backends.torch import loading
+from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.torch.readiness import Look, conversing, look, paired
+from paceline.backends.torch.target import ModelTarget
+from paceline.core.errors import BackendError
+from paceline.core.records import Capabilities
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from paceline.backends.graph.config import GraphConfig
+    from paceline.backends.graph.cuda.models import Options
+    from paceline.core.config.blocks import Readiness
+    from paceline.core.config.run import RunConfig
+    from paceline.core.protocols import Draft, Target
+
+
+class GraphOptions(TypedDict, total=False):
+    """The arguments of `GraphEngine` after the model; see there."""
+
+    name: str | None
+    max_context: int | None
+    deterministic: bool
+    packed: bool
+    consume: bool
+
+
+class GraphTarget(ModelTarget):
+    """A Llama-shaped model whose output is wanted, greedily or drawn.
+
+    Any gamma runs on the CPU, so `capabilities.gammas` is None: lengths are plain integers there, no shape is fixed.
+
+    Args:
+        model: A Llama, Mistral, Qwen2 or Qwen3 of transformers, on its device, in its dtype.
+        tokenizer: Its tokenizer; without one, prompts are tokens.
+        options: See `GraphEngine`.
+
+    Raises:
+        BackendError: The model cannot be run (see `GraphEngine`).
+    """
+
+    engine: GraphEngine
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        **options: Unpack[GraphOptions],
+    ) -> None:
+        super().__init__(GraphEngine(model, **options), tokenizer)
+
+
+class GraphDraft(ModelDraft):
+    """A Llama-shaped model that proposes its own continuation, greedily or drawn.
+
+    Args:
+        model: A Llama, Mistral, Qwen2 or Qwen3 of transformers, on its device, in its dtype.
+        tokenizer: Its tokenizer, if it should be compared with the target's.
+        vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
+        options: See `GraphEngine`.
+
+    Raises:
+        BackendError: The model cannot be run (see `GraphEngine`).
+    """
+
+    engine: GraphEngine
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        vocabulary: int | None = None,
+        **options: Unpack[GraphOptions],
+    ) -> None:
+        super().__init__(
+            GraphEngine(model, **options),
+            tokenizer,
+            vocabulary=vocabulary,
+        )
+
+
+def load_target(config: GraphConfig) -> Target:
+    """Load a target; on a GPU, one whose rounds are captured.
+
+    Raises:
+        BackendError: It cannot be loaded or run; says why and what to do.
+    """
+    _check_block(config)
+    model, tokenizer = loading.load_model(config), loading.load_tokenizer(config)
+    if model.device.type == "cuda":
+        return loading.usable(open_target(model, tokenizer, **_captured(config)))
+    return loading.usable(GraphTarget(model, tokenizer, **_options(config)))
+
+
+def load_draft(config: GraphConfig, target: Target) -> Draft:
+    """Load a draft; one that does not speak the target's tokens gets its text re-encoded.
+
+    Raises:
+        BackendError: It cannot be loaded or run.
+    """
+    _check_block(config)
+    model, tokenizer = loading.load_model(config), loading.load_tokenizer(config)
+    draft: ModelDraft
+    if model.device.type == "cuda":
+        draft = open_draft(model, tokenizer, target=target, **_captured(config))
+    else:
+        draft = GraphDraft(model, tokenizer, vocabulary=target.vocabulary, **_options(config))
+    return loading.fitted(loading.usable(draft), target)
+
+
+def check_settings(config: GraphConfig, settings: Any) -> None:
+    """Refuse a model by what its config.json says.
+
+    Raises:
+        BackendError: The backend cannot run it, or not for so long a context.
+    """
+    context_of(read_shape(settings, config.model), config.max_context, config.model)
+
+
+def require_cpu(config: GraphConfig) -> None:
+    """Refuse what is promised on the CPU only, where the model is on a GPU.
+
+    Raises:
+        BackendError: `deterministic` is asked for.
+    """
+    if config.deterministic:
+        raise BackendError(
+            "graph: `deterministic` is promised on the CPU only; on a GPU the kernels change with the length of a "
+            "block. Leave it out, or use `device: cpu`"
+        )
+
+
+def _check_block(config: GraphConfig) -> None:
+    check_settings(config, loading.load_config(config))
+
+
+def _options(config: GraphConfig) -> GraphOptions:
+    return {
+        "name": config.model,
+        "max_context": config.max_context,
+        "deterministic": config.deterministic,
+        "consume": True,
+    }
+
+
+def _captured(config: GraphConfig) -> Options:
+    require_cpu(config)
+    return {"name": config.model, "max_context": config.max_context, "consume": True}
+
+
+def check_target(config: GraphConfig, run: RunConfig) -> Readiness:
+    """Tell what can be known of a target."""
+    seen = _look(config)
+    captured = seen.device is not None and seen.device.type == "cuda"
+    if captured:
+        seen.attempt(lambda: kind_of(run.generation.sampling()))
+    found = conversing(_readiness(seen, config), seen)
+    return replace(found, capabilities=Capabilities(gammas=TIERS, sampling=True)) if captured else found
+
+
+def check_draft(config: GraphConfig, run: RunConfig, target: Readiness) -> Readiness:
+    """Tell what can be known of a draft for `target`."""
+    del run
+    return paired(_readiness(_look(config), config), target)
+
+
+def _look(config: GraphConfig) -> Look:
+    def refuse(settings: Any) -> None:
+        check_settings(config, settings)
+
+    seen = look(config, refuse)
+    if seen.device is not None and seen.device.type == "cuda":
+        seen.attempt(lambda: require_cpu(config))
+    return seen
+
+
+def _readiness(seen: Look, config: GraphConfig) -> Readiness:
+    if seen.model is None:
+        return seen.readiness(cache=0)
+    shape = read_shape(seen.settings, config.model)
+    room = context_of(shape, config.max_context, config.model) + MARGIN
+    size = seen.dtype.itemsize
+    # The matrices that are packed lie beside those they were packed from; a look-up of tokens needs no packing.
+    packed = seen.device == torch.device("cpu") and seen.dtype in {torch.float32, torch.bfloat16}
+    copies = max(0, seen.weights - shape.vocabulary * shape.hidden * size) if packed else 0
+    return seen.readiness(
+        cache=2 * shape.layers * shape.kv_heads * shape.head_dim * room * size, copies=copies
+    )
