@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
@@ -15,7 +17,7 @@ from paceline.core.config.blocks import BackendConfig, Readiness, Role
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from paceline.core.config.blocks import Generate
     from paceline.core.config.run import RunConfig
@@ -65,7 +67,8 @@ class EmbeddedConfig(BackendConfig):
         Raises:
             BackendError: torch or transformers is missing, or the weights are.
         """
-        return self.source("target").build_target()
+        with self._named():
+            return self.source("target").build_target()
 
     def build_draft(self, target: Target) -> Draft:
         """Load a draft for `target`.
@@ -73,15 +76,24 @@ class EmbeddedConfig(BackendConfig):
         Raises:
             BackendError: As for the target, or `target` uses another tokenizer.
         """
-        return self.source("small").build_draft(target)
+        with self._named():
+            return self.source("small").build_draft(target)
 
     def check_target(self, run: RunConfig) -> Readiness:
         """Tell what the engine's own block tells."""
-        return Readiness(self.missing()) if self.missing() else self.source("target").check_target(run)
+        if self.missing():
+            return Readiness(self.missing())
+        with self._named():
+            known = self.source("target").check_target(run)
+        return replace(known, problems=tuple(map(self._own, known.problems)))
 
     def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
         """Tell what the engine's own block tells."""
-        return Readiness(self.missing()) if self.missing() else self.source("small").check_draft(run, target)
+        if self.missing():
+            return Readiness(self.missing())
+        with self._named():
+            known = self.source("small").check_draft(run, target)
+        return replace(known, problems=tuple(map(self._own, known.problems)))
 
     def reference_modes(self, run: RunConfig, target: Target, draft: Draft | None) -> Mapping[str, Generate]:
         """Return transformers' own ways to decode."""
@@ -124,3 +136,15 @@ class EmbeddedConfig(BackendConfig):
             threads=self.threads,
             local_files_only=True,
         )
+
+    def _own(self, message: str) -> str:
+        """Return a message of the engine under the name that the run file gives the backend."""
+        lead = f"{self.engine}: "
+        return f"{self.backend}: {message.removeprefix(lead)}" if message.startswith(lead) else message
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except BackendError as error:
+            raise BackendError(self._own(str(error))) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch.nn import functional as F
 
-from paceline.backends.graph.layers import normalise, turn
+from paceline.backends.graph.layers import apply_rotary, rms_norm
 
 if TYPE_CHECKING:
     from paceline.backends.graph.engine import StaticCache
@@ -119,26 +119,26 @@ class Forward:
         weights, products = self._weights, self._products
         count, filled = len(tokens), cache.filled
         cos, sin = (table[filled : filled + count] for table in (weights.rope.cos, weights.rope.sin))
-        stream = padded(F.embedding(tokens, weights.embedding), products.rows)
+        hidden = padded(F.embedding(tokens, weights.embedding), products.rows)
         last = len(products.layers) - 1
         for index, layer in enumerate(products.layers):
             cached = cache.layers[index]
-            queries = self._read(layer, stream, cached, filled, cos, sin)
+            queries = self._read(layer, hidden, cached, filled, cos, sin)
             if index == last and rows < count:
                 # Of the last layer, only what comes out is needed from here on.
                 queries = queries[count - rows :]
-                stream = padded(stream[count - rows : count], products.rows)
+                hidden = padded(hidden[count - rows : count], products.rows)
             found = self._attention(queries, cached, filled + count - len(queries))
-            stream = layer.out.add(padded(found, products.rows), stream)
-            stream = layer.feed_forward(layer.mlp_norm(stream), stream)
-        logits = products.head(padded(products.norm(stream[:rows]), products.head.rows))
+            hidden = layer.out.add(padded(found, products.rows), hidden)
+            hidden = layer.feed_forward(layer.mlp_norm(hidden), hidden)
+        logits = products.head(padded(products.norm(hidden[:rows]), products.head.rows))
         cache.filled = filled + count
         return logits[:rows]
 
     def _read(
         self,
         layer: LayerProducts,
-        stream: torch.Tensor,
+        hidden: torch.Tensor,
         cached: torch.Tensor,
         filled: int,
         cos: torch.Tensor,
@@ -146,12 +146,12 @@ class Forward:
     ) -> torch.Tensor:
         """Put keys and values of the tokens into the cache; return their queries, (tokens, heads, head_dim)."""
         shape, count = self._shape, len(cos)
-        heads = layer.qkv(layer.attention_norm(stream))[:count].view(count, self._all_heads, shape.head_dim)
+        heads = layer.qkv(layer.attention_norm(hidden))[:count].view(count, self._all_heads, shape.head_dim)
         if layer.query_norm is not None and layer.key_norm is not None:
-            heads[:, : shape.heads] = normalise(heads[:, : shape.heads], layer.query_norm, shape.norm_eps)
+            heads[:, : shape.heads] = rms_norm(heads[:, : shape.heads], layer.query_norm, shape.norm_eps)
             keys = heads[:, shape.heads : self._turning]
-            keys.copy_(normalise(keys, layer.key_norm, shape.norm_eps))
-        turn(heads[:, : self._turning], cos, sin)
+            keys.copy_(rms_norm(keys, layer.key_norm, shape.norm_eps))
+        apply_rotary(heads[:, : self._turning], cos, sin)
         fresh = heads[:, shape.heads :].view(count, 2, shape.kv_heads, shape.head_dim)
         cached[:, :, filled : filled + count] = fresh.permute(1, 2, 0, 3)
         return heads[:, : shape.heads]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 
-def normalise(values: torch.Tensor, scales: torch.Tensor, eps: float) -> torch.Tensor:
+def rms_norm(values: torch.Tensor, scales: torch.Tensor, eps: float) -> torch.Tensor:
     """Return values / sqrt(mean(values^2) + eps) * scales over the last dimension.
 
     The root is taken in float32 whatever the number format, float64 included, since transformers does so.
@@ -24,7 +24,7 @@ def normalise(values: torch.Tensor, scales: torch.Tensor, eps: float) -> torch.T
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rope:
+class RopeTable:
     """The turns of all positions.
 
     Attributes:
@@ -36,7 +36,7 @@ class Rope:
     sin: torch.Tensor
 
 
-def rope_of(module: Any, positions: int, like: torch.Tensor) -> Rope:
+def rope_table(module: Any, positions: int, like: torch.Tensor) -> RopeTable:
     """Return the table of a model.
 
     Args:
@@ -47,10 +47,10 @@ def rope_of(module: Any, positions: int, like: torch.Tensor) -> Rope:
     numbers = torch.arange(positions, device=like.device)[None]
     cos, sin = (found[0].unsqueeze(1) for found in module(like[:1], numbers))
     half = cos.shape[-1] // 2
-    return Rope(cos.contiguous(), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1))
+    return RopeTable(cos.contiguous(), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1))
 
 
-def turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
+def apply_rotary(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
     """Turn heads by their positions, in place.
 
     Args:

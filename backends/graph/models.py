@@ -12,13 +12,13 @@ import torch
 
 from paceline.backends.graph.cuda.engine import TIERS
 from paceline.backends.graph.cuda.models import open_draft, open_target
-from paceline.backends.graph.cuda.sampling import kind_of
+from paceline.backends.graph.cuda.sampling import sampling_kind
 from paceline.backends.graph.engine import MARGIN, GraphEngine, context_of
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.torch import loading
-from paceline.backends.torch.draft import ModelDraft
-from paceline.backends.torch.readiness import Look, conversing, look, paired
-from paceline.backends.torch.target import ModelTarget
+from paceline.backends.torch.draft import DraftModel
+from paceline.backends.torch.readiness import Look, look, with_chat_remark, with_pairing
+from paceline.backends.torch.target import TargetModel
 from paceline.core.errors import BackendError
 from paceline.core.records import Capabilities
 
@@ -42,7 +42,7 @@ class GraphOptions(TypedDict, total=False):
     consume: bool
 
 
-class GraphTarget(ModelTarget):
+class GraphTarget(TargetModel):
     """A Llama-shaped model whose output is wanted, greedily or drawn.
 
     Any gamma runs on the CPU, so `capabilities.gammas` is None: lengths are plain integers there, no shape is fixed.
@@ -67,7 +67,7 @@ class GraphTarget(ModelTarget):
         super().__init__(GraphEngine(model, **options), tokenizer)
 
 
-class GraphDraft(ModelDraft):
+class GraphDraft(DraftModel):
     """A Llama-shaped model that proposes its own continuation, greedily or drawn.
 
     Args:
@@ -118,7 +118,7 @@ def load_draft(config: GraphConfig, target: Target) -> Draft:
     """
     _check_block(config)
     model, tokenizer = loading.load_model(config), loading.load_tokenizer(config)
-    draft: ModelDraft
+    draft: DraftModel
     if model.device.type == "cuda":
         draft = open_draft(model, tokenizer, target=target, **_captured(config))
     else:
@@ -171,15 +171,15 @@ def check_target(config: GraphConfig, run: RunConfig) -> Readiness:
     seen = _look(config)
     captured = seen.device is not None and seen.device.type == "cuda"
     if captured:
-        seen.attempt(lambda: kind_of(run.generation.sampling()))
-    found = conversing(_readiness(seen, config), seen)
+        seen.attempt(lambda: sampling_kind(run.generation.sampling()))
+    found = with_chat_remark(_readiness(seen, config), seen)
     return replace(found, capabilities=Capabilities(gammas=TIERS, sampling=True)) if captured else found
 
 
 def check_draft(config: GraphConfig, run: RunConfig, target: Readiness) -> Readiness:
     """Tell what can be known of a draft for `target`."""
     del run
-    return paired(_readiness(_look(config), config), target)
+    return with_pairing(_readiness(_look(config), config), target)
 
 
 def _look(config: GraphConfig) -> Look:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import torch
 from torch.nn import functional as F
 
-from paceline.backends.graph.layers import normalise
+from paceline.backends.graph.layers import rms_norm
 from paceline.backends.graph.weights import Matrix
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Linear(Protocol):
         ...
 
 
-class Plain:
+class PlainLinear:
     """A map by torch's own `linear`; for every device and number format."""
 
     rows = 1
@@ -70,7 +70,7 @@ class Plain:
         return F.linear(rows, self._weight, self._bias).add_(base)
 
 
-class Packed:
+class PackedLinear:
     """A map by a packed matrix of oneDNN."""
 
     rows = LEAST_ROWS
@@ -117,7 +117,7 @@ def _compare_packed(dtype: torch.dtype) -> str | None:
     numbers = torch.linspace(-1.0, 1.0, 32 * 48)
     matrix = Matrix(numbers.view(32, 48).to(dtype), numbers[:32].to(dtype))
     rows, other = numbers[: 4 * 48].view(4, 48).to(dtype), numbers[: 4 * 32].view(4, 32).to(dtype)
-    packed, plain = Packed(matrix), Plain(matrix)(rows).float()
+    packed, plain = PackedLinear(matrix), PlainLinear(matrix)(rows).float()
     pairs = (
         (packed(rows), plain),
         (packed.add(rows, other), plain + other),
@@ -142,12 +142,12 @@ class FeedForward(Protocol):
 class LayerProducts:
     """One layer, ready for use; see `LayerWeights`."""
 
-    attention_norm: Norm
+    attention_norm: RmsNorm
     qkv: Linear
     query_norm: torch.Tensor | None
     key_norm: torch.Tensor | None
     out: Linear
-    mlp_norm: Norm
+    mlp_norm: RmsNorm
     feed_forward: FeedForward
 
 
@@ -160,12 +160,12 @@ class Products:
     """
 
     layers: tuple[LayerProducts, ...]
-    norm: Norm
+    norm: RmsNorm
     head: Linear
     rows: int
 
 
-class Norm:
+class RmsNorm:
     """Root-mean-square normalisation of rows, with as few passes as the number format allows."""
 
     def __init__(self, scales: torch.Tensor, eps: float) -> None:
@@ -180,12 +180,12 @@ class Norm:
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the rows normalised, shape (rows, hidden)."""
         if not self._short:
-            return normalise(rows, self._scales, self._eps)
+            return rms_norm(rows, self._scales, self._eps)
         length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
         return rows.div(length.hypot_(self._least)).mul_(self._wide_scales)
 
 
-class Gated:
+class GatedMlp:
     """down(silu(gate(x)) * up(x)), with gate and up as one matrix."""
 
     def __init__(self, gate_up: Linear, down: Linear) -> None:
@@ -198,10 +198,10 @@ class Gated:
         return self._down.add(F.silu(gate).mul_(up), base)
 
 
-class PackedGated:
+class PackedGatedMlp:
     """The same with packed matrices, where the gate's function and the product cost no pass of their own."""
 
-    def __init__(self, gate: Packed, up: Packed, down: Linear) -> None:
+    def __init__(self, gate: PackedLinear, up: PackedLinear, down: Linear) -> None:
         self._gate = gate
         self._up = up
         self._down = down
@@ -224,7 +224,7 @@ def prepare(shape: Shape, weights: Weights, *, packed: bool, same_bits: bool) ->
     layers = tuple(_layer(shape, layer, form) for layer in weights.layers)
     return Products(
         layers,
-        Norm(weights.norm, shape.norm_eps),
+        RmsNorm(weights.norm, shape.norm_eps),
         form(weights.head),
         rows=max(layer.qkv.rows for layer in layers),
     )
@@ -233,19 +233,19 @@ def prepare(shape: Shape, weights: Weights, *, packed: bool, same_bits: bool) ->
 def _forms(*, packed: bool, same_bits: bool) -> Callable[[Matrix], Linear]:
     def form(matrix: Matrix) -> Linear:
         pays = packed and matrix.weight.nbytes >= LEAST_BYTES
-        return Packed(matrix) if same_bits or pays else Plain(matrix)
+        return PackedLinear(matrix) if same_bits or pays else PlainLinear(matrix)
 
     return form
 
 
 def _layer(shape: Shape, weights: LayerWeights, form: Callable[[Matrix], Linear]) -> LayerProducts:
     return LayerProducts(
-        attention_norm=Norm(weights.attention_norm, shape.norm_eps),
+        attention_norm=RmsNorm(weights.attention_norm, shape.norm_eps),
         qkv=form(weights.qkv),
         query_norm=weights.query_norm,
         key_norm=weights.key_norm,
         out=form(weights.out),
-        mlp_norm=Norm(weights.mlp_norm, shape.norm_eps),
+        mlp_norm=RmsNorm(weights.mlp_norm, shape.norm_eps),
         feed_forward=_feed_forward(shape, weights, form),
     )
 
@@ -253,6 +253,6 @@ def _layer(shape: Shape, weights: LayerWeights, form: Callable[[Matrix], Linear]
 def _feed_forward(shape: Shape, weights: LayerWeights, form: Callable[[Matrix], Linear]) -> FeedForward:
     both, down = weights.gate_up, form(weights.down)
     gate, up = (form(both.outputs(half)) for half in (slice(shape.inner), slice(shape.inner, None)))
-    if isinstance(gate, Packed) and isinstance(up, Packed):
-        return PackedGated(gate, up, down)
-    return Gated(form(both), down)
+    if isinstance(gate, PackedLinear) and isinstance(up, PackedLinear):
+        return PackedGatedMlp(gate, up, down)
+    return GatedMlp(form(both), down)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.graph.layers import Rope, rope_of
+from paceline.backends.graph.layers import RopeTable, rope_table
 from paceline.backends.graph.shape import WAY_OUT, Shape
 from paceline.backends.torch.host import release_named
 from paceline.core.errors import BackendError
@@ -48,10 +48,10 @@ class LayerWeights:
         attention_norm: Scales before attention, shape (hidden,).
         qkv: To queries, keys and values, one head after the other: (heads + 2 kv_heads) * head_dim outputs.
         query_norm, key_norm: Scales of each head, shape (head_dim,); None in most families.
-        out: From the heads back to the stream.
+        out: From the heads back to the hidden states.
         mlp_norm: Scales before the feed-forward network, shape (hidden,).
         gate_up: To the gate, then the values: 2 * inner outputs.
-        down: From the inner width back to the stream.
+        down: From the inner width back to the hidden states.
     """
 
     attention_norm: torch.Tensor
@@ -72,7 +72,7 @@ class Weights:
     layers: tuple[LayerWeights, ...]
     norm: torch.Tensor
     head: Matrix
-    rope: Rope
+    rope: RopeTable
 
     @property
     def dtype(self) -> torch.dtype:
@@ -115,7 +115,7 @@ def take_weights(model: Any, shape: Shape, *, positions: int, name: str, consume
         layers=tuple(_layer(layer, consume=consume) for layer in body.layers),
         norm=body.norm.weight.detach(),
         head=_matrix([model.lm_head]),
-        rope=rope_of(body.rotary_emb, positions, body.embed_tokens.weight),
+        rope=rope_table(body.rotary_emb, positions, body.embed_tokens.weight),
     )
 
 

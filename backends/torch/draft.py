@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.backends.torch.logits import measure
-from paceline.backends.torch.sampling import DeviceProposal
-from paceline.backends.torch.sequence import Stream
-from paceline.backends.torch.tokenizers import HfCodec
+from paceline.backends.torch.logits import token_signals
+from paceline.backends.torch.sampling import DeviceProposal, Sampler
+from paceline.backends.torch.sequence import SequenceState
+from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, TokenSignals
 
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from paceline.backends.torch.engine import Model
-    from paceline.backends.torch.sampling import Sampler
+    from paceline.backends.torch.engine import Engine
     from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.records import Signal
     from paceline.core.sampling import Sampling
 
 
-class ModelDraft:
+class DraftModel:
     """A causal language model that proposes its own continuation, greedily or drawn.
 
     Args:
@@ -33,9 +32,9 @@ class ModelDraft:
         vocabulary: Propose only tokens below this: the target's `vocabulary`, where it is the smaller one.
     """
 
-    def __init__(self, engine: Model, tokenizer: Any = None, *, vocabulary: int | None = None) -> None:
+    def __init__(self, engine: Engine, tokenizer: Any = None, *, vocabulary: int | None = None) -> None:
         self.engine = engine
-        self.codec = None if tokenizer is None else HfCodec(tokenizer)
+        self.codec = None if tokenizer is None else TokenizerCodec(tokenizer)
         self._limit = vocabulary
 
     @property
@@ -54,37 +53,34 @@ class ModelDraft:
         """The signals its sessions can compute: all of them."""
         return SIGNALS
 
-    def open(self, prompt: Sequence[int]) -> HfDraftSession:
+    def open(self, prompt: Sequence[int]) -> DraftModelSession:
         """Start a request; nothing is read before the first `draft`."""
-        return HfDraftSession(Stream(self.engine, prompt), self.vocabulary)
+        return DraftModelSession(SequenceState(self.engine, prompt), self.vocabulary)
 
-    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> HfDraftSession:
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> DraftModelSession:
         """Start a request whose tokens are drawn."""
-        from paceline.backends.torch.draft import SampledHfDraft  # noqa: PLC0415 - built on this module
-        from paceline.backends.torch.sampling import Sampler  # noqa: PLC0415
-
         sampler = Sampler(sampling, prompt, self.engine.device)
-        return SampledHfDraft(Stream(self.engine, prompt), self.vocabulary, sampler)
+        return SampledDraftSession(SequenceState(self.engine, prompt), self.vocabulary, sampler)
 
 
-class HfDraftSession:
+class DraftModelSession:
     """The draft at work on one request.
 
     Args:
-        stream: Its state.
+        sequence: Its state.
         vocabulary: Only tokens below this are proposed.
     """
 
     memoryless = True
 
-    def __init__(self, stream: Stream, vocabulary: int) -> None:
-        self.stream = stream
+    def __init__(self, sequence: SequenceState, vocabulary: int) -> None:
+        self.sequence = sequence
         self._vocabulary = vocabulary
 
     @property
     def lag(self) -> int:
         """Tokens of the context, its last one not counted, that the cache lacks."""
-        return self.stream.ledger.lag
+        return self.sequence.tracker.lag
 
     def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
         """Propose at most `gamma` tokens; none where the context is too long or unreadable for this model.
@@ -94,28 +90,28 @@ class HfDraftSession:
         gamma = min(gamma, self._room())
         if gamma < 1:
             return TokenProposal(())
-        logits = self.stream.attempt()
+        logits = self.sequence.attempt()
         chosen: list[torch.Tensor] = []
         seen: list[TokenSignals] = []
         while True:
             token, scores = self._choose(logits, chosen)
             chosen.append(token)
             if control is not None:
-                seen.append(measure(scores[0], token[0], len(seen), control.signals))
+                seen.append(token_signals(scores[0], token[0], len(seen), control.signals))
                 if not _goes_on(control, seen[-1]):
                     break
             if len(chosen) == gamma:
                 break
-            logits = self.stream.extend(token)
+            logits = self.sequence.extend(token)
         tokens = torch.cat(chosen).flatten().tolist()
-        self.stream.ledger.reveal(tokens[:-1])
+        self.sequence.tracker.reveal(tokens[:-1])
         return self._propose(tuple(tokens), tuple(seen))
 
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable each of `tokens` is as the choice of this model there; reads the context."""
-        if self._room() < len(tokens) or max(tokens) >= self.stream.vocabulary:
+        if self._room() < len(tokens) or max(tokens) >= self.sequence.vocabulary:
             return [0.0] * len(tokens)
-        return self._shares(self.stream.attempt(tokens[:-1]), tokens)
+        return self._token_probs(self.sequence.attempt(tokens[:-1]), tokens)
 
     def _choose(
         self, logits: torch.Tensor, chosen: Sequence[torch.Tensor]
@@ -127,30 +123,30 @@ class HfDraftSession:
     def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
         return TokenProposal(tokens, signals)
 
-    def _shares(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
+    def _token_probs(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
         chosen = logits[:, : self._vocabulary].float().argmax(dim=-1).tolist()
         return [float(own == token) for own, token in zip(chosen, tokens, strict=True)]
 
     def _room(self) -> int:
         """The most tokens that can be drafted: positions left, or 0 after a token that the model does not know."""
-        stream, longest = self.stream, self.stream.engine.max_context
-        if max(stream.ledger.tail) >= stream.vocabulary:
+        sequence, longest = self.sequence, self.sequence.engine.max_context
+        if max(sequence.tracker.tail) >= sequence.vocabulary:
             return 0
         # The last drafted token is never fed, so it needs no position.
-        left = int(1e9) if longest is None else longest - stream.ledger.context + 1
-        return left if stream.room is None else min(left, stream.room + 1)
+        left = int(1e9) if longest is None else longest - sequence.tracker.context + 1
+        return left if sequence.room is None else min(left, sequence.room + 1)
 
     def logits(self) -> torch.Tensor:
         """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
-        return self.stream.attempt()[-1]
+        return self.sequence.attempt()[-1]
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""
-        self.stream.advance(tokens)
+        self.sequence.advance(tokens)
 
     def close(self) -> None:
         """Free what this request held."""
-        self.stream.close()
+        self.sequence.close()
 
 
 def _goes_on(control: DraftControl, signals: TokenSignals) -> bool:
@@ -160,11 +156,11 @@ def _goes_on(control: DraftControl, signals: TokenSignals) -> bool:
     return control.keep_drafting is None or control.keep_drafting(signals)
 
 
-class SampledHfDraft(HfDraftSession):
+class SampledDraftSession(DraftModelSession):
     """The draft at work, drawing."""
 
-    def __init__(self, stream: Stream, vocabulary: int, sampler: Sampler) -> None:
-        super().__init__(stream, vocabulary)
+    def __init__(self, sequence: SequenceState, vocabulary: int, sampler: Sampler) -> None:
+        super().__init__(sequence, vocabulary)
         self._sampler = sampler
         self._drawn_from: list[torch.Tensor] = []
 
@@ -177,12 +173,12 @@ class SampledHfDraft(HfDraftSession):
         self, logits: torch.Tensor, chosen: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         scores = self._sampler.process(logits, chosen, self._vocabulary)
-        self._drawn_from.append(self._sampler.chances(scores))
+        self._drawn_from.append(self._sampler.probs(scores))
         return self._sampler.draw(self._drawn_from[-1]), scores
 
     def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
         chances, self._drawn_from = torch.cat(self._drawn_from), []
         return DeviceProposal(tokens, chances, signals)
 
-    def _shares(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
-        return self._sampler.shares(logits, tokens, self._vocabulary)
+    def _token_probs(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
+        return self._sampler.token_probs(logits, tokens, self._vocabulary)

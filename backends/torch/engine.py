@@ -42,7 +42,7 @@ class Cache(Protocol):
         ...
 
 
-class Model(Protocol):
+class Engine(Protocol):
     """A loaded model, shared by all its sessions; holds no state of a request."""
 
     @property

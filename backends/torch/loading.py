@@ -10,11 +10,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from paceline.backends.torch.checkpoint import commit_in_cache, described, require_complete, stored_tensors
-from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.torch.draft import DraftModel
 from paceline.backends.torch.host import keep_commit, quiet_loading, release_named
 from paceline.backends.torch.load_errors import damaged_file, explained, first_line
 from paceline.backends.torch.reencoding import TranslatedDraft
-from paceline.backends.torch.target import ModelTarget
+from paceline.backends.torch.target import TargetModel
 from paceline.backends.torch.tokenizers import difference
 from paceline.core.errors import BackendError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_Made = TypeVar("_Made", bound=ModelTarget | ModelDraft)
+_Made = TypeVar("_Made", bound=TargetModel | DraftModel)
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
@@ -41,7 +41,7 @@ def usable(made: _Made) -> _Made:
     return made
 
 
-def fitted(draft: ModelDraft, target: Target) -> Draft:
+def fitted(draft: DraftModel, target: Target) -> Draft:
     """Return the draft, or one that re-encodes its text where its tokenizer is not the target's."""
     found = difference(target, draft)
     if found is None:

@@ -13,9 +13,9 @@ from paceline.core.errors import BackendError
 from paceline.core.records import TokenSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from paceline.backends.torch.engine import Model
+    from paceline.backends.torch.engine import Engine
     from paceline.core.records import Signal
 
 
@@ -34,7 +34,7 @@ def likeliest(logits: torch.Tensor) -> torch.Tensor:
     return chosen.masked_fill(~largest.isfinite(), NONE)
 
 
-def require_finite(logits: torch.Tensor, engine: Model) -> None:
+def require_finite(logits: torch.Tensor, engine: Engine) -> None:
     """Refuse logits among which no likeliest can be told; waits for the device.
 
     Raises:
@@ -53,23 +53,32 @@ def not_finite(backend: str, name: str, where: str) -> BackendError:
 
 
 @torch.inference_mode()
-def measure(
-    logits: torch.Tensor, token: torch.Tensor, position: int, wanted: Iterable[Signal]
+def token_signals(
+    scores: torch.Tensor, token: torch.Tensor, position: int, names: Iterable[Signal]
 ) -> TokenSignals:
-    """Return the wanted signals of one position, at the price of one copy from the device.
+    """Return signals of one draft token, at the price of one copy from the device.
 
     Args:
-        logits: float32, shape (vocabulary,), of the distribution that the token was drawn from.
+        scores: float32, shape (vocabulary,), of the distribution that the token was drawn from.
         token: The token drawn, shape (1,).
         position: 0 for the first draft token of the round.
-        wanted: Only these are computed.
-
-    Returns:
-        top1: largest probability; prob: that of the token; margin: largest minus second; entropy: -sum p log p, in
-        nats; token: the token itself.
+        names: Only these are computed.
     """
-    names = sorted(wanted)
-    logs = torch.log_softmax(logits, dim=-1)
+    names = sorted(names)
+    values = signal_values(scores, token, names).tolist() if names else []
+    signals = dict(zip(names, values, strict=True))
+    if "token" in signals:
+        signals["token"] = int(signals["token"])
+    return TokenSignals(position, **signals)
+
+
+def signal_values(scores: torch.Tensor, token: torch.Tensor, names: Sequence[Signal]) -> torch.Tensor:
+    """Return signals of one draft token in the order of `names`, shape (len(names),); nothing is copied.
+
+    top1: largest probability; prob: that of the token; margin: largest minus second; entropy: -sum p log p, in nats;
+    token: the token itself.
+    """
+    logs = torch.log_softmax(scores, dim=-1)
     columns: dict[str, torch.Tensor] = {}
     if "entropy" in names:
         columns["entropy"] = torch.special.entr(logs.exp()).sum()
@@ -78,11 +87,8 @@ def measure(
         columns["top1"] = best[0]
         columns["margin"] = best[0] - best[1] if len(best) > 1 else best[0]
     if "prob" in names:
-        columns["prob"] = logs[token[0]].exp()
+        # An index that is a tensor would be read by the host.
+        columns["prob"] = logs.index_select(0, token)[0].exp()
     if "token" in names:
         columns["token"] = token[0].to(torch.float64)  # exact for every vocabulary
-    numbers = torch.stack([columns[name] for name in names]).tolist() if names else []
-    found = dict(zip(names, numbers, strict=True))
-    if "token" in found:
-        found["token"] = int(found["token"])
-    return TokenSignals(position, **found)
+    return torch.stack([columns[name] for name in names])

@@ -11,7 +11,7 @@ from paceline.backends.torch import loading
 from paceline.backends.torch.checkpoint import described, stored_tensors
 from paceline.backends.torch.host import text_config
 from paceline.backends.torch.load_errors import explained, first_line, untested_release
-from paceline.backends.torch.tokenizers import HfCodec, difference
+from paceline.backends.torch.tokenizers import TokenizerCodec, difference
 from paceline.core.config.blocks import Readiness
 from paceline.core.errors import BackendError
 from paceline.core.records import SIGNALS, Capabilities
@@ -87,7 +87,7 @@ class Look:
             tuple(self.remarks),
             memory,
             Capabilities(sampling=True),
-            codec=None if self.tokenizer is None else HfCodec(self.tokenizer),
+            codec=None if self.tokenizer is None else TokenizerCodec(self.tokenizer),
             vocabulary=getattr(text, "vocab_size", None),
         )
 
@@ -120,7 +120,7 @@ def look(config: ModelConfig, refuse: Callable[[Any], None] = _runs_all) -> Look
     return seen
 
 
-def conversing(found: Readiness, seen: Look) -> Readiness:
+def with_chat_remark(found: Readiness, seen: Look) -> Readiness:
     """Return what is known of a target, with what its chat template is good for."""
     if seen.tokenizer is None:
         return replace(found, remarks=(*found.remarks, "it has no tokenizer, so prompts are tokens"))
@@ -135,7 +135,7 @@ def conversing(found: Readiness, seen: Look) -> Readiness:
     return found
 
 
-def paired(found: Readiness, target: Readiness) -> Readiness:
+def with_pairing(found: Readiness, target: Readiness) -> Readiness:
     """Return what is known of a draft, with how its tokens and the target's go together."""
     if found.vocabulary is None or target.vocabulary is None:
         return found

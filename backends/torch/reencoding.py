@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.backends.torch.sequence import Stream
-from paceline.backends.torch.tokenizers import HfCodec
+from paceline.backends.torch.sequence import SequenceState
+from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
 from paceline.core.text import UNFINISHED
@@ -35,7 +35,7 @@ from paceline.core.text import UNFINISHED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.backends.torch.draft import ModelDraft
+    from paceline.backends.torch.draft import DraftModel
     from paceline.core.protocols import Codec, DraftControl, Proposal, Target
     from paceline.core.records import Signal
 
@@ -57,12 +57,12 @@ def spell(codec: Codec, text: str) -> list[int]:
     """Return the tokens of a text that stands somewhere in the middle, without those that open and close a prompt."""
     if not text:
         return []
-    if isinstance(codec, HfCodec):
+    if isinstance(codec, TokenizerCodec):
         return list(codec.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     return list(codec.encode(text))
 
 
-def opening(codec: HfCodec) -> list[int]:
+def opening(codec: TokenizerCodec) -> list[int]:
     """Return the tokens that a tokenizer sets before every prompt."""
     inside, whole = spell(codec, "a"), codec.encode("a")
     places = (at for at in range(len(whole)) if inside and whole[at : at + len(inside)] == inside)
@@ -71,7 +71,7 @@ def opening(codec: HfCodec) -> list[int]:
 
 def specials(codec: Codec) -> frozenset[int]:
     """Return the tokens that stand for no text, as far as a tokenizer tells which they are."""
-    if not isinstance(codec, HfCodec):
+    if not isinstance(codec, TokenizerCodec):
         return frozenset()
     added = codec.tokenizer.added_tokens_decoder.items()
     return frozenset(codec.tokenizer.all_special_ids) | {index for index, token in added if token.special}
@@ -83,7 +83,7 @@ def agreement(left: Sequence[int], right: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-class Retelling:
+class Reencoder:
     """A growing list of `told` tokens, and the same text in tokens of another tokenizer.
 
     Args:
@@ -91,7 +91,7 @@ class Retelling:
         retold: The tokenizer of the tokens that go out.
     """
 
-    def __init__(self, told: Codec, retold: HfCodec) -> None:
+    def __init__(self, told: Codec, retold: TokenizerCodec) -> None:
         self._told = told
         self._retold = retold
         self._settled = opening(retold)
@@ -172,7 +172,7 @@ class TranslatedDraft:
         BackendError: One of the two has no tokenizer.
     """
 
-    def __init__(self, draft: ModelDraft, target: Target) -> None:
+    def __init__(self, draft: DraftModel, target: Target) -> None:
         if draft.codec is None or target.codec is None:
             lacking = f"the draft {draft.engine.name}" if draft.codec is None else "the target"
             raise BackendError(
@@ -181,7 +181,7 @@ class TranslatedDraft:
             )
         self.engine = draft.engine
         self.source = draft
-        self.codec: HfCodec = draft.codec
+        self.codec: TokenizerCodec = draft.codec
         self.target_codec: Codec = target.codec
         self.own = min(self.engine.vocabulary, len(self.codec.tokenizer))
         """Only tokens of the draft below this have a text."""
@@ -211,11 +211,11 @@ class TranslatedSession:
 
     def __init__(self, draft: TranslatedDraft, prompt: Sequence[int]) -> None:
         self._draft = draft
-        self._story = Retelling(draft.target_codec, draft.codec)
+        self._story = Reencoder(draft.target_codec, draft.codec)
         self._news = list(prompt)  # not told to the story yet
         self._unread = len(prompt)
-        self._stream: Stream | None = None
-        self._read: list[int] = []  # the context of the stream, in tokens of the draft
+        self._sequence: SequenceState | None = None
+        self._read: list[int] = []  # the context of the sequence, in tokens of the draft
         self._closed = False
 
     @property
@@ -248,8 +248,8 @@ class TranslatedSession:
     def close(self) -> None:
         """Free what this request held."""
         self._closed = True
-        if self._stream is not None:
-            self._stream.close()
+        if self._sequence is not None:
+            self._sequence.close()
 
     def _count(self, gamma: int, fineness: float, context: int) -> int:
         """Return how many tokens to draft for `gamma` of the target: by how fine they are, and one to look ahead."""
@@ -260,30 +260,30 @@ class TranslatedSession:
 
     def _go_on(self, tokens: list[int], count: int) -> list[int]:
         """Read the context and return the tokens that follow, up to the first special one; one copy from the device."""
-        stream = self._follow(tokens)
-        logits = stream.attempt(tokens[len(self._read) :])[-1:]
+        sequence = self._follow(tokens)
+        logits = sequence.attempt(tokens[len(self._read) :])[-1:]
         self._unread = 0
         chosen: list[torch.Tensor] = []
         while True:
             chosen.append(logits[:, : self._draft.own].float().argmax(dim=-1, keepdim=True))
             if len(chosen) == count:
                 break
-            logits = stream.extend(chosen[-1])
+            logits = sequence.extend(chosen[-1])
         return torch.cat(chosen).flatten().tolist()
 
-    def _follow(self, tokens: list[int]) -> Stream:
-        """Return a stream at the context less the tokens held back; a new one where what it read is spelled anew."""
-        stream = self._stream
-        if stream is None or tokens[: len(self._read)] != self._read:
-            if stream is not None:
-                stream.close()
+    def _follow(self, tokens: list[int]) -> SequenceState:
+        """Return a sequence at the context less the tokens held back; a new one where what it read is spelled anew."""
+        sequence = self._sequence
+        if sequence is None or tokens[: len(self._read)] != self._read:
+            if sequence is not None:
+                sequence.close()
             self._read = tokens[: max(1, len(tokens) - HELD)]
-            stream = self._stream = Stream(self._draft.engine, self._read)
-            return stream
+            sequence = self._sequence = SequenceState(self._draft.engine, self._read)
+            return sequence
         fresh = tokens[len(self._read) : max(len(self._read), len(tokens) - HELD)]
-        stream.advance(fresh)
+        sequence.advance(fresh)
         self._read += fresh
-        return stream
+        return sequence
 
     def _told(self, context: list[int], drafted: list[int]) -> tuple[str, str]:
         """Return the text that was drafted, and what is known of the text after it.

@@ -39,7 +39,7 @@ WARPERS: Final = frozenset(
 """Those processors of a request's settings that look at the logits alone."""
 
 
-class LogitsRules:
+class LogitsProcessors:
     """Processors in the order in which `generate` applies them.
 
     Args:
@@ -95,8 +95,39 @@ def checked_scores(processor: Any, answer: Any, rows: int) -> torch.Tensor:
     )
 
 
+class DeviceRng:
+    """All the draws of one session, on the device; a CUDA graph may replay them.
+
+    Args:
+        device: Where weights lie.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.generator = torch.Generator(device=device)
+
+    def seed(self, seed: int) -> None:
+        """Begin anew."""
+        self.generator.manual_seed(seed)
+
+    def draw(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return for each row a token with a probability proportional to its weight, shape (rows,); nothing is copied.
+
+        The first of independent exponential clocks to ring, each going at the rate of its weight, is a draw by weight.
+        `torch.multinomial` draws the same way, but first waits for the device to check its input.
+        """
+        clocks = torch.empty_like(weights).exponential_(generator=self.generator)
+        # A clock that rings at 0 would make 0 / 0 of a token that cannot be drawn.
+        return (weights / clocks.clamp_min_(torch.finfo(weights.dtype).tiny)).argmax(dim=-1)
+
+    def accept(self, target_probs: torch.Tensor, draft_probs: torch.Tensor) -> torch.Tensor:
+        """Return for each pair of probabilities p and q whether a token is accepted: True with min(1, p / q)."""
+        numbers = torch.empty_like(target_probs).uniform_(generator=self.generator)
+        # Strictly below: a token without a chance is refused also where the number is 0.
+        return numbers * draft_probs < target_probs
+
+
 class Sampler:
-    """The processors and the generator of one session.
+    """The processors and the draws of one session.
 
     Args:
         sampling: What is applied; its seed is the generator's.
@@ -112,13 +143,14 @@ class Sampler:
         prompt: Sequence[int],
         device: torch.device,
         *,
-        rules: LogitsRules | None = None,
+        rules: LogitsProcessors | None = None,
         columns: int | None = None,
     ) -> None:
         self._greedy = sampling.greedy
         self._device = device
-        self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
-        self._rules = LogitsRules(_processors(sampling)) if rules is None else rules
+        self.rng = DeviceRng(device)
+        self.rng.seed(sampling.seed)
+        self._rules = LogitsProcessors(_processors(sampling)) if rules is None else rules
         self._columns = columns
         # Where no processor reads the context, none is kept.
         self._context = self.tokens(prompt if self._rules.reads else ())
@@ -157,13 +189,13 @@ class Sampler:
         return self._rules(torch.cat([self._context, *tried], dim=1), scores)[:, :width]
 
     @torch.inference_mode()
-    def chances(self, scores: torch.Tensor) -> torch.Tensor:
+    def probs(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the probabilities that processed scores stand for; all on the likeliest token when greedy."""
         if self._greedy:
             return F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(scores.dtype)
         return torch.softmax(scores, dim=-1)
 
-    def shares(self, logits: torch.Tensor, tokens: Sequence[int], width: int) -> list[float]:
+    def token_probs(self, logits: torch.Tensor, tokens: Sequence[int], width: int) -> list[float]:
         """Return the probability that each of `tokens`, which follow the context, is drawn after those before it.
 
         Args:
@@ -171,7 +203,7 @@ class Sampler:
             tokens: They need not be below `width`; those that are not have no share.
             width: As in `process`.
         """
-        chances = self.chances(self.process(logits, [self.tokens(tokens[:-1])], width))
+        chances = self.probs(self.process(logits, [self.tokens(tokens[:-1])], width))
         known = [min(token, width - 1) for token in tokens]
         shares: list[float] = chances.gather(1, self.tokens(known).T).flatten().tolist()
         return [
@@ -182,26 +214,8 @@ class Sampler:
 
     @torch.inference_mode()
     def draw(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return one token a row, with a probability proportional to its weight, shape (rows, 1); nothing is copied.
-
-        The first of independent exponential clocks to ring, each going at the rate of its weight, is a draw by weight.
-        `torch.multinomial` draws the same way, but first waits for the device to check its input.
-        """
-        clocks = torch.empty_like(weights).exponential_(generator=self._generator)
-        # A clock that rings at 0 would make 0 / 0 of a token that cannot be drawn.
-        return (weights / clocks.clamp_min_(torch.finfo(weights.dtype).tiny)).argmax(dim=-1, keepdim=True)
-
-    @torch.inference_mode()
-    def accept(self, target_probs: torch.Tensor, draft_probs: torch.Tensor) -> torch.Tensor:
-        """Return for each pair of probabilities p and q whether a token is accepted: True with min(1, p / q)."""
-        # Strictly below: a token without a chance is refused also where the number is 0.
-        numbers = torch.rand(
-            target_probs.shape,
-            generator=self._generator,
-            dtype=target_probs.dtype,
-            device=target_probs.device,
-        )
-        return numbers * draft_probs < target_probs
+        """Return one token a row, with a probability proportional to its weight, shape (rows, 1); nothing is copied."""
+        return self.rng.draw(weights).unsqueeze(1)
 
 
 def _processors(sampling: Sampling) -> list[Any]:
@@ -264,23 +278,57 @@ def rejection_sample(
     """
     if not guess:
         return TokenVerdict(0, (int(sampler.draw(target_probs)),))
-    ids = torch.tensor(guess, device=target_probs.device).unsqueeze(1)
-    target_token_probs = target_probs[:-1].gather(1, ids)
-    draft_token_probs = (
-        torch.ones_like(target_token_probs) if draft_probs is None else draft_probs.gather(1, ids)
-    )
-    accepted = sampler.accept(target_token_probs, draft_token_probs).long().cumprod(dim=0).sum(dim=0)
+    tokens = torch.tensor(guess, device=target_probs.device)
+    accepted, last = accept_or_redraw(target_probs, draft_probs, tokens, len(guess), sampler.rng)
+    count, token = torch.cat([accepted, last]).tolist()
+    return TokenVerdict(count, (*guess[:count], token))
+
+
+def accept_or_redraw(
+    target_probs: torch.Tensor,
+    draft_probs: torch.Tensor | None,
+    tokens: torch.Tensor,
+    count: torch.Tensor | int,
+    rng: DeviceRng,
+    certain: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return how many draft tokens are accepted, and the token that is drawn after them, each of shape (1,).
+
+    The rule of `paceline.core.sampling` on tensors; nothing is copied from the device.
+
+    Args:
+        target_probs: p after each token before, shape (tokens + 1, vocabulary).
+        draft_probs: q that each token was drawn from, shape (tokens, at most vocabulary); None where none is known.
+        tokens: The draft's, shape (tokens,), at least one.
+        count: How many of them are proposed.
+        rng: The target's own.
+        certain: Whether q is unknown after all, shape (1,), so that each token counts as certain.
+    """
+    ids = tokens.unsqueeze(1)
+    p = target_probs[:-1].gather(1, ids).squeeze(1)
+    if draft_probs is None:
+        q = torch.ones_like(p)
+    else:
+        q = draft_probs.gather(1, ids).squeeze(1)
+        q = q if certain is None else q.masked_fill(certain, 1.0)
+    proposed = torch.arange(len(tokens), device=tokens.device) < count
+    accepted = true_prefix(rng.accept(p, q) & proposed)
     # Where all were accepted, there is nothing to take away from the last row.
-    refused = (accepted < len(guess)).to(target_probs.dtype)
-    place = accepted.clamp(max=len(guess) - 1)
+    refused = (accepted < count).to(p.dtype)
+    place = accepted.clamp(max=len(tokens) - 1)
     row = target_probs.index_select(0, accepted)
     taken = torch.zeros_like(row)
-    if draft_probs is None:
-        taken.scatter_(1, ids.index_select(0, place), refused.unsqueeze(1))
-    else:
-        taken[:, : draft_probs.shape[1]] = draft_probs.index_select(0, place) * refused
-    left = (row - taken).clamp_min(0.0)
+    # Scalars go into `masked_fill`: `where` would copy them to the device, which the capture of a graph forbids.
+    if draft_probs is None or certain is not None:
+        taken = taken.scatter(1, ids.index_select(0, place), 1.0)
+    if draft_probs is not None:
+        known = F.pad(draft_probs.index_select(0, place), (0, row.shape[1] - draft_probs.shape[1]))
+        taken = known if certain is None else known.masked_fill(certain, 0.0) + taken * certain
+    left = (row - taken * refused).clamp_min(0.0)
     # Where rounding leaves nothing, p and q are the same, and p is what is left to draw from.
-    left = torch.where(left.sum() > 0, left, row)
-    count, last = torch.cat([accepted, sampler.draw(left).flatten()]).tolist()
-    return TokenVerdict(count, (*guess[:count], last))
+    return accepted, rng.draw(torch.where(left.sum() > 0, left, row))
+
+
+def true_prefix(flags: torch.Tensor) -> torch.Tensor:
+    """Return how many are true before the first that is not, shape (1,)."""
+    return flags.long().cumprod(0).sum(0, keepdim=True)

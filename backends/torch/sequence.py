@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     import torch
 
-    from paceline.backends.torch.engine import Cache, Model
+    from paceline.backends.torch.engine import Cache, Engine
 
 
 UNREAD = -1
 """Stands for a token on trial whose value is still on the device; equal to no token."""
 
 
-class Ledger:
+class CacheTracker:
     """Counts what is in the cache of one session.
 
     Args:
@@ -120,11 +120,11 @@ CHUNK = 512
 """Tokens read in one forward pass while catching up; bounds the memory that a long prompt needs."""
 
 
-class Stream:
+class SequenceState:
     """The state of one request. Both roles work on it: try tokens, then settle what was delivered.
 
-    The ledger is told of tokens once they are in the cache, so that a pass that fails changes nothing. Where it has
-    changed the cache all the same, the stream is closed.
+    The tracker is told of tokens once they are in the cache, so that a pass that fails changes nothing. Where it has
+    changed the cache all the same, the sequence is closed.
 
     Args:
         engine: The model.
@@ -135,7 +135,7 @@ class Stream:
         BackendError: The prompt is empty or longer than the model can read.
     """
 
-    def __init__(self, engine: Model, prompt: Sequence[int], cache: Cache | None = None) -> None:
+    def __init__(self, engine: Engine, prompt: Sequence[int], cache: Cache | None = None) -> None:
         if not prompt:
             raise BackendError(
                 f"{engine.backend}: {engine.name} was given an empty prompt; give at least one token, for example the "
@@ -143,14 +143,14 @@ class Stream:
             )
         self.engine = engine
         self.vocabulary = engine.vocabulary
-        self.ledger = Ledger(prompt)
+        self.tracker = CacheTracker(prompt)
         self._switch = engine.switch
         anew = self._switch is not None and self._switch.cache == "anew"
         self._text = list(prompt) if anew else None
         self._lent = cache is not None
         self._cache: Cache | None = engine.new_cache() if cache is None else cache
         if cache is not None:
-            self.ledger.read(cache.get_seq_length())
+            self.tracker.read(cache.get_seq_length())
 
     @property
     def cache(self) -> Cache:
@@ -167,9 +167,9 @@ class Stream:
     @property
     def room(self) -> int | None:
         """The most tokens of a guess in one pass: up to where the model turns positions otherwise. None: any."""
-        if self._switch is None or self.ledger.context > self._switch.length:
+        if self._switch is None or self.tracker.context > self._switch.length:
             return None
-        return self._switch.length - self.ledger.context
+        return self._switch.length - self.tracker.context
 
     def catch_up(self, most: int) -> None:
         """Read the context for good, in chunks, until the cache lacks at most `most` >= 1 tokens of it.
@@ -177,16 +177,16 @@ class Stream:
         Past the switch of a model, what comes before it is read in one pass with what comes after; where that leaves
         too little, it is left to the next attempt.
         """
-        while (excess := len(self.ledger.tail) - most) > 0:
+        while (excess := len(self.tracker.tail) - most) > 0:
             count = min(excess, CHUNK)
             if self._crosses():
                 assert self._switch is not None
-                if self.ledger.context - most <= self._switch.length:
+                if self.tracker.context - most <= self._switch.length:
                     return
                 self._begin_anew()
-                count = len(self.ledger.tail) - most
-            self._feed(self.ledger.tail[:count], 1)
-            self.ledger.read(count)
+                count = len(self.tracker.tail) - most
+            self._feed(self.tracker.tail[:count], 1)
+            self.tracker.read(count)
             self.cache.crop(0)  # windowed layers let go of what has left the window
 
     def attempt(self, guess: Sequence[int] = ()) -> torch.Tensor:
@@ -198,14 +198,14 @@ class Stream:
         self.undo()
         self.catch_up(CHUNK)
         self._begin_anew()
-        logits = self._feed([*self.ledger.tail, *guess], len(guess) + 1)
-        self.ledger.attempt(guess)
+        logits = self._feed([*self.tracker.tail, *guess], len(guess) + 1)
+        self.tracker.attempt(guess)
         return logits
 
     def extend(self, token: torch.Tensor) -> torch.Tensor:
         """Feed one more token, shape (1, 1), without reading its value; return the logits after it: (1, vocabulary)."""
         logits = self._feed(token, 1)
-        self.ledger.extend()
+        self.tracker.extend()
         return logits
 
     def undo(self) -> None:
@@ -214,8 +214,8 @@ class Stream:
 
     def advance(self, emitted: Sequence[int]) -> None:
         """Take in the tokens a round delivered and forget whatever else was tried."""
-        tried = bool(self.ledger.trial)
-        drop = self.ledger.settle(emitted)
+        tried = bool(self.tracker.trial)
+        drop = self.tracker.settle(emitted)
         if self._text is not None:
             self._text.extend(emitted)
         if tried:
@@ -229,21 +229,21 @@ class Stream:
 
     def _crosses(self) -> bool:
         """Tell whether the next pass reaches past the switch, and begins before it."""
-        ledger, switch = self.ledger, self._switch
-        return switch is not None and ledger.cached <= switch.length < ledger.context
+        tracker, switch = self.tracker, self._switch
+        return switch is not None and tracker.cached <= switch.length < tracker.context
 
     def _begin_anew(self) -> None:
         """Forget what was read before the switch, if the model does so and the next pass reaches past it."""
-        if self._text is not None and self.ledger.cached and self._crosses():
+        if self._text is not None and self.tracker.cached and self._crosses():
             self.engine.clear(self.cache)
-            self.ledger.forget(self._text)
+            self.tracker.forget(self._text)
 
     def _feed(self, tokens: Sequence[int] | torch.Tensor, rows: int) -> torch.Tensor:
         cache = self.cache
         try:
             return self.engine.feed(cache, tokens, rows)
         except BaseException:
-            if cache.get_seq_length() != self.ledger.filled:
+            if cache.get_seq_length() != self.tracker.filled:
                 # Some layers hold the tokens and some do not: nothing can be built on that.
                 self._cache = None
             raise

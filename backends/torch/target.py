@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from paceline.backends.torch.logits import NONE, likeliest, not_finite, require_finite
-from paceline.backends.torch.sampling import draft_probs_of, rejection_sample
-from paceline.backends.torch.sequence import CHUNK, Stream
-from paceline.backends.torch.tokenizers import HfCodec
+from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
+from paceline.backends.torch.sequence import CHUNK, SequenceState
+from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.errors import BackendError
 from paceline.core.proposals import verify_greedy
 from paceline.core.records import Capabilities
@@ -20,14 +20,13 @@ from paceline.core.records import Capabilities
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.backends.torch.engine import Model
-    from paceline.backends.torch.sampling import Sampler
+    from paceline.backends.torch.engine import Engine
     from paceline.core.proposals import TokenVerdict
     from paceline.core.protocols import Proposal
     from paceline.core.sampling import Sampling
 
 
-class ModelTarget:
+class TargetModel:
     """A causal language model whose output is wanted, greedily or drawn.
 
     Args:
@@ -35,9 +34,9 @@ class ModelTarget:
         tokenizer: Its tokenizer; without one, prompts are tokens.
     """
 
-    def __init__(self, engine: Model, tokenizer: Any = None) -> None:
+    def __init__(self, engine: Engine, tokenizer: Any = None) -> None:
         self.engine = engine
-        self.codec = None if tokenizer is None else HfCodec(tokenizer)
+        self.codec = None if tokenizer is None else TokenizerCodec(tokenizer)
         self.capabilities = Capabilities(sampling=True)
 
     @property
@@ -93,22 +92,19 @@ class ModelTarget:
             self.engine.free(cache)
         return math.exp(total / (len(prompt) - 1))
 
-    def open(self, prompt: Sequence[int]) -> HfTargetSession:
+    def open(self, prompt: Sequence[int]) -> TargetModelSession:
         """Start a request by reading all of the prompt but its last token.
 
         Raises:
             BackendError: The prompt is empty, too long, or holds a number that is no token.
         """
-        return HfTargetSession(self._stream(prompt))
+        return TargetModelSession(self._sequence(prompt))
 
-    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> HfTargetSession:
+    def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> TargetModelSession:
         """Start a request whose tokens are drawn; like `open` otherwise."""
-        from paceline.backends.torch.sampling import Sampler  # noqa: PLC0415
-        from paceline.backends.torch.target import SampledHfTarget  # noqa: PLC0415 - built on this module
+        return SampledTargetSession(self._sequence(prompt), Sampler(sampling, prompt, self.engine.device))
 
-        return SampledHfTarget(self._stream(prompt), Sampler(sampling, prompt, self.engine.device))
-
-    def _stream(self, prompt: Sequence[int]) -> Stream:
+    def _sequence(self, prompt: Sequence[int]) -> SequenceState:
         engine, limit = self.engine, self.max_context
         if limit is not None and len(prompt) > limit:
             raise BackendError(
@@ -121,15 +117,15 @@ class ModelTarget:
                 f"{engine.backend}: {wrong} in the prompt is no token of {engine.name}; tokens are 0 to "
                 f"{self.vocabulary - 1}"
             )
-        return Stream(engine, prompt)
+        return SequenceState(engine, prompt)
 
 
-class HfTargetSession:
+class TargetModelSession:
     """The target at work on one request."""
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        stream.catch_up(1)
+    def __init__(self, sequence: SequenceState) -> None:
+        self.sequence = sequence
+        sequence.catch_up(1)
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
         """Compare a proposal with the target's own choices, in one forward pass and one copy from the device.
@@ -137,10 +133,10 @@ class HfTargetSession:
         Raises:
             BackendError: The model's logits are no numbers.
         """
-        guess = () if proposal is None else tuple(proposal.tokens)[: self.stream.room]
+        guess = () if proposal is None else tuple(proposal.tokens)[: self.sequence.room]
         # What is no token cannot be fed; it is never the target's choice either, so another in its place will do.
-        engine, limit = self.stream.engine, self.stream.vocabulary
-        logits = self.stream.attempt([token if 0 <= token < limit else 0 for token in guess])
+        engine, limit = self.sequence.engine, self.sequence.vocabulary
+        logits = self.sequence.attempt([token if 0 <= token < limit else 0 for token in guess])
         verdict = verify_greedy(guess, likeliest(logits).tolist())
         if NONE in verdict.tokens:
             raise not_finite(engine.backend, engine.name, f"{logits.dtype} on {engine.device}")
@@ -148,28 +144,28 @@ class HfTargetSession:
 
     def logits(self) -> torch.Tensor:
         """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
-        return self.stream.attempt()[-1]
+        return self.sequence.attempt()[-1]
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""
-        self.stream.advance(tokens)
+        self.sequence.advance(tokens)
 
     def close(self) -> None:
         """Free what this request held."""
-        self.stream.close()
+        self.sequence.close()
 
 
-def readable(proposal: Proposal | None, stream: Stream) -> tuple[int, ...]:
+def readable(proposal: Proposal | None, sequence: SequenceState) -> tuple[int, ...]:
     """Return what can be fed in one pass: a token that is none of the target's ends a proposal, and never comes out."""
-    tokens = () if proposal is None else tuple(proposal.tokens)[: stream.room]
-    return tuple(takewhile(lambda token: 0 <= token < stream.vocabulary, tokens))
+    tokens = () if proposal is None else tuple(proposal.tokens)[: sequence.room]
+    return tuple(takewhile(lambda token: 0 <= token < sequence.vocabulary, tokens))
 
 
-class SampledHfTarget(HfTargetSession):
+class SampledTargetSession(TargetModelSession):
     """The target at work, drawing."""
 
-    def __init__(self, stream: Stream, sampler: Sampler) -> None:
-        super().__init__(stream)
+    def __init__(self, sequence: SequenceState, sampler: Sampler) -> None:
+        super().__init__(sequence)
         self._sampler = sampler
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
@@ -178,12 +174,12 @@ class SampledHfTarget(HfTargetSession):
         Raises:
             BackendError: The model's logits are no numbers.
         """
-        width = self.stream.vocabulary
-        guess = readable(proposal, self.stream)
-        logits = self.stream.attempt(guess)
-        require_finite(logits, self.stream.engine)
+        width = self.sequence.vocabulary
+        guess = readable(proposal, self.sequence)
+        logits = self.sequence.attempt(guess)
+        require_finite(logits, self.sequence.engine)
         scores = self._sampler.process(logits, [self._sampler.tokens(guess)], width)
-        target_probs = self._sampler.chances(scores)
+        target_probs = self._sampler.probs(scores)
         draft_probs = draft_probs_of(proposal, target_probs)
         return rejection_sample(
             guess, None if draft_probs is None else draft_probs[: len(guess)], target_probs, self._sampler
@@ -191,8 +187,8 @@ class SampledHfTarget(HfTargetSession):
 
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable it is that each of `tokens` is drawn after those before it."""
-        logits = self.stream.attempt(tokens[:-1])
-        return self._sampler.shares(logits, tokens, self.stream.vocabulary)
+        logits = self.sequence.attempt(tokens[:-1])
+        return self._sampler.token_probs(logits, tokens, self.sequence.vocabulary)
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""

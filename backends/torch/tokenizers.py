@@ -13,12 +13,12 @@ from paceline.core.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.backends.torch.draft import ModelDraft
-    from paceline.backends.torch.target import ModelTarget
+    from paceline.backends.torch.draft import DraftModel
+    from paceline.backends.torch.target import TargetModel
     from paceline.core.protocols import Codec
 
 
-class HfCodec:
+class TokenizerCodec:
     """Text to tokens and back, with the special tokens a plain prompt gets (such as a beginning of sequence)."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -81,12 +81,16 @@ def difference(target: Speaker, draft: Speaker) -> str | None:
     if ours is None or theirs is None:
         return None
     found = None
-    if isinstance(theirs, HfCodec) and isinstance(ours, HfCodec) and draft.vocabulary is not None:
+    if (
+        isinstance(theirs, TokenizerCodec)
+        and isinstance(ours, TokenizerCodec)
+        and draft.vocabulary is not None
+    ):
         found = _ids_differ(theirs, ours, draft.vocabulary)
     return found or _probes_differ(theirs, ours)
 
 
-def require_alike(name: str, draft: ModelDraft, target: ModelTarget) -> None:
+def require_same_vocabulary(name: str, draft: DraftModel, target: TargetModel) -> None:
     """Refuse a draft that, as far as can be told without tokenizers, does not speak the target's tokens.
 
     Raises:
@@ -101,7 +105,7 @@ def require_alike(name: str, draft: ModelDraft, target: ModelTarget) -> None:
         )
 
 
-def _ids_differ(target: HfCodec, draft: HfCodec, common: int) -> str | None:
+def _ids_differ(target: TokenizerCodec, draft: TokenizerCodec, common: int) -> str | None:
     """Describe the first id below `common` that means different tokens, or return None.
 
     An id that only one of the two uses is padding in the other: a guess there is wasted, never wrong.

@@ -10,8 +10,8 @@ import torch
 from paceline.backends.transformers.checks import require_blind_to_padding
 from paceline.backends.transformers.host.cache import cut
 from paceline.backends.transformers.host.generation import decoder_output, pad_token
-from paceline.backends.transformers.processors import Place
-from paceline.backends.transformers.rows import Record, Row, RowDraft, RowTarget
+from paceline.backends.transformers.processors import BatchRow
+from paceline.backends.transformers.rows import Row, RowDraft, RowTarget, ScoreRecord
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import TargetError
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from paceline.backends.torch.engine import Cache
-    from paceline.backends.transformers.criteria import Endings
+    from paceline.backends.transformers.criteria import EndCriteria
     from paceline.backends.transformers.models import HfTarget
-    from paceline.backends.transformers.processors import Rules
+    from paceline.backends.transformers.processors import RowProcessors
     from paceline.backends.transformers.request import GenerateRequest
     from paceline.core.protocols import Draft, Policy
     from paceline.core.records import Round
 
 
-class Knowledge:
+class LearnedState:
     """What is kept about a target from call to call; the model itself is not, so that it may be let go of.
 
     Args:
@@ -63,10 +63,10 @@ class Batch:
     def __init__(
         self,
         target: HfTarget,
-        knowledge: Knowledge,
+        knowledge: LearnedState,
         request: GenerateRequest,
-        rules: Rules,
-        endings: Endings,
+        rules: RowProcessors,
+        endings: EndCriteria,
         config: Any,
         seed: int | None,
         device: torch.device,
@@ -80,7 +80,7 @@ class Batch:
             kind: bool(config.return_dict_in_generate and getattr(config, f"output_{kind}"))
             for kind in ("scores", "logits")
         }
-        places = [Place(row, len(request.texts)) for row in range(len(request.texts))]
+        places = [BatchRow(row, len(request.texts)) for row in range(len(request.texts))]
         sampling = _sampling(seed) if request.sampled else GREEDY
         # Everything that can be refused is refused here, before any row is decoded.
         self._rows = [
@@ -89,7 +89,7 @@ class Batch:
                 rules=rules.for_row(place),
                 sampling=sampling.of(f"row {place.row}"),
                 device=device,
-                record=Record(**wanted) if any(wanted.values()) else None,
+                record=ScoreRecord(**wanted) if any(wanted.values()) else None,
                 cache=request.cache,
             )
             for place, text, padding in zip(places, request.texts, request.padding, strict=True)

@@ -9,16 +9,16 @@ import torch
 from transformers import StopStringCriteria
 
 from paceline.backends.transformers.host import processing
-from paceline.backends.transformers.processors import Place, own_copy
+from paceline.backends.transformers.processors import BatchRow, copy_for_row
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from paceline.backends.transformers.rows import Record
+    from paceline.backends.transformers.rows import ScoreRecord
 
 
-class Endings:
+class EndCriteria:
     """Where the rows of a batch end.
 
     Attributes:
@@ -33,10 +33,10 @@ class Endings:
         self.max_length = processing.length_limit(found)
         self.padded = processing.pads_ended_rows(found)
         self._end = processing.time_limit(found)
-        self._others = [each for each in found if not processing.judged_by_loop(each)]
+        self._others = [each for each in found if not processing.handled_by_loop(each)]
 
     def for_row(
-        self, text: Sequence[int], place: Place, device: torch.device, record: Record | None
+        self, text: Sequence[int], place: BatchRow, device: torch.device, record: ScoreRecord | None
     ) -> RowCriterion | None:
         """Return what ends one row besides its end-of-sequence tokens and its length, if anything does.
 
@@ -52,7 +52,7 @@ class Endings:
         if not self._others and self._end is None:
             return None
         own = [
-            each if place.rows == 1 or type(each) is StopStringCriteria else own_copy(each)
+            each if place.rows == 1 or type(each) is StopStringCriteria else copy_for_row(each)
             for each in self._others
         ]
         room = max(1, self.max_length - len(text))
@@ -68,9 +68,9 @@ class RowCriterion:
         end: float | None,
         text: Sequence[int],
         room: int,
-        place: Place,
+        place: BatchRow,
         device: torch.device,
-        record: Record | None,
+        record: ScoreRecord | None,
     ) -> None:
         self._criteria = criteria
         self._end = end

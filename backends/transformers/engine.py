@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ModelFacts:
     """What is known of a model.
 
     Attributes:
@@ -97,7 +97,7 @@ class TransformersEngine:
 
     @release_named()
     def __init__(
-        self, model: PreTrainedModel, *, name: str | None = None, facts: Facts | None = None
+        self, model: PreTrainedModel, *, name: str | None = None, facts: ModelFacts | None = None
     ) -> None:
         self.model = model
         self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
@@ -108,7 +108,7 @@ class TransformersEngine:
         self._facts = facts if facts is not None else self._try(basis_of(model))
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> ModelFacts:
         """What is known of the model as it is now."""
         basis = basis_of(self.model)
         if basis != self._facts.basis:
@@ -130,10 +130,10 @@ class TransformersEngine:
         """Where the model turns positions otherwise, if it does."""
         return self._facts.switch
 
-    def _try(self, basis: tuple[object, ...]) -> Facts:
+    def _try(self, basis: tuple[object, ...]) -> ModelFacts:
         """Find out what can be done with the model, by doing it."""
         model: Any = self.model
-        self._facts = Facts(
+        self._facts = ModelFacts(
             basis=basis,
             device=model.get_input_embeddings().weight.device,
             vocabulary=1,

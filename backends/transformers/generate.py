@@ -15,11 +15,11 @@ from transformers import StopStringCriteria
 
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.torch.loading import fitted
-from paceline.backends.torch.tokenizers import require_alike
-from paceline.backends.transformers.batch import Batch, Knowledge
-from paceline.backends.transformers.criteria import Endings
+from paceline.backends.torch.tokenizers import require_same_vocabulary
+from paceline.backends.transformers.batch import Batch, LearnedState
+from paceline.backends.transformers.criteria import EndCriteria
 from paceline.backends.transformers.models import HfDraft, HfTarget
-from paceline.backends.transformers.processors import Rules
+from paceline.backends.transformers.processors import RowProcessors
 from paceline.backends.transformers.request import read_request, require_repeatable
 from paceline.core.config.load import load_config
 from paceline.core.errors import BackendError
@@ -70,7 +70,7 @@ class Adaptive:
             )
         self._seed = seed
         self._on_round = on_round
-        self._known: WeakKeyDictionary[Any, Knowledge] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Any, LearnedState] = WeakKeyDictionary()
         self.streamer = streamer
 
     def __call__(
@@ -105,8 +105,8 @@ class Adaptive:
                 target,
                 knowledge,
                 request,
-                Rules(logits_processor),
-                Endings([*stopping_criteria, *self._stop]),
+                RowProcessors(logits_processor),
+                EndCriteria([*stopping_criteria, *self._stop]),
                 generation_config,
                 self._seed,
                 input_ids.device,
@@ -130,13 +130,13 @@ class Adaptive:
         finally:
             streamer.end()
 
-    def _prepare(self, model: Any) -> tuple[HfTarget, Knowledge]:
+    def _prepare(self, model: Any) -> tuple[HfTarget, LearnedState]:
         """Return the model as a target, and what is known about it where that still holds."""
         known = self._known.get(model)
         target = HfTarget(model, self._tokenizer, facts=None if known is None else known.facts)
         if known is None or target.engine.facts != known.facts:
             drafts = {name: self._draft(name, source, target) for name, source in self._drafts.items()}
-            known = self._known[model] = Knowledge(target, drafts, self._build_policy())
+            known = self._known[model] = LearnedState(target, drafts, self._build_policy())
         return target, known
 
     def _draft(self, name: str, source: Any, target: HfTarget) -> Draft:
@@ -148,7 +148,7 @@ class Adaptive:
         draft = HfDraft(source, tokenizer, vocabulary=target.vocabulary)
         if tokenizer is not None:
             return fitted(draft, target)
-        require_alike(name, draft, target)
+        require_same_vocabulary(name, draft, target)
         return draft
 
     def _build_policy(self) -> Policy:

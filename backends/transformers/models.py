@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.backends.torch import loading
-from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.torch.draft import DraftModel
 from paceline.backends.torch.host import text_config
-from paceline.backends.torch.readiness import PROMPT, Look, conversing, look, paired
-from paceline.backends.torch.target import ModelTarget
+from paceline.backends.torch.readiness import PROMPT, Look, look, with_chat_remark, with_pairing
+from paceline.backends.torch.target import TargetModel
 from paceline.backends.transformers.checks import require_decoder
 from paceline.backends.transformers.engine import TransformersEngine
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from paceline.backends.transformers.config import HfConfig
-    from paceline.backends.transformers.engine import Facts
+    from paceline.backends.transformers.engine import ModelFacts
     from paceline.core.config.blocks import Readiness
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
 
 
-class HfTarget(ModelTarget):
+class HfTarget(TargetModel):
     """A causal language model of transformers, computed by transformers.
 
     Args:
@@ -43,12 +43,12 @@ class HfTarget(ModelTarget):
         tokenizer: Any = None,
         *,
         name: str | None = None,
-        facts: Facts | None = None,
+        facts: ModelFacts | None = None,
     ) -> None:
         super().__init__(TransformersEngine(model, name=name, facts=facts), tokenizer)
 
 
-class HfDraft(ModelDraft):
+class HfDraft(DraftModel):
     """A causal language model of transformers, computed by transformers.
 
     Args:
@@ -101,12 +101,12 @@ def load_draft(config: HfConfig, target: Target) -> Draft:
 def check_target(config: HfConfig, run: RunConfig) -> Readiness:
     """Tell what can be known of a target."""
     seen = look(config)
-    return conversing(_checked(seen, run), seen)
+    return with_chat_remark(_checked(seen, run), seen)
 
 
 def check_draft(config: HfConfig, run: RunConfig, target: Readiness) -> Readiness:
     """Tell what can be known of a draft for `target`."""
-    return paired(_checked(look(config), run), target)
+    return with_pairing(_checked(look(config), run), target)
 
 
 def _with_attention(config: HfConfig) -> Any:

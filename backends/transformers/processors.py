@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.torch.sampling import LogitsRules, checked_scores
+from paceline.backends.torch.sampling import LogitsProcessors, checked_scores
 from paceline.backends.transformers.host.processing import CONTEXT_FREE, PREFIX_ONLY, WHOLE_BATCH, of_row
 from paceline.core.errors import BackendError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BatchRow:
     """Where a row stands in a batch.
 
     Attributes:
@@ -48,13 +48,13 @@ class Place:
             raise
 
 
-class RowOfBatch:
+class BatchProcessor:
     """A processor made for a batch, shown one row of it.
 
     It may hold a value for each row, so it is shown as many rows as there are. All of them are the one that is decoded.
     """
 
-    def __init__(self, processor: Any, place: Place) -> None:
+    def __init__(self, processor: Any, place: BatchRow) -> None:
         self._processor = processor
         self._place = place
 
@@ -70,7 +70,7 @@ class RowOfBatch:
         return checked_scores(self._processor, found, rows)[row : row + 1]
 
 
-class Rules(LogitsRules):
+class RowProcessors(LogitsProcessors):
     """The processors of a call of `generate`, in the order in which it applies them.
 
     Attributes:
@@ -81,11 +81,11 @@ class Rules(LogitsRules):
         super().__init__(processors, CONTEXT_FREE)
         self.ordered = any(type(each) not in CONTEXT_FREE | PREFIX_ONLY for each in self.processors)
 
-    def for_guesses(self) -> Rules:
+    def for_guesses(self) -> RowProcessors:
         """Return those rules that may be shown tokens on trial."""
-        return Rules(each for each in self.processors if type(each) in CONTEXT_FREE | PREFIX_ONLY)
+        return RowProcessors(each for each in self.processors if type(each) in CONTEXT_FREE | PREFIX_ONLY)
 
-    def for_row(self, place: Place) -> Rules:
+    def for_row(self, place: BatchRow) -> RowProcessors:
         """Return the rules for one row of a batch that is decoded row by row.
 
         What may have a state gets one for each row, by a copy.
@@ -93,10 +93,10 @@ class Rules(LogitsRules):
         Raises:
             BackendError: A processor is made for the batch as a whole.
         """
-        return self if place.rows == 1 else Rules(_for_row(each, place) for each in self.processors)
+        return self if place.rows == 1 else RowProcessors(_for_row(each, place) for each in self.processors)
 
 
-def _for_row(processor: Any, place: Place) -> Any:
+def _for_row(processor: Any, place: BatchRow) -> Any:
     kind = type(processor)
     own = of_row(processor, place.row)
     if own is not None:
@@ -108,10 +108,10 @@ def _for_row(processor: Any, place: Place) -> Any:
             f"hf: {kind.__name__} runs the model on a whole batch, but rows are decoded one by one; call generate for "
             "each row, or leave it out"
         )
-    return RowOfBatch(own_copy(processor), place)
+    return BatchProcessor(copy_for_row(processor), place)
 
 
-def own_copy(thing: Any) -> Any:
+def copy_for_row(thing: Any) -> Any:
     """Return a copy of a processor or criterion for one row.
 
     Raises:

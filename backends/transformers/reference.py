@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.torch.draft import DraftModel
 from paceline.backends.torch.host import no_warnings
 from paceline.backends.torch.loading import load_model
 from paceline.backends.torch.reencoding import TranslatedDraft
-from paceline.backends.torch.target import ModelTarget
+from paceline.backends.torch.target import TargetModel
 from paceline.backends.transformers.engine import TransformersEngine
 from paceline.backends.transformers.generate import adaptive
 from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
@@ -40,18 +40,18 @@ def references(run: RunConfig, target: Target, draft: Draft | None) -> dict[str,
         draft: Its first draft, for assisted generation; one that is no model of transformers is left out, and so is
             one with another tokenizer where tokens are drawn, for which transformers has a method of its own.
     """
-    assert isinstance(target, ModelTarget)
+    assert isinstance(target, TargetModel)
     sampling, options = run.generation.sampling(), {}
     if isinstance(draft, TranslatedDraft) and target.codec is not None and sampling.greedy:
         options = {"tokenizer": target.codec.tokenizer, "assistant_tokenizer": draft.codec.tokenizer}
         draft = draft.source
     assistant = None
-    if isinstance(draft, ModelDraft):
+    if isinstance(draft, DraftModel):
         assistant = _original(draft, next(iter(run.drafts.values()), None))
     return reference_modes(_original(target, run.target), assistant, target.eos, sampling, **options)
 
 
-def _original(loaded: ModelTarget | ModelDraft, block: Any) -> PreTrainedModel:
+def _original(loaded: TargetModel | DraftModel, block: Any) -> PreTrainedModel:
     """Return the model as transformers knows it."""
     engine = loaded.engine
     return engine.model if isinstance(engine, TransformersEngine) else load_model(block)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.backends.torch.draft import ModelDraft, SampledHfDraft
+from paceline.backends.torch.draft import DraftModel, SampledDraftSession
 from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
-from paceline.backends.torch.sequence import Stream
-from paceline.backends.torch.target import HfTargetSession, readable
-from paceline.backends.transformers.processors import Rules
+from paceline.backends.torch.sequence import SequenceState
+from paceline.backends.torch.target import TargetModelSession, readable
+from paceline.backends.transformers.processors import RowProcessors
 from paceline.core.proposals import TokenVerdict
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from paceline.core.sampling import Sampling
 
 
-class Record:
+class ScoreRecord:
     """Keeps one row of scores, or logits, or both, for each token delivered.
 
     Args:
@@ -82,10 +82,10 @@ class Row:
     """
 
     padding: tuple[int, ...]
-    rules: Rules
+    rules: RowProcessors
     sampling: Sampling
     device: torch.device
-    record: Record | None = None
+    record: ScoreRecord | None = None
     cache: Cache | None = None
 
 
@@ -106,12 +106,12 @@ class RowTarget:
     def open(self, prompt: Sequence[int]) -> TargetSession:
         """Start on the row by reading all of it but its last token, or what a given cache lacks of that."""
         row, engine = self._row, self._target.engine
-        stream = Stream(engine, prompt, row.cache)
+        sequence = SequenceState(engine, prompt, row.cache)
         if row.sampling.greedy and not row.rules and row.record is None:
-            return HfTargetSession(stream)
+            return TargetModelSession(sequence)
         text = (*row.padding, *prompt)
         sampler = Sampler(row.sampling.of("target"), text, row.device, rules=row.rules)
-        return RowSession(stream, sampler, row, self.eos)
+        return RowSession(sequence, sampler, row, self.eos)
 
 
 class RowDraft:
@@ -127,34 +127,34 @@ class RowDraft:
     def open(self, prompt: Sequence[int]) -> DraftSession:
         """Start on the row."""
         draft, row = self._draft, self._row
-        if not isinstance(draft, ModelDraft):
+        if not isinstance(draft, DraftModel):
             return draft.open(prompt)
         engine = draft.engine
         # Elsewhere, the tensors that processors hold cannot be used; the draft then guesses without them.
-        rules = row.rules.for_guesses() if engine.device == row.device else Rules()
+        rules = row.rules.for_guesses() if engine.device == row.device else RowProcessors()
         if row.sampling.greedy and not rules:
             return draft.open(prompt)
         sampling, text = row.sampling.of(f"draft {self._name}"), (*row.padding, *prompt)
         sampler = Sampler(sampling, text, engine.device, rules=rules, columns=self._columns)
-        return SampledHfDraft(Stream(engine, prompt), draft.vocabulary, sampler)
+        return SampledDraftSession(SequenceState(engine, prompt), draft.vocabulary, sampler)
 
 
-class RowSession(HfTargetSession):
+class RowSession(TargetModelSession):
     """The target at work on one row, with processors, drawn tokens or a record."""
 
-    def __init__(self, stream: Stream, sampler: Sampler, row: Row, eos: frozenset[int]) -> None:
-        super().__init__(stream)
+    def __init__(self, sequence: SequenceState, sampler: Sampler, row: Row, eos: frozenset[int]) -> None:
+        super().__init__(sequence)
         self._sampler = sampler
         self._row = row
         self._eos = eos
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
         """Accept or refuse tokens and choose one more, in one forward pass."""
-        guess = readable(proposal, self.stream)
-        logits = self.stream.attempt(guess)
+        guess = readable(proposal, self.sequence)
+        logits = self.sequence.attempt(guess)
         if self._row.rules.ordered:
             return self._in_order(proposal, guess, logits)
-        target_probs = self._chances(logits, guess)
+        target_probs = self._probs(logits, guess)
         draft_probs = draft_probs_of(proposal, target_probs)
         return rejection_sample(
             guess, None if draft_probs is None else draft_probs[: len(guess)], target_probs, self._sampler
@@ -175,7 +175,7 @@ class RowSession(HfTargetSession):
         They are not asked about what follows a refusal, or the end of the text. Costs a copy from the device a token.
         """
         for place, token in enumerate(guess):
-            target_probs = self._chances(logits[place : place + 1], guess[:place])
+            target_probs = self._probs(logits[place : place + 1], guess[:place])
             draft_probs = draft_probs_of(proposal, target_probs)
             draft_row = None if draft_probs is None else draft_probs[place : place + 1]
             found = rejection_sample(
@@ -183,10 +183,10 @@ class RowSession(HfTargetSession):
             )
             if not found.accepted or token in self._eos:
                 return TokenVerdict(place, (*guess[:place], found.tokens[0]))
-        target_probs = self._chances(logits[-1:], guess)
+        target_probs = self._probs(logits[-1:], guess)
         return TokenVerdict(len(guess), (*guess, int(self._sampler.draw(target_probs))))
 
-    def _chances(self, logits: torch.Tensor, guess: Sequence[int]) -> torch.Tensor:
+    def _probs(self, logits: torch.Tensor, guess: Sequence[int]) -> torch.Tensor:
         """Return the distributions after processing; the last row of logits is about the token after the guess."""
         record = self._row.record
         if record is not None:
@@ -194,4 +194,4 @@ class RowSession(HfTargetSession):
         scores = self._sampler.process(logits, [self._sampler.tokens(guess)], logits.shape[1])
         if record is not None:
             record.offer("scores", scores)
-        return self._sampler.chances(scores)
+        return self._sampler.probs(scores)

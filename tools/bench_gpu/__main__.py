@@ -17,22 +17,22 @@ from bench_gpu.modes import BASE, COMPILED, GAMMAS, compare, ours, theirs
 from bench_gpu.page import write_page
 from bench_gpu.passes import PROBE, memory_speed, programs
 from paceline.backends.graph.cuda.models import open_draft, open_target, runner_for
-from paceline.backends.graph.cuda.runner import Eager
+from paceline.backends.graph.cuda.runner import EagerRunner
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.testing.doubles import ScriptedPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from paceline.backends.graph.cuda.draft import GraphedDraft
-    from paceline.backends.graph.cuda.target import GraphedTarget
+    from paceline.backends.graph.cuda.draft import CudaDraft
+    from paceline.backends.graph.cuda.target import CudaTarget
 
 
 def measure(setting: Setting, *, tiny: bool) -> dict[str, Any]:
     """Return everything that is measured, as JSON-able values."""
     big, small = random_model(setting.target, setting, 0), random_model(setting.draft, setting, 1)
     device = torch.device(setting.device)
-    runner = Eager(device) if tiny else runner_for(device)
+    runner = EagerRunner(device) if tiny else runner_for(device)
     began = perf_counter()
     target = open_target(big, runner=runner, max_context=setting.context)
     draft = open_draft(small, target=target, max_context=setting.context)
@@ -70,7 +70,7 @@ def measure(setting: Setting, *, tiny: bool) -> dict[str, Any]:
 
 
 def _rounds(
-    target: GraphedTarget, draft: GraphedDraft, setting: Setting, table: Sequence[Mapping[str, Any]]
+    target: CudaTarget, draft: CudaDraft, setting: Setting, table: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return which share of a round passes outside the two programs, by gamma."""
     prompt, rows = [index % target.vocabulary for index in range(setting.prompt)], []

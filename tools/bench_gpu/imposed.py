@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paceline.backends.graph.cuda.buffers import Slots
-from paceline.backends.graph.cuda.target import GraphedTarget, TargetSlot
+from paceline.backends.graph.cuda.buffers import BufferPool
+from paceline.backends.graph.cuda.target import CudaTarget, TargetBuffers
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from paceline.backends.graph.cuda.engine import BlockEngine
 
 
-class ImposedSlot(TargetSlot):
-    """A seat whose verification tosses a coin for each proposed token, on the device."""
+class ImposedBuffers(TargetBuffers):
+    """Buffers whose verification tosses a coin for each proposed token, on the device."""
 
     draws = True
 
@@ -28,14 +28,14 @@ class ImposedSlot(TargetSlot):
 
     def agreed(self, target_tokens: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
         """Accept by lot, and put what is accepted in the place of the target's own choice."""
-        tossed = self.certain.new_empty(len(guess)).uniform_(generator=self.chance.generator) < self._rate
+        tossed = self.certain.new_empty(len(guess)).uniform_(generator=self.rng.generator) < self._rate
         target_tokens.copy_(guess.where(tossed, target_tokens))
         return tossed
 
 
-class ImposedTarget(GraphedTarget):
+class ImposedTarget(CudaTarget):
     """A target whose output is INVALID: of the draft's tokens it accepts each with probability `rate`."""
 
     def __init__(self, engine: BlockEngine, rate: float) -> None:
         super().__init__(engine)
-        self.slots = Slots(lambda: ImposedSlot(engine, rate), engine.runner)
+        self.pool = BufferPool(lambda: ImposedBuffers(engine, rate), engine.runner)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bench_gpu.models import Setting
-    from paceline.backends.graph.cuda.draft import GraphedDraft
-    from paceline.backends.graph.cuda.target import GraphedTarget
+    from paceline.backends.graph.cuda.draft import CudaDraft
+    from paceline.backends.graph.cuda.target import CudaTarget
 
 RATES = (0.6, 0.8)
 """Acceptance that is imposed: of a modest pair and of a good one."""
@@ -62,12 +62,12 @@ def theirs(target: Any, draft: Any, setting: Setting) -> dict[str, Callable[[], 
 
 
 def ours(
-    target: GraphedTarget, draft: GraphedDraft, setting: Setting, *, imposed: bool
+    target: CudaTarget, draft: CudaDraft, setting: Setting, *, imposed: bool
 ) -> dict[str, Callable[[], int]]:
     """Return our ways; with `imposed`, for each rate and gamma, else with the pair as it is."""
     prompt = [index % target.vocabulary for index in range(setting.prompt)]
 
-    def way(model: GraphedTarget, gamma: int) -> Callable[[], int]:
+    def way(model: CudaTarget, gamma: int) -> Callable[[], int]:
         # A round near the end may plan any gamma up to its budget; the script must not leave the tiers.
         tiers = [tier for tier in model.engine.tiers if tier <= gamma]
 

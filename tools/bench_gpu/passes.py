@@ -12,9 +12,9 @@ from bench_gpu.models import Setting, weight_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paceline.backends.graph.cuda.draft import GraphedDraft
+    from paceline.backends.graph.cuda.draft import CudaDraft
     from paceline.backends.graph.cuda.runner import Runner
-    from paceline.backends.graph.cuda.target import GraphedTarget
+    from paceline.backends.graph.cuda.target import CudaTarget
 
 PROBE = 2**28
 """Bytes copied to find the speed of the memory; far more than any cache of a GPU holds."""
@@ -26,14 +26,14 @@ def seconds(runner: Runner, run: Callable[[], Any], passes: int) -> float:
     with runner.work():
         probe = torch.zeros(1, dtype=torch.float64, device=runner.device)
         for _ in range(3):
-            first, last = runner.stamp(), runner.stamp()
+            first, last = runner.event(), runner.event()
             run()
-            first.set()
+            first.record()
             for _ in range(passes):
                 run()
-            last.set()
+            last.record()
             runner.fetch(probe, place)
-            times.append(last.since(first) / passes)
+            times.append(last.seconds_since(first) / passes)
     return median(times)
 
 
@@ -45,7 +45,7 @@ def memory_speed(runner: Runner, passes: int, size: int = PROBE) -> float:
 
 
 def programs(
-    model: Any, target: GraphedTarget, draft: GraphedDraft, setting: Setting, speed: float, context: int
+    model: Any, target: CudaTarget, draft: CudaDraft, setting: Setting, speed: float, context: int
 ) -> list[dict[str, Any]]:
     """Return for each tier the seconds of both programs after `context` tokens, and the target's share of the roofline.
 
@@ -60,18 +60,18 @@ def programs(
     try:
         for tier in target.engine.tiers:
             verifying.verify(drafting.draft(tier, None) if tier else None)
-            run = verifying.slot.verifier(tier, verifying.slot.span(context + tier))
+            run = verifying.buffers.verifier(tier, verifying.buffers.span(context + tier))
             # Each verification moves on, and would run out of the cache: it is put back by a copy of two numbers.
-            begin = verifying.slot.state.new_tensor([float(prompt[-1]), float(context)])
+            begin = verifying.buffers.state.new_tensor([float(prompt[-1]), float(context)])
 
             def again(run: Callable[[], None] = run, begin: torch.Tensor = begin) -> None:
-                verifying.slot.state.copy_(begin)
+                verifying.buffers.state.copy_(begin)
                 run()
 
             verify_s = seconds(target.engine.runner, again, setting.passes)
             row: dict[str, Any] = {"gamma": tier, "verify_s": verify_s, "roofline": least / verify_s}
             if tier:
-                drafter = drafting.slot.drafter(tier, drafting.slot.span(context + tier), looks=False)
+                drafter = drafting.buffers.drafter(tier, drafting.buffers.span(context + tier), looks=False)
                 row["draft_s"] = seconds(draft.engine.runner, drafter, setting.passes)
             rows.append(row)
     finally:

@@ -10,8 +10,14 @@ import torch
 
 from paceline.backends.graph.cuda.engine import next_up, spans
 from paceline.backends.graph.cuda.forward import forward
-from paceline.backends.graph.cuda.runner import Post
-from paceline.backends.graph.cuda.sampling import SETTINGS, Chance, Taste, kind_of, numbers_of
+from paceline.backends.graph.cuda.runner import HostToDeviceBuffer
+from paceline.backends.graph.cuda.sampling import (
+    SETTINGS,
+    SamplingParams,
+    sampling_kind,
+    sampling_numbers,
+)
+from paceline.backends.torch.sampling import DeviceRng
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -29,15 +35,15 @@ CHUNK: Final = 256
 """Tokens of a prompt read at once, without a program; bounds the memory that a long one needs."""
 
 
-class Slot(ABC):
-    """One seat on a model; a session has it to itself.
+class RequestBuffers(ABC):
+    """Buffers of one request on a model; a session has them to itself.
 
     Args:
         engine: The model.
 
     Attributes:
         cache: Keys and values of the request.
-        chance: What it draws from.
+        rng: What it draws from.
     """
 
     def __init__(self, engine: BlockEngine) -> None:
@@ -45,11 +51,11 @@ class Slot(ABC):
         weights = engine.network.weights
         self.cache = engine.blocks()
         self.spans = spans(self.cache.room, engine.block)
-        self.chance = Chance(weights.device)
-        self.taste = Taste("greedy", self.numbers(SETTINGS))
-        self._taste_post = Post(engine.runner, self.taste.numbers)
+        self.rng = DeviceRng(weights.device)
+        self.params = SamplingParams("greedy", self.numbers(SETTINGS))
+        self._params_upload = HostToDeviceBuffer(engine.runner, self.params.numbers)
         self._page = self.numbers(2 + READ)
-        self._page_post = Post(engine.runner, self._page)
+        self._page_upload = HostToDeviceBuffer(engine.runner, self._page)
         self._programs: dict[Hashable, Callable[[], None]] = {}
 
     def numbers(self, *size: int) -> torch.Tensor:
@@ -62,20 +68,20 @@ class Slot(ABC):
         wide = torch.float64 if like.dtype == torch.float64 else torch.float32
         return torch.zeros(self.engine.largest, vocabulary, dtype=wide, device=like.device)
 
-    def season(self, sampling: Sampling) -> None:
+    def set_sampling(self, sampling: Sampling) -> None:
         """Choose tokens like this from now on, and draw from the seed."""
-        self.prepare(kind_of(sampling))
-        self._taste_post.send(numbers_of(sampling, self.engine.vocabulary))
-        self.chance.seed(sampling.seed)
+        self.prepare(sampling_kind(sampling))
+        self._params_upload.send(sampling_numbers(sampling, self.engine.vocabulary))
+        self.rng.seed(sampling.seed)
 
     def prepare(self, kind: Kind) -> None:
         """Be ready for programs of this kind."""
-        self.taste = Taste(kind, self.taste.numbers)
+        self.params = SamplingParams(kind, self.params.numbers)
 
     @property
     def draws(self) -> bool:
         """Whether programs of the kind at hand draw."""
-        return self.taste.kind != "greedy"
+        return self.params.kind != "greedy"
 
     def span(self, needed: int) -> int:
         """Return the span to look at where `needed` positions are in use."""
@@ -87,7 +93,7 @@ class Slot(ABC):
         """Return a program, built when it is first asked for."""
         found = self._programs.get(key)
         if found is None:
-            generator = self.chance.generator if self.draws else None
+            generator = self.rng.generator if self.draws else None
             found = self.engine.runner.build(make(), changes=changes, generator=generator)
             self._programs[key] = found
         return found
@@ -98,7 +104,7 @@ class Slot(ABC):
             self.engine.pass_through(self.cache, tokens, start)
             return
         run = self.reader(self.span(start + len(tokens)))
-        self._page_post.send([start, len(tokens), *tokens, *[0] * (READ - len(tokens))])
+        self._page_upload.send([start, len(tokens), *tokens, *[0] * (READ - len(tokens))])
         run()
 
     @abstractmethod
@@ -120,20 +126,20 @@ class Slot(ABC):
         forward(self.engine.network, self.cache, tokens, positions, span)
 
 
-Seat = TypeVar("Seat", bound=Slot)
+Buffers = TypeVar("Buffers", bound=RequestBuffers)
 
 
-class Slots(Generic[Seat]):
-    """The seats of a model in one role: taken by sessions, given back when they close, and kept with their programs."""
+class BufferPool(Generic[Buffers]):
+    """Buffers of a model in one role: taken by sessions, given back when they close, kept with their programs."""
 
-    def __init__(self, make: Callable[[], Seat], runner: Runner) -> None:
+    def __init__(self, make: Callable[[], Buffers], runner: Runner) -> None:
         self._make = make
         self._runner = runner
-        self._free: list[Seat] = []
+        self._free: list[Buffers] = []
         self._lock = Lock()
 
-    def take(self) -> Seat:
-        """Return a seat that nobody else has."""
+    def take(self) -> Buffers:
+        """Return buffers that nobody else has."""
         with self._lock:
             if self._free:
                 return self._free.pop()
@@ -141,17 +147,17 @@ class Slots(Generic[Seat]):
             return self._make()
 
     def warm(self, kinds: Sequence[Kind]) -> None:
-        """Build all programs of one seat, so that the next session finds them."""
-        seat = self.take()
+        """Build all programs over one set of buffers, so that the next session finds them."""
+        buffers = self.take()
         try:
             for kind in kinds:
                 with self._runner.work():
-                    seat.prepare(kind)
-                    seat.warm()
+                    buffers.prepare(kind)
+                    buffers.warm()
         finally:
-            self.give(seat)
+            self.give(buffers)
 
-    def give(self, seat: Seat) -> None:
-        """Take a seat back; whoever had it must not use it again."""
+    def give(self, buffers: Buffers) -> None:
+        """Take buffers back; whoever had them must not use them again."""
         with self._lock:
-            self._free.append(seat)
+            self._free.append(buffers)

@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.graph.cuda.buffers import Slot, Slots
+from paceline.backends.graph.cuda.buffers import BufferPool, RequestBuffers
 from paceline.backends.graph.cuda.engine import next_up
 from paceline.backends.graph.cuda.forward import forward
 from paceline.backends.graph.cuda.proposal import (
-    Board,
-    BoardProposal,
-    measure,
+    MEASURED,
+    BufferedProposal,
+    ProposalBuffer,
     read,
     rule_numbers,
     stops,
     tell,
 )
-from paceline.backends.graph.cuda.runner import Post
-from paceline.backends.graph.cuda.sampling import kind_of, shares
-from paceline.backends.graph.cuda.session import SeatSession
-from paceline.backends.torch.draft import ModelDraft
+from paceline.backends.graph.cuda.runner import HostToDeviceBuffer
+from paceline.backends.graph.cuda.sampling import sampling_kind
+from paceline.backends.graph.cuda.session import GraphSession
+from paceline.backends.torch.draft import DraftModel
+from paceline.backends.torch.logits import signal_values
 from paceline.core.proposals import TokenProposal
 from paceline.core.sampling import GREEDY
 
@@ -34,31 +35,33 @@ if TYPE_CHECKING:
     from paceline.core.sampling import Sampling
 
 
-class DraftSlot(Slot):
-    """A seat for a draft.
+class DraftBuffers(RequestBuffers):
+    """Buffers of a draft.
 
     Args:
         engine: The model.
         vocabulary: Only tokens below this are proposed.
 
     Attributes:
-        board: What it proposed last.
+        proposal_buffer: What it proposed last.
         chances: What the tokens were drawn from, shape (largest, vocabulary); None before the first that draws.
-        ticket: Counts the proposals, so that an old one is not taken for what lies on the board now.
+        generation: Counts the proposals, so that an old one is not taken for what is there now.
     """
 
     def __init__(self, engine: BlockEngine, vocabulary: int) -> None:
         super().__init__(engine)
         self.vocabulary = vocabulary
-        self.board = Board(self.numbers(Board.size(engine.largest)), engine.largest)
-        self.host = engine.runner.host(len(self.board.numbers))
+        self.proposal_buffer = ProposalBuffer(
+            self.numbers(ProposalBuffer.size(engine.largest)), engine.largest
+        )
+        self.host = engine.runner.host(len(self.proposal_buffer.numbers))
         self.chances: torch.Tensor | None = None
-        self.ticket = 0
-        self.began, self.ended = engine.runner.stamp(), engine.runner.stamp()
+        self.generation = 0
+        self.began, self.ended = engine.runner.event(), engine.runner.event()
         # The token before the last one of the context, the last one, the length of the context, tokens wanted, the
-        # place of the first on the board, and a rule.
-        self._order = self.numbers(8)
-        self.order = Post(engine.runner, self._order)
+        # place of the first in the proposal, and a rule.
+        self._command = self.numbers(8)
+        self.command = HostToDeviceBuffer(engine.runner, self._command)
 
     def prepare(self, kind: Kind) -> None:
         """Be ready for programs of this kind."""
@@ -83,46 +86,46 @@ class DraftSlot(Slot):
             span: Positions that attention looks at.
             looks: Whether signals are measured and a rule is judged.
         """
-        key = ("draft", tier, span, looks, self.taste.kind)
+        key = ("draft", tier, span, looks, self.params.kind)
         return self.program(key, lambda: lambda: self._draft(tier, span, looks=looks), ())
 
     def _draft(self, tier: int, span: int, *, looks: bool) -> None:
-        network, cache, order = self.engine.network, self.cache, self._order
-        context, wanted, place = order[2:3].long(), order[3:4], order[4:5].long()
+        network, cache, command = self.engine.network, self.cache, self._command
+        context, wanted, place = command[2:3].long(), command[3:4], command[4:5].long()
         # The last two tokens are read always: the first of them is what a draft lacks whose tokens were all accepted,
         # and reading it again changes nothing. A context of one token is read twice at the same place.
         positions = torch.cat([context - 2, context - 1]).clamp(0, cache.scratch)
-        stream = forward(network, cache, order[:2].long(), positions, span)[-1:]
+        hidden = forward(network, cache, command[:2].long(), positions, span)[-1:]
         count = torch.zeros_like(wanted)
         live = torch.ones_like(wanted, dtype=torch.bool)
         for step in range(tier):
-            scores = self._scores(stream)
+            scores = self._scores(hidden)
             token = self._choose(scores, place + step)
-            self.board.tokens.index_copy_(0, place + step, token.double())
+            self.proposal_buffer.tokens.index_copy_(0, place + step, token.double())
             count = count + live
             live = live & (count < wanted)
             if looks:
-                measured = measure(scores[0], token)
-                self.board.signals.index_copy_(0, place + step, measured[None])
-                live = live & ~stops(measured, order[5:8])
+                measured = signal_values(scores[0], token, MEASURED).double()
+                self.proposal_buffer.signals.index_copy_(0, place + step, measured[None])
+                live = live & ~stops(measured, command[5:8])
             if step + 1 < tier:
                 positions = (context + step).clamp(max=cache.scratch)
-                stream = forward(network, cache, token, positions, span)
-        self.board.count.copy_(place + count)
+                hidden = forward(network, cache, token, positions, span)
+        self.proposal_buffer.count.copy_(place + count)
 
-    def _scores(self, stream: torch.Tensor) -> torch.Tensor:
-        return self.taste.scores(self.engine.network.head(stream)[:, : self.vocabulary])
+    def _scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.params.scores(self.engine.network.head(hidden)[:, : self.vocabulary])
 
     def _choose(self, scores: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        if self.taste.kind == "greedy":
+        if self.params.kind == "greedy":
             return scores.argmax(dim=-1)
-        found = shares(scores)
+        probs = torch.softmax(scores, dim=-1)
         assert self.chances is not None
-        self.chances.index_copy_(0, place, found)
-        return self.chance.draw(found)
+        self.chances.index_copy_(0, place, probs)
+        return self.rng.draw(probs)
 
 
-class GraphedDraft(ModelDraft):
+class CudaDraft(DraftModel):
     """A causal language model that proposes its own continuation, in one program a round.
 
     Args:
@@ -141,44 +144,46 @@ class GraphedDraft(ModelDraft):
         vocabulary: int | None = None,
     ) -> None:
         super().__init__(engine, tokenizer, vocabulary=vocabulary)
-        self.slots: Slots[DraftSlot] = Slots(lambda: DraftSlot(engine, self.vocabulary), engine.runner)
+        self.pool: BufferPool[DraftBuffers] = BufferPool(
+            lambda: DraftBuffers(engine, self.vocabulary), engine.runner
+        )
 
     def warm(self, *kinds: Kind) -> None:
-        """Build the programs of a seat now, for greedy decoding or the kinds of choice given."""
-        self.slots.warm(kinds or ("greedy",))
+        """Build the programs over one set of buffers now, for greedy decoding or the kinds of choice given."""
+        self.pool.warm(kinds or ("greedy",))
 
     # The sessions are other ones, the contract is the same.
-    def open(self, prompt: Sequence[int]) -> GraphedDraftSession:  # type: ignore[override]
+    def open(self, prompt: Sequence[int]) -> CudaDraftSession:  # type: ignore[override]
         """Start a request; nothing is read before the first `draft`."""
-        return GraphedDraftSession(self, prompt, GREEDY)
+        return CudaDraftSession(self, prompt, GREEDY)
 
     def open_sampled(  # type: ignore[override]
         self, prompt: Sequence[int], sampling: Sampling
-    ) -> GraphedDraftSession:
+    ) -> CudaDraftSession:
         """Start a request whose tokens are drawn.
 
         Raises:
             BackendError: A setting is asked for that the programs do not have.
         """
-        kind_of(sampling)
-        return GraphedDraftSession(self, prompt, sampling)
+        sampling_kind(sampling)
+        return CudaDraftSession(self, prompt, sampling)
 
 
-class GraphedDraftSession(SeatSession[DraftSlot]):
+class CudaDraftSession(GraphSession[DraftBuffers]):
     """The draft at work on one request."""
 
     memoryless = True
 
-    def __init__(self, draft: GraphedDraft, prompt: Sequence[int], sampling: Sampling) -> None:
+    def __init__(self, draft: CudaDraft, prompt: Sequence[int], sampling: Sampling) -> None:
         with draft.engine.runner.work():
-            super().__init__(draft.slots, prompt, sampling)
+            super().__init__(draft.pool, prompt, sampling)
         self._drawn = not sampling.greedy
-        self._proposal: BoardProposal | None = None
+        self._proposal: BufferedProposal | None = None
 
     @property
     def lag(self) -> int:
         """Tokens of the context, its last one not counted, that the cache lacks."""
-        return self.ledger.lag
+        return self.tracker.lag
 
     def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
         """Propose at most `gamma` tokens; none where the context is too long or unreadable for this model.
@@ -186,22 +191,22 @@ class GraphedDraftSession(SeatSession[DraftSlot]):
         Without `control.keep_drafting` nothing is copied to the host, and the proposal is worked out after this
         returns. With it, each token is a program of its own and is copied, which takes the time of a copy for each.
         """
-        slot = self.slot
-        gamma = min(gamma, slot.engine.largest, self._room())
+        buffers = self.buffers
+        gamma = min(gamma, buffers.engine.largest, self._room())
         if gamma < 1:
             return TokenProposal(())
-        with slot.engine.runner.work():
+        with buffers.engine.runner.work():
             self._proposal = None
-            slot.ticket += 1
+            buffers.generation += 1
             # The moments are noted around all the device does here, whatever the host waits for in between.
-            slot.began.set()
+            buffers.began.record()
             self.catch_up(2)
             by_one = control is not None and control.keep_drafting is not None
             fed = self._one_by_one(gamma, control) if by_one else self._at_once(gamma, control)
-            slot.ended.set()
+            buffers.ended.record()
             wanted = None if control is None else frozenset(control.signals)
-            self._proposal = BoardProposal(slot, gamma, wanted, drawn=self._drawn)
-            self.ledger.run_ahead(fed)
+            self._proposal = BufferedProposal(buffers, gamma, wanted, drawn=self._drawn)
+            self.tracker.run_ahead(fed)
         return self._proposal
 
     def score(self, tokens: Sequence[int]) -> list[float]:
@@ -209,9 +214,9 @@ class GraphedDraftSession(SeatSession[DraftSlot]):
 
         Not a program: it takes longer than on graphs, and is meant for a look now and then.
         """
-        if self._room() < len(tokens) or max(tokens) >= self.slot.engine.vocabulary:
+        if self._room() < len(tokens) or max(tokens) >= self.buffers.engine.vocabulary:
             return [0.0] * len(tokens)
-        return self.shares(tokens, self.slot.vocabulary)
+        return self.token_probs(tokens, self.buffers.vocabulary)
 
     def attempt(self, guess: Sequence[int] = ()) -> torch.Tensor:
         """Read context and a guess without a program, as the session below does; what was drafted is forgotten."""
@@ -222,27 +227,28 @@ class GraphedDraftSession(SeatSession[DraftSlot]):
         """Take in the tokens a round delivered, and forget whatever else was tried."""
         proposal, self._proposal = self._proposal, None
         if proposal is not None and proposal.known:
-            self.ledger.learn(proposal.tokens)
-        self.ledger.settle(tokens)
+            self.tracker.learn(proposal.tokens)
+        self.tracker.settle(tokens)
 
     def _at_once(self, gamma: int, control: DraftControl | None) -> int:
         """Draft by one program; return how many of the drafted tokens were fed."""
-        tier = next_up(self.slot.engine.tiers, gamma)
+        tier = next_up(self.buffers.engine.tiers, gamma)
         looks = control is not None and (bool(control.signals) or control.stop is not None)
-        self._order(0, gamma, 0, control)
-        self._run(tier, self.ledger.context + tier, looks=looks)
+        self._send(0, gamma, 0, control)
+        self._run(tier, self.tracker.context + tier, looks=looks)
         return tier - 1
 
     def _one_by_one(self, gamma: int, control: DraftControl | None) -> int:
         """Draft by a program for each token, and ask the policy after each."""
-        slot, pair, count = self.slot, self.ledger.pair, 0
+        buffers, pair, count = self.buffers, self.tracker.pair, 0
         assert control is not None
         assert control.keep_drafting is not None
         while True:
-            self._order(count, 1, count, None, pair)
-            self._run(1, self.ledger.context + count + 1, looks=True)
+            self._send(count, 1, count, None, pair)
+            self._run(1, self.tracker.context + count + 1, looks=True)
             count += 1
-            tokens, rows = read(slot.engine.runner.fetch(slot.board.numbers, slot.host), slot.board.largest)
+            numbers = buffers.engine.runner.fetch(buffers.proposal_buffer.numbers, buffers.host)
+            tokens, rows = read(numbers, buffers.proposal_buffer.largest)
             seen = tell(rows, tokens, control.signals)[-1]
             # The declared rule first, then the policy.
             if (
@@ -253,7 +259,7 @@ class GraphedDraftSession(SeatSession[DraftSlot]):
                 return count - 1
             pair = pair[1], tokens[-1]
 
-    def _order(
+    def _send(
         self,
         ahead: int,
         wanted: int,
@@ -263,15 +269,17 @@ class GraphedDraftSession(SeatSession[DraftSlot]):
     ) -> None:
         """Tell the device where to begin and how far to go."""
         rule = rule_numbers(None if control is None else control.stop)
-        context = self.ledger.context + ahead
-        self.slot.order.send([*(pair or self.ledger.pair), context, wanted, place, *rule])
+        context = self.tracker.context + ahead
+        self.buffers.command.send([*(pair or self.tracker.pair), context, wanted, place, *rule])
 
     def _run(self, tier: int, needed: int, *, looks: bool) -> None:
-        self.slot.drafter(tier, self.slot.span(min(needed, self.slot.engine.capacity)), looks=looks)()
+        self.buffers.drafter(
+            tier, self.buffers.span(min(needed, self.buffers.engine.capacity)), looks=looks
+        )()
 
     def _room(self) -> int:
         """The most tokens that can be drafted: positions left, or 0 after a token that the model does not know."""
-        if max(self.ledger.tail) >= self.slot.engine.vocabulary:
+        if max(self.tracker.tail) >= self.buffers.engine.vocabulary:
             return 0
         # The last drafted token is never fed, so it needs no position.
-        return self.slot.engine.capacity - self.ledger.context + 1
+        return self.buffers.engine.capacity - self.tracker.context + 1

@@ -152,14 +152,14 @@ class BlockEngine:
                 f"{count} more do not fit. Set a larger `max_context`, or end the text earlier"
             )
         with self.runner.work():
-            stream = self.pass_through(cache.blocks, tokens, cache.filled)
+            hidden = self.pass_through(cache.blocks, tokens, cache.filled)
             cache.filled += count
-            return self.network.head(stream[-rows:])
+            return self.network.head(hidden[-rows:])
 
     def pass_through(
         self, cache: BlockCache, tokens: Sequence[int] | torch.Tensor, start: int
     ) -> torch.Tensor:
-        """Put tokens into a cache from position `start` on, without a program; return the stream after each."""
+        """Put tokens into a cache from position `start` on, without a program; return the hidden states after each."""
         given = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([*tokens], device=self.device)
         ids = given.flatten()
         end = start + len(ids)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch.nn import functional as F
 
-from paceline.backends.graph.layers import normalise, turn
+from paceline.backends.graph.layers import apply_rotary, rms_norm
 
 if TYPE_CHECKING:
     from paceline.backends.graph.shape import Shape
@@ -76,13 +76,13 @@ def mask(cache: BlockCache, shape: Shape, positions: torch.Tensor, span: int) ->
     places = torch.arange(span, device=positions.device).view(-1, 1, 1, 1, cache.block)
     seen = places <= positions.view(1, 1, -1, 1, 1)
     like = cache.layers[0]
-    wall = torch.zeros((), dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
+    attn_mask = torch.zeros((), dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
     blocks, tokens = span // cache.block, len(positions)
-    wide = wall.expand(blocks, shape.kv_heads, tokens, shape.groups, cache.block)
+    wide = attn_mask.expand(blocks, shape.kv_heads, tokens, shape.groups, cache.block)
     return wide.reshape(blocks * shape.kv_heads, tokens * shape.groups, cache.block)
 
 
-def attend(queries: torch.Tensor, cached: torch.Tensor, wall: torch.Tensor) -> torch.Tensor:
+def attend(queries: torch.Tensor, cached: torch.Tensor, attn_mask: torch.Tensor) -> torch.Tensor:
     """Return what each token takes from the tokens it may look at.
 
     All query heads of one key head are further rows of the same product, and so is every block of the span, so that
@@ -91,7 +91,7 @@ def attend(queries: torch.Tensor, cached: torch.Tensor, wall: torch.Tensor) -> t
     Args:
         queries: Shape (tokens, kv_heads * groups, head_dim).
         cached: One layer of the cache, as far as it is looked at: (2, blocks, kv_heads, block, head_dim).
-        wall: What `mask` made.
+        attn_mask: What `mask` made.
 
     Returns:
         Shape (tokens, kv_heads * groups * head_dim).
@@ -102,7 +102,7 @@ def attend(queries: torch.Tensor, cached: torch.Tensor, wall: torch.Tensor) -> t
     keys, values = cached.view(2, blocks * kv_heads, block, width).unbind()
     lined = queries.view(tokens, kv_heads, -1, width).transpose(0, 1).reshape(kv_heads, rows, width)
     asked = lined.expand(blocks, -1, -1, -1).reshape(blocks * kv_heads, rows, width)
-    scores = torch.baddbmm(wall, asked, keys.transpose(1, 2), alpha=width**-0.5)
+    scores = torch.baddbmm(attn_mask, asked, keys.transpose(1, 2), alpha=width**-0.5)
     by_row = scores.view(blocks, kv_heads, rows, block).permute(1, 2, 0, 3).reshape(kv_heads, rows, -1)
     wide = torch.float64 if queries.dtype == torch.float64 else torch.float32
     shares = torch.softmax(by_row, dim=-1, dtype=wide).to(queries.dtype)
@@ -119,15 +119,15 @@ class Network:
     shape: Shape
     weights: Weights
 
-    def head(self, stream: torch.Tensor) -> torch.Tensor:
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits of rows that `forward` gave, shape (rows, vocabulary)."""
-        return _map(stream, self.weights.head)
+        return _map(hidden, self.weights.head)
 
 
 def forward(
     network: Network, cache: BlockCache, tokens: torch.Tensor, positions: torch.Tensor, span: int
 ) -> torch.Tensor:
-    """Put keys and values of tokens into the cache; return the stream after the last norm, shape (tokens, hidden).
+    """Put keys and values of tokens into the cache; return the hidden states after the last norm: (tokens, hidden).
 
     Args:
         network: The model.
@@ -140,16 +140,16 @@ def forward(
     turns = positions.clamp(max=len(weights.rope.cos) - 1)  # `scratch` may lie one beyond the table
     cos, sin = weights.rope.cos.index_select(0, turns), weights.rope.sin.index_select(0, turns)
     rows = cache.rows(positions)
-    wall = mask(cache, shape, positions, span)
-    stream = F.embedding(tokens, weights.embedding)
+    attn_mask = mask(cache, shape, positions, span)
+    hidden = F.embedding(tokens, weights.embedding)
     for layer, cached in zip(weights.layers, cache.layers, strict=True):
-        normed = _norm(stream, layer.attention_norm, shape.norm_eps)
+        normed = _norm(hidden, layer.attention_norm, shape.norm_eps)
         queries = _write(shape, layer, normed, cached, rows, cos, sin)
-        found = attend(queries, cached[:, : span // cache.block], wall)
-        stream = stream + _map(found, layer.out)
-        gate, up = _map(_norm(stream, layer.mlp_norm, shape.norm_eps), layer.gate_up).chunk(2, dim=-1)
-        stream = stream + _map(F.silu(gate) * up, layer.down)
-    return _norm(stream, weights.norm, shape.norm_eps)
+        found = attend(queries, cached[:, : span // cache.block], attn_mask)
+        hidden = hidden + _map(found, layer.out)
+        gate, up = _map(_norm(hidden, layer.mlp_norm, shape.norm_eps), layer.gate_up).chunk(2, dim=-1)
+        hidden = hidden + _map(F.silu(gate) * up, layer.down)
+    return _norm(hidden, weights.norm, shape.norm_eps)
 
 
 def _write(
@@ -168,7 +168,7 @@ def _write(
         heads[:, : shape.heads] = _norm(heads[:, : shape.heads], layer.query_norm, shape.norm_eps)
         keys = heads[:, shape.heads : turning]
         keys.copy_(_norm(keys, layer.key_norm, shape.norm_eps))
-    turn(heads[:, :turning], cos, sin)
+    apply_rotary(heads[:, :turning], cos, sin)
     for kind, fresh in enumerate((heads[:, shape.heads : turning], heads[:, turning:])):
         cached[kind].view(-1, shape.head_dim).index_copy_(0, rows, fresh.reshape(-1, shape.head_dim))
     return heads[:, : shape.heads]
@@ -178,7 +178,7 @@ def _norm(values: torch.Tensor, scales: torch.Tensor, eps: float) -> torch.Tenso
     """Normalise; in short floats by torch's own kernel, one instead of eight, which rounds once less."""
     if values.dtype in {torch.bfloat16, torch.float16}:
         return F.rms_norm(values, scales.shape, scales, eps)
-    return normalise(values, scales, eps)
+    return rms_norm(values, scales, eps)
 
 
 def _map(rows: torch.Tensor, matrix: Matrix) -> torch.Tensor:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import structlog
 
-from paceline.backends.graph.cuda.draft import GraphedDraft
+from paceline.backends.graph.cuda.draft import CudaDraft
 from paceline.backends.graph.cuda.engine import BlockEngine
-from paceline.backends.graph.cuda.runner import Captured
-from paceline.backends.graph.cuda.target import GraphedTarget
+from paceline.backends.graph.cuda.runner import CudaGraphRunner
+from paceline.backends.graph.cuda.target import CudaTarget
 from paceline.backends.torch.logits import require_finite
 from paceline.core.errors import BackendError
 
@@ -41,7 +41,7 @@ def open_target(
     warm: bool = True,
     runner: Runner | None = None,
     **options: Unpack[Options],
-) -> GraphedTarget:
+) -> CudaTarget:
     """Return a target whose rounds are programs.
 
     Args:
@@ -55,7 +55,7 @@ def open_target(
         BackendError: See `BlockEngine`.
     """
     engine = _engine(model, runner or runner_for(model.device), options)
-    made = GraphedTarget(engine, tokenizer)
+    made = CudaTarget(engine, tokenizer)
     if warm:
         made.warm()
         log.info("programs_built", model=engine.name, role="target", programs=engine.runner.builds)
@@ -69,7 +69,7 @@ def open_draft(
     target: Target,
     warm: bool = True,
     **options: Unpack[Options],
-) -> GraphedDraft:
+) -> CudaDraft:
     """Return a draft whose rounds are programs, on the target's runner where that is of the same device.
 
     Args:
@@ -82,12 +82,12 @@ def open_draft(
     Raises:
         BackendError: See `BlockEngine`.
     """
-    beside = isinstance(target, GraphedTarget) and target.engine.device == model.device
-    if isinstance(target, GraphedTarget):
+    beside = isinstance(target, CudaTarget) and target.engine.device == model.device
+    if isinstance(target, CudaTarget):
         options.setdefault("tiers", target.engine.tiers)
     runner = target.engine.runner if beside else runner_for(model.device)  # type: ignore[attr-defined]
     engine = _engine(model, runner, options)
-    made = GraphedDraft(engine, tokenizer, vocabulary=target.vocabulary)
+    made = CudaDraft(engine, tokenizer, vocabulary=target.vocabulary)
     if warm:
         made.warm()
         log.info("programs_built", model=engine.name, role="draft", programs=engine.runner.builds)
@@ -111,4 +111,4 @@ def runner_for(device: torch.device) -> Runner:
         raise BackendError(
             f"graph: programs are captured on a CUDA device, found {device}; use device: cuda or cpu"
         )
-    return Captured(device)
+    return CudaGraphRunner(device)

@@ -13,7 +13,7 @@ from paceline.core.records import TokenSignals
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from paceline.backends.graph.cuda.draft import DraftSlot
+    from paceline.backends.graph.cuda.draft import DraftBuffers
     from paceline.core.records import Signal, StopRule
 
 
@@ -22,20 +22,6 @@ MEASURED: Final[tuple[Signal, ...]] = ("top1", "prob", "entropy", "margin")
 
 NEVER: Final = (0.0, 0.0, 0.0)
 """The rule that never stops, as `rule_numbers` gives rules."""
-
-
-def measure(scores: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-    """Return the signals of one position, float64, shape (len(MEASURED),).
-
-    Args:
-        scores: Shape (vocabulary,), of the distribution that the token was drawn from.
-        token: Shape (1,).
-    """
-    logs = torch.log_softmax(scores, dim=-1)
-    best = logs.topk(min(2, len(logs))).values.exp()
-    margin = best[0] - best[1] if len(best) > 1 else best[0]
-    entropy = torch.special.entr(logs.exp()).sum()
-    return torch.stack([best[0], logs.index_select(0, token)[0].exp(), entropy, margin]).double()
 
 
 def rule_numbers(rule: StopRule | None) -> tuple[float, float, float]:
@@ -71,7 +57,7 @@ def tell(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Board:
+class ProposalBuffer:
     """Count, tokens, signals.
 
     Attributes:
@@ -104,39 +90,41 @@ class Board:
 
 
 def read(numbers: Sequence[float], largest: int) -> tuple[tuple[int, ...], list[Sequence[float]]]:
-    """Return tokens and rows of signals of a board that was copied to the host."""
+    """Return tokens and rows of signals of a proposal that was copied to the host."""
     count, width = int(numbers[0]), len(MEASURED)
     first = 1 + largest
     rows = [numbers[first + place * width : first + (place + 1) * width] for place in range(count)]
     return tuple(map(int, numbers[1 : 1 + count])), rows
 
 
-class BoardProposal:
-    """What lies on the board of a draft.
+class BufferedProposal:
+    """A proposal in the buffers of a draft.
 
     Args:
-        slot: The draft's.
+        buffers: The draft's.
         most: The most tokens there can be.
         signals: Those that were asked for; None if nobody asked.
-        drawn: Whether the tokens were drawn, so that the slot holds what they were drawn from.
+        drawn: Whether the tokens were drawn, so that the buffers hold what they were drawn from.
 
     Attributes:
         seconds: What the device took to draft, once that is known; see `paceline.core.proposals`.
     """
 
-    def __init__(self, slot: DraftSlot, most: int, signals: frozenset[Signal] | None, *, drawn: bool) -> None:
-        self.slot = slot
+    def __init__(
+        self, buffers: DraftBuffers, most: int, signals: frozenset[Signal] | None, *, drawn: bool
+    ) -> None:
+        self.buffers = buffers
         self.most = most
         self._drawn = drawn
         self.seconds: float | None = None
         self._wanted = signals
-        self._ticket = slot.ticket
+        self._generation = buffers.generation
         self._told: tuple[tuple[int, ...], tuple[TokenSignals, ...]] | None = None
 
     @property
     def current(self) -> bool:
-        """Whether the board still holds this proposal."""
-        return self._ticket == self.slot.ticket
+        """Whether the buffers still hold this proposal."""
+        return self._generation == self.buffers.generation
 
     @property
     def known(self) -> bool:
@@ -146,7 +134,7 @@ class BoardProposal:
     @property
     def chances(self) -> torch.Tensor | None:
         """What the tokens were drawn from, shape (largest, vocabulary of the draft); None where that is not known."""
-        return self.slot.chances if self._drawn and self.current else None
+        return self.buffers.chances if self._drawn and self.current else None
 
     def __len__(self) -> int:
         return len(self._tell()[0])
@@ -162,20 +150,20 @@ class BoardProposal:
         return self._tell()[1]
 
     def settle(self, numbers: Sequence[float]) -> None:
-        """Take the content of the board, which has reached the host by another way; the device's work is done."""
-        tokens, rows = read(numbers, self.slot.board.largest)
+        """Take the content of the buffer, which has reached the host by another way; the device's work is done."""
+        tokens, rows = read(numbers, self.buffers.proposal_buffer.largest)
         self._told = tokens, () if self._wanted is None else tell(rows, tokens, self._wanted)
-        self.seconds = self.slot.ended.since(self.slot.began)
+        self.seconds = self.buffers.ended.seconds_since(self.buffers.began)
 
     def _tell(self) -> tuple[tuple[int, ...], tuple[TokenSignals, ...]]:
         if self._told is None:
             if not self.current:
                 raise BackendError(
-                    f"graph: this proposal of {self.slot.engine.name} was never read, and the draft has gone on; read "
-                    "or verify a proposal before the next one is asked for"
+                    f"graph: this proposal of {self.buffers.engine.name} was never read, and the draft has gone on; "
+                    "read or verify a proposal before the next one is asked for"
                 )
-            runner = self.slot.engine.runner
+            runner = self.buffers.engine.runner
             with runner.work():
-                self.settle(runner.fetch(self.slot.board.numbers, self.slot.host))
+                self.settle(runner.fetch(self.buffers.proposal_buffer.numbers, self.buffers.host))
         assert self._told is not None
         return self._told

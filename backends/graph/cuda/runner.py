@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-class Stamp(Protocol):
+class Event(Protocol):
     """A moment in the work of the device."""
 
-    def set(self) -> None:
+    def record(self) -> None:
         """Note the moment at which all work so far is done."""
         ...
 
-    def since(self, other: Stamp) -> float:
+    def seconds_since(self, other: Event) -> float:
         """Return the seconds from `other` to here; both moments must have passed."""
         ...
 
@@ -61,7 +61,7 @@ class Runner(Protocol):
         """
         ...
 
-    def stamp(self) -> Stamp:
+    def event(self) -> Event:
         """Return a moment to be set."""
         ...
 
@@ -74,7 +74,7 @@ class Runner(Protocol):
         ...
 
 
-class Eager:
+class EagerRunner:
     """Calls programs as they are."""
 
     def __init__(self, device: torch.device) -> None:
@@ -97,9 +97,9 @@ class Eager:
         self.builds += 1
         return program
 
-    def stamp(self) -> Stamp:
+    def event(self) -> Event:
         """Return a moment of the host's clock."""
-        return _HostStamp()
+        return _HostEvent()
 
     def host(self, size: int) -> torch.Tensor:
         """Return plain memory."""
@@ -111,21 +111,21 @@ class Eager:
         return place[: len(numbers)].copy_(numbers).tolist()
 
 
-class _HostStamp:
+class _HostEvent:
     """On the CPU work is done when the call returns."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def set(self) -> None:
+    def record(self) -> None:
         self.seconds = perf_counter()
 
-    def since(self, other: Stamp) -> float:
-        assert isinstance(other, _HostStamp)
+    def seconds_since(self, other: Event) -> float:
+        assert isinstance(other, _HostEvent)
         return self.seconds - other.seconds
 
 
-class Post:
+class HostToDeviceBuffer:
     """Fills a buffer of the device from the host.
 
     Args:
@@ -152,7 +152,7 @@ class Post:
             self._sent.record()
 
 
-class Captured:
+class CudaGraphRunner:
     """Records programs as CUDA graphs, and replays them on a stream of its own.
 
     All graphs share one pool of memory. That is sound since they run one after the other on one stream, and since what
@@ -190,7 +190,7 @@ class Captured:
         """Warm the program up, capture it, and return its replay."""
         with self._building:
             saved = [buffer.clone() for buffer in changes]
-            chance = None if generator is None else generator.get_state()
+            state = None if generator is None else generator.get_state()
             self._side.wait_stream(self._stream)
             with torch.cuda.stream(self._side):
                 for _ in range(self.WARM_UPS):
@@ -206,14 +206,14 @@ class Captured:
             self._stream.wait_stream(self._side)
             for buffer, content in zip(changes, saved, strict=True):
                 buffer.copy_(content)
-            if generator is not None and chance is not None:
-                generator.set_state(chance)
+            if generator is not None and state is not None:
+                generator.set_state(state)
             self.builds += 1
         return graph.replay
 
-    def stamp(self) -> Stamp:
+    def event(self) -> Event:
         """Return an event of the device."""
-        return _DeviceStamp()
+        return _DeviceEvent()
 
     def host(self, size: int) -> torch.Tensor:
         """Return pinned memory."""
@@ -228,15 +228,15 @@ class Captured:
         return place.tolist()
 
 
-class _DeviceStamp:
+class _DeviceEvent:
     """A CUDA event."""
 
     def __init__(self) -> None:
         self.event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
-    def set(self) -> None:
+    def record(self) -> None:
         self.event.record()
 
-    def since(self, other: Stamp) -> float:
-        assert isinstance(other, _DeviceStamp)
+    def seconds_since(self, other: Event) -> float:
+        assert isinstance(other, _DeviceEvent)
         return other.event.elapsed_time(self.event) / 1000  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""From logits to chosen tokens, with every setting a number on the device and draws that a graph may replay."""
+"""From logits to the scores that tokens are chosen by, with every setting a number on the device."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Kind = Literal["greedy", "drawn", "cut"]
 vocabulary at every position. Each has programs of its own, so that none pays for another."""
 
 SETTINGS = 4
-"""Numbers that a request's taste has."""
+"""Numbers that the settings of a request come to."""
 
 
-def kind_of(sampling: Sampling) -> Kind:
+def sampling_kind(sampling: Sampling) -> Kind:
     """Return which programs a request needs.
 
     Raises:
@@ -38,7 +38,7 @@ def kind_of(sampling: Sampling) -> Kind:
     return "drawn" if all(cut is None for cut in cuts) else "cut"
 
 
-def numbers_of(sampling: Sampling, vocabulary: int) -> list[float]:
+def sampling_numbers(sampling: Sampling, vocabulary: int) -> list[float]:
     """Return temperature, top-k, top-p and min-p; those that are not set change nothing."""
     return [
         sampling.temperature,
@@ -49,7 +49,7 @@ def numbers_of(sampling: Sampling, vocabulary: int) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Taste:
+class SamplingParams:
     """How tokens are chosen.
 
     Attributes:
@@ -85,41 +85,6 @@ def _cut(scores: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, min_p: 
     below[:, -1:].zero_()  # the likeliest token stays, whatever the rounding of the sums says
     # Where top_p is 1 nothing is cut; the sums of impossible tokens are 0 as well, and stay impossible.
     rising = rising.masked_fill(below, -torch.inf)
-    shares = rising.softmax(dim=-1)
-    rising = rising.masked_fill(shares < min_p.to(scores.dtype) * shares[:, -1:], -torch.inf)
+    probs = rising.softmax(dim=-1)
+    rising = rising.masked_fill(probs < min_p.to(scores.dtype) * probs[:, -1:], -torch.inf)
     return torch.empty_like(rising).scatter_(1, order, rising)
-
-
-def shares(scores: torch.Tensor) -> torch.Tensor:
-    """Return the probabilities that scores stand for."""
-    return torch.softmax(scores, dim=-1)
-
-
-class Chance:
-    """All the draws of one session.
-
-    Args:
-        device: Where weights lie.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.generator = torch.Generator(device=device)
-
-    def seed(self, seed: int) -> None:
-        """Begin anew."""
-        self.generator.manual_seed(seed)
-
-    def draw(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return for each row a token with a probability proportional to its weight, shape (rows,).
-
-        The first of independent exponential clocks to ring, each going at the rate of its weight, is a draw by weight.
-        """
-        clocks = torch.empty_like(weights).exponential_(generator=self.generator)
-        # A clock that rings at 0 would make 0 / 0 of a token that cannot be drawn.
-        return (weights / clocks.clamp_min_(torch.finfo(weights.dtype).tiny)).argmax(dim=-1)
-
-    def accept(self, target_probs: torch.Tensor, draft_probs: torch.Tensor) -> torch.Tensor:
-        """Return for each pair of probabilities p and q whether a token is accepted: True with min(1, p / q)."""
-        numbers = torch.empty_like(target_probs).uniform_(generator=self.generator)
-        # Strictly below: a token without a chance is refused also where the number is 0.
-        return numbers * draft_probs < target_probs

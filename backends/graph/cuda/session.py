@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Generic
 
 import torch
 
-from paceline.backends.graph.cuda.buffers import CHUNK, READ, Seat
-from paceline.backends.graph.cuda.sampling import shares
-from paceline.backends.torch.sequence import UNREAD, Ledger
+from paceline.backends.graph.cuda.buffers import CHUNK, READ, Buffers
+from paceline.backends.torch.sequence import UNREAD, CacheTracker
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.backends.graph.cuda.buffers import Slots
+    from paceline.backends.graph.cuda.buffers import BufferPool
     from paceline.core.sampling import Sampling
 
 
-class PairLedger(Ledger):
-    """A ledger that also remembers the last token that the cache holds for good.
+class PairTracker(CacheTracker):
+    """A tracker that also remembers the last token that the cache holds for good.
 
     Attributes:
         before: That token; the first of the prompt while the cache is empty.
@@ -54,7 +53,7 @@ class PairLedger(Ledger):
         self.trial[1 : 1 + count] = tokens[:count]
 
     def settle(self, emitted: Sequence[int]) -> int:
-        """Take in the tokens a round delivered, as the ledger below does."""
+        """Take in the tokens a round delivered, as the tracker below does."""
         truth = [*self.tail, *emitted]
         drop = super().settle(emitted)
         kept = len(truth) - len(self.tail)
@@ -67,46 +66,46 @@ BLOCKWISE = 4 * READ
 """Longer lags are read in larger pieces, without a program."""
 
 
-class SeatSession(Generic[Seat]):
+class GraphSession(Generic[Buffers]):
     """One request on one model.
 
     Args:
-        slots: Where a seat is taken, and given back when the session closes.
+        pool: Where buffers are taken, and given back when the session closes.
         prompt: At least one token.
         sampling: How tokens are chosen.
     """
 
-    def __init__(self, slots: Slots[Seat], prompt: Sequence[int], sampling: Sampling) -> None:
-        self.ledger = PairLedger(prompt)
-        self._slots = slots
-        slot = slots.take()
-        self._slot: Seat | None = slot
-        self.name = slot.engine.name
+    def __init__(self, pool: BufferPool[Buffers], prompt: Sequence[int], sampling: Sampling) -> None:
+        self.tracker = PairTracker(prompt)
+        self._pool = pool
+        buffers = pool.take()
+        self._buffers: Buffers | None = buffers
+        self.name = buffers.engine.name
         try:
-            with slot.engine.runner.work():
-                slot.season(sampling)
+            with buffers.engine.runner.work():
+                buffers.set_sampling(sampling)
         except BaseException:
             self.close()
             raise
 
     @property
-    def slot(self) -> Seat:
-        """The seat.
+    def buffers(self) -> Buffers:
+        """The buffers.
 
         Raises:
             BackendError: The session was closed.
         """
-        if self._slot is None:
+        if self._buffers is None:
             raise BackendError(f"graph: this session of {self.name} was closed; open a new one")
-        return self._slot
+        return self._buffers
 
     def catch_up(self, most: int) -> None:
         """Read context until the cache lacks at most `most` >= 1 tokens of it, in pieces; a trial is undone."""
-        self.ledger.settle(())
-        while (excess := len(self.ledger.tail) - most) > 0:
-            start, size = self.ledger.cached, min(excess, CHUNK if excess > BLOCKWISE else READ)
-            self.slot.read(start, self.ledger.tail[:size])
-            self.ledger.read(size)
+        self.tracker.settle(())
+        while (excess := len(self.tracker.tail) - most) > 0:
+            start, size = self.tracker.cached, min(excess, CHUNK if excess > BLOCKWISE else READ)
+            self.buffers.read(start, self.tracker.tail[:size])
+            self.tracker.read(size)
 
     def attempt(self, guess: Sequence[int] = ()) -> torch.Tensor:
         """Read the rest of the context and a guess without a program; return the logits that judge the guess.
@@ -114,23 +113,23 @@ class SeatSession(Generic[Seat]):
         Returns:
             Shape (len(guess) + 1, vocabulary).
         """
-        with self.slot.engine.runner.work():
+        with self.buffers.engine.runner.work():
             self.catch_up(1)
-            start = self.ledger.cached
-            logits = self.slot.logits(start, [*self.ledger.tail, *guess], len(guess) + 1)
-            self.ledger.attempt(guess)
+            start = self.tracker.cached
+            logits = self.buffers.logits(start, [*self.tracker.tail, *guess], len(guess) + 1)
+            self.tracker.attempt(guess)
             return logits
 
-    def shares(self, tokens: Sequence[int], width: int) -> list[float]:
+    def token_probs(self, tokens: Sequence[int], width: int) -> list[float]:
         """Return how probable each of `tokens`, which follow the context, is as this model's choice among `width`."""
-        with self.slot.engine.runner.work():
-            taste = self.slot.taste
-            scores = taste.scores(self.attempt(tokens[:-1])[:, :width])
-            if taste.kind == "greedy":
+        with self.buffers.engine.runner.work():
+            params = self.buffers.params
+            scores = params.scores(self.attempt(tokens[:-1])[:, :width])
+            if params.kind == "greedy":
                 own = scores.argmax(dim=-1).tolist()
                 return [float(found == token) for found, token in zip(own, tokens, strict=True)]
             ids = torch.tensor([min(token, width - 1) for token in tokens], device=scores.device)
-            found = shares(scores).gather(1, ids[:, None])[:, 0].tolist()
+            found = torch.softmax(scores, dim=-1).gather(1, ids[:, None])[:, 0].tolist()
         # What cannot be chosen has no share, and rounding may carry a share past 1.
         return [min(share, 1.0) if token < width else 0.0 for share, token in zip(found, tokens, strict=True)]
 
@@ -139,7 +138,7 @@ class SeatSession(Generic[Seat]):
         return self.attempt()[-1]
 
     def close(self) -> None:
-        """Give the seat back."""
-        slot, self._slot = self._slot, None
-        if slot is not None:
-            self._slots.give(slot)
+        """Give the buffers back."""
+        buffers, self._buffers = self._buffers, None
+        if buffers is not None:
+            self._pool.give(buffers)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from paceline.backends.graph.cuda.buffers import Slot, Slots
+from paceline.backends.graph.cuda.buffers import BufferPool, RequestBuffers
 from paceline.backends.graph.cuda.engine import next_up
 from paceline.backends.graph.cuda.forward import forward
-from paceline.backends.graph.cuda.proposal import Board, BoardProposal
-from paceline.backends.graph.cuda.runner import Post
-from paceline.backends.graph.cuda.sampling import kind_of, shares
-from paceline.backends.graph.cuda.session import SeatSession
+from paceline.backends.graph.cuda.proposal import BufferedProposal, ProposalBuffer
+from paceline.backends.graph.cuda.runner import HostToDeviceBuffer
+from paceline.backends.graph.cuda.sampling import sampling_kind
+from paceline.backends.graph.cuda.session import GraphSession
 from paceline.backends.torch.logits import NONE, likeliest, not_finite
-from paceline.backends.torch.sampling import draft_probs_of
-from paceline.backends.torch.target import ModelTarget
+from paceline.backends.torch.sampling import accept_or_redraw, draft_probs_of, true_prefix
+from paceline.backends.torch.target import TargetModel
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenVerdict
 from paceline.core.records import Capabilities
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
     from paceline.core.sampling import Sampling
 
 
-class TargetSlot(Slot):
-    """A seat for a target.
+class TargetBuffers(RequestBuffers):
+    """Buffers of a target.
 
     Attributes:
         state: The last token of the context and the length of the context, which each verification moves on.
-        board: The proposal to verify.
+        proposal_buffer: The proposal to verify.
         draft_probs: What its tokens were drawn from, shape (largest, vocabulary); None before the first that draws.
         certain: 1 where that is not known, so that each token counts as certain.
-        result: Accepted tokens, the block's tokens, and the board: all that the host is told, in one piece.
+        result: Accepted tokens, the block's tokens, and the proposal: all that the host is told, in one piece.
     """
 
     def __init__(self, engine: BlockEngine) -> None:
         super().__init__(engine)
         largest = engine.largest
         self.state = self.numbers(2)
-        self.state_post = Post(engine.runner, self.state)
-        self.result = self.numbers(2 + largest + Board.size(largest))
-        self.board = Board(self.result[2 + largest :], largest)
-        self.board_post = Post(engine.runner, self.board.numbers)
+        self.state_upload = HostToDeviceBuffer(engine.runner, self.state)
+        self.result = self.numbers(2 + largest + ProposalBuffer.size(largest))
+        self.proposal_buffer = ProposalBuffer(self.result[2 + largest :], largest)
+        self.proposal_upload = HostToDeviceBuffer(engine.runner, self.proposal_buffer.numbers)
         self.draft_probs: torch.Tensor | None = None
         self.certain = self.numbers(1)
         self.host = engine.runner.host(len(self.result))
@@ -69,23 +69,23 @@ class TargetSlot(Slot):
 
     def verifier(self, tier: int, span: int) -> Callable[[], None]:
         """Return the program that verifies up to `tier` tokens in one block of `tier` + 1."""
-        key = ("verify", tier, span, self.taste.kind)
+        key = ("verify", tier, span, self.params.kind)
         return self.program(key, lambda: lambda: self._verify(tier, span), (self.state,))
 
     def _verify(self, tier: int, span: int) -> None:
         network, cache = self.engine.network, self.cache
-        context, guess = self.state[1:2].long(), self.board.tokens[:tier].long()
+        context, guess = self.state[1:2].long(), self.proposal_buffer.tokens[:tier].long()
         steps = torch.arange(tier + 1, device=guess.device)
         positions = (context - 1 + steps).clamp(max=cache.scratch)
         tokens = torch.cat([self.state[:1].long(), guess])
         logits = network.head(forward(network, cache, tokens, positions, span))
-        proposed = steps[:tier] < self.board.count
-        if self.taste.kind == "greedy":
+        proposed = steps[:tier] < self.proposal_buffer.count
+        if self.params.kind == "greedy":
             target_tokens = likeliest(logits)
             agreed = self.agreed(target_tokens[:tier], guess)
-            accepted = _until_false(agreed & proposed)
+            accepted = true_prefix(agreed & proposed)
         else:
-            target_tokens, accepted = self._draw(self.taste.scores(logits), guess, proposed)
+            target_tokens, accepted = self._draw(self.params.scores(logits), guess, proposed)
             target_tokens = target_tokens.masked_fill(likeliest(logits) == NONE, NONE)
         self.result[:1].copy_(accepted)
         self.result[1 : 2 + tier].copy_(target_tokens)
@@ -104,34 +104,22 @@ class TargetSlot(Slot):
 
         The rule is that of `paceline.core.sampling`.
         """
-        own, tier = shares(scores), len(guess)
-        if tier == 0:
-            return self.chance.draw(own), torch.zeros(1, dtype=torch.long, device=own.device)
+        probs = torch.softmax(scores, dim=-1)
+        if len(guess) == 0:
+            return self.rng.draw(probs), torch.zeros(1, dtype=torch.long, device=probs.device)
         assert self.draft_probs is not None
-        certain = self.certain > 0
-        # Scalars go into `masked_fill`: `where` would copy them to the device, which a capture forbids.
-        draft_probs = self.draft_probs[:tier].masked_fill(certain, 0.0)
-        draft_token_probs = draft_probs.gather(1, guess[:, None])[:, 0].masked_fill(certain, 1.0)
-        fair = self.chance.accept(own[:tier].gather(1, guess[:, None])[:, 0], draft_token_probs)
-        accepted = _until_false(fair & proposed)
-        # Where all were accepted, there is nothing to take away from the last row.
-        refused = (accepted < self.board.count).to(own.dtype)
-        place = accepted.clamp(max=tier - 1)
-        row = own.index_select(0, accepted)
-        taken = draft_probs.index_select(0, place)
-        taken = taken.scatter_add(1, guess.index_select(0, place)[:, None], certain.to(own.dtype)[:, None])
-        left = (row - taken * refused).clamp_min(0.0)
-        # Where rounding leaves nothing, p and q are the same, and p is what is left to draw from.
-        drawn = self.chance.draw(torch.where(left.sum() > 0, left, row))
+        accepted, drawn = accept_or_redraw(
+            probs,
+            self.draft_probs[: len(guess)],
+            guess,
+            self.proposal_buffer.count,
+            self.rng,
+            self.certain > 0,
+        )
         return torch.cat([guess, guess[:1]]).index_copy(0, accepted, drawn), accepted
 
 
-def _until_false(agreed: torch.Tensor) -> torch.Tensor:
-    """Return how many are true before the first that is not, shape (1,)."""
-    return agreed.long().cumprod(0).sum(0, keepdim=True)
-
-
-class GraphedTarget(ModelTarget):
+class CudaTarget(TargetModel):
     """A causal language model whose output is wanted, greedily or drawn, in one program a round.
 
     Args:
@@ -144,31 +132,31 @@ class GraphedTarget(ModelTarget):
     def __init__(self, engine: BlockEngine, tokenizer: Any = None) -> None:
         super().__init__(engine, tokenizer)
         self.capabilities = Capabilities(gammas=engine.tiers, sampling=True)
-        self.slots: Slots[TargetSlot] = Slots(lambda: TargetSlot(engine), engine.runner)
+        self.pool: BufferPool[TargetBuffers] = BufferPool(lambda: TargetBuffers(engine), engine.runner)
 
     def warm(self, *kinds: Kind) -> None:
-        """Build the programs of a seat now, for greedy decoding or the kinds of choice given."""
-        self.slots.warm(kinds or ("greedy",))
+        """Build the programs over one set of buffers now, for greedy decoding or the kinds of choice given."""
+        self.pool.warm(kinds or ("greedy",))
 
     # The sessions are other ones, the contract is the same.
-    def open(self, prompt: Sequence[int]) -> GraphedTargetSession:  # type: ignore[override]
+    def open(self, prompt: Sequence[int]) -> CudaTargetSession:  # type: ignore[override]
         """Start a request by reading all of the prompt but its last token.
 
         Raises:
             BackendError: The prompt is empty, too long, or holds a number that is no token.
         """
-        return GraphedTargetSession(self, prompt, GREEDY)
+        return CudaTargetSession(self, prompt, GREEDY)
 
     def open_sampled(  # type: ignore[override]
         self, prompt: Sequence[int], sampling: Sampling
-    ) -> GraphedTargetSession:
+    ) -> CudaTargetSession:
         """Start a request whose tokens are drawn; like `open` otherwise.
 
         Raises:
             BackendError: Also where a setting is asked for that the programs do not have.
         """
-        kind_of(sampling)
-        return GraphedTargetSession(self, prompt, sampling)
+        sampling_kind(sampling)
+        return CudaTargetSession(self, prompt, sampling)
 
     def check(self, prompt: Sequence[int]) -> None:
         """Refuse a prompt that cannot be read."""
@@ -185,13 +173,13 @@ class GraphedTarget(ModelTarget):
             )
 
 
-class GraphedTargetSession(SeatSession[TargetSlot]):
+class CudaTargetSession(GraphSession[TargetBuffers]):
     """The target at work on one request."""
 
-    def __init__(self, target: GraphedTarget, prompt: Sequence[int], sampling: Sampling) -> None:
+    def __init__(self, target: CudaTarget, prompt: Sequence[int], sampling: Sampling) -> None:
         target.check(prompt)
         with target.engine.runner.work():
-            super().__init__(target.slots, prompt, sampling)
+            super().__init__(target.pool, prompt, sampling)
             # What the device takes for last token and length of the context; unknown until it is told.
             self._there: tuple[int, int] | None = None
             try:
@@ -207,72 +195,72 @@ class GraphedTargetSession(SeatSession[TargetSlot]):
             BackendError: The cache has no room for the block, no program is built for one so long, or the model's
                 logits are no numbers.
         """
-        slot = self.slot
-        with slot.engine.runner.work():
+        buffers = self.buffers
+        with buffers.engine.runner.work():
             self.catch_up(1)
             most = self._lay_out(proposal)
-            place = self.ledger.tail[-1], self.ledger.context
+            place = self.tracker.tail[-1], self.tracker.context
             if self._there != place:
-                slot.state_post.send(place)
+                buffers.state_upload.send(place)
             self._there = None
-            tier = next_up(slot.engine.tiers, most)
-            span = slot.span(min(self.ledger.context + tier, slot.engine.capacity))
-            slot.verifier(tier, span)()
-            numbers = slot.engine.runner.fetch(slot.result, slot.host)
-        if isinstance(proposal, BoardProposal) and most and not proposal.known:
-            proposal.settle(numbers[2 + slot.engine.largest :])
+            tier = next_up(buffers.engine.tiers, most)
+            span = buffers.span(min(self.tracker.context + tier, buffers.engine.capacity))
+            buffers.verifier(tier, span)()
+            numbers = buffers.engine.runner.fetch(buffers.result, buffers.host)
+        if isinstance(proposal, BufferedProposal) and most and not proposal.known:
+            proposal.settle(numbers[2 + buffers.engine.largest :])
         accepted = int(numbers[0])
         tokens = tuple(map(int, numbers[1 : 2 + accepted]))
         if NONE in tokens:
-            raise not_finite("graph", slot.engine.name, f"on {slot.engine.device}")
-        self.ledger.attempt(tokens[:accepted])
-        self._there = tokens[-1], self.ledger.context + accepted + 1
+            raise not_finite("graph", buffers.engine.name, f"on {buffers.engine.device}")
+        self.tracker.attempt(tokens[:accepted])
+        self._there = tokens[-1], self.tracker.context + accepted + 1
         return TokenVerdict(accepted, tokens)
 
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable it is that each of `tokens` is chosen after those before it."""
-        return self.shares(tokens, self.slot.engine.vocabulary)
+        return self.token_probs(tokens, self.buffers.engine.vocabulary)
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""
-        self.ledger.settle(tokens)
+        self.tracker.settle(tokens)
 
     def _lay_out(self, proposal: Proposal | None) -> int:
         """Put a proposal where the program reads it; return the most tokens that it can have."""
-        slot = self.slot
+        buffers = self.buffers
         if proposal is None:
             self._require(0)
             return 0
-        if isinstance(proposal, BoardProposal) and proposal.current and _beside(proposal, slot):
+        if isinstance(proposal, BufferedProposal) and proposal.current and _beside(proposal, buffers):
             self._require(proposal.most)
-            slot.board.numbers.copy_(proposal.slot.board.numbers)
-            if slot.draft_probs is not None:
+            buffers.proposal_buffer.numbers.copy_(proposal.buffers.proposal_buffer.numbers)
+            if buffers.draft_probs is not None:
                 self._claim(proposal.chances)
             return proposal.most
         # What is no token of the target's cannot be fed, and is never its choice: the proposal ends there.
-        guess = [*takewhile(lambda token: 0 <= token < slot.engine.vocabulary, proposal.tokens)]
+        guess = [*takewhile(lambda token: 0 <= token < buffers.engine.vocabulary, proposal.tokens)]
         self._require(len(guess))
-        slot.board_post.send([len(guess), *guess])
-        if slot.draft_probs is not None:
-            if isinstance(proposal, BoardProposal):
+        buffers.proposal_upload.send([len(guess), *guess])
+        if buffers.draft_probs is not None:
+            if isinstance(proposal, BufferedProposal):
                 self._claim(proposal.chances)
             else:
-                self._claim(draft_probs_of(proposal, slot.draft_probs))
+                self._claim(draft_probs_of(proposal, buffers.draft_probs))
         return len(guess)
 
     def _claim(self, chances: torch.Tensor | None) -> None:
         """Say what the tokens were drawn from."""
-        slot = self.slot
-        assert slot.draft_probs is not None
-        slot.certain.fill_(chances is None)
+        buffers = self.buffers
+        assert buffers.draft_probs is not None
+        buffers.certain.fill_(chances is None)
         if chances is not None:
-            rows, width = min(len(chances), len(slot.draft_probs)), chances.shape[1]
-            slot.draft_probs[:rows, :width].copy_(chances[:rows])
-            slot.draft_probs[:rows, width:].zero_()
+            rows, width = min(len(chances), len(buffers.draft_probs)), chances.shape[1]
+            buffers.draft_probs[:rows, :width].copy_(chances[:rows])
+            buffers.draft_probs[:rows, width:].zero_()
 
     def _require(self, count: int) -> None:
         """Make sure that a proposal of `count` tokens can be verified; nothing is touched otherwise."""
-        engine, context = self.slot.engine, self.ledger.context
+        engine, context = self.buffers.engine, self.tracker.context
         if context + count > engine.capacity:
             raise BackendError(
                 f"graph: the cache of {engine.name} has room for {engine.capacity} tokens; {context} are there and "
@@ -285,7 +273,7 @@ class GraphedTargetSession(SeatSession[TargetSlot]):
             )
 
 
-def _beside(proposal: BoardProposal, slot: TargetSlot) -> bool:
+def _beside(proposal: BufferedProposal, buffers: TargetBuffers) -> bool:
     """Tell whether a proposal lies on the target's own device, laid out as the target's own."""
-    theirs = proposal.slot.engine
-    return theirs.runner is slot.engine.runner and theirs.largest == slot.engine.largest
+    theirs = proposal.buffers.engine
+    return theirs.runner is buffers.engine.runner and theirs.largest == buffers.engine.largest

@@ -81,6 +81,6 @@ def pads_ended_rows(criteria: Iterable[Any]) -> bool:
     return any(hasattr(each, "eos_token_id") for each in criteria)
 
 
-def judged_by_loop(criterion: Any) -> bool:
+def handled_by_loop(criterion: Any) -> bool:
     """Tell whether `end_tokens`, `length_limit` and `time_limit` say all of a criterion."""
     return type(criterion) in {EosTokenCriteria, MaxLengthCriteria, MaxTimeCriteria}

@@ -8,6 +8,7 @@ import torch
 from paceline.backends.embedded import config as embedded
 from paceline.backends.embedded.config import EmbeddedConfig
 from paceline.backends.torch.tiny_models import tiny_model
+from paceline.core.config.load import load_config
 from paceline.core.errors import BackendError
 
 torch.set_num_threads(1)
@@ -66,3 +67,11 @@ def test_missing_weights_say_how_to_get_them(weights):
     target = EmbeddedConfig().build_target()
     with pytest.raises(BackendError, match=r"draft-small; reinstall paceline"):
         EmbeddedConfig().build_draft(target)
+
+
+def test_what_the_engine_refuses_is_said_of_the_backend_that_was_asked_for(weights):
+    run = load_config({"target": {"backend": "embedded", "device": "abacus"}, "drafts": {}})
+    [problem] = run.target.check_target(run).problems
+    assert problem.startswith("embedded: torch cannot use the device 'abacus'")
+    with pytest.raises(BackendError, match=r"^embedded: torch cannot use the device 'abacus'"):
+        run.target.build_target()

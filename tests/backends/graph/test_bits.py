@@ -98,7 +98,7 @@ def without_packing(monkeypatch):
     def missing(self, matrix):
         raise NotImplementedError("no such operator\nand a page of where it is to be had")
 
-    monkeypatch.setattr(products.Packed, "__init__", missing)
+    monkeypatch.setattr(products.PackedLinear, "__init__", missing)
 
 
 def test_where_nothing_can_be_packed_the_option_is_refused_in_a_sentence(without_packing):
@@ -115,7 +115,7 @@ def test_where_nothing_can_be_packed_plain_matrices_do(without_packing, monkeypa
 
 
 def test_packed_matrices_that_multiply_wrongly_are_not_used(monkeypatch):
-    monkeypatch.setattr(products.Packed, "times", lambda self, rows, factors: self(rows))
+    monkeypatch.setattr(products.PackedLinear, "times", lambda self, rows, factors: self(rows))
     weights = GraphEngine(model_of("llama", torch.float32), packed=False).weights
     assert (
         products.packing_problem(weights)

@@ -136,13 +136,13 @@ def test_a_thousand_rounds_allocate_nothing_that_stays():
 def test_the_caches_of_closed_sessions_are_used_again():
     target = GraphTarget(model_of("llama"), max_context=64)
     first = target.open([1, 2])
-    memory = first.stream.cache.layers[0].data_ptr()
+    memory = first.sequence.cache.layers[0].data_ptr()
     first.close()
     first.close()
     second, third = target.open([5, 4, 3]), target.open([1])
-    assert second.stream.cache.layers[0].data_ptr() == memory
-    assert third.stream.cache is not second.stream.cache
-    assert third.stream.cache.filled == 0
+    assert second.sequence.cache.layers[0].data_ptr() == memory
+    assert third.sequence.cache is not second.sequence.cache
+    assert third.sequence.cache.filled == 0
     many = [target.open([1]) for _ in range(3 * KEPT)]
     for session in many:
         session.close()
@@ -189,7 +189,7 @@ def test_a_proposal_that_does_not_fit_is_refused_before_anything_is_written():
 def test_a_pass_that_fails_half_way_leaves_the_session_as_it_was(role, place, monkeypatch):
     target, drafts = pair("llama")
     session = (target if role == "target" else drafts["near"]).open(prompt_of(7))
-    engine = session.stream.engine
+    engine = session.sequence.engine
     wanted = session.logits()
     layer = engine.products.layers[place]
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.torch.reencoding import PATIENCE, SPAN, Retelling, continuation, opening, spell
-from paceline.backends.torch.tokenizers import HfCodec
+from paceline.backends.torch.reencoding import PATIENCE, SPAN, Reencoder, continuation, opening, spell
+from paceline.backends.torch.tokenizers import TokenizerCodec
 
 from .stand_ins import tokenizer_of
 from .trained import KINDS, TEXT, trained
@@ -20,11 +20,11 @@ texts = st.lists(
 
 
 def codec(kind):
-    return HfCodec(trained(kind))
+    return TokenizerCodec(trained(kind))
 
 
 def retold(told, other, tokens, sizes=()):
-    story, rest = Retelling(codec(told), codec(other)), list(tokens)
+    story, rest = Reencoder(codec(told), codec(other)), list(tokens)
     for size in sizes:
         story.extend(rest[:size])
         rest = rest[size:]
@@ -92,14 +92,14 @@ def test_a_context_that_ends_inside_a_word_still_goes_on():
 
 def test_what_a_tokenizer_sets_before_a_prompt_is_told():
     plain = tokenizer_of(bos="<s>")
-    assert opening(HfCodec(plain)) == []
+    assert opening(TokenizerCodec(plain)) == []
     from tokenizers.processors import TemplateProcessing
 
     plain.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", plain.bos_token_id)]
     )
-    assert opening(HfCodec(plain)) == [plain.bos_token_id]
-    assert Retelling(codec("fine"), HfCodec(plain)).tokens()[0] == [plain.bos_token_id]
+    assert opening(TokenizerCodec(plain)) == [plain.bos_token_id]
+    assert Reencoder(codec("fine"), TokenizerCodec(plain)).tokens()[0] == [plain.bos_token_id]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.torch.logits import measure
+from paceline.backends.torch.logits import token_signals
 from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfDraft
 from paceline.core.records import SIGNALS, StopRule
@@ -32,7 +32,7 @@ def test_signals_follow_their_definitions(logits):
     total = math.fsum(math.exp(x) for x in logits)
     shares = sorted((math.exp(x) / total for x in logits), reverse=True)
     drawn = len(logits) // 2
-    found = measure(torch.tensor(logits), torch.tensor([drawn]), 4, SIGNALS)
+    found = token_signals(torch.tensor(logits), torch.tensor([drawn]), 4, SIGNALS)
     assert found.position == 4
     assert found.token == drawn
     assert found.prob == pytest.approx(math.exp(logits[drawn]) / total, abs=1e-5)
@@ -43,7 +43,7 @@ def test_signals_follow_their_definitions(logits):
 
 @pytest.mark.parametrize("wanted", [(), ("top1",), ("margin",), ("entropy", "margin"), ("prob", "token")])
 def test_only_what_was_asked_for_is_there(wanted):
-    found = measure(torch.tensor([1.0, 2.0]), torch.tensor([1]), 0, frozenset(wanted))
+    found = token_signals(torch.tensor([1.0, 2.0]), torch.tensor([1]), 0, frozenset(wanted))
     assert {name for name in SIGNALS if getattr(found, name) is not None} == set(wanted)
 
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from paceline.backends.torch import reencoding
 from paceline.backends.torch.reencoding import HELD, continuation
 from paceline.backends.torch.tiny_models import tiny_model
-from paceline.backends.torch.tokenizers import HfCodec
+from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.backends.toy import ToyConfig
 from paceline.backends.transformers import HfDraft, HfTarget, TranslatedDraft
 from paceline.backends.transformers.reference import references
@@ -74,7 +74,7 @@ prompts = st.lists(st.sampled_from(TEXT.split(" ")), min_size=1, max_size=50).ma
 @given(pair=pairs, text=prompts, seed=st.integers(0, 99), count=st.integers(1, LONGEST), data=st.data())
 def test_no_policy_changes_a_token(pair, text, seed, count, data):
     kind, other = pair
-    prompt = tuple(HfCodec(trained(kind)).encode(text))
+    prompt = tuple(TokenizerCodec(trained(kind)).encode(text))
     wanted = plainly(kind, prompt, LONGEST)[:count]
     eos = data.draw(st.frozensets(st.sampled_from(wanted), max_size=1))
     end = next((at + 1 for at, token in enumerate(wanted) if token in eos), count)
@@ -86,7 +86,7 @@ def test_no_policy_changes_a_token(pair, text, seed, count, data):
 @pytest.mark.parametrize("pair", PAIRS)
 def test_sessions_are_functions_of_their_context(pair):
     kind, other = pair
-    tokens = HfCodec(trained(kind)).encode(TEXT)
+    tokens = TokenizerCodec(trained(kind)).encode(TEXT)
     starts = [tokens[:size] for size in (1, 20, 95, 141)]
     check_backend(
         lambda: target_of(kind),
@@ -100,7 +100,7 @@ def test_sessions_are_functions_of_their_context(pair):
 
 @pytest.mark.parametrize("family", ["mistral", "gemma3_text", "gpt2"])
 def test_caches_that_keep_a_window_stay_right(family):
-    tokens = HfCodec(trained("coarse")).encode(TEXT)
+    tokens = TokenizerCodec(trained("coarse")).encode(TEXT)
     check_backend(
         lambda: target_of("coarse"),
         lambda _: draft_of("coarse", "fine", family),
@@ -193,7 +193,7 @@ class AuthorSession:
 
 def spelled(kind, other, text=TEXT):
     """Return a target that writes a text, and a draft that knows it in other tokens."""
-    target, own = Author(HfCodec(trained(kind)), text), HfCodec(trained(other))
+    target, own = Author(TokenizerCodec(trained(kind)), text), TokenizerCodec(trained(other))
     engine = Speller(own, text)
     return (
         target,
@@ -234,7 +234,7 @@ def test_each_round_reads_little_more_than_what_is_new():
     target, draft, engine = spelled("coarse", "fine")
     decoder = SpeculativeDecoder(target, {"draft": draft}, ScriptedPolicy([3]))
     rounds = list(decoder.rounds(target.tokens[:60], max_new_tokens=100))
-    new = len(HfCodec(trained("fine")).encode(target.codec.decode(target.tokens[:160])))
+    new = len(TokenizerCodec(trained("fine")).encode(target.codec.decode(target.tokens[:160])))
     drafted = engine.fed.count(1)
     assert sum(engine.fed) <= new + drafted + (HELD + 1) * len(rounds)
 

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from paceline.backends.torch.reencoding import TranslatedDraft
 from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
-from paceline.backends.torch.tokenizers import HfCodec, difference
+from paceline.backends.torch.tokenizers import TokenizerCodec, difference
 from paceline.backends.transformers import HfConfig, HfDraft, HfTarget
 from paceline.core.errors import BackendError
 from paceline.core.testing.backends import check_backend
@@ -94,7 +94,7 @@ def test_a_target_of_another_backend_is_compared_by_its_codec():
 
 def test_special_tokens_are_added_to_a_prompt_and_left_out_of_a_text():
     tokenizer = tokenizer_of(bos="<s>", eos="</s>")
-    codec = HfCodec(tokenizer)
+    codec = TokenizerCodec(tokenizer)
     assert codec.decode([0, 1, tokenizer.eos_token_id]) == "a b"
     assert codec.encode("ab") == tokenizer("ab")["input_ids"]
 
@@ -102,9 +102,9 @@ def test_special_tokens_are_added_to_a_prompt_and_left_out_of_a_text():
 @pytest.mark.parametrize(("bos", "eos", "first"), [("<s>", "</s>", "<s>"), (None, "</s>", "</s>")])
 def test_an_empty_prompt_starts_from_a_special_token(bos, eos, first):
     tokenizer = tokenizer_of(bos=bos, eos=eos)
-    assert HfCodec(tokenizer).encode("") == [tokenizer.convert_tokens_to_ids(first)]
+    assert TokenizerCodec(tokenizer).encode("") == [tokenizer.convert_tokens_to_ids(first)]
 
 
 def test_an_empty_prompt_without_special_tokens_is_refused():
     with pytest.raises(BackendError, match="prompt that is not empty"):
-        HfCodec(tokenizer_of()).encode("")
+        TokenizerCodec(tokenizer_of()).encode("")

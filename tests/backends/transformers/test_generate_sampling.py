@@ -8,11 +8,10 @@ import torch
 from transformers import LogitsProcessorList
 
 import paceline.hf
-from paceline.backends.torch import sampling as sampling_module
-from paceline.backends.torch.sampling import Sampler
 from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
-from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import ScriptedPolicy
+
+from ..exact import apart, every_outcome, texts
 
 torch.set_num_threads(1)
 
@@ -46,50 +45,29 @@ def told(options):
 
 def alone(length, options):
     """Return the distribution of the first tokens, by the scores that `generate` draws from."""
-    found = {(): 1.0}
-    for _ in range(length):
-        longer = {}
-        for text, probability in found.items():
-            ids = torch.tensor([[*IDS[0].tolist(), *text]])
-            asked = {**told(options), "attention_mask": torch.ones_like(ids), "max_new_tokens": 1}
-            made = models()[0].generate(ids, **asked, output_scores=True, return_dict_in_generate=True)
-            shares = torch.softmax(made.scores[0][0].double(), dim=-1).tolist()
-            longer |= {(*text, token): probability * share for token, share in enumerate(shares) if share}
-        found = longer
-    return found
+
+    def next_probs(text):
+        ids = torch.tensor([[*IDS[0].tolist(), *text]])
+        asked = {**told(options), "attention_mask": torch.ones_like(ids), "max_new_tokens": 1}
+        made = models()[0].generate(ids, **asked, output_scores=True, return_dict_in_generate=True)
+        return torch.softmax(made.scores[0][0].double(), dim=-1).tolist()
+
+    return texts(length, next_probs)
 
 
 @pytest.mark.parametrize("options", [*SETTINGS, {"temperature": 3.0, "top_k": 3, "dodge": True}], ids=str)
 @pytest.mark.parametrize("drafts", [{"a": "model"}, {"a": "lookup"}], ids=["model", "lookup"])
 def test_every_text_is_as_likely_as_by_generate(options, drafts, monkeypatch):
-    class Loaded(Sampler):
-        def draw(self, weights):
-            return torch.tensor([[rng.draw(row)] for row in weights.tolist()])
-
-        def accept(self, target_probs, draft_probs):
-            pairs = zip(target_probs.flatten().tolist(), draft_probs.flatten().tolist(), strict=True)
-            agreed = []
-            for target_prob, draft_prob in pairs:
-                agreed.append(all(agreed) and rng.accept(min(1.0, target_prob / draft_prob)))
-            return torch.tensor(agreed).unsqueeze(1)
-
-    monkeypatch.setattr(sampling_module, "Sampler", Loaded)
     policy = ScriptedPolicy([1])
     source = {name: models()[1] if kind == "model" else kind for name, kind in drafts.items()}
     loop = paceline.hf.adaptive(source, policy=policy)
 
-    def run(thrown):
-        nonlocal rng
-        rng = thrown
+    def run():
         policy.__init__([1])
         made = models()[0].generate(IDS, **told(options), max_new_tokens=2, custom_generate=loop)
         return tuple(made[0, 3:].tolist())
 
-    rng = None
-    found, target_probs = outcomes(run), alone(2, options)
-    assert (
-        max(abs(found.get(text, 0.0) - target_probs.get(text, 0.0)) for text in found | target_probs) < 1e-6
-    )
+    assert apart(every_outcome(run, monkeypatch), alone(2, options)) < 1e-6
 
 
 def test_many_returned_sequences_are_drawn_independently_and_as_often_as_they_should_be():

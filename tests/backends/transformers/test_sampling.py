@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch import sampling as sampling_module
-from paceline.backends.torch.sampling import DeviceProposal, Sampler, rejection_sample
+from paceline.backends.torch.sampling import DeviceProposal, DeviceRng, Sampler, rejection_sample
 from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.reference import reference_modes, references
@@ -17,8 +16,9 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.sampling import GREEDY, Sampling, chances, process
-from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import ScriptedPolicy
+
+from ..exact import apart, every_outcome, texts
 
 torch.set_num_threads(1)
 
@@ -84,45 +84,20 @@ def own_scores(prefix, sampling):
 @functools.cache
 def alone(length, sampling):
     """Return the distribution of the target's first tokens, by transformers' own scores, draft and loop left out."""
-    found = {(): 1.0}
-    for _ in range(length):
-        longer = {}
-        for text, probability in found.items():
-            shares = torch.softmax(own_scores([*PROMPT, *text], sampling).double(), dim=-1).tolist()
-            longer |= {(*text, token): probability * share for token, share in enumerate(shares) if share}
-        found = longer
-    return found
-
-
-def apart(one, other):
-    return max(abs(one.get(text, 0.0) - other.get(text, 0.0)) for text in one.keys() | other.keys())
+    return texts(
+        length,
+        lambda text: torch.softmax(own_scores([*PROMPT, *text], sampling).double(), dim=-1).tolist(),
+    )
 
 
 def decoded(plans, length, sampling, monkeypatch, drafts=None):
-    """Return the exact distribution of what the loop delivers, the models' own code deciding all but the dice."""
+    """Return the exact distribution of what the loop delivers."""
 
-    class Loaded(Sampler):
-        def draw(self, weights):
-            return torch.tensor([[rng.draw(row)] for row in weights.tolist()])
-
-        def accept(self, target_probs, draft_probs):
-            pairs = zip(target_probs.flatten().tolist(), draft_probs.flatten().tolist(), strict=True)
-            agreed = []
-            for target_prob, draft_prob in pairs:
-                # What comes after a refusal is not looked at, so it need not be thrown for.
-                agreed.append(all(agreed) and rng.accept(min(1.0, target_prob / draft_prob)))
-            return torch.tensor(agreed).unsqueeze(1)
-
-    monkeypatch.setattr(sampling_module, "Sampler", Loaded)
-
-    def run(thrown):
-        nonlocal rng
-        rng = thrown
+    def run():
         made = SpeculativeDecoder(models()[0], drafts or DRAFTS, ScriptedPolicy(plans), sampling=sampling)
         return made.generate(PROMPT, max_new_tokens=length).tokens
 
-    rng = None
-    return outcomes(run)
+    return every_outcome(run, monkeypatch)
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
@@ -156,7 +131,7 @@ def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatc
             raise AssertionError("not under sampling")
 
         def open_sampled(self, prompt, sampling):
-            self.sampler = sampling_module.Sampler(sampling, prompt, torch.device("cpu"))
+            self.sampler = Sampler(sampling, prompt, torch.device("cpu"))
             return self
 
         def draft(self, gamma, control):
@@ -214,28 +189,12 @@ def test_real_draws_are_distributed_as_the_targets(draft):
 @pytest.mark.parametrize("draft", ["drawing", "greedy"])
 def test_real_draws_tell_when_everything_is_accepted(draft, monkeypatch):
     monkeypatch.setattr(
-        Sampler,
+        DeviceRng,
         "accept",
         lambda self, target_probs, draft_probs: torch.ones_like(target_probs, dtype=torch.bool),
     )
     distance, limit = distance_of_draws(draft)
     assert distance > 2 * limit
-
-
-def test_draws_and_acceptances_fall_as_often_as_they_should():
-    sampler, rows = Sampler(Sampling(seed=3), PROMPT, torch.device("cpu")), 40_000
-    weights = torch.tensor([0.5, 0.0, 0.3, 0.2])
-    counts = sampler.draw(weights.expand(rows, 4)).flatten().bincount(minlength=4)
-    assert counts[1] == 0
-    assert (counts / rows).tolist() == pytest.approx(weights.tolist(), abs=0.01)
-    for target_probs, draft_probs, share in (
-        (0.3, 0.6, 0.5),
-        (0.0, 0.5, 0.0),
-        (0.5, 0.5, 1.0),
-        (0.9, 0.2, 1.0),
-    ):
-        yes = sampler.accept(torch.full((rows, 1), target_probs), torch.full((rows, 1), draft_probs))
-        assert float(yes.double().mean()) == pytest.approx(share, abs=0.01 if 0 < share < 1 else 0)
 
 
 def test_the_same_seed_and_gammas_give_the_same_text_and_a_cold_one_is_greedy():

@@ -93,7 +93,7 @@ def test_a_windowed_cache_does_not_grow_with_the_text():
     for _ in range(3 * WINDOW):
         session.advance(session.verify(None).tokens)
     if windows_record_many_passes():
-        assert all(layer.keys.shape[-2] < WINDOW for layer in session.stream.cache.layers)
+        assert all(layer.keys.shape[-2] < WINDOW for layer in session.sequence.cache.layers)
 
 
 def test_a_prompt_longer_than_a_chunk_is_read_in_pieces():
@@ -202,7 +202,7 @@ def test_a_pass_that_fails_leaves_a_session_that_is_right_or_closed(role, place,
     target, draft = pair("llama")
     session = (target if role == "target" else draft).open(prompt_of(7))
     wanted = session.logits()
-    layer = session.stream.engine.model.model.layers[place]
+    layer = session.sequence.engine.model.model.layers[place]
 
     def fail(*args, **kwargs):
         raise RuntimeError("out of luck")

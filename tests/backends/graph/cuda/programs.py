@@ -5,7 +5,7 @@ import functools
 import torch
 
 from paceline.backends.graph.cuda.models import open_draft, open_target
-from paceline.backends.graph.cuda.runner import Eager
+from paceline.backends.graph.cuda.runner import EagerRunner
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.torch.tiny_models import noisy_copy
 from paceline.core.records import Capabilities
@@ -23,7 +23,7 @@ def made(model, others, *, runner=None, warm=False, any_gamma=True, **options):
     options = {"max_context": CONTEXT, "block": 16, **options}
     target = open_target(
         model,
-        runner=runner or Eager(torch.device("cpu")),
+        runner=runner or EagerRunner(torch.device("cpu")),
         warm=warm,
         **options,
     )

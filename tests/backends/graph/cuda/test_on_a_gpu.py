@@ -31,12 +31,12 @@ def moved(model):
 
 def captured(family="llama", dtype=torch.float64, *, warm=True, vocabulary=None, **options):
     """Return a pair whose programs are captured, and the target's model of transformers."""
-    from paceline.backends.graph.cuda.runner import Captured
+    from paceline.backends.graph.cuda.runner import CudaGraphRunner
 
     changes = {} if vocabulary is None else {"vocab_size": vocabulary}
     model = tiny_model(family, dtype=dtype, **changes) if changes else model_of(family, dtype)
     near = noisy_copy(model, noise=0.02 if vocabulary is None else 0.15).to("cuda")
-    runner = Captured(torch.device("cuda", 0))
+    runner = CudaGraphRunner(torch.device("cuda", 0))
     target_model = moved(model)
     target, drafts = made(target_model, {"near": near}, runner=runner, warm=warm, **options)
     target.model = target_model  # what `plainly` compares with

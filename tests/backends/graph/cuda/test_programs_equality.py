@@ -102,9 +102,9 @@ def test_attention_looks_no_further_than_it_must_and_finds_the_same(monkeypatch)
         [3, 1, 4], max_new_tokens=70
     )
     assert found.tokens == plainly("llama", (3, 1, 4), 70)
-    seat = target.slots.take()
-    assert seat.spans == (16, 96)
-    assert {key[2] for key in seat._programs if key[0] == "verify"} == {16, 96}
+    buffers = target.pool.take()
+    assert buffers.spans == (16, 96)
+    assert {key[2] for key in buffers._programs if key[0] == "verify"} == {16, 96}
 
 
 @pytest.mark.parametrize("gamma", range(1, 18))
@@ -116,7 +116,7 @@ def test_a_plan_between_tiers_takes_the_next_one_up_and_no_token_more(gamma):
     text = plainly("llama", (3, 1, 4), 20)
     assert len(proposal) == min(gamma, 16)
     assert verdict.tokens == text[: verdict.accepted + 1]
-    used = {key[1] for key in session.slot._programs if key[0] == "draft"}
+    used = {key[1] for key in session.buffers._programs if key[0] == "draft"}
     assert min(tier for tier in (1, 2, 3, 4, 6, 8, 12, 16) if tier >= min(gamma, 16)) in used
 
 

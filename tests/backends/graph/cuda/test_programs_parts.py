@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from paceline.backends.graph.cuda.engine import BlockEngine, check_tiers, next_up, spans
 from paceline.backends.graph.cuda.forward import BlockCache, _norm, attend, forward, mask
-from paceline.backends.graph.cuda.proposal import MEASURED, measure
-from paceline.backends.graph.cuda.runner import Eager
-from paceline.backends.graph.cuda.session import PairLedger
-from paceline.backends.graph.layers import normalise
-from paceline.backends.torch.logits import measure as hf_measure
+from paceline.backends.graph.cuda.runner import EagerRunner
+from paceline.backends.graph.cuda.session import PairTracker
+from paceline.backends.graph.layers import rms_norm
 from paceline.core.errors import BackendError
 
 from .programs import CONTEXT, model_of
@@ -40,7 +38,7 @@ def test_spans_are_whole_blocks_and_end_with_all_there_is(room, block):
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**16), tokens=st.integers(1, 5), start=st.integers(0, 30))
 def test_attention_in_blocks_is_plain_attention(seed, tokens, start):
-    shape = BlockEngine(model_of("llama"), Eager(CPU), max_context=CONTEXT, block=16).network.shape
+    shape = BlockEngine(model_of("llama"), EagerRunner(CPU), max_context=CONTEXT, block=16).network.shape
     chance = torch.Generator().manual_seed(seed)
     cache = BlockCache(shape, 40, torch.zeros(0, dtype=torch.float64), block=16)
     for layer in cache.layers:
@@ -61,7 +59,7 @@ def test_attention_in_blocks_is_plain_attention(seed, tokens, start):
 
 
 def test_keys_go_where_attention_looks_for_them():
-    shape = BlockEngine(model_of("llama"), Eager(CPU), max_context=CONTEXT, block=16).network.shape
+    shape = BlockEngine(model_of("llama"), EagerRunner(CPU), max_context=CONTEXT, block=16).network.shape
     cache = BlockCache(shape, 40, torch.zeros(0, dtype=torch.float64), block=16)
     positions = torch.tensor([0, 15, 16, 40])
     rows = cache.rows(positions).view(-1, shape.kv_heads)
@@ -72,13 +70,13 @@ def test_keys_go_where_attention_looks_for_them():
 
 def test_short_floats_are_normalised_to_within_a_rounding():
     values, scales = torch.randn(3, 64).bfloat16(), torch.rand(64).bfloat16()
-    plain = normalise(values, scales, 1e-6).float()
+    plain = rms_norm(values, scales, 1e-6).float()
     assert torch.allclose(_norm(values, scales, 1e-6).float(), plain, rtol=2**-7)
 
 
 def test_in_bfloat16_logits_are_near_those_of_transformers():
     model = model_of("qwen3", torch.bfloat16)
-    engine = BlockEngine(model, Eager(CPU), max_context=CONTEXT, block=16)
+    engine = BlockEngine(model, EagerRunner(CPU), max_context=CONTEXT, block=16)
     ids = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
     with torch.inference_mode():
         wanted = model(ids).logits[0].float()
@@ -88,14 +86,6 @@ def test_in_bfloat16_logits_are_near_those_of_transformers():
     assert float((found - wanted).abs().max()) < 0.05 * float(wanted.abs().max())
 
 
-def test_signals_are_those_of_the_hf_backend():
-    scores = torch.randn(12, generator=torch.Generator().manual_seed(1)) * 2
-    token = scores.argmax(keepdim=True)
-    wanted = hf_measure(scores, token, 0, MEASURED)
-    found = dict(zip(MEASURED, measure(scores, token).tolist(), strict=True))
-    assert all(found[name] == pytest.approx(wanted.value(name)) for name in MEASURED)
-
-
 @given(
     prompt=st.lists(st.integers(0, 3), min_size=1, max_size=4),
     rounds=st.lists(
@@ -103,21 +93,21 @@ def test_signals_are_those_of_the_hf_backend():
         max_size=6,
     ),
 )
-def test_the_ledger_knows_the_last_two_tokens_and_never_counts_what_is_not_there(prompt, rounds):
-    ledger, text, cache = PairLedger(prompt), list(prompt), []
+def test_the_tracker_knows_the_last_two_tokens_and_never_counts_what_is_not_there(prompt, rounds):
+    tracker, text, cache = PairTracker(prompt), list(prompt), []
     for ahead, emitted, told in rounds:
         if ahead:
-            count = len(ledger.tail) - 1
-            cache[ledger.cached :] = ledger.tail[:count]
-            ledger.read(count)
+            count = len(tracker.tail) - 1
+            cache[tracker.cached :] = tracker.tail[:count]
+            tracker.read(count)
             guess = [(token + ahead) % 4 for token in range(ahead)]
-            cache[ledger.cached :] = [text[-1], *guess[:-1]]
-            ledger.run_ahead(ahead - 1)
+            cache[tracker.cached :] = [text[-1], *guess[:-1]]
+            tracker.run_ahead(ahead - 1)
             if told:
-                ledger.learn(guess)
+                tracker.learn(guess)
         text += emitted
-        ledger.settle(emitted)
-        assert ledger.pair == (text[-2] if len(text) > 1 else text[-1], text[-1])
-        assert ledger.context == len(text)
-        assert ledger.cached < len(text)
-        assert cache[: ledger.cached] == text[: ledger.cached]
+        tracker.settle(emitted)
+        assert tracker.pair == (text[-2] if len(text) > 1 else text[-1], text[-1])
+        assert tracker.context == len(text)
+        assert tracker.cached < len(text)
+        assert cache[: tracker.cached] == text[: tracker.cached]

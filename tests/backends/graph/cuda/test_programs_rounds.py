@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from paceline.backends.graph.cuda import buffers
+from paceline.backends.graph.cuda import buffers as buffers_module
 from paceline.backends.graph.cuda import draft as draft_module
 from paceline.backends.graph.cuda import target as target_module
-from paceline.backends.graph.cuda.draft import GraphedDraft
+from paceline.backends.graph.cuda.draft import CudaDraft
 from paceline.backends.graph.cuda.engine import BlockEngine
 from paceline.backends.graph.cuda.forward import Network
 from paceline.backends.graph.cuda.models import open_target
-from paceline.backends.graph.cuda.runner import Eager
-from paceline.backends.graph.cuda.sampling import Chance
+from paceline.backends.graph.cuda.runner import EagerRunner
+from paceline.backends.torch.sampling import DeviceRng
 from paceline.backends.torch.tiny_models import noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
@@ -41,7 +41,7 @@ class Quiet(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class MetaChance(Chance):
+class MetaRng(DeviceRng):
     """Draws without a generator: there is none for tensors without content."""
 
     def __init__(self, device):
@@ -77,14 +77,14 @@ def contentless(value):
     "sampling", [GREEDY, Sampling(temperature=0.7), Sampling(top_k=3, top_p=0.9)], ids=str
 )
 def test_no_program_reads_a_number_on_the_host_or_brings_one(family, sampling, monkeypatch):
-    for module in (buffers, draft_module, target_module):
-        monkeypatch.setattr(module, "Post", Unsent)
-    monkeypatch.setattr(buffers, "Chance", MetaChance)
-    engine = BlockEngine(model_of(family, torch.bfloat16), Eager(CPU), max_context=CONTEXT, block=16)
+    for module in (buffers_module, draft_module, target_module):
+        monkeypatch.setattr(module, "HostToDeviceBuffer", Unsent)
+    monkeypatch.setattr(buffers_module, "DeviceRng", MetaRng)
+    engine = BlockEngine(model_of(family, torch.bfloat16), EagerRunner(CPU), max_context=CONTEXT, block=16)
     engine.network = Network(engine.network.shape, contentless(engine.network.weights))
-    drafting, verifying = draft_module.DraftSlot(engine, 90), target_module.TargetSlot(engine)
-    for seat in (drafting, verifying):
-        seat.season(sampling)
+    drafting, verifying = draft_module.DraftBuffers(engine, 90), target_module.TargetBuffers(engine)
+    for buffers in (drafting, verifying):
+        buffers.set_sampling(sampling)
     with torch.inference_mode(), Quiet():
         drafting._read(32)
         for tier in (1, 2, 4):
@@ -100,7 +100,7 @@ def test_that_check_would_find_a_number_read_on_the_host():
 
 
 def counted(gammas, rounds, **options):
-    """Return the reads and builds of each round on seats that were built beforehand."""
+    """Return the reads and builds of each round on buffers that were built beforehand."""
     model = model_of("llama")
     target, drafts = made(model, {"near": noisy_copy(model, noise=0.02)}, warm=True, **options)
     runner = target.engine.runner
@@ -150,9 +150,9 @@ def test_nothing_grows_over_many_rounds():
     for _ in range(3):
         for _ in range(5):
             decoder.generate(PROMPT, max_new_tokens=70)
-        seat = target.slots.take()
-        places.add((seat.cache.layers[0].data_ptr(), seat.result.data_ptr(), seat.state.data_ptr()))
-        target.slots.give(seat)
+        buffers = target.pool.take()
+        places.add((buffers.cache.layers[0].data_ptr(), buffers.result.data_ptr(), buffers.state.data_ptr()))
+        target.pool.give(buffers)
         gc.collect()
         sizes.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
     assert len(places) == 1
@@ -163,14 +163,14 @@ def test_a_session_that_is_closed_says_so_and_gives_its_seat_to_the_next_one():
     model = model_of("llama")
     target, drafts = made(model, {"near": noisy_copy(model)})
     first = target.open(PROMPT)
-    seat = first.slot
+    buffers = first.buffers
     first.close()
     first.close()
     with pytest.raises(BackendError, match="was closed; open a new one"):
         first.verify(None)
     second, third = target.open(PROMPT), target.open(PROMPT)
-    assert second.slot is seat
-    assert third.slot is not seat
+    assert second.buffers is buffers
+    assert third.buffers is not buffers
     session = drafts["near"].open(PROMPT)
     session.close()
     with pytest.raises(BackendError, match="was closed"):
@@ -201,7 +201,7 @@ def test_a_text_may_fill_the_cache_to_its_last_token():
     assert found.ended == "length"
 
 
-@pytest.mark.parametrize("where", ["forward", "measure"])
+@pytest.mark.parametrize("where", ["forward", "signal_values"])
 def test_a_round_that_fails_leaves_sessions_that_go_on_as_if_nothing_had_happened(where, monkeypatch):
     target, drafts = pair("qwen3")
     text = plainly("qwen3", PROMPT, 30)
@@ -283,7 +283,7 @@ def test_a_draft_with_fewer_positions_or_tokens_proposes_what_it_can():
     session.advance([1, 1])
     assert len(session.draft(8, None)) == 0
     few = model_of("llama").config.vocab_size - 40
-    narrow = GraphedDraft(target.engine, vocabulary=few)
+    narrow = CudaDraft(target.engine, vocabulary=few)
     proposed = [token for start in range(8) for token in narrow.open([start, 1, 4]).draft(8, None).tokens]
     assert max(proposed) < few <= max(plainly("llama", PROMPT, 60))
     assert len(narrow.open([3, 10_000]).draft(4, None)) == 0

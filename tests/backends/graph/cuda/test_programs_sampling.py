@@ -6,17 +6,18 @@ import math
 import pytest
 import torch
 
-from paceline.backends.graph.cuda.sampling import Chance, Taste, kind_of, numbers_of
+from paceline.backends.graph.cuda.sampling import SamplingParams, sampling_kind, sampling_numbers
 from paceline.backends.prompt_lookup import PromptLookup
+from paceline.backends.torch import sampling
 from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan, StopRule
 from paceline.core.sampling import Sampling, chances, process
-from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import ScriptedPolicy
 
+from ...exact import apart, every_outcome, texts
 from .programs import made
 
 torch.set_num_threads(1)
@@ -48,7 +49,7 @@ def models():
 
 
 def parts():
-    """Return a target, and drafts on the same device, on another, and of other kinds, with seats of their own."""
+    """Return a target, and drafts on the same device, on another, and of other kinds, with buffers of their own."""
     model, near = models()
     target, drafts = made(model, {"drawing": near}, tiers=(0, 1, 2, 3))
     _, apart = made(model, {"apart": near})
@@ -64,54 +65,25 @@ def parts():
 @functools.cache
 def alone(length, sampling):
     """Return the distribution of the target's first tokens, by plain Python over the model's own logits."""
-    target, found = HfTarget(models()[0]), {(): 1.0}
-    for _ in range(length):
-        longer = {}
-        for text, probability in found.items():
-            context = [*PROMPT, *text]
-            logits = target.open(context).logits().tolist()
-            shares = chances(process(logits, sampling, context), sampling)
-            longer |= {(*text, token): probability * share for token, share in enumerate(shares) if share}
-        found = longer
-    return found
+    target = HfTarget(models()[0])
 
+    def next_probs(text):
+        context = [*PROMPT, *text]
+        return chances(process(target.open(context).logits().tolist(), sampling, context), sampling)
 
-def apart(one, other):
-    return max(abs(one.get(text, 0.0) - other.get(text, 0.0)) for text in one.keys() | other.keys())
+    return texts(length, next_probs)
 
 
 def decoded(plans, length, sampling, monkeypatch, draft="drawing"):
-    """Return the exact distribution of what the loop delivers, the programs deciding all but the dice."""
-    from paceline.backends.torch import sampling as hf_sampling
-
-    rng = None
-
-    def draw(self, weights):
-        return torch.tensor([rng.draw(row) for row in weights.tolist()])
-
-    def accept(self, target_probs, draft_probs):
-        agreed = []
-        for target_prob, draft_prob in zip(
-            target_probs.flatten().tolist(), draft_probs.flatten().tolist(), strict=True
-        ):
-            # What comes after a refusal is not looked at, so it need not be thrown for. Beyond the proposal nothing is
-            # stated, and whatever falls there is masked.
-            agreed.append(all(agreed) and (not draft_prob or rng.accept(min(1.0, target_prob / draft_prob))))
-        return torch.tensor(agreed)
-
-    monkeypatch.setattr(Chance, "draw", draw)
-    monkeypatch.setattr(Chance, "accept", accept)
-    monkeypatch.setattr(hf_sampling.Sampler, "draw", lambda self, weights: draw(self, weights)[:, None])
+    """Return the exact distribution of what the loop delivers."""
     target, drafts = parts()
 
-    def run(thrown):
-        nonlocal rng
-        rng = thrown
+    def run():
         policy = ScriptedPolicy(plans)
         one = SpeculativeDecoder(target, {draft: drafts[draft]}, policy, sampling=sampling)
         return one.generate(PROMPT, max_new_tokens=length).tokens
 
-    return outcomes(run)
+    return every_outcome(run, monkeypatch)
 
 
 @pytest.mark.parametrize("draft", ["drawing", "greedy", "apart", "hf", "lookup"])
@@ -133,10 +105,8 @@ def test_a_rule_that_stops_on_the_device_changes_no_probability(monkeypatch):
 
 
 def test_accepting_everything_would_be_found_out(monkeypatch):
-    from paceline.backends.graph.cuda import target as target_module
-
-    real = target_module._until_false
-    monkeypatch.setattr(target_module, "_until_false", lambda agreed: real(torch.ones_like(agreed)))
+    real = sampling.true_prefix
+    monkeypatch.setattr(sampling, "true_prefix", lambda agreed: real(torch.ones_like(agreed)))
     found = decoded([Plan(1)], 2, SHARP, monkeypatch)
     assert apart(found, alone(2, SHARP)) > 0.01
 
@@ -144,18 +114,18 @@ def test_accepting_everything_would_be_found_out(monkeypatch):
 @pytest.mark.parametrize("sampling", SETTINGS, ids=repr)
 def test_scores_are_those_of_plain_python(sampling):
     logits = torch.randn(3, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 3
-    numbers = torch.tensor(numbers_of(sampling, 12), dtype=torch.float64)
-    found = torch.softmax(Taste(kind_of(sampling), numbers).scores(logits), dim=-1)
+    numbers = torch.tensor(sampling_numbers(sampling, 12), dtype=torch.float64)
+    found = torch.softmax(SamplingParams(sampling_kind(sampling), numbers).scores(logits), dim=-1)
     for row, shares in zip(logits.tolist(), found.tolist(), strict=True):
         assert shares == pytest.approx(chances(process(row, sampling, ()), sampling), abs=1e-9)
 
 
 def test_what_the_programs_cannot_do_is_refused_before_anything_is_read():
     target, drafts = parts()
-    for sampling in (Sampling(typical_p=0.5), Sampling(temperature=0.0, repetition_penalty=1.2)):
+    for refused in (Sampling(typical_p=0.5), Sampling(temperature=0.0, repetition_penalty=1.2)):
         for one in (target, drafts["drawing"]):
             with pytest.raises(BackendError, match=r"repetition_penalty and typical_p.*backend: hf"):
-                one.open_sampled(PROMPT, sampling)
+                one.open_sampled(PROMPT, refused)
 
 
 def chi_square(counts, target_probs, total):
@@ -182,22 +152,6 @@ def test_real_draws_are_distributed_as_the_targets(draft):
     # Beyond this lies about one in a thousand: the normal approximation of Wilson and Hilferty (1931).
     limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
     assert chi_square(counts, target_probs, total) < limit
-
-
-def test_draws_and_acceptances_fall_as_often_as_they_should():
-    chance, rows = Chance(torch.device("cpu")), 40_000
-    chance.seed(3)
-    counts = chance.draw(torch.tensor([0.5, 0.0, 0.3, 0.2]).expand(rows, 4)).bincount(minlength=4)
-    assert counts[1] == 0
-    assert (counts / rows).tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.01)
-    for target_probs, draft_probs, share in (
-        (0.3, 0.6, 0.5),
-        (0.0, 0.5, 0.0),
-        (0.5, 0.5, 1.0),
-        (0.9, 0.2, 1.0),
-    ):
-        yes = chance.accept(torch.full((rows,), target_probs), torch.full((rows,), draft_probs))
-        assert float(yes.double().mean()) == pytest.approx(share, abs=0.01 if 0 < share < 1 else 0)
 
 
 def test_the_same_seed_and_gammas_give_the_same_text_and_another_seed_another():

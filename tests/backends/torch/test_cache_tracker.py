@@ -1,10 +1,10 @@
-"""The ledger and the cache it counts never disagree, whatever a round does."""
+"""The tracker and the cache it counts never disagree, whatever a round does."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.torch.sequence import UNREAD, Ledger
+from paceline.backends.torch.sequence import UNREAD, CacheTracker
 
 TOKENS = st.integers(0, 2)  # so few that guesses agree by chance
 TEXT = st.lists(TOKENS, max_size=5)
@@ -12,37 +12,37 @@ ROUND = st.tuples(st.booleans(), st.integers(0, 3), TEXT, TEXT, st.booleans())
 
 
 class Cache:
-    """A ledger beside the list of tokens that were really fed."""
+    """A tracker beside the list of tokens that were really fed."""
 
     def __init__(self, prompt):
         self.context = list(prompt)
         self.fed = []
-        self.ledger = Ledger(prompt)
+        self.tracker = CacheTracker(prompt)
 
     def attempt(self, guess):
-        self.fed += [*self.ledger.tail, *guess]
-        self.ledger.attempt(guess)
+        self.fed += [*self.tracker.tail, *guess]
+        self.tracker.attempt(guess)
 
     def read(self, count):
-        count = min(count, self.ledger.lag)
-        self.fed += self.ledger.tail[:count]
-        self.ledger.read(count)
+        count = min(count, self.tracker.lag)
+        self.fed += self.tracker.tail[:count]
+        self.tracker.read(count)
 
     def settle(self, emitted):
-        drop = self.ledger.settle(emitted)
+        drop = self.tracker.settle(emitted)
         assert drop >= 0
         del self.fed[len(self.fed) - drop :]
         self.context += emitted
 
     def check(self):
-        ledger = self.ledger
+        tracker = self.tracker
         assert self.fed == self.context[: len(self.fed)], (
             "the cache holds something that is not in the context"
         )
-        assert len(self.fed) == ledger.cached == ledger.filled
-        assert self.context[ledger.cached :] == ledger.tail
-        assert ledger.lag == len(self.context) - 1 - len(self.fed) >= 0
-        assert ledger.context == len(self.context)
+        assert len(self.fed) == tracker.cached == tracker.filled
+        assert self.context[tracker.cached :] == tracker.tail
+        assert tracker.lag == len(self.context) - 1 - len(self.fed) >= 0
+        assert tracker.context == len(self.context)
 
 
 @settings(deadline=None)
@@ -55,7 +55,7 @@ def test_the_cache_is_always_a_prefix_of_the_context_that_lacks_the_last_token(p
             cache.read(ahead)
             cache.check()
             cache.attempt(guess)
-            assert cache.ledger.filled == len(cache.fed)
+            assert cache.tracker.filled == len(cache.fed)
             if not settles:
                 cache.settle([])
         cache.settle(emitted)
@@ -68,13 +68,13 @@ def test_a_token_that_agreed_is_never_fed_again(prompt, guess, bonus):
     cache = Cache(prompt)
     cache.attempt(guess)
     cache.settle([*guess, bonus])
-    assert cache.ledger.tail == [bonus]
+    assert cache.tracker.tail == [bonus]
 
 
 @settings(deadline=None)
 @given(st.lists(TOKENS, min_size=1, max_size=4), st.lists(TOKENS, min_size=1, max_size=4))
 def test_an_attempt_fed_token_by_token_is_one_fed_at_once(prompt, guess):
-    at_once, by_token = Ledger(prompt), Ledger(prompt)
+    at_once, by_token = CacheTracker(prompt), CacheTracker(prompt)
     at_once.attempt(guess)
     by_token.attempt()
     for _ in guess:
@@ -85,22 +85,22 @@ def test_an_attempt_fed_token_by_token_is_one_fed_at_once(prompt, guess):
 
 
 def test_tokens_nobody_has_read_are_dropped():
-    ledger = Ledger([5])
-    ledger.attempt()
-    ledger.extend()
-    ledger.extend()
-    assert ledger.trial == [5, UNREAD, UNREAD]
-    assert ledger.settle([7]) == 2
-    assert (ledger.cached, ledger.tail) == (1, [7])
+    tracker = CacheTracker([5])
+    tracker.attempt()
+    tracker.extend()
+    tracker.extend()
+    assert tracker.trial == [5, UNREAD, UNREAD]
+    assert tracker.settle([7]) == 2
+    assert (tracker.cached, tracker.tail) == (1, [7])
 
 
 def test_after_a_full_acceptance_a_draft_lacks_the_token_it_never_read():
-    ledger = Ledger([5])
-    ledger.attempt([1, 2])
-    assert ledger.settle([1, 2, 3, 4]) == 0
-    assert ledger.lag == 1
+    tracker = CacheTracker([5])
+    tracker.attempt([1, 2])
+    assert tracker.settle([1, 2, 3, 4]) == 0
+    assert tracker.lag == 1
 
 
 def test_a_prompt_needs_a_token():
     with pytest.raises(ValueError, match="at least one token"):
-        Ledger([])
+        CacheTracker([])
