@@ -9,6 +9,8 @@ from paceline.backends.graph.shape import FAMILIES
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 
+from ..generated import generated
+
 __all__ = ["FAMILIES", "model_of", "pair", "plainly"]
 
 
@@ -32,14 +34,4 @@ def pair(family, dtype=torch.float64, **options):
 
 @functools.lru_cache(maxsize=512)
 def plainly(family, prompt, max_new_tokens, eos=frozenset(), dtype=torch.float64):
-    """Return what `generate` of transformers writes."""
-    ids = torch.tensor([prompt])
-    found = model_of(family, dtype).generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(eos) or None,
-        pad_token_id=0,
-    )
-    return tuple(found[0, len(prompt) :].tolist())
+    return generated(model_of(family, dtype), prompt, max_new_tokens, eos)

@@ -13,6 +13,7 @@ from paceline.core.sampling import Sampling
 from paceline.core.testing import check_backend
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 
+from ...generated import generated
 from .programs import made, model_of
 
 pytestmark = [
@@ -44,11 +45,7 @@ def captured(family="llama", dtype=torch.float64, *, warm=True, vocabulary=None,
 
 
 def plainly(target, prompt, count):
-    ids = torch.tensor([list(prompt)], device="cuda")
-    found = target.model.generate(
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=count, pad_token_id=0
-    )
-    return tuple(found[0, len(prompt) :].tolist())
+    return generated(target.model, prompt, count)
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
