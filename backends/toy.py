@@ -43,8 +43,8 @@ class ToyTargetSession:
         tried = list(self.context)
         tokens: list[int] = []
         for token in proposal.tokens if proposal is not None else ():
-            wanted = self.model.next(tried)
-            if token != wanted:
+            choice = self.model.next(tried)
+            if token != choice:
                 break
             tried.append(token)
             tokens.append(token)

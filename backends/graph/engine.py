@@ -216,44 +216,44 @@ class GraphEngine:
 
     def _in_blocks(self, cache: StaticCache, ids: torch.Tensor, rows: int) -> torch.Tensor:
         """Feed in blocks of the lengths that were found to give the same bits."""
-        found, begun = [], cache.filled
+        logits_of_blocks, filled = [], cache.filled
         try:
             for start in range(0, len(ids), BLOCK):
                 block = ids[start : start + BLOCK]
                 # Rows of a block that come before those asked for are left out at once.
-                wanted = min(len(block), max(0, rows - (len(ids) - start - len(block))))
-                logits = self.forward(cache, block, max(1, wanted))
-                if wanted:
-                    found.append(logits)
+                needed = min(len(block), max(0, rows - (len(ids) - start - len(block))))
+                logits = self.forward(cache, block, max(1, needed))
+                if needed:
+                    logits_of_blocks.append(logits)
         except BaseException:
-            cache.filled = begun
+            cache.filled = filled
             raise
-        return torch.cat(found)
+        return torch.cat(logits_of_blocks)
 
 
-def context_of(shape: Shape, wanted: int | None, name: str) -> int:
+def context_of(shape: Shape, requested: int | None, name: str) -> int:
     """Return the longest context that is run.
 
     Args:
         shape: Of the model.
-        wanted: What was asked for; None is what the model has positions for, at most `LONGEST`.
+        requested: What was asked for; None is what the model has positions for, at most `LONGEST`.
         name: What messages call the model.
 
     Raises:
         BackendError: It is longer than the model's positions, or than what its attention sees.
     """
-    found = min(shape.positions, LONGEST) if wanted is None else wanted
-    if found > shape.positions:
+    context = min(shape.positions, LONGEST) if requested is None else requested
+    if context > shape.positions:
         raise BackendError(
-            f"graph: max_context is {found}, but {name} has positions for {shape.positions} tokens; set "
+            f"graph: max_context is {context}, but {name} has positions for {shape.positions} tokens; set "
             f"`max_context: {shape.positions}` or less"
         )
-    if shape.window is not None and found > shape.window:
+    if shape.window is not None and context > shape.window:
         raise BackendError(
-            f"graph: {name} sees {shape.window} tokens back, and this backend attends to all of a context of {found}; "
+            f"graph: {name} sees {shape.window} tokens back, and this backend attends to a whole context of {context}; "
             f"set `max_context: {shape.window}` or less, or use `backend: hf` for longer texts"
         )
-    return found
+    return context
 
 
 BLOCK: Final = 16
@@ -274,8 +274,8 @@ def require_same_bits(engine: GraphEngine) -> None:
     text = torch.arange(1, count + 1, device=engine.device).mul_(7919).remainder_(engine.vocabulary)
     expected = _read(engine, text, 1)
     for length in range(2, min(BLOCK, count) + 1):
-        found = _read(engine, text, length)
-        if not all(torch.equal(one, other) for one, other in zip(expected, found, strict=True)):
+        actual = _read(engine, text, length)
+        if not all(torch.equal(left, right) for left, right in zip(expected, actual, strict=True)):
             raise BackendError(
                 f"graph: {engine.name} cannot be `deterministic` on this processor with torch {torch.__version__} and "
                 f"{torch.get_num_threads()} threads: a block of {length} tokens gives other bits than single tokens. "

@@ -62,19 +62,19 @@ class Attention:
         mask = None if tokens == 1 else self._mask(tokens, filled, queries)
         return self._attend(queries, cached[:, :, : filled + tokens], mask)
 
-    def _attend(self, queries: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def _attend(self, queries: torch.Tensor, kv: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         tokens, heads, width = queries.shape
         groups = self._groups
         if groups == 1:
-            lined = queries.transpose(0, 1)
+            q = queries.transpose(0, 1)
         else:
-            lined = queries.view(tokens, heads // groups, groups, width).transpose(0, 1)
-            lined = lined.reshape(heads // groups, tokens * groups, width)
-        taken = F.scaled_dot_product_attention(lined[None], seen[:1], seen[1:], attn_mask=mask)[0]
+            q = queries.view(tokens, heads // groups, groups, width).transpose(0, 1)
+            q = q.reshape(heads // groups, tokens * groups, width)
+        out = F.scaled_dot_product_attention(q[None], kv[:1], kv[1:], attn_mask=mask)[0]
         if groups == 1:
-            return taken.transpose(0, 1).reshape(tokens, heads * width)
+            return out.transpose(0, 1).reshape(tokens, heads * width)
         return (
-            taken.view(heads // groups, tokens, groups * width).transpose(0, 1).reshape(tokens, heads * width)
+            out.view(heads // groups, tokens, groups * width).transpose(0, 1).reshape(tokens, heads * width)
         )
 
     def _mask(self, tokens: int, filled: int, like: torch.Tensor) -> torch.Tensor:
@@ -128,8 +128,8 @@ class Forward:
                 # Of the last layer, only what comes out is needed from here on.
                 queries = queries[count - rows :]
                 hidden = padded(hidden[count - rows : count], products.rows)
-            found = self._attention(queries, cached, filled + count - len(queries))
-            hidden = layer.out.add(padded(found, products.rows), hidden)
+            attended = self._attention(queries, cached, filled + count - len(queries))
+            hidden = layer.out.add(padded(attended, products.rows), hidden)
             hidden = layer.feed_forward(layer.mlp_norm(hidden), hidden)
         logits = products.head(padded(products.norm(hidden[:rows]), products.head.rows))
         cache.filled = filled + count

@@ -45,7 +45,7 @@ def rope_table(module: Any, positions: int, like: torch.Tensor) -> RopeTable:
         like: A tensor of the wanted device and number format.
     """
     numbers = torch.arange(positions, device=like.device)[None]
-    cos, sin = (found[0].unsqueeze(1) for found in module(like[:1], numbers))
+    cos, sin = (table[0].unsqueeze(1) for table in module(like[:1], numbers))
     half = cos.shape[-1] // 2
     return RopeTable(cos.contiguous(), torch.cat([-sin[..., :half], sin[..., half:]], dim=-1))
 

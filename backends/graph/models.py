@@ -17,7 +17,7 @@ from paceline.backends.graph.engine import MARGIN, GraphEngine, context_of
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.torch import loading
 from paceline.backends.torch.draft import DraftModel
-from paceline.backends.torch.readiness import Look, look, with_chat_remark, with_pairing
+from paceline.backends.torch.readiness import ModelInspection, inspect_model, with_chat_remark, with_pairing
 from paceline.backends.torch.target import TargetModel
 from paceline.core.errors import BackendError
 from paceline.core.records import Capabilities
@@ -168,12 +168,14 @@ def _captured(config: GraphConfig) -> Options:
 
 def check_target(config: GraphConfig, run: RunConfig) -> Readiness:
     """Tell what can be known of a target."""
-    seen = _look(config)
-    captured = seen.device is not None and seen.device.type == "cuda"
+    inspection = _look(config)
+    captured = inspection.device is not None and inspection.device.type == "cuda"
     if captured:
-        seen.attempt(lambda: sampling_kind(run.generation.sampling()))
-    found = with_chat_remark(_readiness(seen, config), seen)
-    return replace(found, capabilities=Capabilities(gammas=TIERS, sampling=True)) if captured else found
+        inspection.attempt(lambda: sampling_kind(run.generation.sampling()))
+    readiness = with_chat_remark(_readiness(inspection, config), inspection)
+    return (
+        replace(readiness, capabilities=Capabilities(gammas=TIERS, sampling=True)) if captured else readiness
+    )
 
 
 def check_draft(config: GraphConfig, run: RunConfig, target: Readiness) -> Readiness:
@@ -182,25 +184,25 @@ def check_draft(config: GraphConfig, run: RunConfig, target: Readiness) -> Readi
     return with_pairing(_readiness(_look(config), config), target)
 
 
-def _look(config: GraphConfig) -> Look:
+def _look(config: GraphConfig) -> ModelInspection:
     def refuse(settings: Any) -> None:
         check_settings(config, settings)
 
-    seen = look(config, refuse)
-    if seen.device is not None and seen.device.type == "cuda":
-        seen.attempt(lambda: require_cpu(config))
-    return seen
+    inspection = inspect_model(config, refuse)
+    if inspection.device is not None and inspection.device.type == "cuda":
+        inspection.attempt(lambda: require_cpu(config))
+    return inspection
 
 
-def _readiness(seen: Look, config: GraphConfig) -> Readiness:
-    if seen.model is None:
-        return seen.readiness(cache=0)
-    shape = read_shape(seen.settings, config.model)
+def _readiness(inspection: ModelInspection, config: GraphConfig) -> Readiness:
+    if inspection.model is None:
+        return inspection.readiness(cache=0)
+    shape = read_shape(inspection.settings, config.model)
     room = context_of(shape, config.max_context, config.model) + MARGIN
-    size = seen.dtype.itemsize
+    size = inspection.dtype.itemsize
     # The matrices that are packed lie beside those they were packed from; a look-up of tokens needs no packing.
-    packed = seen.device == torch.device("cpu") and seen.dtype in {torch.float32, torch.bfloat16}
-    copies = max(0, seen.weights - shape.vocabulary * shape.hidden * size) if packed else 0
-    return seen.readiness(
+    packed = inspection.device == torch.device("cpu") and inspection.dtype in {torch.float32, torch.bfloat16}
+    copies = max(0, inspection.weights - shape.vocabulary * shape.hidden * size) if packed else 0
+    return inspection.readiness(
         cache=2 * shape.layers * shape.kv_heads * shape.head_dim * room * size, copies=copies
     )

@@ -125,7 +125,7 @@ def _compare_packed(dtype: torch.dtype) -> str | None:
         (packed.times(rows, other), plain * other),
     )
     # Sums of 48 products of numbers below 1, with a relative rounding of 2^-8 in bfloat16.
-    if all(torch.allclose(found.float(), wanted, rtol=2e-2, atol=2e-2) for found, wanted in pairs):
+    if all(torch.allclose(product.float(), expected, rtol=2e-2, atol=2e-2) for product, expected in pairs):
         return None
     return "packed matrices give other products than plain ones on this machine"
 

@@ -117,5 +117,5 @@ def _window(config: Any) -> int | None:
     layers = getattr(config, "layer_types", None)
     if layers is not None and "sliding_attention" not in layers:
         return None
-    found = getattr(config, "sliding_window", None)
-    return None if found is None else int(found)
+    window = getattr(config, "sliding_window", None)
+    return None if window is None else int(window)

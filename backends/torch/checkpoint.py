@@ -192,7 +192,7 @@ def _files(place: _Place, explicit: object) -> tuple[str, ...]:
         raise place.refusal(f"The file {name} is damaged: {problem}; copy it again") from problem
     if not isinstance(files, dict) or not files:
         raise place.refusal(f"The file {name} is damaged: its `weight_map` names no tensors; copy it again")
-    return tuple(dict.fromkeys(_own(place, name, found, (".safetensors",)) for found in files.values()))
+    return tuple(dict.fromkeys(_own(place, name, file, (".safetensors",)) for file in files.values()))
 
 
 def _own(place: _Place, where: str, name: object, endings: tuple[str, ...]) -> str:
@@ -305,9 +305,11 @@ def require_complete(config: ModelConfig, info: Mapping[str, Any]) -> None:
         raise _refusal(config, "; ".join(problems))
 
 
-def _other_shapes(found: Collection[tuple[str, Sequence[int], Sequence[int]]]) -> str:
+def _other_shapes(mismatches: Collection[tuple[str, Sequence[int], Sequence[int]]]) -> str:
     """Say which tensors have another shape: name, the one in the files, the one of the model."""
-    shapes = [f"{name} is {list(own)}, not {list(made)}" for name, own, made in sorted(found)]
+    shapes = [
+        f"{name} is {list(stored)}, not {list(expected)}" for name, stored, expected in sorted(mismatches)
+    ]
     return f"{len(shapes)} tensors have another shape ({_some(shapes)})"
 
 

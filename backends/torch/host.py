@@ -69,11 +69,11 @@ def end_tokens(model: Any, config: Any) -> frozenset[int]:
         TypeError: What is said there are no tokens.
     """
     for source in (getattr(model, "generation_config", None), config):
-        found = getattr(source, "eos_token_id", None)
-        if found is not None:
-            tokens = [found] if isinstance(found, int) else list(found)
+        eos = getattr(source, "eos_token_id", None)
+        if eos is not None:
+            tokens = [eos] if isinstance(eos, int) else list(eos)
             if not all(isinstance(token, int) for token in tokens):
-                raise TypeError(f"eos_token_id is {found!r}, and should be a token or a list of tokens")
+                raise TypeError(f"eos_token_id is {eos!r}, and should be a token or a list of tokens")
             return frozenset(tokens)
     return frozenset()
 

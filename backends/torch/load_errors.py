@@ -36,8 +36,8 @@ REMEDY = remedy("hf")
 
 def missing_libraries() -> tuple[str, ...]:
     """Return a sentence for each library that is absent, too old or too new."""
-    found = ((name, oldest, _installed(name)) for name, oldest in OLDEST.items())
-    return tuple(problem for entry in found if (problem := _problem(*entry)))
+    installed = ((name, oldest, _installed(name)) for name, oldest in OLDEST.items())
+    return tuple(problem for entry in installed if (problem := _problem(*entry)))
 
 
 def untested_release() -> str | None:
@@ -64,11 +64,11 @@ def _installed(name: str) -> str | None:
 
 
 def _problem(name: str, oldest: tuple[int, int], version: str | None) -> str | None:
-    wanted = ".".join(map(str, oldest))
+    needed = ".".join(map(str, oldest))
     if version is None:
-        return f"{name} is not installed; {name} >= {wanted} is needed; {REMEDY}"
+        return f"{name} is not installed; {name} >= {needed} is needed; {REMEDY}"
     if _numbers(version) < oldest:
-        return f"{name} {version} is too old; {name} >= {wanted} is needed; {REMEDY}"
+        return f"{name} {version} is too old; {name} >= {needed} is needed; {REMEDY}"
     limit = BELOW.get(name)
     if limit is not None and _numbers(version) >= limit:
         return f"{name} {version} is too new; {name} < {'.'.join(map(str, limit))} is needed; {REMEDY}"

@@ -43,11 +43,11 @@ def usable(made: _Made) -> _Made:
 
 def fitted(draft: DraftModel, target: Target) -> Draft:
     """Return the draft, or one that re-encodes its text where its tokenizer is not the target's."""
-    found = difference(target, draft)
-    if found is None:
+    reason = difference(target, draft)
+    if reason is None:
         return draft
     log.info(
-        "draft_reencoded", draft=draft.engine.name, reason=f"another tokenizer than the target's: {found}"
+        "draft_reencoded", draft=draft.engine.name, reason=f"another tokenizer than the target's: {reason}"
     )
     return TranslatedDraft(draft, target)
 

@@ -27,7 +27,7 @@ PROMPT: Final = 512
 
 
 @dataclass(slots=True)
-class Look:
+class ModelInspection:
     """What was seen of a model; None where it could not be seen.
 
     Attributes:
@@ -96,58 +96,62 @@ def _runs_all(_settings: Any) -> None:
     """Refuse no model by its settings: the rest is found out by trying."""
 
 
-def look(config: ModelConfig, refuse: Callable[[Any], None] = _runs_all) -> Look:
-    """Look at all that loading looks at before it reads weights, in its order, and go on after what it would refuse.
+def inspect_model(config: ModelConfig, refuse: Callable[[Any], None] = _runs_all) -> ModelInspection:
+    """Look at all that loading looks at before it reads weights, in its order; go on after what it would refuse.
 
     Args:
         config: Names the model.
         refuse: Raises BackendError where the backend cannot run a model of these settings.
     """
     newer = untested_release()
-    seen = Look(config, [], [] if newer is None else [newer])
-    seen.device = seen.attempt(lambda: loading.device_of(config))
-    seen.settings = seen.attempt(lambda: loading.load_config(config))
-    if seen.settings is None:
-        return seen
-    before = len(seen.problems)
-    seen.attempt(lambda: refuse(seen.settings))
-    seen.stored = seen.attempt(lambda: stored_tensors(config, seen.settings))
-    if len(seen.problems) == before:
-        if seen.stored is None:
-            seen.remarks.append("its weights are not on this machine yet; the run downloads them")
-        seen.model = seen.attempt(lambda: described(config, seen.settings, seen.stored))
-    seen.tokenizer = seen.attempt(lambda: loading.load_tokenizer(config))
-    return seen
+    inspection = ModelInspection(config, [], [] if newer is None else [newer])
+    inspection.device = inspection.attempt(lambda: loading.device_of(config))
+    inspection.settings = inspection.attempt(lambda: loading.load_config(config))
+    if inspection.settings is None:
+        return inspection
+    before = len(inspection.problems)
+    inspection.attempt(lambda: refuse(inspection.settings))
+    inspection.stored = inspection.attempt(lambda: stored_tensors(config, inspection.settings))
+    if len(inspection.problems) == before:
+        if inspection.stored is None:
+            inspection.remarks.append("its weights are not on this machine yet; the run downloads them")
+        inspection.model = inspection.attempt(
+            lambda: described(config, inspection.settings, inspection.stored)
+        )
+    inspection.tokenizer = inspection.attempt(lambda: loading.load_tokenizer(config))
+    return inspection
 
 
-def with_chat_remark(found: Readiness, seen: Look) -> Readiness:
+def with_chat_remark(known: Readiness, inspection: ModelInspection) -> Readiness:
     """Return what is known of a target, with what its chat template is good for."""
-    if seen.tokenizer is None:
-        return replace(found, remarks=(*found.remarks, "it has no tokenizer, so prompts are tokens"))
-    if not getattr(seen.tokenizer, "chat_template", None):
+    if inspection.tokenizer is None:
+        return replace(known, remarks=(*known.remarks, "it has no tokenizer, so prompts are tokens"))
+    if not getattr(inspection.tokenizer, "chat_template", None):
         remark = "it has no chat template, so it goes on with texts and holds no conversations"
-        return replace(found, remarks=(*found.remarks, remark))
+        return replace(known, remarks=(*known.remarks, remark))
     try:
-        seen.tokenizer.apply_chat_template([{"role": "user", "content": "a"}], add_generation_prompt=True)
+        inspection.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "a"}], add_generation_prompt=True
+        )
     except Exception as problem:  # noqa: BLE001 - a template is a program, and may raise anything
         remark = f"its chat template cannot be used: {first_line(problem)}"
-        return replace(found, remarks=(*found.remarks, remark))
-    return found
+        return replace(known, remarks=(*known.remarks, remark))
+    return known
 
 
-def with_pairing(found: Readiness, target: Readiness) -> Readiness:
+def with_pairing(known: Readiness, target: Readiness) -> Readiness:
     """Return what is known of a draft, with how its tokens and the target's go together."""
-    if found.vocabulary is None or target.vocabulary is None:
-        return found
-    common = min(found.vocabulary, target.vocabulary)
-    differ = difference(target, replace(found, vocabulary=common))
+    if known.vocabulary is None or target.vocabulary is None:
+        return known
+    common = min(known.vocabulary, target.vocabulary)
+    differ = difference(target, replace(known, vocabulary=common))
     if differ is not None:
         remark = f"its text is re-encoded, since its tokenizer is not the target's: {differ} It offers no signals then"
-        return replace(found, remarks=(*found.remarks, remark), signals=frozenset())
-    if (found.codec is None or target.codec is None) and found.vocabulary != target.vocabulary:
+        return replace(known, remarks=(*known.remarks, remark), signals=frozenset())
+    if (known.codec is None or target.codec is None) and known.vocabulary != target.vocabulary:
         remark = (
-            f"it has {found.vocabulary} tokens and the target {target.vocabulary}, and without both tokenizers nobody "
+            f"it has {known.vocabulary} tokens and the target {target.vocabulary}, and without both tokenizers nobody "
             "can tell whether they mean the same"
         )
-        return replace(found, remarks=(*found.remarks, remark))
-    return replace(found, signals=SIGNALS)
+        return replace(known, remarks=(*known.remarks, remark))
+    return replace(known, signals=SIGNALS)

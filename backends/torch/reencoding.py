@@ -84,17 +84,17 @@ def agreement(left: Sequence[int], right: Sequence[int]) -> int:
 
 
 class Reencoder:
-    """A growing list of `told` tokens, and the same text in tokens of another tokenizer.
+    """A growing list of tokens, and the same text in tokens of another tokenizer.
 
     Args:
-        told: The tokenizer of the tokens that come in.
-        retold: The tokenizer of the tokens that go out.
+        source: The tokenizer of the tokens that come in.
+        target: The tokenizer of the tokens that go out.
     """
 
-    def __init__(self, told: Codec, retold: TokenizerCodec) -> None:
-        self._told = told
-        self._retold = retold
-        self._settled = opening(retold)
+    def __init__(self, source: Codec, target: TokenizerCodec) -> None:
+        self._source = source
+        self._target = target
+        self._settled = opening(target)
         self._window: list[int] = []
         self._known = 0  # tokens of the encoded window that are settled already
 
@@ -107,18 +107,18 @@ class Reencoder:
 
     def text(self, count: int) -> str:
         """Return the text of the last `count` tokens, or of the window if that is shorter."""
-        return self._told.decode(self._window[-count:])
+        return self._source.decode(self._window[-count:])
 
     def tokens(self) -> tuple[list[int], float]:
         """Return the tokens of the whole text, and how many go out for one that comes in; none inside a character."""
-        text = self._told.decode(self._window)
+        text = self._source.decode(self._window)
         if text.endswith(UNFINISHED):
             return [], 1.0
-        encoded = spell(self._retold, text)
+        encoded = spell(self._target, text)
         return [*self._settled, *encoded[self._known :]], len(encoded) / max(1, len(self._window))
 
     def _encoded(self, window: Sequence[int]) -> list[int]:
-        return spell(self._retold, self._told.decode(window))
+        return spell(self._target, self._source.decode(window))
 
     def _move(self) -> None:
         shorter = self._window[-SPAN:]
@@ -183,11 +183,11 @@ class TranslatedDraft:
         self.source = draft
         self.codec: TokenizerCodec = draft.codec
         self.target_codec: Codec = target.codec
-        self.own = min(self.engine.vocabulary, len(self.codec.tokenizer))
+        self.text_vocabulary = min(self.engine.vocabulary, len(self.codec.tokenizer))
         """Only tokens of the draft below this have a text."""
         self.vocabulary = target.vocabulary
         self.special = specials(self.codec)
-        self.never = target.eos | specials(target.codec)
+        self.unproposable = target.eos | specials(target.codec)
         """Tokens of the target that are not proposed."""
         self._identity = f"{draft.identity} re-encoded"
 
@@ -211,8 +211,8 @@ class TranslatedSession:
 
     def __init__(self, draft: TranslatedDraft, prompt: Sequence[int]) -> None:
         self._draft = draft
-        self._story = Reencoder(draft.target_codec, draft.codec)
-        self._news = list(prompt)  # not told to the story yet
+        self._reencoder = Reencoder(draft.target_codec, draft.codec)
+        self._pending = list(prompt)  # not re-encoded yet
         self._unread = len(prompt)
         self._sequence: SequenceState | None = None
         self._read: list[int] = []  # the context of the sequence, in tokens of the draft
@@ -228,21 +228,21 @@ class TranslatedSession:
         del control  # no signal is offered, so there is nothing to look at
         if self._closed:
             raise BackendError(f"hf: this session of {self._draft.engine.name} was closed; open a new one")
-        self._story.extend(self._news)
-        self._news = []
-        tokens, fineness = self._story.tokens()
+        self._reencoder.extend(self._pending)
+        self._pending = []
+        tokens, fineness = self._reencoder.tokens()
         if not tokens or max(tokens) >= self._draft.engine.vocabulary:
             return TokenProposal(())
         count = self._count(gamma, fineness, len(tokens))
         if count < 1:
             return TokenProposal(())
-        text, ahead = self._told(tokens[-HELD:], self._go_on(tokens, count))
-        found = continuation(self._draft.target_codec, self._story.text(SIGHT), text, ahead)
-        return TokenProposal(self._allowed(found)[:gamma])
+        text, ahead = self._drafted_text(tokens[-HELD:], self._go_on(tokens, count))
+        proposed = continuation(self._draft.target_codec, self._reencoder.text(SIGHT), text, ahead)
+        return TokenProposal(self._allowed(proposed)[:gamma])
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""
-        self._news += tokens
+        self._pending += tokens
         self._unread += len(tokens)
 
     def close(self) -> None:
@@ -253,10 +253,10 @@ class TranslatedSession:
 
     def _count(self, gamma: int, fineness: float, context: int) -> int:
         """Return how many tokens to draft for `gamma` of the target: by how fine they are, and one to look ahead."""
-        wanted = ceil(gamma * min(FINEST, max(1.0, fineness))) + 1
+        count = ceil(gamma * min(FINEST, max(1.0, fineness))) + 1
         most = self._draft.engine.max_context
         # The last drafted token is never fed, so it needs no position.
-        return wanted if most is None else min(wanted, most - context + 1)
+        return count if most is None else min(count, most - context + 1)
 
     def _go_on(self, tokens: list[int], count: int) -> list[int]:
         """Read the context and return the tokens that follow, up to the first special one; one copy from the device."""
@@ -265,7 +265,7 @@ class TranslatedSession:
         self._unread = 0
         chosen: list[torch.Tensor] = []
         while True:
-            chosen.append(logits[:, : self._draft.own].float().argmax(dim=-1, keepdim=True))
+            chosen.append(logits[:, : self._draft.text_vocabulary].float().argmax(dim=-1, keepdim=True))
             if len(chosen) == count:
                 break
             logits = sequence.extend(chosen[-1])
@@ -285,7 +285,7 @@ class TranslatedSession:
         self._read += fresh
         return sequence
 
-    def _told(self, context: list[int], drafted: list[int]) -> tuple[str, str]:
+    def _drafted_text(self, context: list[int], drafted: list[int]) -> tuple[str, str]:
         """Return the text that was drafted, and what is known of the text after it.
 
         The last token drafted is what lies ahead. A special token ends the text instead, with nothing ahead; so does a
@@ -295,14 +295,21 @@ class TranslatedSession:
         end = next((at for at, token in enumerate(drafted) if token in special), None)
         parts = (drafted[:-1], drafted) if end is None else (drafted[:end], drafted[:end])
         known = self._draft.codec.decode(context)
-        told, whole = (self._draft.codec.decode([*context, *part]) for part in parts)
-        text = told[len(known) :].split(UNFINISHED)[0]
-        if not told.startswith(known) or not whole.startswith(known + text):
+        extended, whole = (self._draft.codec.decode([*context, *part]) for part in parts)
+        text = extended[len(known) :].split(UNFINISHED)[0]
+        if not extended.startswith(known) or not whole.startswith(known + text):
             return "", ""
         return text, whole[len(known) + len(text) :]
 
     def _allowed(self, tokens: list[int]) -> tuple[int, ...]:
         """Return the tokens up to the first that must not be proposed."""
-        never, vocabulary = self._draft.never, self._draft.vocabulary
-        end = next((at for at, t in enumerate(tokens) if t in never or not 0 <= t < vocabulary), len(tokens))
+        unproposable, vocabulary = self._draft.unproposable, self._draft.vocabulary
+        end = next(
+            (
+                place
+                for place, token in enumerate(tokens)
+                if token in unproposable or not 0 <= token < vocabulary
+            ),
+            len(tokens),
+        )
         return tuple(tokens[:end])

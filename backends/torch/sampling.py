@@ -133,8 +133,8 @@ class Sampler:
         sampling: What is applied; its seed is the generator's.
         prompt: The tokens of the prompt, as the processors shall see it.
         device: Where logits are processed and tokens drawn.
-        rules: Applied instead of what `sampling` says, which then tells only the seed and whether it is greedy.
-        columns: The number of scores that `rules` expect, if not the model's own.
+        processors: Applied instead of what `sampling` says, which then tells only the seed and whether it is greedy.
+        columns: The number of scores that `processors` expect, if not the model's own.
     """
 
     def __init__(
@@ -143,17 +143,19 @@ class Sampler:
         prompt: Sequence[int],
         device: torch.device,
         *,
-        rules: LogitsProcessors | None = None,
+        processors: LogitsProcessors | None = None,
         columns: int | None = None,
     ) -> None:
         self._greedy = sampling.greedy
         self._device = device
         self.rng = DeviceRng(device)
         self.rng.seed(sampling.seed)
-        self._rules = LogitsProcessors(_processors(sampling)) if rules is None else rules
+        self._logits_processors = (
+            LogitsProcessors(_processors(sampling)) if processors is None else processors
+        )
         self._columns = columns
         # Where no processor reads the context, none is kept.
-        self._context = self.tokens(prompt if self._rules.reads else ())
+        self._context = self.tokens(prompt if self._logits_processors.reads else ())
 
     def tokens(self, tokens: Sequence[int]) -> torch.Tensor:
         """Return tokens as the processors read them, shape (1, tokens)."""
@@ -161,7 +163,7 @@ class Sampler:
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in tokens that were delivered."""
-        if self._rules.reads:
+        if self._logits_processors.reads:
             self._context = torch.cat([self._context, self.tokens(tokens)], dim=1)
 
     @torch.inference_mode()
@@ -180,13 +182,13 @@ class Sampler:
         # In float32 like `generate` where the likeliest is taken, so that ties are broken alike.
         precise = logits.dtype == torch.float64 and not self._greedy
         scores = logits.to(self._device, torch.float64 if precise else torch.float32)[:, :width]
-        if not self._rules.reads:
-            return self._rules(self._context, scores)
+        if not self._logits_processors.reads:
+            return self._logits_processors(self._context, scores)
         # Tokens of the context may lie beyond the width.
         beyond = (self._columns or logits.shape[1]) - width
         if beyond > 0:
             scores = F.pad(scores, (0, beyond), value=-torch.inf)
-        return self._rules(torch.cat([self._context, *tried], dim=1), scores)[:, :width]
+        return self._logits_processors(torch.cat([self._context, *tried], dim=1), scores)[:, :width]
 
     @torch.inference_mode()
     def probs(self, scores: torch.Tensor) -> torch.Tensor:

@@ -59,7 +59,7 @@ class TargetModel:
         """The longest prompt + output, or None when there is no limit."""
         return self.engine.max_context
 
-    def gap(self, context: Sequence[int], one: int, other: int) -> float:
+    def gap(self, context: Sequence[int], left: int, right: int) -> float:
         """Return how far apart the logits of two candidates for the next token are, in one pass over the context.
 
         Where two runs of a model in short floats differ, this tells a near-tie from an error.
@@ -69,7 +69,7 @@ class TargetModel:
             logits = session.logits()
         finally:
             session.close()
-        return abs(float(logits[one] - logits[other]))
+        return abs(float(logits[left] - logits[right]))
 
     def perplexity(self, prompt: Sequence[int]) -> float | None:
         """Return exp of the mean negative log probability of the tokens after the first; None for a single token.
@@ -86,8 +86,8 @@ class TargetModel:
             for begin in range(0, len(prompt) - 1, CHUNK):
                 fed, followed = prompt[begin : begin + CHUNK], prompt[begin + 1 : begin + CHUNK + 1]
                 logits = self.engine.feed(cache, fed, rows=len(fed))[: len(followed)]
-                wanted = torch.tensor(followed, device=logits.device)
-                total += float(F.cross_entropy(logits.float(), wanted, reduction="sum"))
+                labels = torch.tensor(followed, device=logits.device)
+                total += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
         finally:
             self.engine.free(cache)
         return math.exp(total / (len(prompt) - 1))

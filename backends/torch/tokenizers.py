@@ -80,14 +80,14 @@ def difference(target: Speaker, draft: Speaker) -> str | None:
     ours, theirs = draft.codec, target.codec
     if ours is None or theirs is None:
         return None
-    found = None
+    ids = None
     if (
         isinstance(theirs, TokenizerCodec)
         and isinstance(ours, TokenizerCodec)
         and draft.vocabulary is not None
     ):
-        found = _ids_differ(theirs, ours, draft.vocabulary)
-    return found or _probes_differ(theirs, ours)
+        ids = _ids_differ(theirs, ours, draft.vocabulary)
+    return ids or _probes_differ(theirs, ours)
 
 
 def require_same_vocabulary(name: str, draft: DraftModel, target: TargetModel) -> None:
@@ -96,12 +96,12 @@ def require_same_vocabulary(name: str, draft: DraftModel, target: TargetModel) -
     Raises:
         BackendError: Their vocabularies differ by more than padding.
     """
-    own, other = draft.engine.vocabulary, target.vocabulary
-    if abs(own - other) > PADDING:
+    draft_size, target_size = draft.engine.vocabulary, target.vocabulary
+    if abs(draft_size - target_size) > PADDING:
         raise BackendError(
-            f"hf: the draft {name!r} ({draft.engine.name}) has a vocabulary of {own} tokens and the target of {other}, "
-            "so they do not share a tokenizer. Give both, and its text is re-encoded: adaptive(..., tokenizer=..., "
-            "assistant_tokenizer=...); or choose a draft of the target's family"
+            f"hf: the draft {name!r} ({draft.engine.name}) has a vocabulary of {draft_size} tokens and the target of "
+            f"{target_size}, so they do not share a tokenizer. Give both, and its text is re-encoded: adaptive(..., "
+            "tokenizer=..., assistant_tokenizer=...); or choose a draft of the target's family"
         )
 
 

@@ -63,46 +63,46 @@ class Batch:
     def __init__(
         self,
         target: HfTarget,
-        knowledge: LearnedState,
+        learned: LearnedState,
         request: GenerateRequest,
-        rules: RowProcessors,
-        endings: EndCriteria,
+        processors: RowProcessors,
+        end_criteria: EndCriteria,
         config: Any,
         seed: int | None,
         device: torch.device,
     ) -> None:
         self._target = target
-        self._knowledge = knowledge
+        self._learned = learned
         self._request = request
-        self._endings = endings
+        self._end_criteria = end_criteria
         self._config = config
-        wanted = {
+        kept = {
             kind: bool(config.return_dict_in_generate and getattr(config, f"output_{kind}"))
             for kind in ("scores", "logits")
         }
-        places = [BatchRow(row, len(request.texts)) for row in range(len(request.texts))]
+        batch_rows = [BatchRow(row, len(request.texts)) for row in range(len(request.texts))]
         sampling = _sampling(seed) if request.sampled else GREEDY
         # Everything that can be refused is refused here, before any row is decoded.
         self._rows = [
             Row(
                 padding=text[:padding],
-                rules=rules.for_row(place),
-                sampling=sampling.of(f"row {place.row}"),
+                processors=processors.for_row(batch_row),
+                sampling=sampling.of(f"row {batch_row.row}"),
                 device=device,
-                record=ScoreRecord(**wanted) if any(wanted.values()) else None,
+                record=ScoreRecord(**kept) if any(kept.values()) else None,
                 cache=request.cache,
             )
-            for place, text, padding in zip(places, request.texts, request.padding, strict=True)
+            for batch_row, text, padding in zip(batch_rows, request.texts, request.padding, strict=True)
         ]
         self._stops = [
-            endings.for_row(text, place, device, row.record)
-            for place, text, row in zip(places, request.texts, self._rows, strict=True)
+            end_criteria.for_row(text, batch_row, device, row.record)
+            for batch_row, text, row in zip(batch_rows, request.texts, self._rows, strict=True)
         ]
 
     def decode(self, on_round: Callable[[int, Round], None] | None) -> list[list[int]]:
         """Return the new tokens of each row; a lent cache ends where the text that was shown does, come what may."""
         width = len(self._request.texts[0])
-        most = max(1, self._endings.max_length - width)
+        most = max(1, self._end_criteria.max_length - width)
         outputs: list[list[int]] = [[] for _ in self._rows]
         shown = lambda: width + len(outputs[0]) - 1  # noqa: E731 - as in `generate`, the last token is yet to be read
         with lent(self._request.cache, shown, self._target.engine.clear):
@@ -116,9 +116,9 @@ class Batch:
             if stop is not None:
                 stop.begin(len(outputs) - index)
             ends = () if stop is None else (stop,)
-            self._continue(index, outputs[index], most, self._endings.eos, ends, on_round)
+            self._continue(index, outputs[index], most, self._end_criteria.eos, ends, on_round)
         longest = max(map(len, outputs))
-        if not self._endings.padded:
+        if not self._end_criteria.padded:
             # As in `generate`: without an end-of-sequence token, rows go on until the last one has ended.
             for index, output in enumerate(outputs):
                 if len(output) < longest:
@@ -135,7 +135,7 @@ class Batch:
     ) -> None:
         row = self._rows[index]
         prompt = [*self._request.texts[index][len(row.padding) :], *output]
-        decoder = self._knowledge.decoder(self._target, row, eos)
+        decoder = self._learned.decoder(self._target, row, eos)
         try:
             for done in decoder.rounds(prompt, max_new_tokens=most, stop=stop):
                 if on_round is not None:

@@ -86,8 +86,8 @@ class CandidateSession:
             self._generator.num_assistant_tokens = gamma
         with torch.no_grad():
             ids, logits = self._generator.get_candidates(self._ids)
-        found = ids[:, self._ids.shape[1] :][:, :gamma]
-        tokens = tuple(found[0].tolist())
+        new = ids[:, self._ids.shape[1] :][:, :gamma]
+        tokens = tuple(new[0].tolist())
         if not self._drawn or logits is None or not tokens:
             return TokenProposal(tokens)
         return DeviceProposal(tokens, logits[0, : len(tokens)].float().softmax(dim=-1))

@@ -71,7 +71,7 @@ def require_agreement(engine: TransformersEngine) -> None:
         raise more_than_given(engine, f"{preparation(engine.model)} fails: {problem!r}") from problem
     # Passes of equal shapes agree to the last bits in any precision.
     pairs = zip(ours, theirs, strict=True)
-    if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True) for one, other in pairs):
+    if not all(torch.allclose(left, right, rtol=1e-3, atol=1e-4, equal_nan=True) for left, right in pairs):
         raise more_than_given(engine, f"{preparation(engine.model)} leads to other logits")
 
 
@@ -96,10 +96,10 @@ def require_blind_to_padding(engine: TransformersEngine) -> None:
         )
 
 
-def more_than_given(engine: TransformersEngine, found: str) -> BackendError:
+def more_than_given(engine: TransformersEngine, problem: str) -> BackendError:
     """Return the refusal of a model that goes by more than the tokens it is given."""
     return BackendError(
-        f"hf: {engine.name} ({type(engine.model).__name__}) is fed more than its tokens and a cache: {found}. Learnt "
+        f"hf: {engine.name} ({type(engine.model).__name__}) is fed more than its tokens and a cache: {problem}. Learnt "
         "prompts (prompt tuning, prefix tuning) and inputs of its own cannot be honoured here; use `generate` alone, "
         "or an adapter that changes weights, such as LoRA."
     )
@@ -126,8 +126,8 @@ def require_rollback(engine: TransformersEngine) -> None:
         engine.feed(tried, [tokens[1]])
         tried.crop(-3)
         # The two passes compared have equal shapes, so that they agree to the last bits in any precision.
-        expected, found = engine.feed(plain, tokens[:1]), engine.feed(tried, tokens[:1])
-    if keeps_running_state(plain) or not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
+        expected, actual = engine.feed(plain, tokens[:1]), engine.feed(tried, tokens[:1])
+    if keeps_running_state(plain) or not torch.allclose(expected, actual, rtol=1e-3, atol=1e-4):
         raise _no_rollback(engine, plain)
 
 

@@ -28,21 +28,21 @@ class EndCriteria:
     """
 
     def __init__(self, criteria: Iterable[Any]) -> None:
-        found = tuple(criteria)
-        self.eos = processing.end_tokens(found)
-        self.max_length = processing.length_limit(found)
-        self.padded = processing.pads_ended_rows(found)
-        self._end = processing.time_limit(found)
-        self._others = [each for each in found if not processing.handled_by_loop(each)]
+        all_criteria = tuple(criteria)
+        self.eos = processing.end_tokens(all_criteria)
+        self.max_length = processing.length_limit(all_criteria)
+        self.padded = processing.pads_ended_rows(all_criteria)
+        self._end = processing.time_limit(all_criteria)
+        self._others = [criterion for criterion in all_criteria if not processing.handled_by_loop(criterion)]
 
     def for_row(
-        self, text: Sequence[int], place: BatchRow, device: torch.device, record: ScoreRecord | None
+        self, text: Sequence[int], batch_row: BatchRow, device: torch.device, record: ScoreRecord | None
     ) -> RowCriterion | None:
         """Return what ends one row besides its end-of-sequence tokens and its length, if anything does.
 
         Args:
             text: The row before its first new token, padding included.
-            place: Where it stands in the batch; in a batch, what may have a state gets one for each row.
+            batch_row: Where it stands in the batch; in a batch, what may have a state gets one for each row.
             device: Where criteria expect tokens.
             record: Where the scores are, if criteria are to see them.
 
@@ -52,11 +52,11 @@ class EndCriteria:
         if not self._others and self._end is None:
             return None
         own = [
-            each if place.rows == 1 or type(each) is StopStringCriteria else copy_for_row(each)
+            each if batch_row.rows == 1 or type(each) is StopStringCriteria else copy_for_row(each)
             for each in self._others
         ]
         room = max(1, self.max_length - len(text))
-        return RowCriterion(own, self._end, text, room, place, device, record)
+        return RowCriterion(own, self._end, text, room, batch_row, device, record)
 
 
 class RowCriterion:
@@ -68,13 +68,13 @@ class RowCriterion:
         end: float | None,
         text: Sequence[int],
         room: int,
-        place: BatchRow,
+        batch_row: BatchRow,
         device: torch.device,
         record: ScoreRecord | None,
     ) -> None:
         self._criteria = criteria
         self._end = end
-        self._place = place
+        self._batch_row = batch_row
         self._before = len(text)
         # One buffer that fills up; what criteria are shown is a view of it.
         self._ids = torch.zeros((1, len(text) + room), dtype=torch.long, device=device)
@@ -101,29 +101,29 @@ class RowCriterion:
         return any(answers) or (self._end is not None and time.time() > self._end)
 
     def _ask(self, criterion: Any, ids: torch.Tensor, scores: tuple[torch.Tensor, ...] | None) -> bool:
-        place = self._place
+        batch_row = self._batch_row
         if type(criterion) is StopStringCriteria:
             return bool(criterion(ids, scores))
-        shown = None if scores is None else tuple(each.expand(place.rows, -1) for each in scores)
-        with place.explained(criterion):
-            found = criterion(ids.expand(place.rows, -1), shown)
-        if place.rows > 1 and tuple(getattr(found, "shape", ())) != (place.rows,):
+        shown = None if scores is None else tuple(each.expand(batch_row.rows, -1) for each in scores)
+        with batch_row.explained(criterion):
+            answer = criterion(ids.expand(batch_row.rows, -1), shown)
+        if batch_row.rows > 1 and tuple(getattr(answer, "shape", ())) != (batch_row.rows,):
             raise BackendError(
-                f"hf: {type(criterion).__name__} answers {_described(found)} for a batch of {place.rows} rows, which "
-                "are decoded one by one; let it answer with a tensor of one truth value a row, or call generate for "
-                "each row"
+                f"hf: {type(criterion).__name__} answers {_described(answer)} for a batch of {batch_row.rows} rows, "
+                "which are decoded one by one; let it answer with a tensor of one truth value a row, or call generate "
+                "for each row"
             )
         # What `generate` makes of it for a single row.
-        joined = torch.zeros(place.rows, dtype=torch.bool, device=ids.device) | found
-        if joined.shape != (place.rows,):
+        joined = torch.zeros(batch_row.rows, dtype=torch.bool, device=ids.device) | answer
+        if joined.shape != (batch_row.rows,):
             raise BackendError(
-                f"hf: {type(criterion).__name__} answers {_described(found)} for a single row; let it answer with one "
+                f"hf: {type(criterion).__name__} answers {_described(answer)} for a single row; let it answer with one "
                 "truth value a row"
             )
-        return bool(joined[place.row])
+        return bool(joined[batch_row.row])
 
 
-def _described(found: Any) -> str:
-    if isinstance(found, torch.Tensor):
-        return f"with a tensor of shape {tuple(found.shape)}"
-    return f"with {type(found).__name__}"
+def _described(answer: Any) -> str:
+    if isinstance(answer, torch.Tensor):
+        return f"with a tensor of shape {tuple(answer.shape)}"
+    return f"with {type(answer).__name__}"

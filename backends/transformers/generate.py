@@ -93,17 +93,17 @@ class Adaptive:
         """
         require_repeatable(model)
         with evaluating(*(each for each in self._drafts.values() if hasattr(each, "generate"))):
-            target, knowledge = self._prepare(model)
+            target, learned = self._prepare(model)
             request = read_request(input_ids, generation_config, model_kwargs, target.engine.switch)
             if any(request.padding):
-                knowledge.require_blind_to_padding(target)
+                learned.require_blind_to_padding(target)
             if self.streamer is not None and len(request.texts) > 1:
                 raise BackendError(
                     "hf: a streamer takes one row; leave it out, or call generate for each row"
                 )
             batch = Batch(
                 target,
-                knowledge,
+                learned,
                 request,
                 RowProcessors(logits_processor),
                 EndCriteria([*stopping_criteria, *self._stop]),
@@ -208,17 +208,17 @@ def adaptive(
 def _named(draft: Any, drafts: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the drafts by name."""
     if isinstance(draft, Mapping):
-        found = {**draft, **(drafts or {})}
+        by_name = {**draft, **(drafts or {})}
     else:
         name = "lookup" if isinstance(draft, str) and draft == "lookup" else "small"
         beside = {"lookup": "lookup"} if drafts is None else drafts
-        found = {name: draft, **beside}
-    for name, each in found.items():
+        by_name = {name: draft, **beside}
+    for name, each in by_name.items():
         if each != "lookup" and not hasattr(each, "open") and not hasattr(each, "generate"):
             raise BackendError(
                 f"hf: {each!r} cannot be the draft {name!r}; give a model of transformers, 'lookup', or a draft"
             )
-    return found
+    return by_name
 
 
 def _stop_strings(tokenizer: Any, stop_strings: str | Sequence[str] | None) -> tuple[Any, ...]:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from paceline.backends.torch import loading
 from paceline.backends.torch.draft import DraftModel
 from paceline.backends.torch.host import text_config
-from paceline.backends.torch.readiness import PROMPT, Look, look, with_chat_remark, with_pairing
+from paceline.backends.torch.readiness import (
+    PROMPT,
+    ModelInspection,
+    inspect_model,
+    with_chat_remark,
+    with_pairing,
+)
 from paceline.backends.torch.target import TargetModel
 from paceline.backends.transformers.checks import require_decoder
 from paceline.backends.transformers.engine import TransformersEngine
@@ -100,13 +106,13 @@ def load_draft(config: HfConfig, target: Target) -> Draft:
 
 def check_target(config: HfConfig, run: RunConfig) -> Readiness:
     """Tell what can be known of a target."""
-    seen = look(config)
-    return with_chat_remark(_checked(seen, run), seen)
+    inspection = inspect_model(config)
+    return with_chat_remark(_checked(inspection, run), inspection)
 
 
 def check_draft(config: HfConfig, run: RunConfig, target: Readiness) -> Readiness:
     """Tell what can be known of a draft for `target`."""
-    return with_pairing(_checked(look(config), run), target)
+    return with_pairing(_checked(inspect_model(config), run), target)
 
 
 def _with_attention(config: HfConfig) -> Any:
@@ -114,21 +120,21 @@ def _with_attention(config: HfConfig) -> Any:
     return loading.load_model(config, **options)
 
 
-def _checked(seen: Look, run: RunConfig) -> Readiness:
-    if seen.model is not None:
-        seen.attempt(lambda: require_decoder(seen.model, seen.config.model))
-    return seen.readiness(cache=_cache(seen, PROMPT + run.generation.max_new_tokens))
+def _checked(inspection: ModelInspection, run: RunConfig) -> Readiness:
+    if inspection.model is not None:
+        inspection.attempt(lambda: require_decoder(inspection.model, inspection.config.model))
+    return inspection.readiness(cache=_cache(inspection, PROMPT + run.generation.max_new_tokens))
 
 
-def _cache(seen: Look, tokens: int) -> int:
+def _cache(inspection: ModelInspection, tokens: int) -> int:
     """Return the bytes of keys and values, as far as the settings name their sizes."""
-    if seen.settings is None:
+    if inspection.settings is None:
         return 0
-    text = text_config(seen.settings)
+    text = text_config(inspection.settings)
     names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
     layers, hidden, heads = (int(getattr(text, name, 0) or 0) for name in names)
     if not heads:
         return 0
     width = int(getattr(text, "head_dim", 0) or hidden // heads)
     kept = int(getattr(text, "num_key_value_heads", 0) or heads)
-    return 2 * layers * kept * width * tokens * seen.dtype.itemsize
+    return 2 * layers * kept * width * tokens * inspection.dtype.itemsize

@@ -35,14 +35,14 @@ class BatchRow:
     rows: int
 
     @contextmanager
-    def explained(self, asked: Any) -> Iterator[None]:
+    def explained(self, rule: Any) -> Iterator[None]:
         """Add to what a processor or criterion raises in a batch that it was shown one row alone."""
         try:
             yield
         except Exception as problem:
             if self.rows > 1:
                 problem.add_note(
-                    f"paceline decodes the rows of a batch one by one: {type(asked).__name__} was shown row {self.row} "
+                    f"paceline decodes the rows of a batch one by one: {type(rule).__name__} was shown row {self.row} "
                     "in the place of every row. If it needs the other rows, call generate for each row."
                 )
             raise
@@ -54,9 +54,9 @@ class BatchProcessor:
     It may hold a value for each row, so it is shown as many rows as there are. All of them are the one that is decoded.
     """
 
-    def __init__(self, processor: Any, place: BatchRow) -> None:
+    def __init__(self, processor: Any, batch_row: BatchRow) -> None:
         self._processor = processor
-        self._place = place
+        self._batch_row = batch_row
 
     def __call__(self, text: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return processed scores of the row, shape (1, vocabulary).
@@ -64,10 +64,10 @@ class BatchProcessor:
         Raises:
             BackendError: It does not answer for each row.
         """
-        row, rows = self._place.row, self._place.rows
-        with self._place.explained(self._processor):
-            found = self._processor(text.expand(rows, -1), scores.repeat(rows, 1))
-        return checked_scores(self._processor, found, rows)[row : row + 1]
+        row, rows = self._batch_row.row, self._batch_row.rows
+        with self._batch_row.explained(self._processor):
+            answer = self._processor(text.expand(rows, -1), scores.repeat(rows, 1))
+        return checked_scores(self._processor, answer, rows)[row : row + 1]
 
 
 class RowProcessors(LogitsProcessors):
@@ -82,23 +82,27 @@ class RowProcessors(LogitsProcessors):
         self.ordered = any(type(each) not in CONTEXT_FREE | PREFIX_ONLY for each in self.processors)
 
     def for_guesses(self) -> RowProcessors:
-        """Return those rules that may be shown tokens on trial."""
+        """Return those processors that may be shown tokens on trial."""
         return RowProcessors(each for each in self.processors if type(each) in CONTEXT_FREE | PREFIX_ONLY)
 
-    def for_row(self, place: BatchRow) -> RowProcessors:
-        """Return the rules for one row of a batch that is decoded row by row.
+    def for_row(self, batch_row: BatchRow) -> RowProcessors:
+        """Return the processors for one row of a batch that is decoded row by row.
 
         What may have a state gets one for each row, by a copy.
 
         Raises:
             BackendError: A processor is made for the batch as a whole.
         """
-        return self if place.rows == 1 else RowProcessors(_for_row(each, place) for each in self.processors)
+        return (
+            self
+            if batch_row.rows == 1
+            else RowProcessors(_for_row(each, batch_row) for each in self.processors)
+        )
 
 
-def _for_row(processor: Any, place: BatchRow) -> Any:
+def _for_row(processor: Any, batch_row: BatchRow) -> Any:
     kind = type(processor)
-    own = of_row(processor, place.row)
+    own = of_row(processor, batch_row.row)
     if own is not None:
         return own
     if kind in CONTEXT_FREE | PREFIX_ONLY:
@@ -108,7 +112,7 @@ def _for_row(processor: Any, place: BatchRow) -> Any:
             f"hf: {kind.__name__} runs the model on a whole batch, but rows are decoded one by one; call generate for "
             "each row, or leave it out"
         )
-    return BatchProcessor(copy_for_row(processor), place)
+    return BatchProcessor(copy_for_row(processor), batch_row)
 
 
 def copy_for_row(thing: Any) -> Any:

@@ -99,7 +99,7 @@ def _way(
         kind = static_cache(len(prompt) + max_new_tokens) if static else {}
         with torch.random.fork_rng(devices=devices), no_warnings():
             torch.manual_seed(sampling.seed)
-            found = generate(
+            written = generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max_new_tokens,
@@ -109,7 +109,7 @@ def _way(
                 **kind,
                 **options,
             )
-        new: list[int] = found[0, len(prompt) :].tolist()
+        new: list[int] = written[0, len(prompt) :].tolist()
         return new
 
     return decode

@@ -92,8 +92,8 @@ def require_repeatable(model: Any) -> None:
         raise _refusal("the model is in training mode, where dropout changes its output", "call model.eval()")
 
 
-def _refusal(found: str, remedy: str) -> BackendError:
-    return BackendError(f"hf: custom_generate=adaptive(...): {found}; {remedy}")
+def _refusal(problem: str, remedy: str) -> BackendError:
+    return BackendError(f"hf: custom_generate=adaptive(...): {problem}; {remedy}")
 
 
 def _partial() -> BackendError:
@@ -137,18 +137,18 @@ def _check_length(longest: int, padding: tuple[int, ...], switch: RopeSwitch | N
     """Refuse texts that may get past a switch where they cannot be followed."""
     if switch is None or longest <= switch.length:
         return
-    found = (
+    problem = (
         f"a text may get {longest} tokens long, and this model turns positions otherwise past {switch.length} "
         f"({switch.kind})"
     )
     if switch.cache is None:
         raise _refusal(
-            f"{found}, where only passes of single tokens give what `generate` gives",
+            f"{problem}, where only passes of single tokens give what `generate` gives",
             f"keep prompt and new tokens to {switch.length} together, or use `generate` alone",
         )
     if len(padding) > 1 or padding[0]:
         raise _refusal(
-            f"{found}, each row by the length of the longest", "call generate for each row, without padding"
+            f"{problem}, each row by the length of the longest", "call generate for each row, without padding"
         )
 
 

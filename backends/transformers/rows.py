@@ -74,7 +74,7 @@ class Row:
 
     Attributes:
         padding: What stands before its first token.
-        rules: The processors.
+        processors: The processors.
         sampling: The seed, and whether the likeliest token is taken.
         device: Where `generate` has put its processors and its tokens.
         record: Where scores and logits are kept, if they are wanted.
@@ -82,7 +82,7 @@ class Row:
     """
 
     padding: tuple[int, ...]
-    rules: RowProcessors
+    processors: RowProcessors
     sampling: Sampling
     device: torch.device
     record: ScoreRecord | None = None
@@ -107,15 +107,15 @@ class RowTarget:
         """Start on the row by reading all of it but its last token, or what a given cache lacks of that."""
         row, engine = self._row, self._target.engine
         sequence = SequenceState(engine, prompt, row.cache)
-        if row.sampling.greedy and not row.rules and row.record is None:
+        if row.sampling.greedy and not row.processors and row.record is None:
             return TargetModelSession(sequence)
         text = (*row.padding, *prompt)
-        sampler = Sampler(row.sampling.of("target"), text, row.device, rules=row.rules)
+        sampler = Sampler(row.sampling.of("target"), text, row.device, processors=row.processors)
         return RowSession(sequence, sampler, row, self.eos)
 
 
 class RowDraft:
-    """A draft, opening sessions for one row. One of this backend applies the row's rules where it may."""
+    """A draft, opening sessions for one row. One of this backend applies the row's processors where it may."""
 
     def __init__(self, name: str, draft: Draft, row: Row, vocabulary: int) -> None:
         self._name = name
@@ -131,11 +131,11 @@ class RowDraft:
             return draft.open(prompt)
         engine = draft.engine
         # Elsewhere, the tensors that processors hold cannot be used; the draft then guesses without them.
-        rules = row.rules.for_guesses() if engine.device == row.device else RowProcessors()
-        if row.sampling.greedy and not rules:
+        processors = row.processors.for_guesses() if engine.device == row.device else RowProcessors()
+        if row.sampling.greedy and not processors:
             return draft.open(prompt)
         sampling, text = row.sampling.of(f"draft {self._name}"), (*row.padding, *prompt)
-        sampler = Sampler(sampling, text, engine.device, rules=rules, columns=self._columns)
+        sampler = Sampler(sampling, text, engine.device, processors=processors, columns=self._columns)
         return SampledDraftSession(SequenceState(engine, prompt), draft.vocabulary, sampler)
 
 
@@ -152,7 +152,7 @@ class RowSession(TargetModelSession):
         """Accept or refuse tokens and choose one more, in one forward pass."""
         guess = readable(proposal, self.sequence)
         logits = self.sequence.attempt(guess)
-        if self._row.rules.ordered:
+        if self._row.processors.ordered:
             return self._in_order(proposal, guess, logits)
         target_probs = self._probs(logits, guess)
         draft_probs = draft_probs_of(proposal, target_probs)
@@ -178,11 +178,11 @@ class RowSession(TargetModelSession):
             target_probs = self._probs(logits[place : place + 1], guess[:place])
             draft_probs = draft_probs_of(proposal, target_probs)
             draft_row = None if draft_probs is None else draft_probs[place : place + 1]
-            found = rejection_sample(
+            verdict = rejection_sample(
                 [token], draft_row, torch.cat([target_probs, target_probs]), self._sampler
             )
-            if not found.accepted or token in self._eos:
-                return TokenVerdict(place, (*guess[:place], found.tokens[0]))
+            if not verdict.accepted or token in self._eos:
+                return TokenVerdict(place, (*guess[:place], verdict.tokens[0]))
         target_probs = self._probs(logits[-1:], guess)
         return TokenVerdict(len(guess), (*guess, int(self._sampler.draw(target_probs))))
 

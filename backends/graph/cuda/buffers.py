@@ -91,12 +91,12 @@ class RequestBuffers(ABC):
         self, key: Hashable, make: Callable[[], Callable[[], None]], changes: Sequence[torch.Tensor]
     ) -> Callable[[], None]:
         """Return a program, built when it is first asked for."""
-        found = self._programs.get(key)
-        if found is None:
+        program = self._programs.get(key)
+        if program is None:
             generator = self.rng.generator if self.draws else None
-            found = self.engine.runner.build(make(), changes=changes, generator=generator)
-            self._programs[key] = found
-        return found
+            program = self.engine.runner.build(make(), changes=changes, generator=generator)
+            self._programs[key] = program
+        return program
 
     def read(self, start: int, tokens: Sequence[int]) -> None:
         """Put keys and values of context into the cache, from position `start` on."""

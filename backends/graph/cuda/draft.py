@@ -91,19 +91,19 @@ class DraftBuffers(RequestBuffers):
 
     def _draft(self, tier: int, span: int, *, looks: bool) -> None:
         network, cache, command = self.engine.network, self.cache, self._command
-        context, wanted, place = command[2:3].long(), command[3:4], command[4:5].long()
+        context, limit, place = command[2:3].long(), command[3:4], command[4:5].long()
         # The last two tokens are read always: the first of them is what a draft lacks whose tokens were all accepted,
         # and reading it again changes nothing. A context of one token is read twice at the same place.
         positions = torch.cat([context - 2, context - 1]).clamp(0, cache.scratch)
         hidden = forward(network, cache, command[:2].long(), positions, span)[-1:]
-        count = torch.zeros_like(wanted)
-        live = torch.ones_like(wanted, dtype=torch.bool)
+        count = torch.zeros_like(limit)
+        live = torch.ones_like(limit, dtype=torch.bool)
         for step in range(tier):
             scores = self._scores(hidden)
             token = self._choose(scores, place + step)
             self.proposal_buffer.tokens.index_copy_(0, place + step, token.double())
             count = count + live
-            live = live & (count < wanted)
+            live = live & (count < limit)
             if looks:
                 measured = signal_values(scores[0], token, MEASURED).double()
                 self.proposal_buffer.signals.index_copy_(0, place + step, measured[None])
@@ -204,8 +204,8 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
             by_one = control is not None and control.keep_drafting is not None
             fed = self._one_by_one(gamma, control) if by_one else self._at_once(gamma, control)
             buffers.ended.record()
-            wanted = None if control is None else frozenset(control.signals)
-            self._proposal = BufferedProposal(buffers, gamma, wanted, drawn=self._drawn)
+            signals = None if control is None else frozenset(control.signals)
+            self._proposal = BufferedProposal(buffers, gamma, signals, drawn=self._drawn)
             self.tracker.run_ahead(fed)
         return self._proposal
 
@@ -262,7 +262,7 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
     def _send(
         self,
         ahead: int,
-        wanted: int,
+        limit: int,
         place: int,
         control: DraftControl | None,
         pair: tuple[int, int] | None = None,
@@ -270,7 +270,7 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
         """Tell the device where to begin and how far to go."""
         rule = rule_numbers(None if control is None else control.stop)
         context = self.tracker.context + ahead
-        self.buffers.command.send([*(pair or self.tracker.pair), context, wanted, place, *rule])
+        self.buffers.command.send([*(pair or self.tracker.pair), context, limit, place, *rule])
 
     def _run(self, tier: int, needed: int, *, looks: bool) -> None:
         self.buffers.drafter(

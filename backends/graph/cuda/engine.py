@@ -43,19 +43,19 @@ def check_tiers(tiers: tuple[int, ...]) -> tuple[int, ...]:
     return tiers
 
 
-def next_up(sizes: tuple[int, ...], wanted: int) -> int:
+def next_up(sizes: tuple[int, ...], needed: int) -> int:
     """Return the least of ascending `sizes` that is at least `wanted`; the last one where none is."""
-    return next((size for size in sizes if size >= wanted), sizes[-1])
+    return next((size for size in sizes if size >= needed), sizes[-1])
 
 
 def spans(room: int, block: int) -> tuple[int, ...]:
     """Return the spans of a cache of `room` positions: ascending, whole blocks, the last one all of it."""
-    found, size = [], max(SHORTEST, block)
+    growing, size = [], max(SHORTEST, block)
     while size < room:
-        found.append(-(-size // block) * block)
+        growing.append(-(-size // block) * block)
         size *= STEP
     # One that is more than half of all is left out: the programs would be worth less than their memory.
-    return (*(span for span in found if 2 * span <= room), room)
+    return (*(span for span in growing if 2 * span <= room), room)
 
 
 class BlockEngine:

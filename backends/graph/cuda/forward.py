@@ -100,16 +100,16 @@ def attend(queries: torch.Tensor, cached: torch.Tensor, attn_mask: torch.Tensor)
     tokens, heads = queries.shape[:2]
     rows = tokens * heads // kv_heads
     keys, values = cached.view(2, blocks * kv_heads, block, width).unbind()
-    lined = queries.view(tokens, kv_heads, -1, width).transpose(0, 1).reshape(kv_heads, rows, width)
-    asked = lined.expand(blocks, -1, -1, -1).reshape(blocks * kv_heads, rows, width)
-    scores = torch.baddbmm(attn_mask, asked, keys.transpose(1, 2), alpha=width**-0.5)
+    q = queries.view(tokens, kv_heads, -1, width).transpose(0, 1).reshape(kv_heads, rows, width)
+    q_blocks = q.expand(blocks, -1, -1, -1).reshape(blocks * kv_heads, rows, width)
+    scores = torch.baddbmm(attn_mask, q_blocks, keys.transpose(1, 2), alpha=width**-0.5)
     by_row = scores.view(blocks, kv_heads, rows, block).permute(1, 2, 0, 3).reshape(kv_heads, rows, -1)
     wide = torch.float64 if queries.dtype == torch.float64 else torch.float32
-    shares = torch.softmax(by_row, dim=-1, dtype=wide).to(queries.dtype)
-    by_block = shares.view(kv_heads, rows, blocks, block).permute(2, 0, 1, 3)
+    probs = torch.softmax(by_row, dim=-1, dtype=wide).to(queries.dtype)
+    by_block = probs.view(kv_heads, rows, blocks, block).permute(2, 0, 1, 3)
     parts = torch.bmm(by_block.reshape(blocks * kv_heads, rows, block), values)
-    taken = parts.view(blocks, kv_heads, rows, width).sum(0, dtype=wide).to(queries.dtype)
-    return taken.view(kv_heads, tokens, -1, width).transpose(0, 1).reshape(tokens, heads * width)
+    out = parts.view(blocks, kv_heads, rows, width).sum(0, dtype=wide).to(queries.dtype)
+    return out.view(kv_heads, tokens, -1, width).transpose(0, 1).reshape(tokens, heads * width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,8 +145,8 @@ def forward(
     for layer, cached in zip(weights.layers, cache.layers, strict=True):
         normed = _norm(hidden, layer.attention_norm, shape.norm_eps)
         queries = _write(shape, layer, normed, cached, rows, cos, sin)
-        found = attend(queries, cached[:, : span // cache.block], attn_mask)
-        hidden = hidden + _map(found, layer.out)
+        attended = attend(queries, cached[:, : span // cache.block], attn_mask)
+        hidden = hidden + _map(attended, layer.out)
         gate, up = _map(_norm(hidden, layer.mlp_norm, shape.norm_eps), layer.gate_up).chunk(2, dim=-1)
         hidden = hidden + _map(F.silu(gate) * up, layer.down)
     return _norm(hidden, weights.norm, shape.norm_eps)

@@ -43,14 +43,14 @@ def stops(measured: torch.Tensor, rule: torch.Tensor) -> torch.Tensor:
 
 
 def tell(
-    rows: Sequence[Sequence[float]], tokens: Sequence[int], wanted: Collection[Signal]
+    rows: Sequence[Sequence[float]], tokens: Sequence[int], names: Collection[Signal]
 ) -> tuple[TokenSignals, ...]:
     """Return the records of the tokens, each with the signals that were asked for."""
     return tuple(
         TokenSignals(
             place,
-            **{name: row[MEASURED.index(name)] for name in wanted if name != "token"},
-            token=token if "token" in wanted else None,
+            **{name: row[MEASURED.index(name)] for name in names if name != "token"},
+            token=token if "token" in names else None,
         )
         for place, (row, token) in enumerate(zip(rows, tokens, strict=True))
     )

@@ -126,12 +126,12 @@ class GraphSession(Generic[Buffers]):
             params = self.buffers.params
             scores = params.scores(self.attempt(tokens[:-1])[:, :width])
             if params.kind == "greedy":
-                own = scores.argmax(dim=-1).tolist()
-                return [float(found == token) for found, token in zip(own, tokens, strict=True)]
+                choices = scores.argmax(dim=-1).tolist()
+                return [float(choice == token) for choice, token in zip(choices, tokens, strict=True)]
             ids = torch.tensor([min(token, width - 1) for token in tokens], device=scores.device)
-            found = torch.softmax(scores, dim=-1).gather(1, ids[:, None])[:, 0].tolist()
+            probs = torch.softmax(scores, dim=-1).gather(1, ids[:, None])[:, 0].tolist()
         # What cannot be chosen has no share, and rounding may carry a share past 1.
-        return [min(share, 1.0) if token < width else 0.0 for share, token in zip(found, tokens, strict=True)]
+        return [min(prob, 1.0) if token < width else 0.0 for prob, token in zip(probs, tokens, strict=True)]
 
     def logits(self) -> torch.Tensor:
         """Return the logits of the next token, shape (vocabulary,); for tests and tools."""

@@ -57,8 +57,8 @@ def pad_token(config: Any) -> int:
 
     `generate` works it out from several settings and keeps it there as a tensor.
     """
-    found = config._pad_token_tensor  # noqa: SLF001 - see above
-    return 0 if found is None else int(found)
+    token = config._pad_token_tensor  # noqa: SLF001 - see above
+    return 0 if token is None else int(token)
 
 
 def decoder_output(cache: Any, **values: Any) -> GenerateDecoderOnlyOutput:
@@ -163,9 +163,9 @@ def switch_of(model: Any, config: Any) -> RopeSwitch | None:
 
 def _rotations(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield type and parameters of each kind of rotary positions: one for a model, or one for each type of layer."""
-    found = getattr(config, "rope_parameters", None) or {}
-    several = [each for each in found.values() if isinstance(each, dict)]
-    for each in several or [found]:
+    parameters = getattr(config, "rope_parameters", None) or {}
+    by_layer_type = [each for each in parameters.values() if isinstance(each, dict)]
+    for each in by_layer_type or [parameters]:
         yield str(each.get("rope_type", "default")), each
 
 
