@@ -69,7 +69,7 @@ class PromptLookup:
 
     @property
     def identity(self) -> str:
-        """How long the runs of tokens are that it looks for."""
+        """Lengths of the runs of tokens that it looks for."""
         return f"prompt-lookup, {self._ngrams[-1]} to {self._ngrams[0]} tokens"
 
     def open(self, prompt: Sequence[int]) -> PromptLookupSession:
@@ -93,7 +93,7 @@ class PromptLookupSession:
 
     @property
     def match_length(self) -> int:
-        """How many tokens before the end of the context agree with those before the place found; 0: none found."""
+        """Number of tokens at the end of the context that agree with those before the place found; 0: none found."""
         at = self._find()
         if at is None:
             return 0

@@ -254,7 +254,7 @@ class ToyTarget:
 
     @property
     def identity(self) -> str:
-        """What the table depends on, and how long a look takes."""
+        """Settings of the table, and how long a look takes."""
         table = f"seed {self.seed}, {self.vocabulary} tokens, eos_share {self.eos_share}"
         return f"toy target, {table}, step_s {self.step_s}"
 
@@ -289,7 +289,7 @@ class ToyDraft:
 
     @property
     def identity(self) -> str:
-        """How often it is right, and how long a look takes."""
+        """Share of contexts where it is right, and how long a look takes."""
         return f"toy draft, agreement {self.agreement}, step_s {self.step_s}"
 
     def open(self, prompt: Sequence[int]) -> ToyDraftSession:

@@ -30,4 +30,4 @@ class Prompt:
 def prompts() -> tuple[Prompt, ...]:
     """Read the shipped prompts, in the order of the file."""
     listed = json.loads(FILE.read_text(encoding="utf-8"))
-    return tuple(Prompt(one["id"], one["kind"], one["text"], one["source"]) for one in listed)
+    return tuple(Prompt(item["id"], item["kind"], item["text"], item["source"]) for item in listed)

@@ -1,4 +1,4 @@
-"""What the backend must know of a model before it touches its weights, and the refusal of models it cannot run.
+"""Dimensions of a model, read before its weights are touched, and the refusal of models that cannot be run.
 
 Four families share one shape: a norm, attention with rotary positions, a norm and a gated feed-forward network in each
 layer. What a family adds (biases, norms of queries and keys) is read from its configuration or its weights.

@@ -81,7 +81,7 @@ class Weights:
 
     @property
     def device(self) -> torch.device:
-        """Where all of them are."""
+        """Device of all of them."""
         return self.embedding.device
 
 
@@ -107,8 +107,8 @@ def take_weights(model: Any, shape: Shape, *, positions: int, name: str, consume
         )
     kinds = {(weight.dtype, weight.device) for weight in model.parameters()}
     if len(kinds) > 1:
-        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-        raise BackendError(f"graph: the weights of {name} are not of one kind: {found}. {WAY_OUT}")
+        formats = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise BackendError(f"graph: the weights of {name} are not of one kind: {formats}. {WAY_OUT}")
     body = model.model
     return Weights(
         embedding=body.embed_tokens.weight.detach(),
@@ -132,8 +132,8 @@ def _layer(layer: Any, *, consume: bool) -> LayerWeights:
         down=_matrix([mlp.down_proj]),
     )
     if consume:
-        for one in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj):
-            one.weight = None
+        for module in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj):
+            module.weight = None
     return taken
 
 

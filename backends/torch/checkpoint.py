@@ -40,19 +40,19 @@ _TRAINING_SHARD: Final = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetens
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What a header says of one tensor: its number format as safetensors spells it, and its shape."""
+    """A tensor as its header describes it: its number format as safetensors spells it, and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def numbers(self) -> int:
-        """How many numbers it holds."""
+        """Count of its numbers."""
         return prod(self.shape)
 
     @property
     def bytes(self) -> int:
-        """How much memory they take as they are stored."""
+        """Size of its numbers as they are stored."""
         bits = re.search(r"\d+", self.dtype)
         return self.numbers * (int(bits[0]) if bits else 8) // 8
 
@@ -99,7 +99,7 @@ def commit_in_cache(config: ModelConfig) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the files of a model are: a folder, or a repository of the hub if that is None."""
+    """Place of the files of a model: a folder, or a repository of the hub if that is None."""
 
     config: ModelConfig
     folder: Path | None
@@ -228,7 +228,7 @@ LAYERS: Final = 1000
 """More layers than any model has; beyond it, each must have a tensor of its own before they are built."""
 
 SLACK: Final = 4
-"""How many times as large as its weights a model may be; missing tensors below that are counted after loading."""
+"""A model may be this many times as large as its weights; missing tensors below that are counted after loading."""
 
 REMEDY: Final = "They belong to different models, or were damaged; copy both from where the model came from"
 
@@ -297,7 +297,7 @@ def require_complete(config: ModelConfig, info: Mapping[str, Any]) -> None:
         ("unexpected_keys", "are not part of the model"),
     ):
         if info[key]:
-            problems.append(f"{len(info[key])} tensors {what} ({_some(info[key])})")
+            problems.append(f"{len(info[key])} tensors {what} ({_first_names(info[key])})")
     if info["mismatched_keys"]:
         problems.append(_other_shapes(info["mismatched_keys"]))
     problems += map(str, info["error_msgs"])
@@ -310,10 +310,10 @@ def _other_shapes(mismatches: Collection[tuple[str, Sequence[int], Sequence[int]
     shapes = [
         f"{name} is {list(stored)}, not {list(expected)}" for name, stored, expected in sorted(mismatches)
     ]
-    return f"{len(shapes)} tensors have another shape ({_some(shapes)})"
+    return f"{len(shapes)} tensors have another shape ({_first_names(shapes)})"
 
 
-def _some(names: Collection[str]) -> str:
+def _first_names(names: Collection[str]) -> str:
     listed = sorted(names)
     return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ModelConfig(BackendConfig):
-    """Which model of transformers is loaded, from the hub or a folder, and in which form."""
+    """A model of transformers to load, from the hub or a folder, and its form."""
 
     model: str = Field(description="Name on the Hugging Face hub, or a folder.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RopeSwitch:
-    """Where a model turns positions otherwise.
+    """Length of a text past which a model turns positions otherwise.
 
     Attributes:
         kind: The type of its rotary positions.
@@ -52,7 +52,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call the model."""
+        """Name of the model in messages."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class Engine(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where tokens are fed and logits come out."""
+        """Device where tokens are fed and logits come out."""
         ...
 
     @property
@@ -77,7 +77,7 @@ class Engine(Protocol):
 
     @property
     def switch(self) -> RopeSwitch | None:
-        """Where the model turns positions otherwise, so that passes must not be cut just anywhere; None if nowhere."""
+        """Length past which positions are turned otherwise, so that passes must not be cut just anywhere; or None."""
         ...
 
     @property

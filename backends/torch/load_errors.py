@@ -85,7 +85,7 @@ _FILES: Final = (
     "added_tokens.json",
     "processor_config.json",
 )
-"""What transformers may read of a folder as JSON."""
+"""Files that transformers may read of a folder as JSON."""
 
 LARGEST_JSON: Final = 64 * 2**20
 """Bytes; the index of a model with ten thousand experts has a tenth of that, the largest tokenizers half."""

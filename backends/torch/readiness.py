@@ -1,4 +1,4 @@
-"""What can be known of a model of transformers before its weights are read, by the rules that loading refuses by."""
+"""Facts about a model of transformers before its weights are read, by the rules that loading refuses by."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROMPT: Final = 512
 
 @dataclass(slots=True)
 class ModelInspection:
-    """What was seen of a model; None where it could not be seen.
+    """Facts about a model; None for those that could not be seen.
 
     Attributes:
         problems, remarks: As in `Readiness`.

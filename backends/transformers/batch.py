@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class LearnedState:
-    """What is kept about a target from call to call; the model itself is not, so that it may be let go of.
+    """State that is kept about a target from call to call; the model itself is not, so that it may be let go of.
 
     Args:
         target: What it is about.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EndCriteria:
-    """Where the rows of a batch end.
+    """Ends of the rows of a batch.
 
     Attributes:
         eos: Tokens that end a row.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of a model.
+    """Facts about a model.
 
     Attributes:
         basis: What they were read from; see `basis_of`.
@@ -109,7 +109,7 @@ class TransformersEngine:
 
     @property
     def facts(self) -> ModelFacts:
-        """What is known of the model as it is now."""
+        """Facts about the model as it is now."""
         basis = basis_of(self.model)
         if basis != self._facts.basis:
             self._facts = self._try(basis)
@@ -117,7 +117,7 @@ class TransformersEngine:
 
     @property
     def device(self) -> torch.device:
-        """Where tokens are fed and logits come out."""
+        """Device where tokens are fed and logits come out."""
         return self._facts.device
 
     @property
@@ -127,7 +127,7 @@ class TransformersEngine:
 
     @property
     def switch(self) -> RopeSwitch | None:
-        """Where the model turns positions otherwise, if it does."""
+        """Length past which the model turns positions otherwise, if it does."""
         return self._facts.switch
 
     def _try(self, basis: tuple[object, ...]) -> ModelFacts:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """Where a row stands in a batch.
+    """Position of a row in a batch.
 
     Attributes:
         row: Its number, from 0.

@@ -1,4 +1,4 @@
-"""What `generate` hands to a decoding loop, checked: what cannot be honoured is refused before the first token."""
+"""The request that `generate` hands to a decoding loop; one that cannot be honoured is refused before any token."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class ScoreRecord:
     """
 
     def __init__(self, *, scores: bool, logits: bool) -> None:
-        self._wanted = {"scores": scores, "logits": logits}
+        self._kinds = {"scores": scores, "logits": logits}
         self._kept: dict[str, list[torch.Tensor]] = {"scores": [], "logits": []}
         self._offered: dict[str, list[torch.Tensor]] = {"scores": [], "logits": []}
 
@@ -52,7 +52,7 @@ class ScoreRecord:
 
     def offer(self, kind: str, rows: torch.Tensor) -> None:
         """Note rows of a round before it is known which of its tokens are delivered; a copy is kept."""
-        if self._wanted[kind]:
+        if self._kinds[kind]:
             self._offered[kind].extend(rows[i : i + 1].to(torch.float32, copy=True) for i in range(len(rows)))
 
     def settle(self, count: int) -> None:
@@ -63,14 +63,14 @@ class ScoreRecord:
 
     def scores_until(self, length: int) -> tuple[torch.Tensor, ...] | None:
         """Return the scores of the first `length` tokens, those of the round under way included."""
-        if not self._wanted["scores"]:
+        if not self._kinds["scores"]:
             return None
         return tuple([*self._kept["scores"], *self._offered["scores"]][:length])
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How the tokens of one row are chosen.
+    """Choice of the tokens of one row.
 
     Attributes:
         padding: What stands before its first token.

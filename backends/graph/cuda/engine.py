@@ -38,7 +38,7 @@ def check_tiers(tiers: tuple[int, ...]) -> tuple[int, ...]:
     Raises:
         BackendError: They do not begin with 0, are not ascending, or are 0 alone.
     """
-    if len(tiers) < 2 or tiers[0] != 0 or any(one >= next_one for one, next_one in pairwise(tiers)):
+    if len(tiers) < 2 or tiers[0] != 0 or any(gamma >= larger for gamma, larger in pairwise(tiers)):
         raise BackendError(f"graph: tiers are ascending gammas from 0, such as {TIERS}; found {tiers}")
     return tiers
 
@@ -105,7 +105,7 @@ class BlockEngine:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.network.weights.device
 
     @property

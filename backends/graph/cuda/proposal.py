@@ -75,7 +75,7 @@ class ProposalBuffer:
 
     @property
     def count(self) -> torch.Tensor:
-        """How many tokens are proposed, shape (1,)."""
+        """Number of proposed tokens, shape (1,)."""
         return self.numbers[:1]
 
     @property
@@ -117,9 +117,9 @@ class BufferedProposal:
         self.most = most
         self._drawn = drawn
         self.seconds: float | None = None
-        self._wanted = signals
+        self._signals = signals
         self._generation = buffers.generation
-        self._told: tuple[tuple[int, ...], tuple[TokenSignals, ...]] | None = None
+        self._content: tuple[tuple[int, ...], tuple[TokenSignals, ...]] | None = None
 
     @property
     def current(self) -> bool:
@@ -129,34 +129,34 @@ class BufferedProposal:
     @property
     def known(self) -> bool:
         """Whether the host knows the tokens."""
-        return self._told is not None
+        return self._content is not None
 
     @property
     def chances(self) -> torch.Tensor | None:
-        """What the tokens were drawn from, shape (largest, vocabulary of the draft); None where that is not known."""
+        """Distributions that the tokens were drawn from, (largest, vocabulary of the draft); None where not known."""
         return self.buffers.chances if self._drawn and self.current else None
 
     def __len__(self) -> int:
-        return len(self._tell()[0])
+        return len(self._read()[0])
 
     @property
     def tokens(self) -> tuple[int, ...]:
         """The proposed tokens; waits for the device unless they are known."""
-        return self._tell()[0]
+        return self._read()[0]
 
     @property
     def signals(self) -> tuple[TokenSignals, ...]:
         """One record a token when signals were asked for, else empty; waits like `tokens`."""
-        return self._tell()[1]
+        return self._read()[1]
 
     def settle(self, numbers: Sequence[float]) -> None:
         """Take the content of the buffer, which has reached the host by another way; the device's work is done."""
         tokens, rows = read(numbers, self.buffers.proposal_buffer.largest)
-        self._told = tokens, () if self._wanted is None else tell(rows, tokens, self._wanted)
+        self._content = tokens, () if self._signals is None else tell(rows, tokens, self._signals)
         self.seconds = self.buffers.ended.seconds_since(self.buffers.began)
 
-    def _tell(self) -> tuple[tuple[int, ...], tuple[TokenSignals, ...]]:
-        if self._told is None:
+    def _read(self) -> tuple[tuple[int, ...], tuple[TokenSignals, ...]]:
+        if self._content is None:
             if not self.current:
                 raise BackendError(
                     f"graph: this proposal of {self.buffers.engine.name} was never read, and the draft has gone on; "
@@ -165,5 +165,5 @@ class BufferedProposal:
             runner = self.buffers.engine.runner
             with runner.work():
                 self.settle(runner.fetch(self.buffers.proposal_buffer.numbers, self.buffers.host))
-        assert self._told is not None
-        return self._told
+        assert self._content is not None
+        return self._content

@@ -50,7 +50,7 @@ def sampling_numbers(sampling: Sampling, vocabulary: int) -> list[float]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplingParams:
-    """How tokens are chosen.
+    """Settings that tokens are chosen by.
 
     Attributes:
         kind: Which programs.

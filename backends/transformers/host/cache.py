@@ -34,7 +34,7 @@ def _first(names: Mapping[str, Any]) -> str | None:
 
 
 CACHE: Final = _first({field.name: field for field in fields(GenerateDecoderOnlyOutput)}) or CACHE_NAMES[0]
-"""What this release calls the cache in `generate`, in what that hands on, and in what it returns."""
+"""Name of the cache in this release: in `generate`, in what that hands on, and in what it returns."""
 
 
 STATIC_CACHES_ROLL_BACK: Final = hasattr(StaticLayer, "crop")

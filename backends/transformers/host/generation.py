@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 READ: Final = frozenset({"attention_mask", "position_ids", CACHE})
-"""What it prepares for the first forward pass and a loop must honour."""
+"""Inputs of the first forward pass that a loop must honour."""
 
 MEANINGLESS: Final = frozenset({"logits_to_keep", "use_cache", "cache_position"})
 """Say how a forward pass is to be made, which the loop knows better; they change no token."""
