@@ -76,11 +76,20 @@ class StaticCache:
         Raises:
             BackendError: They do not; nothing was written.
         """
-        if self.filled + count > self.capacity:
-            raise BackendError(
-                f"graph: the cache of {name} has room for {self.capacity} tokens; {self.filled} are there and {count} "
-                "more do not fit. Set a larger `max_context`, or end the text earlier"
-            )
+        require_room(name, self.capacity, self.filled, count)
+
+
+def require_room(name: str, capacity: int, filled: int, count: int) -> None:
+    """Refuse `count` more tokens where they do not fit beside those that are filled.
+
+    Raises:
+        BackendError: They do not fit; says of which model, by `name`.
+    """
+    if filled + count > capacity:
+        raise BackendError(
+            f"graph: the cache of {name} has room for {capacity} tokens; {filled} are there and {count} more do not "
+            "fit. Set a larger `max_context`, or end the text earlier"
+        )
 
 
 class CachePool:

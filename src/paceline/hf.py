@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paceline.backends.torch.reencoding import TranslatedDraft
     from paceline.backends.transformers.candidates import candidate_draft
     from paceline.backends.transformers.generate import Adaptive, adaptive
     from paceline.backends.transformers.models import HfDraft, HfTarget
 
-__all__ = ["Adaptive", "HfDraft", "HfTarget", "adaptive", "candidate_draft"]
+__all__ = ["Adaptive", "HfDraft", "HfTarget", "TranslatedDraft", "adaptive", "candidate_draft"]
 
 _PLACES = {
     "Adaptive": "transformers.generate",
     "HfDraft": "transformers.models",
     "HfTarget": "transformers.models",
+    "TranslatedDraft": "torch.reencoding",
     "adaptive": "transformers.generate",
     "candidate_draft": "transformers.candidates",
 }

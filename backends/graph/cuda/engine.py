@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from paceline.backends.graph.cuda.forward import BLOCK, BlockCache, Network, forward
-from paceline.backends.graph.engine import context_of
+from paceline.backends.graph.engine import context_of, require_room
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.graph.weights import take_weights
 from paceline.backends.torch.host import end_tokens, identity
@@ -146,11 +146,7 @@ class BlockEngine:
             BackendError: The cache has no room for them.
         """
         count = tokens.shape[1] if isinstance(tokens, torch.Tensor) else len(tokens)
-        if cache.filled + count > self.capacity:
-            raise BackendError(
-                f"graph: the cache of {self.name} has room for {self.capacity} tokens; {cache.filled} are there and "
-                f"{count} more do not fit. Set a larger `max_context`, or end the text earlier"
-            )
+        require_room(self.name, self.capacity, cache.filled, count)
         with self.runner.work():
             hidden = self.pass_through(cache.blocks, tokens, cache.filled)
             cache.filled += count

@@ -14,6 +14,7 @@ from paceline.backends.graph.cuda.proposal import BufferedProposal, ProposalBuff
 from paceline.backends.graph.cuda.runner import HostToDeviceBuffer
 from paceline.backends.graph.cuda.sampling import sampling_kind
 from paceline.backends.graph.cuda.session import GraphSession
+from paceline.backends.graph.engine import require_room
 from paceline.backends.torch.logits import NONE, likeliest, not_finite
 from paceline.backends.torch.sampling import accept_or_redraw, draft_probs_of, true_prefix
 from paceline.backends.torch.target import TargetModel
@@ -260,12 +261,8 @@ class CudaTargetSession(GraphSession[TargetBuffers]):
 
     def _require(self, count: int) -> None:
         """Make sure that a proposal of `count` tokens can be verified; nothing is touched otherwise."""
-        engine, context = self.buffers.engine, self.tracker.context
-        if context + count > engine.capacity:
-            raise BackendError(
-                f"graph: the cache of {engine.name} has room for {engine.capacity} tokens; {context} are there and "
-                f"{count} more do not fit. Set a larger `max_context`, or end the text earlier"
-            )
+        engine = self.buffers.engine
+        require_room(engine.name, engine.capacity, self.tracker.context, count)
         if count > engine.largest:
             raise BackendError(
                 f"graph: {engine.name} verifies at most {engine.largest} tokens at once, found {count}; the largest "
