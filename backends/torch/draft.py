@@ -8,7 +8,7 @@ import torch
 
 from paceline.backends.torch.logits import token_signals
 from paceline.backends.torch.sampling import DeviceProposal, Sampler
-from paceline.backends.torch.sequence import SequenceState
+from paceline.backends.torch.sequence import ModelSession, SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, TokenSignals
@@ -63,7 +63,7 @@ class DraftModel:
         return SampledDraftSession(SequenceState(self.engine, prompt), self.vocabulary, sampler)
 
 
-class DraftModelSession:
+class DraftModelSession(ModelSession):
     """The draft at work on one request.
 
     Args:
@@ -74,7 +74,7 @@ class DraftModelSession:
     memoryless = True
 
     def __init__(self, sequence: SequenceState, vocabulary: int) -> None:
-        self.sequence = sequence
+        super().__init__(sequence)
         self._vocabulary = vocabulary
 
     @property
@@ -135,18 +135,6 @@ class DraftModelSession:
         # The last drafted token is never fed, so it needs no position.
         left = int(1e9) if longest is None else longest - sequence.tracker.context + 1
         return left if sequence.room is None else min(left, sequence.room + 1)
-
-    def logits(self) -> torch.Tensor:
-        """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
-        return self.sequence.attempt()[-1]
-
-    def advance(self, tokens: Sequence[int]) -> None:
-        """Take in the tokens a round delivered, and forget whatever else was tried."""
-        self.sequence.advance(tokens)
-
-    def close(self) -> None:
-        """Free what this request held."""
-        self.sequence.close()
 
 
 def _goes_on(control: DraftControl, signals: TokenSignals) -> bool:

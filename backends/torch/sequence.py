@@ -247,3 +247,26 @@ class SequenceState:
                 # Some layers hold the tokens and some do not: nothing can be built on that.
                 self._cache = None
             raise
+
+
+class ModelSession:
+    """A model at work on one request, in either role.
+
+    Args:
+        sequence: Its state.
+    """
+
+    def __init__(self, sequence: SequenceState) -> None:
+        self.sequence = sequence
+
+    def logits(self) -> torch.Tensor:
+        """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
+        return self.sequence.attempt()[-1]
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        self.sequence.advance(tokens)
+
+    def close(self) -> None:
+        """Free what this request held."""
+        self.sequence.close()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from paceline.backends.torch.logits import NONE, likeliest, not_finite, require_finite
 from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
-from paceline.backends.torch.sequence import CHUNK, SequenceState
+from paceline.backends.torch.sequence import CHUNK, ModelSession, SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.errors import BackendError
 from paceline.core.proposals import verify_greedy
@@ -120,11 +120,11 @@ class TargetModel:
         return SequenceState(engine, prompt)
 
 
-class TargetModelSession:
+class TargetModelSession(ModelSession):
     """The target at work on one request."""
 
     def __init__(self, sequence: SequenceState) -> None:
-        self.sequence = sequence
+        super().__init__(sequence)
         sequence.catch_up(1)
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
@@ -141,18 +141,6 @@ class TargetModelSession:
         if NONE in verdict.tokens:
             raise not_finite(engine.backend, engine.name, f"{logits.dtype} on {engine.device}")
         return verdict
-
-    def logits(self) -> torch.Tensor:
-        """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
-        return self.sequence.attempt()[-1]
-
-    def advance(self, tokens: Sequence[int]) -> None:
-        """Take in the tokens a round delivered, and forget whatever else was tried."""
-        self.sequence.advance(tokens)
-
-    def close(self) -> None:
-        """Free what this request held."""
-        self.sequence.close()
 
 
 def readable(proposal: Proposal | None, sequence: SequenceState) -> tuple[int, ...]:
