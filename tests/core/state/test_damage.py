@@ -38,7 +38,7 @@ ENTRIES = [
     ({"state": {"policy": "online", "version": 9, "rounds": []}}, "but found policy 'online', version 9"),
     (
         {"state": {"policy": "online", "version": 1, "rounds": [[1, -2]], "quiet": 0}},
-        "a count of refusals is -2",
+        "rounds.0.1 is -2",
     ),
     ({"statistics": [1]}, "the statistics are list, not a mapping"),
     ({"statistics": {"a": "many"}}, "the statistic 'a' is 'many', not a finite number"),
