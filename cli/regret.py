@@ -83,7 +83,7 @@ def _shown(results: Results, order: str | None, start: str | None) -> Results:
 
 def _compared(results: Results, recording: Recording, window: int) -> dict[tuple[Any, ...], Comparison]:
     """Compare the passes that differ in the policy alone, with a bar on a terminal."""
-    from paceline.lab.compare import compare  # noqa: PLC0415
+    from paceline.lab.figures import compare  # noqa: PLC0415
     from paceline.lab.references import References  # noqa: PLC0415
 
     with counted("optima") as advance:

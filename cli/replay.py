@@ -215,12 +215,12 @@ def _replayed(
 
 def _comparisons(results: Results, recording: Recording) -> list[Comparison]:
     """Compare the policies in each setting, with the oracle where that is soon worked out."""
-    from paceline.lab.compare import compare, settings  # noqa: PLC0415
+    from paceline.lab.figures import by_setting, compare  # noqa: PLC0415
     from paceline.lab.references import References  # noqa: PLC0415
 
     references = References(recording)
     comparisons = []
-    for setting in settings(results):
+    for setting in by_setting(results):
         key, listed = next(iter(setting.passes.items()))
         recorded = key.draw is None and key.order != "switching"
         soon = sum(one.tokens for one in listed) <= BOUNDED

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paceline.lab.comparison import Times
     from paceline.lab.results import Results
     from paceline.lab.sources import Sources
-    from paceline.lab.tune import Block
+    from paceline.lab.tuning import Block
 
 TUNED = Path("tuned.yaml")
 TRIES = 24
@@ -44,7 +44,7 @@ def tune(
     that is chosen.
     """
     require("numpy")
-    from paceline.lab import tune as tuning  # noqa: PLC0415 - numpy
+    from paceline.lab import tuning  # noqa: PLC0415 - numpy
     from paceline.lab.references import References  # noqa: PLC0415
     from paceline.lab.report.build import is_recorded, main_setting  # noqa: PLC0415
     from paceline.lab.sources import read_sources  # noqa: PLC0415
@@ -89,7 +89,7 @@ class _Variations:
 
     def __call__(self, policies: Mapping[str, Block], most: int) -> Mapping[str, tuple[Block, Times]]:
         from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
-        from paceline.lab.tune import play_variations  # noqa: PLC0415
+        from paceline.lab.tuning import play_variations  # noqa: PLC0415
 
         assert self._recording is not None
         with counted("options", most) as advance:

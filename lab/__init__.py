@@ -1,1 +1,75 @@
-"""Tools on top of the loop: the command line, and policies measured side by side."""
+"""Policies measured side by side: recordings, replay, oracles, comparisons, reports.
+
+These are the public names; everything else in here may change between minor versions. They load on first use: most need
+numpy, and pictures need matplotlib, which come with the extra `lab`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paceline.lab.comparison import Comparison, Figures, Regret, Row, Shares
+    from paceline.lab.figures import by_setting, compare
+    from paceline.lab.recording.model import Recording
+    from paceline.lab.recording.reader import read_recording
+    from paceline.lab.references import BestStatic, References
+    from paceline.lab.replay.planning import replay_policies
+    from paceline.lab.report.build import Report, build_report
+    from paceline.lab.report.plots import draw
+    from paceline.lab.results import Key, Measurement, Results
+    from paceline.lab.stats import Ratio
+    from paceline.lab.workloads.synthetic import made_up_recording
+
+__all__ = [
+    "BestStatic",
+    "Comparison",
+    "Figures",
+    "Key",
+    "Measurement",
+    "Ratio",
+    "Recording",
+    "References",
+    "Regret",
+    "Report",
+    "Results",
+    "Row",
+    "Shares",
+    "build_report",
+    "by_setting",
+    "compare",
+    "draw",
+    "made_up_recording",
+    "read_recording",
+    "replay_policies",
+]
+
+_HOMES = {
+    "BestStatic": "references",
+    "Comparison": "comparison",
+    "Figures": "comparison",
+    "Key": "results",
+    "Measurement": "results",
+    "Ratio": "stats",
+    "Recording": "recording.model",
+    "References": "references",
+    "Regret": "comparison",
+    "Report": "report.build",
+    "Results": "results",
+    "Row": "comparison",
+    "Shares": "comparison",
+    "build_report": "report.build",
+    "by_setting": "figures",
+    "compare": "figures",
+    "draw": "report.plots",
+    "made_up_recording": "workloads.synthetic",
+    "read_recording": "recording.reader",
+    "replay_policies": "replay.planning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

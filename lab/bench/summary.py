@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from paceline.lab.bench.run import BASE
-from paceline.lab.compare import compare
 from paceline.lab.comparison import LOOPING, VARYING
+from paceline.lab.figures import compare
 from paceline.lab.machine import describe, versions
 from paceline.lab.results import Results
 

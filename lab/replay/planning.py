@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.files import check_output, sha256
+from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.machine import versions
-from paceline.lab.replay.passes import Task, without
+from paceline.lab.replay.choosing import choose
+from paceline.lab.replay.passes import Stage, Task, without
 from paceline.lab.replay.pool import run_all
 from paceline.lab.results import Results, ResultsWriter, Stored, read_stored
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from paceline.lab.recording.model import Header
+    from paceline.lab.recording.model import Header, Recording
     from paceline.lab.replay.choosing import Chosen
     from paceline.lab.replay.passes import Done
     from paceline.lab.results import Order, Start
@@ -170,3 +172,40 @@ def replay(
         writer.end()
     results.left_out, results.complete = chosen.left_out, True
     return results.only(wanted)
+
+
+def replay_policies(
+    recording: Recording,
+    policies: Sequence[str] = (),
+    *,
+    orders: Sequence[Order] = ("recorded",),
+    starts: Sequence[Start] = ("warm",),
+    seeds: int = 1,
+    draws: int | None = None,
+    catalogue: Catalogue | None = None,
+) -> Results:
+    """Play policies on a recording in virtual time, in this process, and return what they take.
+
+    Args:
+        recording: The texts.
+        policies: Names as `--policies` takes them, `online:window=5` or `static-3`; by default everything that is
+            installed. Plain decoding is always among them.
+        orders: How texts follow one another.
+        starts: Whether policies go on with what earlier texts taught them.
+        seeds: How many seeds, from 0: of the policies and of the orders.
+        draws: How many draws of the agreement; None takes the one that was recorded.
+        catalogue: The installed plugins, where they are at hand.
+
+    Raises:
+        ConfigError: A name is given twice, or there is no such policy or option.
+    """
+    catalogue = catalogue or Catalogue.load()
+    chosen = choose(recording.header, catalogue, policies)
+    stage, results = Stage(recording, catalogue), Results(left_out=chosen.left_out)
+    for task in tasks(chosen, Settings(orders, starts, seeds, draws)):
+        done = stage.run(task)
+        for key, measurements in done.passes.items():
+            results.replace(key, chosen.policies[key.policy], measurements)
+        if done.failed is not None:
+            results.left_out |= dict.fromkeys(task.policies, done.failed)
+    return results.only(results.passes)

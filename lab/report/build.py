@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paceline.core.environment import require
 from paceline.core.errors import ConfigError
+from paceline.core.files import write_text
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.compare import compare, settings
-from paceline.lab.comparison import ORACLE, Comparison, Row
-from paceline.lab.replay.passes import play_pass
+from paceline.lab.comparison import Comparison, Row
+from paceline.lab.figures import by_setting, compare
+from paceline.lab.report.timelines import Timeline, timelines
 from paceline.lab.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paceline.core.records import Round
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Recording
     from paceline.lab.references import References
@@ -32,39 +34,6 @@ RANKED_BY = ("shuffled", "recorded", "by-kind", "switching")
 
 STATIC_SHOWN = 3
 """The best of the static choices; the table has all."""
-
-LONGEST = 160
-"""Tokens of a text that the timeline shows; further rounds would be too narrow to see."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One round in a picture: where it began, what was planned, and what came of it."""
-
-    position: int
-    gamma: int
-    accepted: int
-    emitted: int
-    draft: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """One text, round by round, under a policy and under the oracle.
-
-    Attributes:
-        text, kind: Of the text.
-        why: The rule by which it was chosen, in words that end the sentence "shown because ...".
-        policy, oracle: The rounds.
-        slower: Seconds under the policy over those of the oracle.
-    """
-
-    text: str
-    kind: str
-    why: str
-    policy: Sequence[Step]
-    oracle: Sequence[Step]
-    slower: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +105,22 @@ class Report:
     made_up: bool = False
     sampled: bool = False
 
+    def write(self, path: Path | str) -> None:
+        """Write the report as one HTML page that needs nothing else.
+
+        Raises:
+            PacelineError: matplotlib or jinja2 is not installed.
+            ConfigError: The path does not allow it.
+        """
+        require("matplotlib", "jinja2")
+        from paceline.lab.report.page import page  # noqa: PLC0415 - optional
+        from paceline.lab.report.plots import pictures  # noqa: PLC0415
+
+        write_text(Path(path), page(self, pictures(self)))
+
+    def _repr_html_(self) -> str:
+        return self.comparison._repr_html_()
+
     @property
     def rows(self) -> list[Row]:
         """The rows of the ranking, the fastest first."""
@@ -206,7 +191,7 @@ def main_setting(results: Results) -> Results:
         key = next(iter(setting.passes))
         return RANKED_BY.index(key.order), key.start != "warm"
 
-    return min(settings(results), key=rank)
+    return min(by_setting(results), key=rank)
 
 
 def is_recorded(results: Results) -> bool:
@@ -240,7 +225,7 @@ def build_report(
         comparison
         if setting.passes.keys() == main.passes.keys()
         else compare(setting, references=references, oracle=False)
-        for setting in settings(results)
+        for setting in by_setting(results)
     ]
     known: dict[str, Any] = {}
     if recording is not None and references is not None:
@@ -301,66 +286,6 @@ def _positions(recording: Recording) -> list[Positions]:
                 reached[name][place] += int(tried.sum())
                 agreed[name][place] += int((tried & (starts.agreed > place)).sum())
     return [Positions(name, reached[name].tolist(), agreed[name].tolist()) for name in drafts]
-
-
-def timelines(
-    recording: Recording, references: References, comparison: Comparison, row: Row
-) -> list[Timeline]:
-    """Return the texts where a policy is nearest to the oracle, at the median, and farthest from it."""
-    seconds, oracle = comparison.times[row.policy], comparison.times[ORACLE]
-    slower = {text: seconds[text].seconds / oracle[text].seconds for text in seconds if text in oracle}
-    chosen = choose_texts(slower)
-    played = _rounds(recording, row, set(chosen))
-    return [
-        Timeline(
-            text,
-            recording.texts[text].kind,
-            why,
-            played[text],
-            [
-                Step(choice.position, choice.gamma, choice.accepted, choice.emitted, choice.draft)
-                for choice in references.optimum(text).choices
-                if choice.position < LONGEST
-            ],
-            slower[text],
-        )
-        for text, why in chosen.items()
-    ]
-
-
-def _rounds(recording: Recording, row: Row, texts: set[str]) -> dict[str, list[Step]]:
-    """Play the first pass again, text after text, so that the policy has learnt what it had learnt there."""
-    played: dict[str, list[Step]] = {}
-    steps: list[Step] = []
-
-    def note(done: Round) -> None:
-        if done.position < LONGEST:
-            draft = done.plan.draft or ""
-            steps.append(Step(done.position, done.plan.gamma, done.accepted, done.emitted, draft))
-
-    first = row.first_pass
-    order, key = [measurement.text for measurement in first], first[0].key
-    for measurement in play_pass(recording, row.options, order, key, on_round=note):
-        if measurement.text in texts:
-            played[measurement.text] = list(steps)
-        steps.clear()
-        if texts <= played.keys():
-            break
-    return played
-
-
-def choose_texts(slower: Mapping[str, float]) -> dict[str, str]:
-    """Return up to three texts with the reason for each: the nearest to the oracle, the median, the farthest."""
-    ranked = sorted(slower, key=lambda text: (slower[text], text))
-    if not ranked:
-        return {}
-    reasons = {
-        ranked[0]: "the policy comes nearest to the oracle there",
-        ranked[-1]: "the policy is farthest from the oracle there",
-    }
-    middle = ranked[len(ranked) // 2]
-    reasons.setdefault(middle, "half of the texts are nearer to the oracle, and half are farther")
-    return {text: reasons[text] for text in (ranked[0], middle, ranked[-1])}
 
 
 def _prices(profile: LatencyProfile) -> Prices:

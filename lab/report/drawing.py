@@ -14,10 +14,11 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -61,9 +62,14 @@ PALETTE: Mapping[str, Colour] = {
 HUES = ("blue", "orange", "green", "purple", "gold")
 
 
+_COLOURS: ContextVar[Literal["stand_in", "light"]] = ContextVar("colours", default="light")
+"""The colours that pens have: those of a light page, but for drawings of a page that has two sets of them."""
+
+
 def pen(role: str) -> str:
-    """Return the stand-in that drawings use for a role."""
-    return PALETTE[role].stand_in
+    """Return the colour of a role, as the canvas has it."""
+    colour: str = getattr(PALETTE[role], _COLOURS.get())
+    return colour
 
 
 def variables(mode: str) -> str:
@@ -74,37 +80,41 @@ def variables(mode: str) -> str:
 WIDTH = 7.4
 """Inches; the page is about as wide, so that letters have the size that is set here."""
 
-LOOK = {
-    "font.family": ["STIXGeneral", "DejaVu Sans"],
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 11,
-    "axes.edgecolor": pen("soft"),
-    "axes.labelcolor": pen("ink"),
-    "axes.facecolor": "none",
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": pen("soft"),
-    "ytick.color": pen("soft"),
-    "xtick.labelcolor": pen("ink"),
-    "ytick.labelcolor": pen("ink"),
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "grid.color": pen("rule"),
-    "grid.linewidth": 0.6,
-    "text.color": pen("ink"),
-    "text.parse_math": False,  # names of policies may hold a dollar sign
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "svg.fonttype": "path",
-    "svg.hashsalt": "paceline",
-    "path.simplify": False,
-    "lines.solid_capstyle": "round",
-}
+
+def _look() -> dict[str, object]:
+    return {
+        "font.family": ["STIXGeneral", "DejaVu Sans"],
+        "font.size": 11,
+        "axes.titlesize": 11,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 11,
+        "axes.edgecolor": pen("soft"),
+        "axes.labelcolor": pen("ink"),
+        "axes.facecolor": "none",
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": pen("soft"),
+        "ytick.color": pen("soft"),
+        "xtick.labelcolor": pen("ink"),
+        "ytick.labelcolor": pen("ink"),
+        "xtick.labelsize": 10,
+        "ytick.labelsize": 10,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.7,
+        "grid.color": pen("rule"),
+        "grid.linewidth": 0.6,
+        "text.color": pen("ink"),
+        "text.parse_math": False,  # names of policies may hold a dollar sign
+        "figure.facecolor": "none",
+        "savefig.facecolor": "none",
+        "svg.fonttype": "path",
+        "svg.hashsalt": "paceline",
+        "path.simplify": False,
+        "lines.solid_capstyle": "round",
+    }
+
+
 _ID = re.compile(r'(\bid="|href="#|url\(#)([^")]+)')
 
 
@@ -126,10 +136,16 @@ class Drawing:
 
 
 @contextmanager
-def canvas(height: float, **layout: object) -> Iterator[Figure]:
+def canvas(
+    height: float, *, colours: Literal["stand_in", "light"] = "stand_in", **layout: object
+) -> Iterator[Figure]:
     """Give a figure of the page's width and this height in inches, in the common look."""
-    with mpl.rc_context(LOOK):  # type: ignore[arg-type]
-        yield Figure(figsize=(WIDTH, height), layout="constrained", **layout)  # type: ignore[arg-type]
+    token = _COLOURS.set(colours)
+    try:
+        with mpl.rc_context(_look()):  # type: ignore[arg-type]
+            yield Figure(figsize=(WIDTH, height), layout="constrained", **layout)  # type: ignore[arg-type]
+    finally:
+        _COLOURS.reset(token)
 
 
 def quiet(axes: Axes, *, grid: str = "") -> None:

@@ -186,3 +186,12 @@ def _starts(bits: Sequence[bool], longest: int) -> Starts:
         run = run + 1 if bits[place] else 0
         runs[place] = min(run, longest)
     return Starts(np.full(len(bits), longest, np.int16), runs)
+
+
+def made_up_recording(name: str, *, texts: int = TEXTS, tokens: int | None = None) -> Recording:
+    """Return the recording of a cell or a kind of made-up texts by its name, such as `regimes-0.12`.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    return made_up(cells(name)[0], texts=texts, tokens=tokens)

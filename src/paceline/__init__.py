@@ -1,7 +1,7 @@
 """Adaptation policies for speculative decoding: how far to draft, with which draft, and when not to.
 
-These are the public names. Everything else may change between minor versions. What plugin authors need for their
-tests is in `paceline.testing`.
+These are the public names. Everything else may change between minor versions. What measures
+policies is in `paceline.lab`, and what plugin authors need for their tests in `paceline.testing`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from paceline.cli.regret import headroom_table
 from paceline.core.generation import Totals
-from paceline.lab.compare import compare
 from paceline.lab.comparison import ALL, VARYING
+from paceline.lab.figures import compare
 from paceline.lab.oracle.optimum import Optimum
 from paceline.lab.oracle.static import PLAIN
 from paceline.lab.references import References

@@ -10,7 +10,8 @@ from paceline.core.generation import Totals
 from paceline.lab.oracle.optimum import Optimum
 from paceline.lab.oracle.static import Static
 from paceline.lab.references import References
-from paceline.lab.report.build import Positions, Prices, Step, Timeline, build_report
+from paceline.lab.report.build import Positions, Prices, build_report
+from paceline.lab.report.timelines import Step, Timeline
 from paceline.lab.results import Measurement, Results
 from paceline.lab.validation import Prediction
 

@@ -12,9 +12,10 @@ from paceline.lab.recording.memory import TextsInMemory
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
 from paceline.lab.references import References
 from paceline.lab.replay.passes import play_pass
-from paceline.lab.report.build import build_report, choose_texts
+from paceline.lab.report.build import build_report
 from paceline.lab.report.page import page
 from paceline.lab.report.plots import pictures
+from paceline.lab.report.timelines import choose_texts
 from paceline.lab.results import Key, Results
 
 LONGEST = 6

@@ -10,7 +10,7 @@ from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.comparison import Time
 from paceline.lab.results import Results
-from paceline.lab.tune import halves, paragraph, run_file, tune, variations
+from paceline.lab.tuning import halves, paragraph, run_file, tune, variations
 
 
 def with_policy(results, label, options, like, factor):

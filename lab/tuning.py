@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from paceline.core.errors import ConfigError, PacelineError
-from paceline.lab.compare import compare, plain_label, times_of
 from paceline.lab.comparison import Time, ratio
+from paceline.lab.figures import compare, plain_label, times_of
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.passes import play_pass
 from paceline.lab.stats import FEWEST, interval, times

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.generation import Totals
 from paceline.core.testing.doubles import ChaoticPolicy
-from paceline.lab.compare import compare
 from paceline.lab.comparison import ALL, LOOPING, VARYING
+from paceline.lab.figures import compare
 from paceline.lab.oracle.optimum import Optimum
 from paceline.lab.oracle.static import PLAIN, Static
 from paceline.lab.references import References

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from paceline.lab.results import Measurement, Results
 
 
-def settings(results: Results) -> list[Results]:
+def by_setting(results: Results) -> list[Results]:
     """Return the results of each setting: of the passes that share clock, order and start."""
     ways = dict.fromkeys((key.clock, key.order, key.start) for key in results.passes)
     return [results.where(clock=clock, order=order, start=start) for clock, order, start in ways]
@@ -57,7 +57,7 @@ def compare(
     """Compare the policies of one setting.
 
     Args:
-        results: Measurements in one setting; see `settings`.
+        results: Measurements in one setting; see `by_setting`.
         references: Of the recording, where the measurements are of one.
         oracle: Whether to compare with the oracle, where references are at hand; working it out takes a while.
         regret: Whether to work out what was lost, too.
@@ -67,7 +67,7 @@ def compare(
         ConfigError: There is no plain decoding to compare with, or there are several settings.
         TraceError: The references are of a recording that lacks a text.
     """
-    if (count := len(settings(results))) != 1:
+    if (count := len(by_setting(results))) != 1:
         raise ConfigError(f"a comparison is of one setting; found {count}: choose one with `where`")
     key = next(iter(results.passes))
     plain = plain_label(results)

@@ -1,0 +1,81 @@
+"""The public names of the lab, together as somebody in a notebook would use them."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from matplotlib.figure import Figure
+
+from paceline.core.errors import ConfigError
+from paceline.lab import (
+    References,
+    Results,
+    build_report,
+    by_setting,
+    compare,
+    draw,
+    made_up_recording,
+    replay_policies,
+)
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return made_up_recording("regimes-0.12", texts=6, tokens=60)
+
+
+@pytest.fixture(scope="module")
+def results(recording):
+    return replay_policies(recording, ["static-2", "aimd"], orders=("recorded", "shuffled"), seeds=2)
+
+
+@pytest.fixture(scope="module")
+def report(recording, results):
+    return build_report(results, recording, References(recording))
+
+
+def test_policies_are_replayed_compared_and_kept(recording, results, tmp_path):
+    assert results.policies() == ["static-0", "static-2", "aimd"]
+    assert len(results) == 3 * 2 * 2 * 6
+    first, second = by_setting(results)
+    comparison = compare(first, references=References(recording))
+    assert comparison.order == "recorded"
+    assert comparison.row("aimd").all.speedup.value > 0
+    assert "aimd" in comparison._repr_html_()
+    assert compare(second).order == "shuffled"
+    path = tmp_path / "results.jsonl"
+    results.write(path)
+    assert Results.read(path) == results
+
+
+@pytest.mark.parametrize("name", ["ranking", "regret", "shares", "orders", "costs"])
+def test_a_picture_is_drawn_on_axes_of_the_caller(report, name):
+    axes = Figure().add_subplot()
+    assert draw(report, name, axes=axes) is axes.figure
+    assert axes.has_data()
+
+
+def test_pictures_are_written_as_png_pdf_and_svg(report, tmp_path):
+    for name, ending, head in (
+        ("ranking", "png", b"\x89PNG"),
+        ("timeline", "pdf", b"%PDF"),
+        ("positions", "svg", b"<?xml"),
+    ):
+        path = tmp_path / f"{name}.{ending}"
+        draw(report, name).savefig(path)
+        assert path.read_bytes().startswith(head)
+    ET.parse(tmp_path / "positions.svg")
+
+
+def test_a_picture_that_cannot_be_drawn_says_why(report):
+    with pytest.raises(ConfigError, match="no picture named 'landscape'; there are ranking"):
+        draw(report, "landscape")
+    with pytest.raises(ConfigError, match="several panels"):
+        draw(report, "timeline", axes=Figure().add_subplot())
+    with pytest.raises(ConfigError, match="no data for the picture 'kinds'"):
+        draw(report, "kinds")
+
+
+def test_a_report_is_written_as_a_page(report, tmp_path):
+    report.write(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert "<table>" in report._repr_html_()
