@@ -10,20 +10,6 @@ from paceline.core.errors import PacelineError
 
 CPU_LIST = Path("/proc/cpuinfo")
 
-
-def cpu_model() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        lines = CPU_LIST.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
 LIBRARIES = {
     "numpy": "lab",
     "matplotlib": "lab",
@@ -36,6 +22,19 @@ LIBRARIES = {
     "hypothesis": "testing",
 }
 """The extra that brings each library that a part of paceline imports."""
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        lines = CPU_LIST.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def require(*libraries: str) -> None:

@@ -14,6 +14,12 @@ from __future__ import annotations
 
 import reprlib
 
+INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
+"""Exceptions that pass through foreign code: the user or the caller wants to stop. All others are its failure."""
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 500
+
 
 class PacelineError(Exception):
     """The base of every error that paceline raises on purpose.
@@ -55,13 +61,6 @@ class CapabilityError(PacelineError):
 
 class TraceError(PacelineError, ValueError):
     """A trace cannot be read, or does not fit the run it is replayed against."""
-
-
-INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
-"""Exceptions that pass through foreign code: the user or the caller wants to stop. All others are its failure."""
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = _short.maxlong = 500
 
 
 def describe(culprit: object) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 KIB, MIB = 1 << 10, 1 << 20
 
+ROOM = "make room or give another path"
+"""Remedy where writing fails."""
+
 
 def printable(path: Path | str) -> str:
     """Return a path as messages show it: as it is, or escaped where it could not be printed."""
@@ -154,10 +157,6 @@ def sha256(path: Path | str, raising: type[PacelineError]) -> str:
 def size(count: int) -> str:
     """Return a number of bytes for readers."""
     return f"{count // MIB} MiB" if count >= MIB else f"{count // KIB} KiB"
-
-
-ROOM = "make room or give another path"
-"""Remedy where writing fails."""
 
 
 def check_output(

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 
+Signal = Literal["top1", "prob", "entropy", "margin", "token"]
+"""A number about one draft token: probability of the most likely token; probability of the token that was drafted,
+which is the same under greedy drafting; entropy in nats; difference between the two highest probabilities; the
+drafted token itself. All are of the distribution that the token was drawn from."""
+
+Ended = Literal["eos", "stop", "length"]
+"""Reason a round was cut: end-of-sequence token, a stop criterion, or the length limit."""
+
+SIGNALS: frozenset[Signal] = frozenset({"top1", "prob", "entropy", "margin", "token"})
+
 
 class FrozenDict(dict[K, V]):
     """A mapping that cannot be changed: policy, trace and caller see the same facts about each draft of a round.
@@ -63,17 +73,6 @@ def quick_init(cls: type[V]) -> type[V]:
     exec("\n".join([f"def __init__(self, {', '.join(parameters)}):", *body]), scope)  # noqa: S102
     cls.__init__ = wraps(own)(scope["__init__"])  # type: ignore[method-assign]
     return cls
-
-
-Signal = Literal["top1", "prob", "entropy", "margin", "token"]
-"""A number about one draft token: probability of the most likely token; probability of the token that was drafted,
-which is the same under greedy drafting; entropy in nats; difference between the two highest probabilities; the
-drafted token itself. All are of the distribution that the token was drawn from."""
-
-Ended = Literal["eos", "stop", "length"]
-"""Reason a round was cut: end-of-sequence token, a stop criterion, or the length limit."""
-
-SIGNALS: frozenset[Signal] = frozenset({"top1", "prob", "entropy", "margin", "token"})
 
 
 @dataclass(frozen=True, slots=True)

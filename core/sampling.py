@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 LEAST_TEMPERATURE = 1e-3
 """Colder is greedy to any reader; logits divided by much less leave the range of float32."""
 
+IMPOSSIBLE = -math.inf
+
+Chances: TypeAlias = Sequence[float]
+"""One probability for each token; a shorter one has 0 for the rest."""
+
 
 def _require(held: bool, name: str, allowed: str, value: object) -> None:
     if not held:
@@ -112,9 +117,6 @@ class Sampling:
 
 GREEDY = Sampling(temperature=0.0)
 """Plain greedy decoding."""
-
-
-IMPOSSIBLE = -math.inf
 
 
 def process(scores: Sequence[float], sampling: Sampling, context: Iterable[int]) -> list[float]:
@@ -236,10 +238,6 @@ class SeededRng:
     def draw(self, weights: Sequence[float]) -> int:
         """Return an index with a probability proportional to its weight."""
         return self._random.choices(range(len(weights)), weights)[0]
-
-
-Chances: TypeAlias = Sequence[float]
-"""One probability for each token; a shorter one has 0 for the rest."""
 
 
 def acceptance(target_probs: Chances, draft_probs: Chances | None, token: int) -> float:

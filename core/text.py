@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
+StopCriterion = Callable[[Sequence[int]], bool]
+"""Is shown the output so far after each token, and tells whether the text ends there."""
+
+Stop: TypeAlias = "str | Sequence[str | StopCriterion]"
+"""Ends of texts besides their end tokens: strings, and functions that are shown the output after each token."""
+
+UNSURE = 4
+"""Characters at the end of a text that the next token may still change: bytes of one that is not complete."""
+
+DENSEST = 8
+"""Tokens for a character that is looked back on, at most; only tokens without any text could be more."""
+
 
 class TextStream:
     """Decodes a growing list of tokens piece by piece.
@@ -71,10 +83,6 @@ def pieces(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:
         raise problem
 
 
-StopCriterion = Callable[[Sequence[int]], bool]
-"""Is shown the output so far after each token, and tells whether the text ends there."""
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Decides token by token where the target alone would have stopped."""
@@ -103,16 +111,6 @@ class Limits:
         if len(output) >= self.max_new_tokens:
             return "length"
         return None
-
-
-Stop: TypeAlias = "str | Sequence[str | StopCriterion]"
-"""Ends of texts besides their end tokens: strings, and functions that are shown the output after each token."""
-
-UNSURE = 4
-"""Characters at the end of a text that the next token may still change: bytes of one that is not complete."""
-
-DENSEST = 8
-"""Tokens for a character that is looked back on, at most; only tokens without any text could be more."""
 
 
 def wanted_strings(stop: Stop) -> tuple[str, ...]:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Codec, Draft, Policy, Target
     from paceline.core.records import Signal
 
+Role = Literal["target", "draft"]
+
+Generate: TypeAlias = "Callable[[list[int], int], list[int]]"
+"""Prompt tokens and a limit in, new tokens out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -46,12 +51,6 @@ class Readiness:
     signals: frozenset[Signal] = SIGNALS
     codec: Codec | None = None
     vocabulary: int | None = None
-
-
-Role = Literal["target", "draft"]
-
-Generate: TypeAlias = "Callable[[list[int], int], list[int]]"
-"""Prompt tokens and a limit in, new tokens out."""
 
 
 class Strict(BaseModel):

@@ -22,23 +22,6 @@ if TYPE_CHECKING:
 
 Path = tuple[int | str, ...]
 
-
-class Place(NamedTuple):
-    """The origin of a path.
-
-    Attributes:
-        origin: What a message names first, such as "run.yaml:4: "; may be empty.
-        line: The line in the file, if there is one; problems are listed in this order.
-        raw: The text of the value when it is a YAML scalar without quotes.
-    """
-
-    origin: str = ""
-    line: int | None = None
-    raw: str | None = None
-
-
-Locate = Callable[[Path], Place]
-
 _OWN = frozenset(
     {
         "unknown_key",
@@ -72,6 +55,29 @@ _WANTED = {
 
 _WANTS_TEXT = frozenset({"string_type", "name_type", "path_type", "literal_error", "block_type"})
 _AMBIGUOUS = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false"})
+_ABSENT = object()
+
+DEEPEST = 64
+"""Levels of a run: policies that hold policies take two each."""
+
+TOO_DEEP = f"nested too deeply, or holds itself; a run has at most {DEEPEST} levels"
+
+
+class Place(NamedTuple):
+    """The origin of a path.
+
+    Attributes:
+        origin: What a message names first, such as "run.yaml:4: "; may be empty.
+        line: The line in the file, if there is one; problems are listed in this order.
+        raw: The text of the value when it is a YAML scalar without quotes.
+    """
+
+    origin: str = ""
+    line: int | None = None
+    raw: str | None = None
+
+
+Locate = Callable[[Path], Place]
 
 
 def explain(error: ValidationError, data: Mapping[str, Any], locate: Locate) -> ConfigError:
@@ -138,9 +144,6 @@ def _visible(row: ErrorDetails, data: Mapping[str, Any]) -> tuple[Path, bool]:
     if row["type"] == "missing" and row["loc"][-1:] != tuple(path[-1:]):
         path.append(row["loc"][-1])
     return tuple(path), True
-
-
-_ABSENT = object()
 
 
 def _child(node: object, part: int | str) -> object:
@@ -218,12 +221,6 @@ def _details(kind: str, message: str, value: object, path: tuple[int | str, ...]
     # Without a context pydantic leaves braces in the message alone.
     custom = PydanticCustomError(kind, message)
     return InitErrorDetails(type=custom, loc=path, input=value)
-
-
-DEEPEST = 64
-"""Levels of a run: policies that hold policies take two each."""
-
-TOO_DEEP = f"nested too deeply, or holds itself; a run has at most {DEEPEST} levels"
 
 
 def check_values(data: Mapping[str, Any], locate: Locate) -> None:

@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from paceline.core.records import Plan
     from paceline.core.sampling import Sampling
 
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
 _BEYOND = 1e300
 
 LARGEST = 2**31
 """Lags and match lengths stay below; no text is that long, and beyond it prices could overflow."""
+
+NO_SCORES: Mapping[str, tuple[float, ...]] = FrozenDict()
 
 
 def check_draft(name: str, draft: Draft) -> None:
@@ -114,13 +120,6 @@ def check_scores(name: str, session: DraftSession, scores: Sequence[float], toke
 
 def _draft_breach(name: str, culprit: object, message: str) -> ContractError:
     return ContractError(f"draft {name!r}, {describe(culprit)}", message)
-
-
-log = structlog.get_logger()
-
-T = TypeVar("T")
-
-NO_SCORES: Mapping[str, tuple[float, ...]] = FrozenDict()
 
 
 @dataclass(slots=True)

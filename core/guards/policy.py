@@ -41,10 +41,18 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Policy
     from paceline.core.records import Capabilities, Round
 
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
 MANDATORY = ("plan", "observe")
 OPTIONAL = ("keep_drafting", "state_dict", "load_state_dict")
 NOTHING: frozenset[Signal] = frozenset()
 ANYWHERE = Requirements()
+PLAIN = Plan(gamma=0, reason="fallback")
+
+LONGEST_REASON = 100
+"""Characters of `Plan.reason`, which is a word for a live line and a trace."""
 
 
 def check_members(policy: object) -> None:
@@ -124,16 +132,6 @@ def take_over(policy: Policy, state: Mapping[str, Any]) -> None:
 def breach(policy: object, message: str) -> ContractError:
     """Return the error that blames a policy."""
     return ContractError(f"policy {describe(policy)}", message)
-
-
-log = structlog.get_logger()
-
-T = TypeVar("T")
-
-PLAIN = Plan(gamma=0, reason="fallback")
-
-LONGEST_REASON = 100
-"""Characters of `Plan.reason`, which is a word for a live line and a trace."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,15 @@ from paceline.core.plugins.loading import Broken, Loaded, Provider, error_line, 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Policy, Target
 
+_Block = TypeVar("_Block", bound=Strict)
+C = TypeVar("C", PolicyConfig, BackendConfig)
+T = TypeVar("T")
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _ROLES = frozenset({"target", "draft"})
-_Block = TypeVar("_Block", bound=Strict)
+
+MOST = 1000
+"""Classes of one plugin and hook; an iterable that never ends is cut here."""
 
 
 def check_policy_class(candidate: object) -> tuple[str, type[PolicyConfig]]:
@@ -87,12 +93,6 @@ def _name(cls: type[Strict], field: str) -> str:
             f"{cls.__qualname__} is named {choices[0]!r}; a name has letters, digits and _ . - only"
         )
     return choices[0]
-
-
-MOST = 1000
-"""Classes of one plugin and hook; an iterable that never ends is cut here."""
-
-C = TypeVar("C", PolicyConfig, BackendConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +247,6 @@ def _listed(hook: str, result: object) -> list[object]:
     if len(classes) > MOST:
         raise TypeError(f"{hook}() returned more than {MOST} classes")
     return classes
-
-
-T = TypeVar("T")
 
 
 def build_policy(config: PolicyConfig, seed: int = 0) -> Policy:

@@ -27,6 +27,8 @@ APPLICATION: Final = int.from_bytes(b"pace")
 VERSION: Final = 2
 """Raised when a reader of the old version would misread a new file. Version 1 was JSON, up to 0.1."""
 
+MARKS: Final = {"application_id": APPLICATION, "user_version": VERSION}
+
 TABLES: Final = (
     "CREATE TABLE documents (key TEXT PRIMARY KEY, document TEXT NOT NULL)",
     "CREATE TABLE refused (key TEXT NOT NULL, document TEXT NOT NULL, UNIQUE (key, document))",
@@ -75,20 +77,17 @@ class StateStore:
     def check(self) -> None:
         """Refuse a file that is there and is damaged, of another version, or no state file at all."""
         if self._there():
-            with self._transaction("rw", "BEGIN") as database:
+            with self._transaction("BEGIN") as database:
                 ((answer,),) = database.execute("PRAGMA quick_check(1)")
-                if answer != b"ok":
-                    raise self._problem(sqlite3.SQLITE_CORRUPT, answer.decode(errors="replace"))
+                if answer != "ok":
+                    raise self._problem(sqlite3.SQLITE_CORRUPT, answer)
 
     def keys(self) -> list[str]:
         """Return the keys of all documents, sorted."""
         if not self._there():
             return []
-        with self._transaction("rw", "BEGIN") as database:
-            if not _made(database):
-                return []
-            rows = database.execute("SELECT key FROM documents ORDER BY key").fetchall()
-        return [bytes(key).decode(errors="replace") for (key,) in rows]
+        with self._transaction("BEGIN") as database:
+            return [key for (key,) in database.execute("SELECT key FROM documents ORDER BY key")]
 
     def read(self, key: str) -> Any:
         """Return the document of a key; None if there is none.
@@ -98,8 +97,8 @@ class StateStore:
         """
         if not self._there():
             return None
-        with self._transaction("rw", "BEGIN") as database:
-            text = _text(database, key) if _made(database) else None
+        with self._transaction("BEGIN") as database:
+            text = _text(database, key)
         return None if text is None else parse_json(text)
 
     def update(self, key: str, change: Callable[[Any], Any]) -> Any:
@@ -120,9 +119,7 @@ class StateStore:
         with file_errors(self.path, PacelineError, "cannot be written", ROOM):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._there()
-        with self._transaction("rwc", "BEGIN IMMEDIATE") as database:
-            if not _made(database):
-                _make(database)
+        with self._transaction("BEGIN IMMEDIATE") as database:
             text = _text(database, key)
             try:
                 document = change(None if text is None else parse_json(text))
@@ -142,13 +139,12 @@ class StateStore:
     def remove(self, key: str) -> None:
         """Remove a document, if it is there."""
         if self._there():
-            with self._transaction("rw", "BEGIN IMMEDIATE") as database:
-                if _made(database):
-                    database.execute("DELETE FROM documents WHERE key = ?", (key,))
-                    database.execute("COMMIT")
+            with self._transaction("BEGIN IMMEDIATE") as database:
+                database.execute("DELETE FROM documents WHERE key = ?", (key,))
+                database.execute("COMMIT")
 
     def _there(self) -> bool:
-        """Tell whether there is a file; refuse what is none, or too large."""
+        """Tell whether there is a file with something in it; refuse what is no file, or too large."""
         with file_errors(self.path, PacelineError, "cannot be read"):
             try:
                 status = self.path.stat()
@@ -159,18 +155,15 @@ class StateStore:
             what = f"has more than {size(MOST)}, the most that is read here; {AWAY}"
         if what is not None:
             raise PacelineError(f"{printable(self.path)}: {what}")
-        return True
+        return status.st_size > 0
 
     @contextmanager
-    def _transaction(self, mode: str, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         """Give a connection within a transaction, which is rolled back unless it was committed."""
         with _in_use:
             try:
-                connection = sqlite3.connect(
-                    f"{self.path.as_uri()}?mode={mode}", PATIENCE_S, isolation_level=None, uri=True
-                )
+                connection = sqlite3.connect(self.path, PATIENCE_S, isolation_level=None)
                 with closing(connection) as database:
-                    database.text_factory = bytes
                     database.execute("PRAGMA trusted_schema = OFF")
                     database.execute(f"PRAGMA max_page_count = {MOST // PAGE}")
                     database.execute(begin)
@@ -180,18 +173,22 @@ class StateStore:
                 raise self._problem(getattr(error, "sqlite_errorcode", 0), str(error)) from error
 
     def _check_kind(self, database: sqlite3.Connection) -> None:
-        """Refuse a database that is another program's, of another version, or has other tables."""
-        if not _made(database):
+        """Make the tables where there are none; refuse a database of another version or another program."""
+        tables = {sql for (sql,) in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        if not tables:  # a new file, or one whose first writer was killed
+            for statement in (*TABLES, *(f"PRAGMA {name} = {number}" for name, number in MARKS.items())):
+                database.execute(statement)
             return
-        ((application,),) = database.execute("PRAGMA application_id")
-        ((version,),) = database.execute("PRAGMA user_version")
-        tables = {sql.decode(errors="replace") for (sql,) in _schema(database)}
-        if application == APPLICATION and version != VERSION:
-            raise PacelineError(
-                f"{printable(self.path)}: is of version {version}; this paceline reads version {VERSION}; {AWAY}"
-            )
-        if application != APPLICATION or tables != set(TABLES):
-            raise PacelineError(f"{printable(self.path)}: is no state file, but another database; {AWAY}")
+        marks = {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in MARKS}
+        if marks["application_id"] != APPLICATION:
+            what = "is no state file, but another database"
+        elif marks["user_version"] != VERSION:
+            what = f"is of version {marks['user_version']}; this paceline reads version {VERSION}"
+        elif tables != set(TABLES):
+            what = "has other tables than a state file"
+        else:
+            return
+        raise PacelineError(f"{printable(self.path)}: {what}; {AWAY}")
 
     def _problem(self, code: int, reason: str) -> PacelineError:
         """Return the error for what SQLite found; `code` may be an extended one."""
@@ -208,22 +205,7 @@ class StateStore:
             return file.read(64).lstrip().startswith(b"{")
 
 
-def _made(database: sqlite3.Connection) -> bool:
-    """Tell whether the file holds anything; one that was just made, or whose first writer was killed, does not."""
-    return bool(_schema(database))
-
-
-def _schema(database: sqlite3.Connection) -> list[tuple[bytes]]:
-    return database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-
-
-def _make(database: sqlite3.Connection) -> None:
-    for table in TABLES:
-        database.execute(table)
-    database.execute(f"PRAGMA application_id = {APPLICATION}")
-    database.execute(f"PRAGMA user_version = {VERSION}")
-
-
 def _text(database: sqlite3.Connection, key: str) -> bytes | None:
-    row = database.execute("SELECT document FROM documents WHERE key = ?", (key,)).fetchone()
-    return None if row is None else row[0] if isinstance(row[0], bytes) else str(row[0]).encode()
+    """Return a document as it stands there, whatever that is."""
+    row = database.execute("SELECT CAST(document AS BLOB) FROM documents WHERE key = ?", (key,)).fetchone()
+    return None if row is None else row[0]

@@ -36,6 +36,14 @@ MAX_GAMMA = 6
 GAMMAS = st.integers(1, MAX_GAMMA)
 COUNTS = st.integers(0, MAX_GAMMA)
 
+CERTAIN = Sampling(top_k=1)
+"""Drawing from the likeliest token alone."""
+
+HOT = Sampling(temperature=2.0)
+SEEDS = 6
+ROUNDS = 4
+GAMMA = 3
+
 
 class BackendRounds(RuleBasedStateMachine):
     """One request after another on one pair of models; subclasses set `reference` and `starts`.
@@ -170,15 +178,6 @@ class BackendRounds(RuleBasedStateMachine):
         """Close what is open."""
         if hasattr(self, "target"):
             self.close()
-
-
-CERTAIN = Sampling(top_k=1)
-"""Drawing from the likeliest token alone."""
-
-HOT = Sampling(temperature=2.0)
-SEEDS = 6
-ROUNDS = 4
-GAMMA = 3
 
 
 def draws_repeat(target: Target, draft: Draft | None, starts: Sequence[tuple[int, ...]]) -> None:

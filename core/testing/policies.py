@@ -37,8 +37,23 @@ if TYPE_CHECKING:
 
 CLOCKS = frozenset({"time", "datetime"})
 CHANCE = frozenset({"urandom", "getrandom"})
+
 LOGGERS = frozenset({"logging", "structlog"})
 """Modules that may ask for the time, since it stays out of the plans."""
+
+ENGINES = (
+    Capabilities(),
+    Capabilities(gammas=(1, 3, 7)),
+    Capabilities(zero_gamma=False),
+    Capabilities(gammas=(4, 8), zero_gamma=False),
+    Capabilities(draft_switch="none"),
+    Capabilities(draft_switch="request"),
+    Capabilities(latency="none", action_delay=1),
+    Capabilities(
+        gammas=tuple(range(9)), draft_switch="none", latency="fused", action_delay=1, signals=frozenset()
+    ),
+)
+"""The kinds of engine a policy is tried on, as far as its `requires` admits them."""
 
 
 def declares_itself(make: Make) -> None:
@@ -177,21 +192,6 @@ def _after(make: Make, drafts: Sequence[str], *, rounds: int = 40, **how: Any) -
         live(policy, [step] * count, drafts)
     plans = live(often, [replace(step, abandoned=True)] * 20, drafts)
     return saved(once), sum(plan.gamma for plan in plans)
-
-
-ENGINES = (
-    Capabilities(),
-    Capabilities(gammas=(1, 3, 7)),
-    Capabilities(zero_gamma=False),
-    Capabilities(gammas=(4, 8), zero_gamma=False),
-    Capabilities(draft_switch="none"),
-    Capabilities(draft_switch="request"),
-    Capabilities(latency="none", action_delay=1),
-    Capabilities(
-        gammas=tuple(range(9)), draft_switch="none", latency="fused", action_delay=1, signals=frozenset()
-    ),
-)
-"""The kinds of engine a policy is tried on, as far as its `requires` admits them."""
 
 
 def check_policy(

@@ -38,6 +38,16 @@ DAMAGES = 150
 LIVES = st.tuples(STEPS, STEPS)
 """A life before a restart and one after it."""
 
+ROUNDS = 5000
+
+GROWTH, SLACK = 1.25, 2048
+"""By how much, and by how many bytes besides, something of bounded size may still grow after half of the rounds."""
+
+LONG_TEXT = 20_000
+
+SHARED = (type, ModuleType, CodeType, BuiltinFunctionType)
+"""Types that belong to the program and not to a policy."""
+
 
 def survives_a_restart(make: Make, drafts: Sequence[str], examples: int) -> None:
     """A policy restored from its JSON state goes on exactly as the one that was saved."""
@@ -189,15 +199,6 @@ def _demand_sum(policy: Policy, export: Mapping[str, float], other: Mapping[str,
             math.isclose(summed, expected, rel_tol=1e-9, abs_tol=1e-9),
             f"exports do not add up: {key!r} is {summed} {when}, which are {expected} in sum",
         )
-
-
-ROUNDS = 5000
-GROWTH, SLACK = 1.25, 2048
-"""By how much, and by how many bytes besides, something of bounded size may still grow after half of the rounds."""
-
-LONG_TEXT = 20_000
-SHARED = (type, ModuleType, CodeType, BuiltinFunctionType)
-"""Types that belong to the program and not to a policy."""
 
 
 def stays_small(make: Make, drafts: Sequence[str]) -> None:

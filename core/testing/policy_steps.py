@@ -32,6 +32,12 @@ Make = Callable[[], Policy]
 Law = Callable[[Plan, RoundStart], None]
 """Is asked about each plan, and raises AssertionError where it is not lawful."""
 
+COSTS = FixedCosts(1.0, lambda length, context: 9.0 + 0.1 * length + 0.001 * context, catch_up_s=0.05)
+TEXT = tuple(i * i % 23 for i in range(60))
+
+STRANGER = "nobody's"
+"""A draft that no request has."""
+
 
 def demand(holds: bool, sentence: str) -> None:
     """Raise AssertionError with a sentence unless something holds."""
@@ -93,12 +99,6 @@ def short(value: object) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-COSTS = FixedCosts(1.0, lambda length, context: 9.0 + 0.1 * length + 0.001 * context, catch_up_s=0.05)
-TEXT = tuple(i * i % 23 for i in range(60))
-STRANGER = "nobody's"
-"""A draft that no request has."""
-
-
 class Words(tuple[int, ...]):
     """The tokens a policy is shown, in a class of their own, so that it can be seen whether they were kept."""
 
@@ -126,7 +126,11 @@ class Odd(Flag):
 
 
 NORMAL = Odd(0)
+
+
 PAIRS = (Odd.NO_MATCH_LENGTHS | Odd.NO_SCORES, Odd.STRANGERS | Odd.DEAF, Odd.DEAF | Odd.WITHOUT_FIRST)
+
+
 WITHOUT = Odd.WITHOUT_FIRST | Odd.WITHOUT_LAST
 
 

@@ -23,7 +23,7 @@ FILES = [
 STATEMENTS = [
     ("PRAGMA user_version = 3", "is of version 3; this paceline reads version 2"),
     ("PRAGMA application_id = 7", "is no state file, but another database"),
-    ("CREATE VIEW more AS SELECT 1", "is no state file, but another database"),
+    ("CREATE VIEW more AS SELECT 1", "has other tables than a state file"),
 ]
 ENTRIES = [
     ([], "the entry is list, not a mapping"),
