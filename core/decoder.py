@@ -208,13 +208,13 @@ class SpeculativeDecoder(Closing):
         with self._occupation.request(), self._policies.request() as policy:
             opening = self._clock.now()
             request = self._open(policy, tokens, limits, sampling)
-            with request, self._tracing.request(request, self.drafts) as trace:
+            with request, self._tracing.request(request, self.drafts) as write:
                 tally.prefill_s = self._clock.now() - opening
                 while request.ended is None:
                     began = self._clock.now()
                     with self._occupation, self._turn:
                         done = request.round()
-                    trace.round(done)
+                    write(done)
                     tally.add(done, self._clock.now() - began)
                     yield done
 

@@ -6,7 +6,7 @@ a name means what is installed, as it does for `load_config`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, Validation
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
 from paceline.core.config.errors import nearest, problem
 from paceline.core.errors import PluginError
-from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.plugins.catalogue import C, Catalogue, Entry
 
 CONTEXT = "catalogue"
 """Key of the catalogue in the validation context."""
@@ -33,23 +33,31 @@ def _policy(value: object, info: ValidationInfo) -> PolicyConfig:
     if isinstance(value, PolicyConfig):
         return value
     catalogue = catalogue_of(info) or Catalogue.load()
-    options = _options("policy", "name", value, catalogue.policies)
-    try:
-        entry = catalogue.policy(options["name"])
-    except PluginError as error:
-        raise _unknown("name", value, str(error)) from None
-    return entry.config.model_validate(options, context=info.context)
+    return _read("policy", "name", value, info, catalogue.policies, catalogue.policy)
 
 
 def _backend(value: object, info: ValidationInfo) -> BackendConfig:
     if isinstance(value, BackendConfig):
         return value
     catalogue = catalogue_of(info) or Catalogue.load()
-    options = _options("backend", "backend", value, catalogue.backends)
+    return _read("backend", "backend", value, info, catalogue.backends, catalogue.backend)
+
+
+def _read(
+    kind: str,
+    key: str,
+    value: object,
+    info: ValidationInfo,
+    installed: Iterable[str],
+    find: Callable[[str], Entry[C]],
+) -> C:
+    """Return the block that `value` stands for, validated by the class of its name."""
+    options = _options(kind, key, value, installed)
     try:
-        entry = catalogue.backend(options["backend"])
+        entry = find(options[key])
     except PluginError as error:
-        raise _unknown("backend", value, str(error)) from None
+        path = (key,) if isinstance(value, Mapping) else ()
+        raise problem("unknown_name", str(error), value, *path) from None
     return entry.config.model_validate(options, context=info.context)
 
 
@@ -76,11 +84,6 @@ def _options(kind: str, key: str, value: object, installed: Iterable[str]) -> di
     if not isinstance(value[key], str):
         raise problem("name_type", f"should be the name of a {kind}; {names}", value[key], key)
     return dict(value)
-
-
-def _unknown(key: str, value: object, message: str) -> Exception:
-    path = (key,) if isinstance(value, Mapping) else ()
-    return problem("unknown_name", message, value, *path)
 
 
 def _plays(role: Role) -> AfterValidator:

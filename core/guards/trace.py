@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from paceline.core.loop import Request
     from paceline.core.protocols import Draft
     from paceline.core.records import Round
-    from paceline.core.trace import RequestRecorder, TraceWriter
+    from paceline.core.trace import TraceWriter
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 
 class Tracing:
-    """Writer of a decoder's trace.
+    """A decoder's way to its trace.
 
     Under `fallback` the first failure is logged and nothing is written from then on: what comes after a line that was
     cut off could not be read. Otherwise it raises `TraceError`.
@@ -32,29 +34,42 @@ class Tracing:
         self._writer = writer
         self._fallback = fallback
 
-    def request(self, request: Request, drafts: Mapping[str, Draft]) -> TracedRun:
-        """Return what writes a request; enter it when the request begins."""
-        return TracedRun(self, request, drafts)
-
-    def begin(self, request: Request, drafts: Mapping[str, Draft]) -> RequestRecorder | None:
-        """Write how a request begins, and return what writes the rest; None where nothing is written."""
-        if self._writer is None:
-            return None
-        recorders: list[RequestRecorder] = []
-        self.attempt(lambda writer: recorders.append(_begin(writer, request, drafts)))
-        return recorders[0] if recorders else None
+    @contextmanager
+    def request(self, request: Request, drafts: Mapping[str, Draft]) -> Iterator[Callable[[Round], None]]:
+        """Write how a request begins, give what writes a round, and write its end, be it that it was abandoned."""
+        recorder = self._attempt(
+            lambda writer: writer.begin(
+                request.prompt,
+                request.limits.max_new_tokens,
+                drafts=drafts,
+                capabilities=request.capabilities,
+                memoryless=request.drafts.memoryless(),
+                perplexity=request.perplexity,
+            )
+        )
+        if recorder is None:
+            yield lambda _done: None
+            return
+        try:
+            yield lambda done: self._attempt(lambda _writer: recorder.round(done))
+        except TraceError:  # a line was cut off
+            raise
+        except BaseException:
+            self._attempt(lambda _writer: recorder.end(request.ended))
+            raise
+        self._attempt(lambda _writer: recorder.end(request.ended))
 
     def close(self) -> None:
         """Close the file."""
-        self.attempt(lambda writer: writer.close())
+        self._attempt(lambda writer: writer.close())
 
-    def attempt(self, write: Callable[[TraceWriter], None]) -> None:
-        """Write something, or give the trace up."""
+    def _attempt(self, write: Callable[[TraceWriter], T]) -> T | None:
+        """Return what writing answers; None where nothing is written, or the trace is given up."""
         writer = self._writer
         if writer is None:
-            return
+            return None
         try:
-            write(writer)
+            return write(writer)
         except INTERRUPTS:
             raise
         except BaseException as error:
@@ -71,41 +86,4 @@ class Tracing:
                 action="going on without a trace",
             )
             self._writer = None
-
-
-class TracedRun:
-    """One request of a trace. Left, it has an end, if only that of a request that was abandoned."""
-
-    def __init__(self, tracing: Tracing, request: Request, drafts: Mapping[str, Draft]) -> None:
-        self._tracing = tracing
-        self._request = request
-        self._drafts = drafts
-        self._recorder: RequestRecorder | None = None
-
-    def round(self, done: Round) -> None:
-        """Write a finished round."""
-        recorder = self._recorder
-        if recorder is not None:
-            self._tracing.attempt(lambda _writer: recorder.round(done))
-
-    def __enter__(self) -> Self:
-        self._recorder = self._tracing.begin(self._request, self._drafts)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        recorder = self._recorder
-        if recorder is not None and not isinstance(error, TraceError):
-            self._tracing.attempt(lambda _writer: recorder.end(self._request.ended))
-
-
-def _begin(writer: TraceWriter, request: Request, drafts: Mapping[str, Draft]) -> RequestRecorder:
-    return writer.begin(
-        request.prompt,
-        request.limits.max_new_tokens,
-        drafts=drafts,
-        capabilities=request.capabilities,
-        memoryless=request.drafts.memoryless(),
-        perplexity=request.perplexity,
-    )
+            return None
