@@ -210,10 +210,13 @@ def _decisions(policies: str | None, *, seed: int, form: Format, as_json: bool, 
     if out is not None:
         check_output(out)
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
-    from paceline.lab.bench.choices import EVERYTHING  # noqa: PLC0415
     from paceline.lab.bench.decisions import ACCURACY, GAMMA, ROUNDS, decide  # noqa: PLC0415
     from paceline.lab.machine import describe, versions  # noqa: PLC0415
-    from paceline.lab.policies import parse_policy, split  # noqa: PLC0415
+    from paceline.lab.policies import (  # noqa: PLC0415
+        EVERYTHING,
+        parse_policy,
+        split,
+    )
 
     catalogue = Catalogue.load()
     given = split(policies or EVERYTHING, ",")

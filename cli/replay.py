@@ -324,8 +324,7 @@ def _others(
 ) -> tuple[Mapping[str, Coverage], Mapping[str, str]]:
     from paceline.core.guards.policy import needs_of, requires_of  # noqa: PLC0415
     from paceline.core.plugins.catalogue import build_policy  # noqa: PLC0415
-    from paceline.lab.policies import parse_policy  # noqa: PLC0415
-    from paceline.lab.replay.choosing import EVERYTHING  # noqa: PLC0415
+    from paceline.lab.policies import EVERYTHING, parse_policy  # noqa: PLC0415
     from paceline.lab.replay.partly import coverage, partly_recorded  # noqa: PLC0415
 
     listed = [name for name in names if name != EVERYTHING]

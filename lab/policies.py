@@ -1,24 +1,112 @@
-"""Policies by short names, as `--policies` of the bench takes them."""
+"""Policies by short names, as `--policies` takes them, and the one way to choose among them."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.load import apply_overrides, parse_override
 from paceline.core.config.resolve import CONTEXT, AnyPolicy
-from paceline.core.errors import ConfigError
+from paceline.core.errors import CapabilityError, ConfigError, PacelineError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.lab.parts import Parts
 
+Made = TypeVar("Made")
+
 STATIC = re.compile(r"static-(\d+)")
 OPENING, CLOSING = "{[", "}]"
+
+EVERYTHING = "all"
+CONFIGURED = "config"
+"""The policy of the run file."""
+
+
+@dataclass(slots=True)
+class Selection(Generic[Made]):
+    """Policies chosen by name.
+
+    Attributes:
+        made: Whatever was made of each, by name, in the order of the table.
+        left_out: Those that do not fit, with the reason.
+        refused: Of these, the ones that were named.
+    """
+
+    made: dict[str, Made] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+
+def select(
+    names: Sequence[str],
+    make: Callable[[str], Made],
+    *,
+    base: str,
+    usual: Callable[[], Iterable[str]],
+    every: Callable[[], Iterable[str]],
+    drafts: Sequence[str],
+    strict: bool,
+) -> Selection[Made]:
+    """Make something of each policy that is named; the base is always among them.
+
+    A policy that `all` or the usual list brings along is left out where it does not fit, and made once more with the
+    first draft alone, where there are several.
+
+    Args:
+        names: As given on the command line, `all` among them.
+        make: Makes it from a name; raises a `CapabilityError` where the policy does not fit.
+        base: Plain decoding.
+        usual: The names where none is given.
+        every: The names that `all` stands for.
+        drafts: Those there are.
+        strict: Whether a policy that is named must fit; otherwise it is left out and `refused`.
+
+    Raises:
+        ConfigError: A name is given twice.
+        PacelineError: As `make` raises it for what was named.
+    """
+    named = [name for name in names if name != EVERYTHING]
+    if len(set(named)) < len(named):
+        raise ConfigError(f"each policy can be tried once; found {', '.join(named)}")
+    brought = usual() if not names else every() if EVERYTHING in names else ()
+    selection: Selection[Made] = Selection()
+    for name in dict.fromkeys((base, *brought, *named)):
+        try:
+            selection.made[name] = make(name)
+        except PacelineError as error:
+            given = name in named or name == base
+            if given and (strict or not isinstance(error, CapabilityError)):
+                raise
+            selection.left_out[name] = str(error)
+            if given:
+                selection.refused.append(name)
+            elif len(drafts) > 1:
+                _make_with_one_draft(name, drafts[0], make, selection)
+    return selection
+
+
+def _make_with_one_draft(
+    name: str, draft: str, make: Callable[[str], Made], selection: Selection[Made]
+) -> None:
+    limited = f"{name}:draft={draft}"
+    if limited not in selection.made:
+        with suppress(PacelineError):
+            selection.made[limited] = make(limited)
+            selection.left_out[name] += f"; instead, {limited!r} was tried"
+
+
+def installed(catalogue: Catalogue) -> list[str]:
+    """Return the names of all policies that are installed; `static` goes by its gammas."""
+    return sorted({*catalogue.policies, *catalogue.policy_clashes} - {"static"})
 
 
 def static_name(gamma: int) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.errors import ConfigError, PacelineError
 from paceline.core.plugins.catalogue import build_draft
 from paceline.core.sampling import check_sampling
 from paceline.lab.bench.run import BASE, LoopMode, ReferenceMode
 from paceline.lab.drafts import LOOKUP, draft_named
-from paceline.lab.policies import parse_policy, plain_decoder, static_name
+from paceline.lab.policies import CONFIGURED, installed, parse_policy, plain_decoder, select, static_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,8 +24,6 @@ FURTHER_GAMMAS = (2, 4, 8)
 """Tried with every draft after the first, so that the best static gamma is not merely that of one draft."""
 
 LOOKUP_GAMMA = 8
-EVERYTHING = "all"
-CONFIGURED = "config"
 ADAPTIVE = ("online", "survival", "auto")
 
 
@@ -78,8 +74,8 @@ def default_names(parts: Parts, catalogue: Catalogue, offered: Iterable[str]) ->
 def every_name(parts: Parts, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
     """Return the default modes and, before the library's own, every other policy that is installed."""
     usual, ends = default_names(parts, catalogue, offered), {LOOKUP, *offered}
-    installed = sorted({*catalogue.policies, *catalogue.policy_clashes} - {*usual, "static"})
-    return [*(n for n in usual if n not in ends), *installed, *(n for n in usual if n in ends)]
+    others = [name for name in installed(catalogue) if name not in usual]
+    return [*(n for n in usual if n not in ends), *others, *(n for n in usual if n in ends)]
 
 
 def choose(parts: Parts, catalogue: Catalogue, names: Sequence[str] | None = None) -> Choice:
@@ -92,38 +88,25 @@ def choose(parts: Parts, catalogue: Catalogue, names: Sequence[str] | None = Non
         BackendError, CapabilityError: A mode does not fit the target or the drafts.
     """
     offered = references(parts)
-    asked = [name for name in names or () if name != EVERYTHING]
-    if len(set(asked)) < len(asked):
-        raise ConfigError(f"each mode can run once; found {', '.join(asked)}")
-    if not names:
-        wanted = default_names(parts, catalogue, offered)
-    elif EVERYTHING in names:
-        wanted = list(dict.fromkeys([*every_name(parts, catalogue, offered), *asked]))
-    else:
-        wanted = asked
-    choice = Choice(reference=next((name for name in list(offered)[:1] if name in wanted), None))
-    for name in dict.fromkeys((BASE, *wanted)):
+    choice = Choice()
+
+    def make(name: str) -> Mode:
         if name in offered:
-            choice.modes[name] = ReferenceMode(name, offered[name])
-            continue
-        try:
-            choice.modes[name] = _loop_mode(name, parts, catalogue, choice)
-        except PacelineError as error:
-            if name in asked or name == BASE:
-                raise
-            choice.left_out[name] = str(error)
-            _try_with_one_draft(name, parts, catalogue, choice)
+            return ReferenceMode(name, offered[name])
+        return _loop_mode(name, parts, catalogue, choice)
+
+    selection = select(
+        names or (),
+        make,
+        base=BASE,
+        usual=lambda: default_names(parts, catalogue, offered),
+        every=lambda: every_name(parts, catalogue, offered),
+        drafts=list(parts.drafts),
+        strict=True,
+    )
+    choice.modes, choice.left_out = selection.made, selection.left_out
+    choice.reference = next((name for name in list(offered)[:1] if name in selection.made), None)
     return choice
-
-
-def _try_with_one_draft(name: str, parts: Parts, catalogue: Catalogue, choice: Choice) -> None:
-    """Add a mode for a policy that does not fit all drafts, told to use the first, if it can be told and fits that."""
-    first = next(iter(parts.drafts), None)
-    told = f"{name}:draft={first}"
-    if len(parts.drafts) > 1 and told not in choice.modes:
-        with suppress(PacelineError):
-            choice.modes[told] = _loop_mode(told, parts, catalogue, choice)
-            choice.left_out[name] += f"; instead, {told!r} ran"
 
 
 def _loop_mode(name: str, parts: Parts, catalogue: Catalogue, choice: Choice) -> LoopMode:

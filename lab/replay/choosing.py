@@ -9,10 +9,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import CONTEXT, AnyPolicy
-from paceline.core.errors import CapabilityError, ConfigError, PacelineError
+from paceline.core.errors import CapabilityError, ConfigError
 from paceline.core.guards.policy import needs_of
 from paceline.core.plugins.catalogue import build_policy
-from paceline.lab.policies import parse_policy, reasons, static_label, static_name
+from paceline.lab.policies import (
+    CONFIGURED,
+    installed,
+    parse_policy,
+    reasons,
+    select,
+    static_label,
+    static_name,
+)
 from paceline.lab.replay.sweep import Choice, choices
 from paceline.lab.simulate import Simulator
 
@@ -22,8 +30,6 @@ if TYPE_CHECKING:
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.lab.recording.model import Header
 
-EVERYTHING = "all"
-CONFIGURED = "config"
 STATIC = "static"
 
 
@@ -58,18 +64,26 @@ def choose(
     Raises:
         ConfigError: A name is given twice, or there is no such policy or option.
     """
-    asked = [name for name in names if name != EVERYTHING]
-    if len(set(asked)) < len(asked):
-        raise ConfigError(f"each policy can be tried once; found {', '.join(asked)}")
-    wanted = [static_name(0), *asked]
-    if not names or EVERYTHING in names:
-        wanted = [*map(label_of, choices(header), [header] * len(choices(header)))]
-        wanted += [CONFIGURED] if configured is not None else []
-        wanted += [*sorted({*catalogue.policies, *catalogue.policy_clashes} - {STATIC}), *asked]
-    chosen = Chosen()
-    for name in dict.fromkeys(wanted):
-        _add(name, chosen, header, catalogue, configured, by_name=name in asked)
-    return chosen
+
+    def every() -> list[str]:
+        static = [label_of(choice, header) for choice in choices(header)]
+        return [*static, *([CONFIGURED] if configured is not None else []), *installed(catalogue)]
+
+    def make(name: str) -> PolicyConfig:
+        config = _config(name, catalogue, configured)
+        _check(config, header)
+        return config
+
+    selection = select(
+        names, make, base=static_name(0), usual=every, every=every, drafts=list(header.drafts), strict=False
+    )
+    policies = {name: config.model_dump(mode="json") for name, config in selection.made.items()}
+    static = {
+        name: _choice(policies[name], header)
+        for name, config in selection.made.items()
+        if config.name == STATIC
+    }
+    return Chosen(policies, static, selection.left_out, selection.refused)
 
 
 def label_of(choice: Choice, header: Header) -> str:
@@ -89,40 +103,6 @@ def build(block: Mapping[str, Any], catalogue: Catalogue) -> PolicyConfig:
         raise ConfigError(f"policy {block.get('name')!r}: {reasons(error)}") from None
 
 
-def _add(
-    name: str,
-    chosen: Chosen,
-    header: Header,
-    catalogue: Catalogue,
-    configured: PolicyConfig | None,
-    *,
-    by_name: bool,
-) -> None:
-    """Add one policy if it can be tried; what nobody asked for by name may be told to keep to the first draft."""
-    try:
-        config = _config(name, catalogue, configured)
-    except PacelineError as error:
-        if by_name:
-            raise
-        chosen.left_out[name] = str(error)
-        return
-    reason = _problem(config, header)
-    if reason is None:
-        chosen.policies[name] = config.model_dump(mode="json")
-        if config.name == STATIC:
-            chosen.static[name] = _choice(chosen.policies[name], header)
-        return
-    chosen.left_out[name] = reason
-    if by_name:
-        chosen.refused.append(name)
-    elif len(header.drafts) > 1 and "draft" in type(config).model_fields and name in catalogue.policies:
-        told = f"{name}:draft={next(iter(header.drafts))}"
-        config = parse_policy(told, catalogue)
-        if _problem(config, header) is None:
-            chosen.policies[told] = config.model_dump(mode="json")
-            chosen.left_out[name] += f"; instead, {told!r} was tried"
-
-
 def _config(name: str, catalogue: Catalogue, configured: PolicyConfig | None) -> PolicyConfig:
     if name != CONFIGURED:
         return parse_policy(name, catalogue)
@@ -131,26 +111,30 @@ def _config(name: str, catalogue: Catalogue, configured: PolicyConfig | None) ->
     return configured
 
 
-def _problem(config: PolicyConfig, header: Header) -> str | None:
-    """Return why a policy cannot be tried on a recording, as far as that is known beforehand."""
-    policy = build_policy(config)
+def _check(config: PolicyConfig, header: Header) -> None:
+    """Refuse a policy that cannot be tried on a recording, as far as that is known beforehand.
+
+    Raises:
+        CapabilityError: Says why.
+    """
+    policy, values = build_policy(config), config.model_dump()
     if needs_of(policy) and header.run.get("signals") is False:
-        asked = ", ".join(sorted(needs_of(policy)))
-        return f"it looks at {asked}, and no signals were recorded; record without --no-signals"
-    try:
-        Simulator(header, policy)
-    except CapabilityError as error:
-        return str(error)
-    gamma = config.model_dump().get("gamma", 0) if config.name == STATIC else 0
+        signals = ", ".join(sorted(needs_of(policy)))
+        raise CapabilityError(
+            f"it looks at {signals}, and no signals were recorded; record without --no-signals"
+        )
+    Simulator(header, policy)
+    gamma = values.get("gamma", 0) if config.name == STATIC else 0
     if gamma > header.longest:
-        return (
+        raise CapabilityError(
             f"it plans {gamma} tokens, and drafts were asked for {header.longest} at most while recording; record with "
             f"--longest {gamma}"
         )
-    draft = config.model_dump().get("draft")
+    draft = values.get("draft")
     if isinstance(draft, str) and draft not in header.drafts:
-        return f"its draft {draft!r} was not recorded; the drafts are {', '.join(header.drafts)}"
-    return None
+        raise CapabilityError(
+            f"its draft {draft!r} was not recorded; the drafts are {', '.join(header.drafts)}"
+        )
 
 
 def _choice(block: Mapping[str, Any], header: Header) -> Choice:

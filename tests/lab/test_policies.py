@@ -7,8 +7,8 @@ import pytest
 from paceline import Catalogue, hookimpl
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.errors import ConfigError
-from paceline.lab.policies import parse_policy, split
+from paceline.core.errors import CapabilityError, ConfigError
+from paceline.lab.policies import parse_policy, select, split
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 
@@ -76,3 +76,46 @@ def test_wrong_names_and_options_are_told(text, complaint):
 def test_braces_and_brackets_hold_together():
     assert split("a, b:x=[1,2] ,c:y={n: 1, m: {k: 2}},", ",") == ["a", "b:x=[1,2]", "c:y={n: 1, m: {k: 2}}"]
     assert split("", ",") == []
+
+
+def chosen(*names, strict=False):
+    """Choose among names of which each says what becomes of it."""
+
+    def make(name):
+        if name.startswith("unknown"):
+            raise ConfigError("there is no such policy")
+        if name == "unfit":
+            raise CapabilityError("it does not fit")
+        return name.upper()
+
+    return select(
+        names,
+        make,
+        base="base",
+        usual=lambda: ["usual", "unfit"],
+        every=lambda: ["usual", "more", "unknown"],
+        drafts=["a", "b"],
+        strict=strict,
+    )
+
+
+def test_plain_decoding_is_always_chosen_and_the_usual_ones_where_none_is_named():
+    assert list(chosen().made) == ["base", "usual", "unfit:draft=a"]
+    assert list(chosen("x").made.items()) == [("base", "BASE"), ("x", "X")]
+    assert list(chosen("all", "x").made) == ["base", "usual", "more", "x"]
+
+
+def test_what_does_not_fit_is_left_out_and_tried_with_the_first_draft_alone():
+    assert chosen().left_out == {"unfit": "it does not fit; instead, 'unfit:draft=a' was tried"}
+    assert chosen("all").left_out == {"unknown": "there is no such policy"}
+
+
+def test_what_is_named_must_be_known_and_fit_or_be_refused():
+    with pytest.raises(ConfigError, match="no such policy"):
+        chosen("unknown")
+    with pytest.raises(ConfigError, match="each policy can be tried once; found x, x"):
+        chosen("x", "x")
+    with pytest.raises(CapabilityError, match="does not fit"):
+        chosen("unfit", strict=True)
+    assert chosen("unfit").refused == ["unfit"]
+    assert "unfit:draft=a" not in chosen("unfit").made

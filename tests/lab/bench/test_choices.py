@@ -102,7 +102,7 @@ def test_what_does_not_fit_all_drafts_is_tried_with_the_first(tmp_path):
     choice = choose(parts(tmp_path, "{good: toy, lookup: prompt-lookup}"), CATALOGUE, ["all"])
 
     assert "'lookup' does not deliver" in choice.left_out["picky"]
-    assert choice.left_out["picky"].endswith("instead, 'picky:draft=good' ran")
+    assert choice.left_out["picky"].endswith("instead, 'picky:draft=good' was tried")
     assert "picky:draft=good" in choice.modes
     assert "instead" not in choice.left_out["needy"]
 
