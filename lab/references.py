@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
 from paceline.lab.oracle.optimum import clairvoyant, expectation
-from paceline.lab.oracle.static import PLAIN, Static, best, segmented_s, statics
 from paceline.lab.policies import static_label
 from paceline.lab.replay.draws import drawn
 from paceline.lab.replay.orders import spliced
+from paceline.lab.static_gamma import PLAIN, StaticGamma, best, segmented_s, token_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class References:
         self, recording: Recording, *, window: int = WINDOW, on_text: Callable[[str], None] | None = None
     ) -> None:
         self._recording, self._window, self._on_text = recording, window, on_text
-        self._statics: dict[Place, Mapping[Static, float]] = {}
+        self._statics: dict[Place, Mapping[StaticGamma, float]] = {}
         self._segmented: dict[Place, float] = {}
         self._optima: dict[Place, Optimum] = {}
         self._expected: dict[Place, float] = {}
@@ -75,7 +75,7 @@ class References:
         """Return the names of the texts, in the order of the recording; spliced ones are not among them."""
         return self._recording.texts.names()
 
-    def statics(self, text: str, draw: int | None = None) -> Mapping[Static, float]:
+    def statics(self, text: str, draw: int | None = None) -> Mapping[StaticGamma, float]:
         """Return the seconds of a text under every static choice.
 
         Raises:
@@ -83,7 +83,7 @@ class References:
         """
         place = text, draw
         if place not in self._statics:
-            by_token = statics(text_of(self._recording, *place), self._recording.header)
+            by_token = token_seconds(self._recording.header, text_of(self._recording, *place))
             self._statics[place] = {static: float(each.sum()) for static, each in by_token.items()}
             self._segmented[place] = segmented_s(by_token, self._window)
         return self._statics[place]
@@ -126,17 +126,19 @@ class References:
         seconds = {text: self.static_s(text, draws) for text in texts}
         chosen = best(seconds[text] for text in (texts if on is None else on))
         return BestStatic(
-            static_label(chosen.gamma, chosen.draft or None, self.first_draft),
+            static_label(chosen.gamma, chosen.draft, self.first_draft),
             options_of(chosen),
             {text: each[chosen] for text, each in seconds.items()},
         )
 
-    def static_s(self, text: str, draws: Sequence[int | None] = (None,)) -> dict[Static, float]:
+    def static_s(self, text: str, draws: Sequence[int | None] = (None,)) -> dict[StaticGamma, float]:
         """Return the seconds of a text under every static choice, the mean over draws."""
         each = [self.statics(text, draw) for draw in draws]
         return {static: fmean(seconds[static] for seconds in each) for static in each[0]}
 
-    def tuned(self, kinds: Mapping[str, str], draws: Sequence[int | None] = (None,)) -> dict[str, Static]:
+    def tuned(
+        self, kinds: Mapping[str, str], draws: Sequence[int | None] = (None,)
+    ) -> dict[str, StaticGamma]:
         """Return for each text the static choice that was best on the other half: what a user could have set.
 
         The halves take turns within each kind, in the order of the recording, so that both hold every kind.
@@ -153,7 +155,7 @@ class References:
         return {text: chosen[1 - side] for side, half in enumerate(halves) for text in half}
 
 
-def options_of(static: Static) -> dict[str, Any]:
+def options_of(static: StaticGamma) -> dict[str, Any]:
     """Return the block of a run file that plans a static choice."""
     return {"name": "static", "gamma": static.gamma, **({"draft": static.draft} if static.gamma else {})}
 

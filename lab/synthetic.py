@@ -85,16 +85,5 @@ class Cell:
         chances = ACCEPTANCES[self.acceptance](tokens, random)
         return [random.random() < chance for chance in chances]
 
-    def static_s(self, bits: Sequence[bool], gamma: int) -> float:
-        """Return the seconds that the same gamma in every round takes for a text, cut where the text ends."""
-        seconds, position = 0.0, 0
-        while position < len(bits):
-            planned = min(gamma, len(bits) - position - 1)
-            agreed = bits[position : position + planned]
-            accepted = agreed.index(False) if False in agreed else planned
-            seconds += planned * self.price + self.verify_s(planned + 1, 0)
-            position += accepted + 1
-        return seconds
-
 
 CELLS = tuple(Cell(price, acceptance) for price in PRICES for acceptance in ACCEPTANCES)

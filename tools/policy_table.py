@@ -18,24 +18,25 @@ from paceline.core.records import TokenSignals
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
 from paceline.lab.marked import write_marked
+from paceline.lab.static_gamma import sweep
 from paceline.lab.synthetic import ACCEPTANCES, CELLS, PRICES, Cell
+from paceline.lab.workloads.synthetic import made_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from paceline.core.protocols import Policy
 
 TOKENS = 600
 TEXTS = 24
-LONGEST = 10
 SILENT = {"draft": [TokenSignals(0, top1=0.7, prob=0.7, entropy=1.0, margin=0.5, token=0)] * TOKENS}
 
 
 @cache
-def best_static_s(cell: Cell, seed: int) -> float:
-    """Return the seconds of the best static gamma of one text."""
-    bits = cell.text(TOKENS, seed)
-    return min(cell.static_s(bits, gamma) for gamma in range(LONGEST + 1))
+def best_static_s(cell: Cell) -> Sequence[float]:
+    """Return the seconds of the best static gamma of each text."""
+    recording = made_up(cell, texts=TEXTS, tokens=TOKENS)
+    return [min(each.seconds for each in totals) for totals in sweep(recording.header, recording)]
 
 
 def share_of_best(build: Callable[[int], Policy], cell: Cell, texts: int = TEXTS) -> float:
@@ -44,7 +45,7 @@ def share_of_best(build: Callable[[int], Policy], cell: Cell, texts: int = TEXTS
     shares = []
     for seed in range(texts):
         rounds = play(build(seed), cell.text(TOKENS, seed), costs=costs, signals=SILENT)
-        shares.append(best_static_s(cell, seed) / sum(done.total_s for done in rounds))
+        shares.append(best_static_s(cell)[seed] / sum(done.total_s for done in rounds))
     return mean(shares)
 
 

@@ -21,8 +21,8 @@ from paceline.lab.policies import (
     static_label,
     static_name,
 )
-from paceline.lab.replay.sweep import Choice, choices
 from paceline.lab.simulate import Simulator
+from paceline.lab.static_gamma import StaticGamma, static_gammas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Chosen:
     """
 
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
-    static: dict[str, Choice] = field(default_factory=dict)
+    static: dict[str, StaticGamma] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
@@ -66,7 +66,7 @@ def choose(
     """
 
     def every() -> list[str]:
-        static = [label_of(choice, header) for choice in choices(header)]
+        static = [label_of(each, header) for each in static_gammas(header)]
         return [*static, *([CONFIGURED] if configured is not None else []), *installed(catalogue)]
 
     def make(name: str) -> PolicyConfig:
@@ -86,9 +86,9 @@ def choose(
     return Chosen(policies, static, selection.left_out, selection.refused)
 
 
-def label_of(choice: Choice, header: Header) -> str:
+def label_of(static: StaticGamma, header: Header) -> str:
     """Return what tables call a static choice: `static-4`, with the draft where it is not the first one."""
-    return static_label(choice.gamma, choice.draft, next(iter(header.drafts), None))
+    return static_label(static.gamma, static.draft, next(iter(header.drafts), None))
 
 
 def build(block: Mapping[str, Any], catalogue: Catalogue) -> PolicyConfig:
@@ -137,6 +137,8 @@ def _check(config: PolicyConfig, header: Header) -> None:
         )
 
 
-def _choice(block: Mapping[str, Any], header: Header) -> Choice:
+def _choice(block: Mapping[str, Any], header: Header) -> StaticGamma:
     gamma = int(block["gamma"])
-    return Choice(gamma, (block["draft"] or next(iter(header.drafts))) if gamma and header.drafts else None)
+    return StaticGamma(
+        gamma, (block["draft"] or next(iter(header.drafts))) if gamma and header.drafts else None
+    )

@@ -12,10 +12,10 @@ from paceline.core.plugins.catalogue import Catalogue, build_policy
 from paceline.lab.replay.choosing import build
 from paceline.lab.replay.draws import drawn
 from paceline.lab.replay.orders import briefs, ordered, visit
-from paceline.lab.replay.sweep import Choice, sweep
 from paceline.lab.replay_text import ReplayText
 from paceline.lab.results import Key, Measurement
 from paceline.lab.simulate import Simulator
+from paceline.lab.static_gamma import StaticGamma, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ class Task:
     """
 
     policies: Mapping[str, Mapping[str, Any]]
-    static: Mapping[str, Choice]
+    static: Mapping[str, StaticGamma]
     order: Order
     start: Start
     seed: int

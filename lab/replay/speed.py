@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.catalogue import Catalogue, build_policy
 from paceline.lab.policies import parse_policy
-from paceline.lab.replay.sweep import sweep
 from paceline.lab.replay_text import ReplayText
 from paceline.lab.simulate import Simulator
+from paceline.lab.static_gamma import sweep
 from paceline.lab.synthetic import Cell
 from paceline.lab.workloads.synthetic import made_up
 

@@ -11,9 +11,9 @@ from paceline.core.generation import Totals
 from paceline.lab.comparison import ALL, VARYING
 from paceline.lab.figures import compare
 from paceline.lab.oracle.optimum import Optimum
-from paceline.lab.oracle.static import PLAIN
 from paceline.lab.references import References
 from paceline.lab.results import Measurement, Results
+from paceline.lab.static_gamma import PLAIN
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 
 from paceline.core.generation import Totals
 from paceline.lab.oracle.optimum import Optimum
-from paceline.lab.oracle.static import Static
 from paceline.lab.references import References
 from paceline.lab.report.build import Positions, Prices, build_report
 from paceline.lab.report.timelines import Step, Timeline
 from paceline.lab.results import Measurement, Results
+from paceline.lab.static_gamma import StaticGamma
 from paceline.lab.validation import Prediction
 
 PLAIN, TOKEN, SLOPE, LOOP = 0.010, 0.0012, 0.0004, 0.0001
@@ -89,7 +89,8 @@ class Given(References):
 
     def statics(self, text, draw=None):
         return {
-            Static("small" if gamma else "", gamma): each[text] for gamma, each in self._given_statics.items()
+            StaticGamma(gamma, "small" if gamma else None): each[text]
+            for gamma, each in self._given_statics.items()
         }
 
     def optimum(self, text, draw=None):

@@ -14,16 +14,16 @@ from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.comparison import ALL, LOOPING, VARYING
 from paceline.lab.figures import compare
 from paceline.lab.oracle.optimum import Optimum
-from paceline.lab.oracle.static import PLAIN, Static
 from paceline.lab.references import References
 from paceline.lab.replay.draws import drawn
 from paceline.lab.replay.orders import Brief, ordered, visit
 from paceline.lab.results import Measurement, Results
 from paceline.lab.simulate import Simulator
+from paceline.lab.static_gamma import PLAIN, StaticGamma
 from paceline.lab.testing import lab_recordings
 from paceline.policies.static import StaticConfig
 
-A, B = Static("a", 1), Static("a", 4)
+A, B = StaticGamma(1, "a"), StaticGamma(4, "a")
 STATIC_0 = {"name": "static", "gamma": 0}
 
 

@@ -2,9 +2,7 @@
 
 import pytest
 
-from paceline.core.testing import FixedCosts, play
 from paceline.lab.synthetic import CELLS, Cell
-from paceline.policies.static import StaticConfig
 
 
 def test_there_are_twelve_of_them_with_names_of_their_own():
@@ -24,11 +22,3 @@ def test_regimes_last():
     windows = [sum(text[i : i + 20]) / 20 for i in range(0, 20_000, 20)]
     assert sum(one > 0.75 for one in windows) > 0.3 * len(windows)
     assert sum(one < 0.5 for one in windows) > 0.3 * len(windows)
-
-
-@pytest.mark.parametrize("gamma", [0, 1, 4, 9])
-@pytest.mark.parametrize("cell", CELLS[::5], ids=lambda cell: cell.name)
-def test_the_time_of_a_static_gamma_is_that_of_the_policy_playing(cell, gamma):
-    bits = cell.text(300, 7)
-    rounds = play(StaticConfig(gamma=gamma).build(), bits, costs=FixedCosts(cell.price, cell.verify_s))
-    assert cell.static_s(bits, gamma) == pytest.approx(sum(done.total_s for done in rounds))

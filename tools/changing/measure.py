@@ -31,9 +31,9 @@ import numpy as np
 from paceline.core.costs import LiveCosts
 from paceline.lab.changing.kinds import WARM, Kind
 from paceline.lab.changing.prices import DRAFT, even
-from paceline.lab.oracle.static import PLAIN, best, statics
 from paceline.lab.replay_text import CostFactors
 from paceline.lab.simulate import LatencyClock, Simulator
+from paceline.lab.static_gamma import PLAIN, best, token_seconds
 from paceline.lab.workloads.synthetic import changing_header, changing_text
 
 if TYPE_CHECKING:
@@ -213,6 +213,6 @@ def _token_seconds(kind: Kind, rounds: Sequence[Round], level: Text) -> Floats:
 @lru_cache(maxsize=256)
 def _references(kind: Kind, seed: int) -> tuple[Floats, Floats]:
     """Return the seconds of each token under the best static choice for one text, and under plain decoding."""
-    every = statics(_texts(kind, seed)[1], changing_header(kind))
+    every = token_seconds(changing_header(kind), _texts(kind, seed)[1])
     chosen = best([{static: float(seconds.sum()) for static, seconds in every.items()}])
     return every[chosen], every[PLAIN]

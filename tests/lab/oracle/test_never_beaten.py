@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.testing.doubles import ChaoticPolicy
-from paceline.lab.oracle.optimum import clairvoyant
+from paceline.lab.oracle.optimum import clairvoyant, expectation
+from paceline.lab.replay.draws import runs
 from paceline.lab.simulate import Simulator
+from paceline.lab.static_gamma import static_gammas, sweep
 from paceline.lab.testing import lab_recordings
 
 SIGNALS = {
@@ -51,3 +56,32 @@ def test_installed_policies_never_beat_the_optimum(name, recording):
 @pytest.mark.parametrize("name", ["confidence", "svip", "ev-stop"])
 def test_policies_that_stop_drafting_never_beat_the_optimum(name, recording):
     never_beats(name, recording)
+
+
+@settings(deadline=None)
+@given(lab_recordings())
+def test_no_static_gamma_beats_the_optimum(recording):
+    for text, totals in zip(recording, sweep(recording.header, recording), strict=True):
+        least = clairvoyant(text, recording.header).seconds
+        assert all(each.seconds >= least * (1 - 1e-9) for each in totals)
+
+
+@settings(deadline=None, max_examples=30)
+@given(lab_recordings(sampled=True, drafts=["model"], most_tokens=5, texts=1))
+def test_no_static_gamma_beats_the_optimum_in_expectation_on_average(recording):
+    """On average over all patterns of accepted tokens, each with its probability."""
+    header, (text,) = recording.header, recording
+    starts, count = text.drafts["model"], len(text.tokens)
+    chance, sums = starts.chance.astype(float), dict.fromkeys(static_gammas(header), 0.0)
+    for number in range(1 << count):
+        bits = np.array([bool(number >> place & 1) for place in range(count)])
+        agreed = np.minimum(runs(bits), starts.offered).astype(np.int16)
+        drawn = replace(text, drafts={"model": replace(starts, agreed=agreed)})
+        weight = float(np.prod(np.where(bits, chance, 1 - chance)))
+        ((outcomes),) = sweep(header, [drawn])
+        for choice, outcome in zip(sums, outcomes, strict=True):
+            sums[choice] += weight * outcome.seconds
+    least = expectation(text, header).seconds
+    assert min(sums.values()) >= least * (1 - 1e-9)
+    if count == 1:  # one round, so that some static choice is what is best there
+        assert min(sums.values()) == pytest.approx(least)

@@ -7,14 +7,15 @@ from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.testing import FixedCosts, play
 from paceline.lab.changing.kinds import KINDS
 from paceline.lab.oracle.optimum import clairvoyant
-from paceline.lab.oracle.static import PLAIN, Static, statics
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.writer import write_recording
 from paceline.lab.replay.choosing import choose
 from paceline.lab.replay.passes import Stage, Task
 from paceline.lab.simulate import Simulator
+from paceline.lab.static_gamma import StaticGamma, sweep
 from paceline.lab.synthetic import CELLS
 from paceline.lab.workloads.synthetic import cells, made_up, slug
+from paceline.policies.static import StaticConfig
 from paceline.policies.survival import SurvivalConfig
 
 CATALOGUE = Catalogue.load()
@@ -26,11 +27,12 @@ each_cell = pytest.mark.parametrize("cell", CELLS, ids=slug)
 def test_static_gammas_take_what_they_take_in_the_cell(cell):
     recording = made_up(cell, texts=2, tokens=120)
     for number, text in enumerate(recording):
-        bits = cell.text(120, number)
-        found = statics(text, recording.header)
-        assert found[PLAIN].sum() == pytest.approx(cell.static_s(bits, 0))
-        for gamma in (1, 4, 10):
-            assert found[Static("draft", gamma)].sum() == pytest.approx(cell.static_s(bits, gamma))
+        bits, costs = cell.text(120, number), FixedCosts(cell.price, cell.verify_s)
+        statics = [StaticGamma(gamma, "draft" if gamma else None) for gamma in (0, 1, 4, 10)]
+        (totals,) = sweep(recording.header, [text], statics)
+        for static, swept in zip(statics, totals, strict=True):
+            rounds = play(StaticConfig(gamma=static.gamma).build(), bits, costs=costs)
+            assert swept.seconds == pytest.approx(sum(done.total_s for done in rounds))
 
 
 @pytest.mark.parametrize("cell", CELLS[::5], ids=slug)
@@ -85,9 +87,8 @@ def test_the_optimum_is_as_far_above_the_best_static_gamma_as_others_found():
     for cell in CELLS:
         recording = made_up(cell, texts=3)
         shares = [
-            min(each.sum() for each in statics(text, recording.header).values())
-            / clairvoyant(text, recording.header).seconds
-            for text in recording
+            min(each.seconds for each in totals) / clairvoyant(text, recording.header).seconds
+            for text, totals in zip(recording, sweep(recording.header, recording), strict=True)
         ]
         ratios.append(sum(shares) / len(shares))
     assert sum(ratios) / len(ratios) == pytest.approx(1.33, abs=0.03)

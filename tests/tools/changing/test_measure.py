@@ -15,7 +15,7 @@ from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.changing.kinds import KINDS, kind
 from paceline.lab.marked import write_marked
-from paceline.lab.oracle.static import best, statics
+from paceline.lab.static_gamma import best, token_seconds
 from paceline.lab.workloads.synthetic import made_up
 from paceline.policies.auto import AutoConfig
 from paceline.policies.static import StaticConfig
@@ -55,7 +55,7 @@ def test_the_best_static_gamma_has_all_of_its_own_speed_and_others_have_less():
     one = replace(kind("all-x2-60"), length=400, chance=lambda length, _: ([1.0] * length, [1.0] * length))
     recording = made_up(one, texts=1)
     (text,) = recording
-    totals = {choice: seconds.sum() for choice, seconds in statics(text, recording.header).items()}
+    totals = {choice: seconds.sum() for choice, seconds in token_seconds(recording.header, text).items()}
     chosen = best([totals])
     numbers = measure(
         kind_with_noise := replace(one, chance=kind("even").chance), static(chosen.gamma), seeds=[0]
