@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from paceline.lab.parts import Parts
     from paceline.lab.prompts import Prompt
     from paceline.lab.recording.latency import LatencyProfile
-    from paceline.lab.recording.taking import Settings, Taken
+    from paceline.lab.recording.run import RecordedRun, Settings
 
 TOKENS = 96
 """New tokens of each text where no run file says otherwise: enough for policies to learn, minutes for all prompts."""
@@ -148,8 +148,8 @@ def record(
     from paceline.lab.drafts import with_drafts  # noqa: PLC0415
     from paceline.lab.parts import load_parts  # noqa: PLC0415
     from paceline.lab.policies import split  # noqa: PLC0415
-    from paceline.lab.recording.resuming import REMEDY, finished  # noqa: PLC0415
-    from paceline.lab.recording.taking import Settings  # noqa: PLC0415
+    from paceline.lab.recording.resume import REMEDY, finished  # noqa: PLC0415
+    from paceline.lab.recording.run import Settings  # noqa: PLC0415
 
     if not force and finished(out):
         raise TraceError(f"{out}: a finished recording is there; {REMEDY}")
@@ -191,7 +191,7 @@ def record(
 
 def _policies(measure: str | None, catalogue: Catalogue) -> dict[str, PolicyConfig]:
     from paceline.lab.policies import parse_policy, split  # noqa: PLC0415
-    from paceline.lab.recording.measuring import POLICIES  # noqa: PLC0415
+    from paceline.lab.recording.run import POLICIES  # noqa: PLC0415
 
     if measure == NOTHING:
         return {}
@@ -227,9 +227,9 @@ def _recorded(
     settings: Settings,
     run: Mapping[str, Any],
     replace: bool,
-) -> Taken:
+) -> RecordedRun:
     """Record with a bar on stderr if that is a terminal, else with a line there for each text."""
-    from paceline.lab.recording.taking import RECORDING, take  # noqa: PLC0415
+    from paceline.lab.recording.run import RECORDING, record_run  # noqa: PLC0415
 
     bar = progress(still=True)
     with bar:
@@ -241,12 +241,12 @@ def _recorded(
                 # A line a text tells those who look into a log hours later how far it has come.
                 warn(f"text {done + 1} of {len(prompts)}: {step.removeprefix(RECORDING)}")
 
-        return take(
+        return record_run(
             parts, catalogue, prompts, path, settings=settings, run=run, replace=replace, on_step=on_step
         )
 
 
-def _show(taken: Taken, path: Path, *, default: bool) -> None:
+def _show(taken: RecordedRun, path: Path, *, default: bool) -> None:
     """Print what was recorded on stdout, and on stderr what is wrong with it."""
     before = f", {taken.before} of them before" if taken.before else ""
     checks, where = taken.checks, "" if default else f" {path}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paceline.cli._options import RECORDING, is_given, refuse_others
 from paceline.cli._render import show, show_json
 from paceline.core.errors import TraceError
-from paceline.lab.recording.resuming import REMEDY, finished
+from paceline.lab.recording.resume import REMEDY, finished
 from paceline.lab.recording.writer import write_recording
 from paceline.lab.workloads.synthetic import ALL, TEXTS, cells, made_up, slug
 

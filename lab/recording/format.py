@@ -20,8 +20,12 @@ from typing import Any, Final, Literal, get_args
 
 from paceline.core.errors import TraceError
 from paceline.core.records import SIGNALS, Ended
-from paceline.lab.recording.format_changes import changes_from_json, changes_to_json
-from paceline.lab.recording.format_starts import starts_from_json, starts_to_json
+from paceline.lab.recording.format_texts import (
+    changes_from_json,
+    changes_to_json,
+    starts_from_json,
+    starts_to_json,
+)
 from paceline.lab.recording.latency import LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Text
 from paceline.lab.typed import LARGEST_TOKEN, check_counts, check_types

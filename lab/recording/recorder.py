@@ -11,10 +11,15 @@ from paceline.core.optional_protocols import SampledDraft, SupportsPerplexity, S
 from paceline.core.sampling import open_draft, open_target
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
-from paceline.lab.recording.drawing import chances_of, draw, shares
-from paceline.lab.recording.looking import DraftQuery
+from paceline.lab.recording.acceptance import acceptance_chances, draw, token_probs
+from paceline.lab.recording.draft_walk import (
+    DraftQuery,
+    match_lengths_of,
+    memoryless,
+    probe_everywhere,
+    walk_draft,
+)
 from paceline.lab.recording.model import DraftInfo, Text
-from paceline.lab.recording.walking import ask_everywhere, match_lengths_of, memoryless, walk
 from paceline.lab.texture import texture
 
 if TYPE_CHECKING:
@@ -99,7 +104,7 @@ class Recorder:
             if drawn is not None and self._draws(name):
                 own = self._draft_shares(name, prompt.tokens, tokens)
                 random = Random(f"{self.sampling.seed}/{prompt.name}/{name}")
-                chance = chances_of(own, drawn)
+                chance = acceptance_chances(own, drawn)
                 return draw(
                     query,
                     tokens,
@@ -109,7 +114,7 @@ class Recorder:
                     random=random,
                     match_lengths=match_lengths,
                 )
-            way = walk if memoryless(session) else ask_everywhere
+            way = walk_draft if memoryless(session) else probe_everywhere
             return way(query, tokens, self.longest, match_lengths=match_lengths)
         finally:
             session.close()
@@ -152,7 +157,7 @@ class Recorder:
         session = self._open(name, prompt)
         assert isinstance(session, SupportsScoring)  # as `info` has found out
         try:
-            return shares(session, session, tokens)
+            return token_probs(session, session, tokens)
         finally:
             session.close()
 
@@ -167,6 +172,6 @@ class Recorder:
                     "the target cannot say how probable its tokens were, so what drafts that draw theirs would have "
                     "had accepted is not known; record at temperature 0.0"
                 )
-            return shares(session, session, tokens)
+            return token_probs(session, session, tokens)
         finally:
             session.close()

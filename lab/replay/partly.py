@@ -17,10 +17,9 @@ from paceline.core.errors import TraceError
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import DraftState
 from paceline.core.trace import read_trace
-from paceline.lab.recording.fitting import fit
-from paceline.lab.recording.memory import TextsInMemory
-from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
-from paceline.lab.recording.timing import Timing
+from paceline.lab.recording.latency import fit
+from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
+from paceline.lab.recording.timing_sweep import Timing
 from paceline.lab.simulate import Simulator
 
 if TYPE_CHECKING:

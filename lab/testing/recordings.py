@@ -10,8 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
-from paceline.lab.recording.memory import TextsInMemory
-from paceline.lab.recording.model import Changes, DraftInfo, Header, Recording, Starts, Text
+from paceline.lab.recording.model import Changes, DraftInfo, Header, Recording, Starts, Text, TextsInMemory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,7 @@ from paceline.core.errors import ContractError, TraceError
 from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.testing.doubles import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
-from paceline.lab.recording.memory import TextsInMemory
-from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
+from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
 from paceline.lab.replay_text import ReplayText
 from paceline.lab.simulate import LatencyClock, Simulator, recorded_decoder
 from paceline.lab.testing import lab_recordings

@@ -17,8 +17,7 @@ from paceline.core.records import SIGNALS
 from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.policies import parse_policy
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
-from paceline.lab.recording.memory import TextsInMemory
-from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
+from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
 from paceline.lab.simulate import Simulator, capabilities
 
 CATALOGUE = Catalogue.load()

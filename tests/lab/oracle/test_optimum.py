@@ -15,8 +15,7 @@ from paceline.core.testing import play
 from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.oracle.optimum import clairvoyant, expectation
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
-from paceline.lab.recording.memory import TextsInMemory
-from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
+from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
 from paceline.lab.testing import lab_recordings
 
 TIGHT = 1e-9

@@ -8,10 +8,10 @@ from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.parts import load_parts
 from paceline.lab.prompts import Prompt, embedded
-from paceline.lab.recording import sweeping
-from paceline.lab.recording.looking import Look, agreement
+from paceline.lab.recording import timing_sweep
+from paceline.lab.recording.draft_walk import SignalControl, agreement
 from paceline.lab.recording.reader import read_recording
-from paceline.lab.recording.taking import Settings, take
+from paceline.lab.recording.run import Settings, record_run
 
 LONGEST = 4
 
@@ -31,8 +31,8 @@ def prompt(parts):
 def taken(parts, catalogue, prompt, tmp_path_factory):
     path = tmp_path_factory.mktemp("embedded") / "r.jsonl.zst"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweeping, "SWEEPS", 4)
-        result = take(parts, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
+        patch.setattr(timing_sweep, "SWEEPS", 4)
+        result = record_run(parts, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
     return result, read_recording(path)
 
 
@@ -69,7 +69,7 @@ def test_a_draft_led_along_the_text_does_what_it_does_when_asked_everywhere(take
     assert text.perplexity > 1.0
     for start in range(len(text.tokens)):
         session = draft.open([*prompt.tokens, *text.tokens[:start]])
-        proposal = session.draft(LONGEST, Look(draft.signals))
+        proposal = session.draft(LONGEST, SignalControl(draft.signals))
         session.close()
         assert starts.offered[start] == len(proposal) == LONGEST
         assert starts.agreed[start] == agreement(proposal.tokens, text.tokens[start:])
@@ -80,11 +80,11 @@ def test_a_draft_led_along_the_text_does_what_it_does_when_asked_everywhere(take
 
 
 def test_a_sampled_recording_has_the_chances_of_both_models(parts, prompt, catalogue, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeping, "SWEEPS", 2)
+    monkeypatch.setattr(timing_sweep, "SWEEPS", 2)
     drawn = load_config({"generation": {"max_new_tokens": 12, "temperature": 1.0}}, catalogue=catalogue)
     path = tmp_path / "r.jsonl"
     sampled = type(parts)(drawn, parts.target, parts.drafts)
-    take(sampled, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
+    record_run(sampled, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
     text = next(iter(read_recording(path)))
     chance = text.drafts["small"].chance
     sampling = drawn.generation.sampling()

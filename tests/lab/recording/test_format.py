@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from paceline.core.errors import TraceError
 from paceline.core.trace import TraceWriter, read_trace
 from paceline.lab.recording.files import lines
-from paceline.lab.recording.format_starts import runs, starts_from_json, starts_to_json
+from paceline.lab.recording.format_texts import runs, starts_from_json, starts_to_json
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
-from paceline.lab.recording.memory import TextsInMemory
-from paceline.lab.recording.model import DraftInfo, Header, Measured, Recording, Starts, Text
+from paceline.lab.recording.model import DraftInfo, Header, Measured, Recording, Starts, Text, TextsInMemory
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.writer import RecordingWriter, write_recording
 from paceline.lab.sealed import seal

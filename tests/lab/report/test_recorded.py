@@ -8,8 +8,7 @@ import pytest
 
 from paceline.lab.oracle.optimum import clairvoyant
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
-from paceline.lab.recording.memory import TextsInMemory
-from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text
+from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
 from paceline.lab.references import References
 from paceline.lab.replay.passes import play_pass
 from paceline.lab.report.build import build_report

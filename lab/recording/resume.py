@@ -12,7 +12,7 @@ from paceline.core.files import check_output, file_errors
 from paceline.lab.recording.files import Appender, compressed, lines, zstd
 from paceline.lab.recording.format import MALFORMED, header_to_json
 from paceline.lab.recording.reader import parsed
-from paceline.lab.recording.timing import Timing
+from paceline.lab.recording.timing_sweep import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

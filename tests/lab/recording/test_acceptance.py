@@ -14,10 +14,9 @@ from paceline.core.records import SIGNALS
 from paceline.core.sampling import Sampling
 from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
-from paceline.lab.recording.drawing import chances_of, draw, shares
-from paceline.lab.recording.format_starts import runs
-from paceline.lab.recording.looking import DraftQuery
-from paceline.lab.recording.walking import walk
+from paceline.lab.recording.acceptance import acceptance_chances, draw, token_probs
+from paceline.lab.recording.draft_walk import DraftQuery, walk_draft
+from paceline.lab.recording.format_texts import runs
 
 LENGTH = 4
 
@@ -55,7 +54,7 @@ def replayed(tokens, bits, gammas):
 
 def chance_of(tiny, draft, tokens):
     own, wanted = (model.open_sampled(tiny.prompt, tiny.sampling) for model in (draft, tiny.target))
-    return chances_of(shares(own, own, tokens), shares(wanted, wanted, tokens))
+    return acceptance_chances(token_probs(own, own, tokens), token_probs(wanted, wanted, tokens))
 
 
 @pytest.mark.parametrize("gammas", [(1,), (2, 1), (3,)])
@@ -76,7 +75,7 @@ def test_a_draft_that_does_not_draw_is_certain_once_the_text_is_known(tiny_pair,
     expected = decoded(tiny_pair, tiny_pair.greedy, gammas)
     draft, found = tiny_pair.greedy(tiny_pair.target), {}
     for tokens, probability in tiny_pair.alone(LENGTH).items():
-        starts = walk(DraftQuery("d", draft.open(tiny_pair.prompt), frozenset(), 3), tokens, 4)
+        starts = walk_draft(DraftQuery("d", draft.open(tiny_pair.prompt), frozenset(), 3), tokens, 4)
         found[tokens, replayed(tokens, starts.agreed > 0, gammas)] = probability
     assert apart(found, expected) < 1e-12
 

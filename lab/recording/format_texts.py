@@ -15,6 +15,7 @@ about which form a draft takes: whatever the compact form restores exactly is wr
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,10 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.core.records import SIGNALS
-from paceline.lab.recording.format_arrays import FLOAT, WHOLE, pack, unpack
-from paceline.lab.recording.model import Starts
+from paceline.lab.recording.model import Changes, Starts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from paceline.core.records import Signal
 
 Whole = TypeVar("Whole", np.int16, np.int32)
@@ -156,3 +160,52 @@ def _counts(listed: list[int], n: int, dtype: type[Whole]) -> NDArray[Whole]:
     if len(listed) != n or not all(type(number) is int and 0 <= number <= most for number in listed):
         raise ValueError(f"{n} whole numbers from 0 to {most} expected, found {len(listed)} values")
     return np.array(listed, dtype=dtype)
+
+
+FLOAT, WHOLE = np.dtype("<f4"), np.dtype("<i4")
+
+
+def pack(array: NDArray[Any]) -> str:
+    """Return the numbers of an array, row after row, as float32, or as int32 if they are whole numbers."""
+    kept = FLOAT if np.issubdtype(array.dtype, np.floating) else WHOLE
+    return b64encode(np.ascontiguousarray(array, dtype=kept).tobytes()).decode("ascii")
+
+
+def unpack(text: str, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Return `count` numbers that `pack` wrote.
+
+    Raises:
+        ValueError: The text is no base64, or holds another number of numbers.
+    """
+    raw = b64decode(text, validate=True)
+    if len(raw) != count * dtype.itemsize:
+        raise ValueError(f"{count} numbers expected, found {len(raw) / dtype.itemsize:g}")
+    return np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("="))
+
+
+def changes_to_json(changes: Changes) -> dict[str, Any]:
+    """Return them as JSON-able values."""
+    return {
+        "verify": pack(changes.verify),
+        "token_s": pack(changes.token_s),
+        "drafts": {name: pack(factor) for name, factor in changes.drafts.items()},
+    }
+
+
+def changes_from_json(values: Mapping[str, Any], n: int) -> Changes:
+    """Return what `changes_to_json` made these values from, for a text of `n` tokens.
+
+    Raises:
+        KeyError, TypeError, ValueError: The values are not like that.
+    """
+    drafts = {name: _read(packed, n) for name, packed in values.get("drafts", {}).items()}
+    verify = _read(values["verify"], n) if "verify" in values else np.ones(n, np.float32)
+    token_s = _read(values["token_s"], n) if "token_s" in values else np.zeros(n, np.float32)
+    return Changes(verify, token_s, drafts)
+
+
+def _read(packed: str, n: int) -> NDArray[np.float32]:
+    numbers: NDArray[np.float32] = unpack(packed, FLOAT, n)
+    if not bool((np.isfinite(numbers) & (numbers >= 0.0)).all()):
+        raise ValueError("changes of costs are finite and not below 0")
+    return numbers

@@ -15,10 +15,9 @@ from paceline.lab.parts import Parts
 from paceline.lab.policies import parse_policy
 from paceline.lab.prompts import Prompt
 from paceline.lab.recording.reader import parsed, read_recording
-from paceline.lab.recording.resuming import finished
-from paceline.lab.recording.sweep import RESTS, Sweep
-from paceline.lab.recording.sweeping import spread_over
-from paceline.lab.recording.taking import Settings, take
+from paceline.lab.recording.resume import finished
+from paceline.lab.recording.run import Settings, record_run
+from paceline.lab.recording.timing_sweep import RESTS, SweepPolicy, spread_over
 
 RUN = {"workload": "toy"}
 
@@ -33,7 +32,7 @@ def settings(catalogue):
 def taken(tmp_path_factory, toy_parts, catalogue, prompts, settings):
     """A finished recording, and what `take` said of it."""
     path = tmp_path_factory.mktemp("taken") / "r.jsonl.zst"
-    return path, take(toy_parts(), catalogue, prompts, path, settings=settings, run=RUN)
+    return path, record_run(toy_parts(), catalogue, prompts, path, settings=settings, run=RUN)
 
 
 def test_every_prompt_is_recorded_with_every_draft_and_what_rounds_take(taken, prompts):
@@ -119,7 +118,7 @@ def interrupted(parts, catalogue, prompts, path, settings, *, at, run=RUN):
             raise StopError
 
     with pytest.raises(StopError):
-        take(parts, catalogue, prompts, path, settings=settings, run=run, on_step=on_step)
+        record_run(parts, catalogue, prompts, path, settings=settings, run=run, on_step=on_step)
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.zst"])
@@ -133,7 +132,7 @@ def test_an_interrupted_recording_goes_on_where_it_stopped(
     if cut:
         path.write_bytes(path.read_bytes()[:-cut])
     done = []
-    result = take(
+    result = record_run(
         toy_parts(),
         catalogue,
         prompts,
@@ -161,7 +160,7 @@ def test_an_interrupted_recording_goes_on_where_it_stopped(
 def test_rounds_timed_before_an_interruption_still_count(tmp_path, toy_parts, catalogue, prompts, settings):
     path = tmp_path / "r.jsonl"
     interrupted(toy_parts(), catalogue, prompts, path, settings, at=4)
-    take(toy_parts(), catalogue, prompts, path, settings=settings, run=RUN)
+    record_run(toy_parts(), catalogue, prompts, path, settings=settings, run=RUN)
     lines = [values for _, _, values in parsed(path)]
     assert [one["text"] for one in lines if one["kind"] == "timings"] == [one.name for one in prompts]
     assert [one["kind"] for one in lines].count("end") == 1
@@ -182,9 +181,9 @@ def test_an_interrupted_recording_of_another_run_is_left_alone(
         arguments = {"prompts": prompts, "settings": settings, "run": RUN} | change
         listed = arguments.pop("prompts")
         with pytest.raises(TraceError, match=rf"{message}.*use --force"):
-            take(toy_parts(), catalogue, listed, path, **arguments)
+            record_run(toy_parts(), catalogue, listed, path, **arguments)
         assert path.read_bytes() == before
-    result = take(
+    result = record_run(
         toy_parts(), catalogue, prompts[:1], path, settings=settings, run={"workload": "other"}, replace=True
     )
     assert (result.texts, result.before) == (1, 0)
@@ -237,7 +236,9 @@ def test_a_draft_that_does_something_else_each_time_is_refused(
     with pytest.raises(
         TraceError, match=r"real rounds did something else than was recorded.*'draft': 'fickle'"
     ):
-        take(fickle, catalogue, prompts, path, settings=dataclasses.replace(settings, policies={}), run=RUN)
+        record_run(
+            fickle, catalogue, prompts, path, settings=dataclasses.replace(settings, policies={}), run=RUN
+        )
     assert not read_recording(path).complete
 
 
@@ -246,7 +247,7 @@ def test_a_policy_that_does_not_fit_is_left_out_with_its_reason(tmp_path, toy_pa
     parts = toy_parts()
     lookup = Parts(parts.config, parts.target, {"lookup": parts.drafts["lookup"]})
     settings = Settings(longest=3, policies=policies)
-    result = take(lookup, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=settings, run=RUN)
+    result = record_run(lookup, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=settings, run=RUN)
     assert list(result.left_out) == ["svip"]
     assert len(read_recording(tmp_path / "r.jsonl").measured) == 1
 
@@ -260,7 +261,7 @@ def test_a_prompt_that_leaves_no_room_is_named_before_anything_is_recorded(
     with pytest.raises(
         BackendError, match=r"the prompt 'p4' has 9 tokens and the target's context ends at 9"
     ):
-        take(short, catalogue, prompts, tmp_path / "r.jsonl", settings=settings, run=RUN)
+        record_run(short, catalogue, prompts, tmp_path / "r.jsonl", settings=settings, run=RUN)
     assert not (tmp_path / "r.jsonl").exists()
 
 
@@ -268,7 +269,7 @@ def test_a_context_that_ends_is_the_limit_of_a_text(tmp_path, toy_parts, catalog
     parts = toy_parts()
     target = dataclasses.replace(parts.target, max_context=12, eos_share=0.0)
     short = Parts(parts.config, target, parts.drafts)
-    take(short, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(longest=3), run=RUN)
+    record_run(short, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(longest=3), run=RUN)
     (text,) = read_recording(tmp_path / "r.jsonl")
     assert (text.ended, text.max_new_tokens, len(text.tokens)) == ("length", 7, 7)
 
@@ -276,7 +277,7 @@ def test_a_context_that_ends_is_the_limit_of_a_text(tmp_path, toy_parts, catalog
 def test_without_signals_and_measuring_the_rest_is_the_same(tmp_path, toy_parts, catalogue, prompts, taken):
     path = tmp_path / "r.jsonl"
     settings = Settings(longest=5, signals=False, keep_prompts=True)
-    take(toy_parts(), catalogue, prompts, path, settings=settings, run=RUN)
+    record_run(toy_parts(), catalogue, prompts, path, settings=settings, run=RUN)
     bare = read_recording(path)
     assert bare.measured == ()
     for one, other, prompt in zip(bare, read_recording(taken[0]), prompts, strict=True):
@@ -289,7 +290,7 @@ def test_without_signals_and_measuring_the_rest_is_the_same(tmp_path, toy_parts,
 
 def test_a_sampled_run_is_recorded_with_chances(tmp_path, toy_parts, catalogue, prompts):
     path = tmp_path / "r.jsonl"
-    take(toy_parts(temperature=1.0), catalogue, prompts, path, settings=Settings(longest=4), run=RUN)
+    record_run(toy_parts(temperature=1.0), catalogue, prompts, path, settings=Settings(longest=4), run=RUN)
     recording = read_recording(path)
     assert recording.header.mode == "sampled"
     for text in recording:
@@ -299,19 +300,21 @@ def test_a_sampled_run_is_recorded_with_chances(tmp_path, toy_parts, catalogue, 
 
 def test_short_texts_are_tried_until_everything_was_measured(tmp_path, toy_parts, catalogue, prompts):
     parts = toy_parts(max_new_tokens=3)
-    result = take(parts, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(longest=2), run=RUN)
+    result = record_run(
+        parts, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(longest=2), run=RUN
+    )
     assert set(result.costs.drafts) == set(parts.drafts)
 
 
 def test_a_single_token_is_too_short_to_measure_and_that_is_said(tmp_path, toy_parts, catalogue, prompts):
     parts = toy_parts(max_new_tokens=1)
     with pytest.raises(TraceError, match="too few rounds to tell what they take"):
-        take(parts, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(), run=RUN)
+        record_run(parts, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(), run=RUN)
 
 
 def test_a_deck_holds_everything_once(toy_parts, prompts):
     parts = toy_parts(max_new_tokens=1000)
-    sweep = Sweep(["good", "bad"], [1, 2, 3], 0, use_signals=True)
+    sweep = SweepPolicy(["good", "bad"], [1, 2, 3], 0, use_signals=True)
     decoder = SpeculativeDecoder(parts.target, parts.drafts, sweep, eos=frozenset())
     rounds = decoder.rounds([1, 2], max_new_tokens=1000)
     gammas = [(done.plan.draft, done.plan.gamma) for done in rounds]

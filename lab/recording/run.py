@@ -1,4 +1,4 @@
-"""Takes a whole recording: each text is recorded, its rounds are timed and checked, and policies are measured on it.
+"""Records a whole workload: each text is recorded, its rounds timed and checked, and policies measured on it.
 
 Everything is done text by text, so that a machine that drifts does so for all of it alike, and an interruption costs
 the text under way only.
@@ -9,18 +9,18 @@ from __future__ import annotations
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.errors import BackendError, TraceError
+from paceline.core.errors import BackendError, CapabilityError, TraceError
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
 from paceline.lab.policies import plain_decoder
 from paceline.lab.recording.latency import LatencyProfile
-from paceline.lab.recording.measuring import measuring
-from paceline.lab.recording.model import Header
+from paceline.lab.recording.model import Header, Measured
 from paceline.lab.recording.recorder import Recorder
-from paceline.lab.recording.resuming import REMEDY, Kept, kept, trim
-from paceline.lab.recording.sweeping import Sweeper, spread_over
+from paceline.lab.recording.resume import REMEDY, Kept, kept, trim
+from paceline.lab.recording.timing_sweep import TimingSweep, spread_over
 from paceline.lab.recording.writer import RecordingWriter
 
 if TYPE_CHECKING:
@@ -28,10 +28,58 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paceline.core.config.blocks import PolicyConfig
+    from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.lab.parts import Parts
     from paceline.lab.prompts import Prompt
-    from paceline.lab.recording.timing import Checks
+    from paceline.lab.recording.timing_sweep import Checks
+
+POLICIES = ("static-1", "static-3", "static-5", "survival", "auto")
+"""Measured where nobody says which: gammas spread over those that pay, and two policies that learn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRuns:
+    """The policies measured, each of which goes on learning from text to text.
+
+    Attributes:
+        decoders: By name.
+        blocks: The policies as JSON-able values, by name.
+        left_out: Those that do not fit target and drafts, with the reason.
+    """
+
+    decoders: Mapping[str, SpeculativeDecoder]
+    blocks: Mapping[str, Mapping[str, Any]]
+    left_out: Mapping[str, str]
+
+    def text(self, prompt: Prompt, max_new_tokens: int, *, part: int) -> list[Measured]:
+        """Decode a prompt under each policy, in an order drawn for it."""
+        names = list(self.decoders)
+        Random(prompt.name).shuffle(names)
+        runs = []
+        for name in names:
+            # Garbage of the policy before must not be collected on this one's time.
+            gc.collect()
+            done = decode(self.decoders[name], prompt.tokens, max_new_tokens)
+            totals = done.totals
+            runs.append(
+                Measured(self.blocks[name], prompt.name, totals.emitted, totals.rounds, totals.seconds, part)
+            )
+        return runs
+
+
+def reference_runs(parts: Parts, policies: Mapping[str, PolicyConfig]) -> ReferenceRuns:
+    """Return what measures these policies; those that do not fit are left out."""
+    decoders: dict[str, SpeculativeDecoder] = {}
+    left_out: dict[str, str] = {}
+    for name, config in policies.items():
+        try:
+            decoders[name] = parts.under(config)
+        except CapabilityError as error:
+            left_out[name] = str(error)
+    blocks = {name: config.model_dump(mode="json") for name, config in policies.items() if name in decoders}
+    return ReferenceRuns(decoders, blocks, left_out)
+
 
 MEASURED = 20
 """Texts that policies are measured on, spread over all of them."""
@@ -62,7 +110,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RecordedRun:
     """Result of taking a recording.
 
     Attributes:
@@ -84,7 +132,7 @@ def _ignore(_done: int, _step: str) -> None:
     pass
 
 
-def take(
+def record_run(
     parts: Parts,
     catalogue: Catalogue,
     prompts: Sequence[Prompt],
@@ -94,7 +142,7 @@ def take(
     run: Mapping[str, Any],
     replace: bool = False,
     on_step: Callable[[int, str], None] = _ignore,
-) -> Taken:
+) -> RecordedRun:
     """Record all prompts into a file, or go on where an interrupted run stopped.
 
     Args:
@@ -132,8 +180,10 @@ def take(
     before = Kept() if replace else kept(path, header)
     _check_prompts(path, before, prompts)
     names = [prompt.name for prompt in prompts]
-    sweeper = Sweeper(parts, settings.longest, names, use_signals=settings.signals, timings=before.timings)
-    measures, chosen = measuring(parts, settings.policies), spread_over(names, MEASURED)
+    sweeper = TimingSweep(
+        parts, settings.longest, names, use_signals=settings.signals, timings=before.timings
+    )
+    measures, chosen = reference_runs(parts, settings.policies), spread_over(names, MEASURED)
     for decoder in (sweeper.decoder, *measures.decoders.values()):
         decode(decoder, prompts[0].tokens, min(max_new_tokens, WARM_UP_TOKENS))
     if before.prompts:
@@ -161,7 +211,7 @@ def take(
                 f"{path}: too few rounds to tell what they take; give more prompts, or more tokens (-n)"
             )
         writer.end(costs=costs, extra=sweeper.checks.to_json())
-    return Taken(len(prompts), len(before.prompts), costs, sweeper.checks, measures.left_out)
+    return RecordedRun(len(prompts), len(before.prompts), costs, sweeper.checks, measures.left_out)
 
 
 @contextmanager

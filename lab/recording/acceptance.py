@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paceline.lab.recording.shape import Places
+from paceline.lab.recording.draft_walk import Places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from paceline.core.optional_protocols import SupportsScoring
     from paceline.core.protocols import Session
-    from paceline.lab.recording.looking import DraftQuery
+    from paceline.lab.recording.draft_walk import DraftQuery
     from paceline.lab.recording.model import Starts
 
 CHUNK = 256
@@ -37,7 +37,7 @@ DRAWS = 8
 """Draws for a token that is not the text's; where the draft is that sure of it, a refusal is next to impossible."""
 
 
-def shares(session: Session, scoring: SupportsScoring, tokens: Sequence[int]) -> list[float]:
+def token_probs(session: Session, scoring: SupportsScoring, tokens: Sequence[int]) -> list[float]:
     """Return the probability of each token under a session that stands at the beginning of the text.
 
     Args:
@@ -53,7 +53,7 @@ def shares(session: Session, scoring: SupportsScoring, tokens: Sequence[int]) ->
     return probs
 
 
-def chances_of(draft_probs: Sequence[float], target_probs: Sequence[float]) -> NDArray[np.float32]:
+def acceptance_chances(draft_probs: Sequence[float], target_probs: Sequence[float]) -> NDArray[np.float32]:
     """Return min(1, q/p) for each token; a token that the target has, but rounding says it has not, counts as 1."""
     q, p = np.asarray(draft_probs, np.float64), np.asarray(target_probs, np.float64)
     ratio = np.divide(q, p, out=np.where(q > 0.0, 1.0, 0.0), where=p > 0.0)

@@ -10,8 +10,15 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.errors import ContractError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS
-from paceline.lab.recording.looking import DraftQuery, Look, agreement
-from paceline.lab.recording.walking import ask_everywhere, match_lengths_of, memoryless, walk
+from paceline.lab.recording.draft_walk import (
+    DraftQuery,
+    SignalControl,
+    agreement,
+    match_lengths_of,
+    memoryless,
+    probe_everywhere,
+    walk_draft,
+)
 
 LONGEST = 5
 
@@ -30,7 +37,7 @@ def asked_afresh(draft, prompt, tokens, longest):
     """What a draft does from each start, each from a session that never drafted before."""
     for start in range(len(tokens)):
         session = draft.open([*prompt, *tokens[:start]])
-        proposal = session.draft(longest, Look(draft.signals))
+        proposal = session.draft(longest, SignalControl(draft.signals))
         yield proposal, agreement(proposal.tokens, tokens[start:])
 
 
@@ -58,7 +65,7 @@ def test_a_draft_led_along_the_text_is_recorded_as_if_asked_everywhere(seed, sha
     tokens = written(target, prompt, count)
     session = draft.open(prompt)
     assert memoryless(session)
-    starts = walk(DraftQuery("d", session, draft.signals, target.vocabulary), tokens, longest)
+    starts = walk_draft(DraftQuery("d", session, draft.signals, target.vocabulary), tokens, longest)
     check(starts, draft, prompt, tokens, longest)
 
 
@@ -69,7 +76,7 @@ def test_any_other_draft_is_recorded_as_it_answers_at_every_start(tokens, longes
     session = draft.open(prompt)
     assert not memoryless(session)
     match_lengths = match_lengths_of("d", draft.open(prompt), tokens)
-    starts = ask_everywhere(
+    starts = probe_everywhere(
         DraftQuery("d", session, draft.signals, 4), tokens, longest, match_lengths=match_lengths
     )
     check(starts, draft, prompt, tokens, longest)
@@ -93,7 +100,7 @@ def test_a_draft_that_knows_the_context_alone_is_asked_about_once_an_error(signa
     tokens = written(target, prompt, 200)
     session = draft.open(prompt)
     calls = counted(session)
-    starts = walk(DraftQuery("d", session, signals, target.vocabulary), tokens, LONGEST)
+    starts = walk_draft(DraftQuery("d", session, signals, target.vocabulary), tokens, LONGEST)
     errors = int((starts.agreed == 0).sum())
     # Without signals one for each error and each full run of LONGEST; with them another for what follows each error.
     assert errors <= len(calls) <= (2 if signals else 1) * errors + 200 / LONGEST
@@ -126,7 +133,7 @@ class Limited:
 @example([False] * 12 + [True, False], 14, 2)
 def test_a_context_that_ends_is_recorded_from_every_start(agree, room, longest):
     tokens = list(range(14))
-    starts = walk(DraftQuery("d", Limited(tokens, room, agree), frozenset(), 20), tokens, longest)
+    starts = walk_draft(DraftQuery("d", Limited(tokens, room, agree), frozenset(), 20), tokens, longest)
     for start in range(14):
         alone = Limited(tokens, room, agree)
         alone.at = start
@@ -141,7 +148,7 @@ def test_a_draft_that_proposes_what_is_no_token_is_named():
             return TokenProposal((99,))
 
     with pytest.raises(ContractError, match=r"draft 'wild'.*99"):
-        walk(DraftQuery("wild", Wild([1], 9, [True]), frozenset(), 20), [1], 3)
+        walk_draft(DraftQuery("wild", Wild([1], 9, [True]), frozenset(), 20), [1], 3)
 
 
 def test_a_match_length_that_is_no_whole_number_is_refused():
