@@ -1,4 +1,4 @@
-"""One text laid out for dynamic programming: what every choice costs at every start, and where it may lead."""
+"""Tables of one text for dynamic programming: the cost of every choice at every start, and where it may lead."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import DraftInfo, Header, Starts, Text
 
-Sight = Literal["clairvoyant", "expectation"]
+Foresight = Literal["clairvoyant", "expectation"]
 """Foreknowledge: which tokens are accepted, or only the chance of each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class DraftCosts:
     """One draft on one text of n tokens, when asked for 0 to G tokens.
 
     Attributes:
@@ -50,7 +50,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class DPTable:
     """All that a program over one text needs.
 
     Attributes:
@@ -65,52 +65,52 @@ class Board:
     length: int
     prompt_tokens: int
     plain: NDArray[np.float64]
-    lagging: Sequence[Lane]
-    free: Sequence[Lane]
+    lagging: Sequence[DraftCosts]
+    free: Sequence[DraftCosts]
     exact: bool
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of places that the cache of each lagging draft can be filled up to."""
-        return tuple(self.length + lane.short + 2 for lane in self.lagging)
+        return tuple(self.length + draft.short + 2 for draft in self.lagging)
 
-    def lags(self, lane: Lane, start: int) -> NDArray[np.int64]:
+    def lags(self, draft: DraftCosts, start: int) -> NDArray[np.int64]:
         """Return the lag at `start` by the index of the place up to which the cache is filled.
 
         Index 0 is a cache that has read nothing; index i > 0 one that holds the prompt and the first i - short - 1
         tokens but one, so that after a round that leaves a lag of 0 or `short` the index does not depend on the past.
         """
-        filled = np.arange(start + lane.short + 2) - lane.short - 1
+        filled = np.arange(start + draft.short + 2) - draft.short - 1
         lags = start - filled
         lags[0] = self.prompt_tokens - 1 + start
         return lags
 
 
-def layout(text: Text, header: Header, *, sight: Sight, cells: int) -> Board:
-    """Lay out one text.
+def tabulate(text: Text, header: Header, *, foresight: Foresight, cells: int) -> DPTable:
+    """Return the tables of one text.
 
     Args:
         text: The text.
         header: Of its recording.
-        sight: What is known beforehand.
+        foresight: What is known beforehand.
         cells: The most states a program may have. Where there are more, drafts are let off catching up, the one whose
             catching up costs least first.
     """
     count, profile = len(text.tokens), header.costs
     verify = _verify(profile, text, header.longest)
-    lanes = [
-        (info, _lane(name, info, text.drafts[name], text, header, verify, sight))
+    drafts = [
+        (info, _draft_costs(name, info, text.drafts[name], text, header, verify, foresight))
         for name, info in header.drafts.items()
     ]
-    lagging = [lane for info, lane in lanes if info.caches]
-    free = [lane for info, lane in lanes if not info.caches]
+    lagging = [draft for info, draft in drafts if info.caches]
+    free = [draft for info, draft in drafts if not info.caches]
     exact = True
-    while lagging and (count + 1) * float(np.prod([count + lane.short + 2.0 for lane in lagging])) > cells:
+    while lagging and (count + 1) * float(np.prod([count + draft.short + 2.0 for draft in lagging])) > cells:
         exact = False
-        cheapest = min(lagging, key=lambda lane: float(lane.catch_up.sum()))
+        cheapest = min(lagging, key=lambda draft: float(draft.catch_up.sum()))
         lagging.remove(cheapest)
         free.append(cheapest)
-    return Board(count, text.prompt_tokens, verify[:, 0], lagging, free, exact)
+    return DPTable(count, text.prompt_tokens, verify[:, 0], lagging, free, exact)
 
 
 def _verify(profile: LatencyProfile, text: Text, longest: int) -> NDArray[np.float64]:
@@ -130,15 +130,15 @@ def _column(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return values.astype(np.float64)[:, None]
 
 
-def _lane(
+def _draft_costs(
     name: str,
     info: DraftInfo,
     starts: Starts,
     text: Text,
     header: Header,
     verify: NDArray[np.float64],
-    sight: Sight,
-) -> Lane:
+    foresight: Foresight,
+) -> DraftCosts:
     count, longest, profile = len(text.tokens), header.longest, header.costs
     tokens = np.array([profile.draft_s(name, drafted) for drafted in range(longest + 1)])
     # Catching up and drafting add up in a profile, so the one can be told from the other at any number of tokens.
@@ -148,13 +148,13 @@ def _lane(
     factor = np.ones(count)
     if text.changes is not None and name in text.changes.drafts:
         factor = text.changes.drafts[name].astype(np.float64)
-    return Lane(
+    return DraftCosts(
         name=name,
         short=info.short,
         most=np.minimum(np.minimum(starts.offered.astype(np.int64), longest), budget),
         seconds=verify + tokens * factor[:, None],
         survive=_certain(starts, longest)
-        if starts.chance is None or sight == "clairvoyant"
+        if starts.chance is None or foresight == "clairvoyant"
         else _likely(starts.chance, longest),
         catch_up=catch_up,
         score_s=float(tokens[1])
