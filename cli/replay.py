@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from paceline.lab.comparison import Comparison, Row
     from paceline.lab.recording.model import Header, Recording
     from paceline.lab.replay.choosing import Chosen
-    from paceline.lab.replay.partly import Coverage
+    from paceline.lab.replay.partial_traces import Coverage
     from paceline.lab.replay.passes import Done
     from paceline.lab.replay.planning import Settings
-    from paceline.lab.replay.serving import Checked
+    from paceline.lab.replay.trace_check import Checked
     from paceline.lab.results import Results
 
 DEFAULT_ORDERS = "shuffled,by-kind"
@@ -115,7 +115,7 @@ def replay(
     from paceline.lab.replay.choosing import choose  # noqa: PLC0415
     from paceline.lab.replay.draws import check_drawn  # noqa: PLC0415
     from paceline.lab.replay.planning import Settings  # noqa: PLC0415
-    from paceline.lab.replay.serving import is_serving  # noqa: PLC0415
+    from paceline.lab.replay.trace_check import is_serving  # noqa: PLC0415
 
     check_output(out, inputs=[recording, *([config] if config is not None else [])])
     if not recording.is_file():
@@ -306,7 +306,7 @@ def _checked(path: Path, catalogue: Catalogue, names: Sequence[str], *, as_json:
         ConfigError: There is no such policy.
         TraceError: The trace is damaged or says too little.
     """
-    from paceline.lab.replay.serving import check  # noqa: PLC0415
+    from paceline.lab.replay.trace_check import check  # noqa: PLC0415
 
     found = check(path, catalogue)
     others, reasons = _others(path, catalogue, names) if names else ({}, {})
@@ -325,7 +325,7 @@ def _others(
     from paceline.core.guards.policy import needs_of, requires_of  # noqa: PLC0415
     from paceline.core.plugins.catalogue import build_policy  # noqa: PLC0415
     from paceline.lab.policies import EVERYTHING, parse_policy  # noqa: PLC0415
-    from paceline.lab.replay.partly import coverage, partly_recorded  # noqa: PLC0415
+    from paceline.lab.replay.partial_traces import coverage, partly_recorded  # noqa: PLC0415
 
     listed = [name for name in names if name != EVERYTHING]
     if EVERYTHING in names:

@@ -19,8 +19,7 @@ from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
 from paceline.lab.marked import write_marked
 from paceline.lab.static_gamma import sweep
-from paceline.lab.synthetic import ACCEPTANCES, CELLS, PRICES, Cell
-from paceline.lab.workloads.synthetic import made_up
+from paceline.lab.workloads.synthetic import ACCEPTANCES, CELLS, PRICES, Cell, made_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

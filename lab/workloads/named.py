@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.errors import ConfigError
 from paceline.lab.prompts import EMBEDDED, Text, embedded
 from paceline.lab.workloads.files import read
-from paceline.lab.workloads.made import repetitive, varied
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 SHIPPED, REPETITIVE, VARIED, BAD_PAIR = "shipped", "repetitive", "varied", "bad-pair"
 NAMES = (SHIPPED, REPETITIVE, VARIED, BAD_PAIR)
@@ -42,7 +41,7 @@ def load(name: str) -> Workload:
     A file is meant where there is one of that name, or where the name has a suffix or a folder.
 
     - `shipped`: the prompts shipped with the embedded pair;
-    - `repetitive`, `varied`: see `paceline.lab.workloads.made`;
+    - `repetitive`, `varied`: see below;
     - `bad-pair`: the shipped prompts with the embedded pair's smallest model as the target and a larger one as its
       draft, which takes longer than the target itself, so that no speculation pays.
 
@@ -72,3 +71,49 @@ def _bad_pair() -> dict[str, Any]:
         "target": {"backend": "embedded", "size": "small"},
         "drafts": {"medium": {"backend": "embedded", "size": "medium"}},
     }
+
+
+LINES, TIMES = 6, 5
+"""The first six lines, five times over: some 500 tokens of the embedded pair, which reads 2048."""
+
+SHARES = (0.4, 0.6, 0.8, 1.0)
+"""A shipped prompt has 50 to 150 tokens: shorter beginnings would tell the target too little."""
+
+
+def repetitive(texts: Iterable[Text]) -> list[Text]:
+    """Return prompts that repeat themselves, as logs and tables do.
+
+    Each is the beginning of a shipped prompt, some lines long, written several times below numbered headings. The
+    number is all that is new each time.
+    """
+    return [Text(f"{text.name}-repeated", text.kind, _repeated(text.text)) for text in texts]
+
+
+def _repeated(text: str) -> str:
+    lines = text.splitlines()
+    # A paragraph in one line is repeated sentence by sentence, as far as there are any.
+    block = "\n".join(lines[:LINES]) if len(lines) > 1 else text.partition(". ")[0] + "."
+    entries = "".join(f"# entry {number}\n{block}\n\n" for number in range(1, TIMES + 1))
+    return f"{entries}# entry {TIMES + 1}\n"
+
+
+def varied(texts: Iterable[Text]) -> list[Text]:
+    """Return more and other prompts: each shipped one cut after some shares of it, at the end of a word; none twice.
+
+    What the target writes next depends on where the prompt ends, so each cut leads to another text. Whether that text
+    varies, or goes round in circles, is only known once it is written.
+    """
+    chosen: dict[str, Text] = {}
+    for text in texts:
+        for share in SHARES:
+            cut = _cut(text.text, share)
+            # Two of those shipped begin alike, and one word may hold two cuts.
+            chosen.setdefault(cut, Text(f"{text.name}-{round(100 * share)}", text.kind, cut))
+    return list(chosen.values())
+
+
+def _cut(text: str, share: float) -> str:
+    end = round(len(text) * share)
+    while end < len(text) and not text[end].isspace():
+        end += 1
+    return text[:end]

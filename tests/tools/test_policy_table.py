@@ -9,7 +9,7 @@ from statistics import mean
 import pytest
 
 from paceline.core.testing import FixedCosts, play
-from paceline.lab.synthetic import CELLS, Cell
+from paceline.lab.workloads.synthetic import CELLS, Cell
 from paceline.policies.auto import AutoConfig
 from paceline.policies.gate import GateConfig
 from paceline.policies.online import OnlineConfig

@@ -11,8 +11,7 @@ from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.recording.model import Recording, TextSource
 from paceline.lab.replay.choosing import choose
 from paceline.lab.replay.passes import Stage, Task
-from paceline.lab.synthetic import Cell
-from paceline.lab.workloads.synthetic import made_up
+from paceline.lab.workloads.synthetic import Cell, made_up
 from dataclasses import replace
 
 texts, limit = int(sys.argv[1]), int(sys.argv[2])

@@ -11,9 +11,8 @@ from paceline.lab.replay.passes import Stage, Task, play_pass
 from paceline.lab.replay.planning import Settings, tasks
 from paceline.lab.results import Key, Results
 from paceline.lab.simulate import Simulator
-from paceline.lab.synthetic import Cell
 from paceline.lab.testing import lab_recordings
-from paceline.lab.workloads.synthetic import made_up
+from paceline.lab.workloads.synthetic import Cell, made_up
 
 CATALOGUE = Catalogue.load()
 RECORDING = made_up(Cell(0.12, "regimes"), texts=4, tokens=60)

@@ -7,8 +7,7 @@ import pytest
 from paceline.cli._options import read_config
 from paceline.core.errors import ConfigError
 from paceline.lab.prompts import embedded
-from paceline.lab.workloads.made import TIMES
-from paceline.lab.workloads.named import NAMES, load
+from paceline.lab.workloads.named import NAMES, TIMES, load
 
 
 @pytest.mark.parametrize("name", NAMES)

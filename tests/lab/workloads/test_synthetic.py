@@ -1,4 +1,6 @@
-"""A made-up cell as a recording is the cell."""
+"""Made-up cells and kinds are what they say, and their recordings too."""
+
+from __future__ import annotations
 
 import pytest
 
@@ -13,8 +15,7 @@ from paceline.lab.replay.choosing import choose
 from paceline.lab.replay.passes import Stage, Task
 from paceline.lab.simulate import Simulator
 from paceline.lab.static_gamma import StaticGamma, sweep
-from paceline.lab.synthetic import CELLS
-from paceline.lab.workloads.synthetic import cells, made_up, slug
+from paceline.lab.workloads.synthetic import CELLS, Cell, cells, made_up, slug
 from paceline.policies.static import StaticConfig
 from paceline.policies.survival import SurvivalConfig
 
@@ -132,3 +133,22 @@ def test_cells_go_by_name():
     assert cells("all") == [*CELLS, *KINDS]
     with pytest.raises(ConfigError, match=r"nothing made up is called 'regime'.*steady-0\.8-0\.04.*busy"):
         cells("regime")
+
+
+def test_there_are_twelve_of_them_with_names_of_their_own():
+    assert len({cell.name for cell in CELLS}) == 12
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_a_text_follows_from_its_seed_and_accepts_as_often_as_it_says(cell):
+    assert cell.text(200, 1) == cell.text(200, 1) != cell.text(200, 2)
+    share = sum(map(sum, (cell.text(600, seed) for seed in range(60)))) / 36_000
+    expected = {"steady-0.8": 0.8, "steady-0.5": 0.5, "regimes": 0.6, "drift": 0.55}[cell.acceptance]
+    assert share == pytest.approx(expected, abs=0.04)
+
+
+def test_regimes_last():
+    text = Cell(0.1, "regimes").text(20_000, 0)
+    windows = [sum(text[i : i + 20]) / 20 for i in range(0, 20_000, 20)]
+    assert sum(one > 0.75 for one in windows) > 0.3 * len(windows)
+    assert sum(one < 0.5 for one in windows) > 0.3 * len(windows)

@@ -10,7 +10,7 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import ContractError, TraceError
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 from paceline.core.trace import TraceWriter
-from paceline.lab.replay.partly import coverage, partly_recorded
+from paceline.lab.replay.partial_traces import coverage, partly_recorded
 from paceline.lab.simulate import Simulator
 from paceline.policies.static import StaticConfig
 

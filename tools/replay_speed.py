@@ -1,4 +1,4 @@
-"""Speed of replays: `python -m paceline.lab.replay.speed [POLICY ...]`, in rounds a second on one core.
+"""Speed of replays, in rounds a second on one core: `python -I tools replay_speed [POLICY ...]`.
 
 A made-up text is played at once from its beginning to its end, the best of three times. The sweep over all static
 gammas is given in rounds of all of them together.
@@ -16,8 +16,7 @@ from paceline.lab.policies import parse_policy
 from paceline.lab.replay_text import ReplayText
 from paceline.lab.simulate import Simulator
 from paceline.lab.static_gamma import sweep
-from paceline.lab.synthetic import Cell
-from paceline.lab.workloads.synthetic import made_up
+from paceline.lab.workloads.synthetic import Cell, made_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +34,7 @@ def main(names: list[str]) -> None:
     catalogue = Catalogue.load()
     recording = made_up(Cell(0.12, "regimes"), texts=TEXTS, tokens=TOKENS)
     header, texts = recording.header, list(recording)
-    rounds = sum(one.rounds for found in sweep(header, texts) for one in found)
+    rounds = sum(total.rounds for totals in sweep(header, texts) for total in totals)
     _say("sweep of static", rounds, _seconds(lambda: [None for _ in sweep(header, texts)]))
     replayed = [ReplayText.of(text, header) for text in texts]
     for name in names or [*STATIC, *sorted({*catalogue.policies} - {"static"})]:
@@ -54,8 +53,8 @@ def _played(header: Header, texts: Sequence[ReplayText], config: PolicyConfig) -
 
     def play() -> None:
         nonlocal rounds
-        player = Simulator(header, build_policy(config))
-        rounds = sum(player.play(one).rounds for one in texts)
+        simulator = Simulator(header, build_policy(config))
+        rounds = sum(simulator.play(text).rounds for text in texts)
 
     seconds = _seconds(play)
     return rounds, seconds

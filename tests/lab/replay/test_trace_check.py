@@ -15,7 +15,7 @@ from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.trace import TraceWriter
 from paceline.lab.policies import parse_policy
-from paceline.lab.replay.serving import check
+from paceline.lab.replay.trace_check import check
 
 CATALOGUE = Catalogue.load()
 READERS = ("cached-fsm", "linear-select")
