@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paceline.core.errors import ContractError
 from paceline.core.records import Plan, StopRule, TokenSignals
 from paceline.core.testing import ChaoticPolicy, FixedCosts, ScriptedPolicy, play
 from paceline.core.testing.texts import calibrated
@@ -95,3 +96,20 @@ def test_a_stop_rule_wastes_fewer_tokens_on_calibrated_signals_and_still_some():
         rounds = play(StopsBelow(threshold), bits, signals=signals)
         wasted[threshold] = sum(r.drafted - r.accepted for r in rounds) / sum(r.drafted for r in rounds)
     assert 0.1 < wasted[0.5] < 0.8 * wasted[0.0]
+
+
+class Excessive(ScriptedPolicy):
+    def plan(self, start):
+        return Plan(start.budget + 1)
+
+
+class Raising(ScriptedPolicy):
+    def observe(self, done):
+        raise ZeroDivisionError
+
+
+def test_what_a_policy_raises_comes_out_as_it_is_and_a_breach_is_refused_as_in_a_run():
+    with pytest.raises(ZeroDivisionError):
+        play(Raising([1]), [True] * 4)
+    with pytest.raises(ContractError, match="between 0 and the budget of 3, found 4"):
+        play(Excessive([1]), [True] * 4)
