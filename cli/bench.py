@@ -23,6 +23,7 @@ from paceline.cli._options import (
 )
 from paceline.cli._progress import counted, progress
 from paceline.cli._render import Format, Table, document, left_out, show, show_json, warn
+from paceline.core.environment import describe_machine, versions
 from paceline.core.errors import PacelineError
 from paceline.core.files import check_output, write_text
 from paceline.lab.prompts import choose as choose_prompts
@@ -211,7 +212,6 @@ def _decisions(policies: str | None, *, seed: int, form: Format, as_json: bool, 
         check_output(out)
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.decisions import ACCURACY, GAMMA, ROUNDS, decide  # noqa: PLC0415
-    from paceline.lab.machine import describe, versions  # noqa: PLC0415
     from paceline.lab.policies import (  # noqa: PLC0415
         EVERYTHING,
         parse_policy,
@@ -236,7 +236,7 @@ def _decisions(policies: str | None, *, seed: int, form: Format, as_json: bool, 
             advance()
     values = {
         "versions": versions(),
-        "machine": describe(),
+        "machine": describe_machine(),
         "settings": {"gamma": GAMMA, "rounds": ROUNDS, "seed": seed},
         "unit": "microseconds",
         "decisions": [asdict(decision) for decision in timed],

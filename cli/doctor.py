@@ -12,9 +12,9 @@ from paceline.cli._checks import TOKENS, Trial, check_run, gib, try_backend
 from paceline.cli._options import ConfigOption, JsonOption, read_config
 from paceline.cli._render import show_json
 from paceline.core.config.run import RunConfig
+from paceline.core.environment import describe_machine, versions
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue, failing_policies
-from paceline.lab.machine import describe, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def _machine() -> dict[str, Any]:
         import torch  # noqa: F401, PLC0415
     except (metadata.PackageNotFoundError, ImportError):
         pass
-    return describe()
+    return describe_machine()
 
 
 def _run(path: Any, catalogue: Catalogue, trials: Mapping[str, Trial]) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from paceline.cli._options import (
 from paceline.cli._process import exit_code
 from paceline.cli._render import show_json
 from paceline.cli._screen import Screen
+from paceline.core.environment import versions
 from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import MIB, read_text, size
 from paceline.core.json_text import is_text
-from paceline.lab.machine import versions
 from paceline.lab.prompts import embedded
 
 if TYPE_CHECKING:

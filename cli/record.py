@@ -20,7 +20,7 @@ from paceline.cli._options import (
 from paceline.cli._process import exit_code
 from paceline.cli._progress import progress
 from paceline.cli._render import Table, show, show_json, warn
-from paceline.core.environment import require
+from paceline.core.environment import describe_machine, require, versions
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.files import check_output
 from paceline.lab.prompts import choose, encoded
@@ -201,8 +201,6 @@ def _policies(measure: str | None, catalogue: Catalogue) -> dict[str, PolicyConf
 
 def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """Return what ran, as JSON-able values; an interrupted recording goes on where this is the same."""
-    from paceline.lab.machine import describe, versions  # noqa: PLC0415
-
     return {
         "workload": workload,
         "prompts": len(prompts),
@@ -214,7 +212,7 @@ def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequenc
             mode="json", exclude={"policy", "trace", "state", "scope", "on_policy_error"}
         ),
         "versions": versions(),
-        "machine": describe(),
+        "machine": describe_machine(),
     }
 
 

@@ -33,7 +33,7 @@ from paceline.cli._render import (
     value_of,
     warn,
 )
-from paceline.core.environment import require
+from paceline.core.environment import cores, require
 from paceline.core.errors import ConfigError, PacelineError, TraceError
 from paceline.core.files import check_output, printable
 
@@ -109,7 +109,6 @@ def replay(
     require("numpy")
     # Numbers, plugins and tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
-    from paceline.lab.machine import cores  # noqa: PLC0415
     from paceline.lab.policies import split  # noqa: PLC0415
     from paceline.lab.recording.reader import read_recording  # noqa: PLC0415
     from paceline.lab.replay.choosing import choose  # noqa: PLC0415

@@ -1,15 +1,20 @@
-"""The machine: its processor's name, and the optional libraries that are installed on it."""
+"""The machine, in general words, and the libraries that are installed on it."""
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from paceline.core.errors import PacelineError
 
 CPU_LIST = Path("/proc/cpuinfo")
 
+VERSIONED = ("paceline", "torch", "transformers", "numpy")
 LIBRARIES = {
     "numpy": "lab",
     "matplotlib": "lab",
@@ -35,6 +40,41 @@ def cpu_model() -> str:
         if key.strip() == "model name":
             return value.strip()
     return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of every library in use that is installed."""
+    installed = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe_machine() -> dict[str, Any]:
+    """Describe the machine as JSON-able values; torch is asked only if something has loaded it already."""
+    described: dict[str, Any] = {
+        "system": platform.system(),
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "threads": None,
+        "gpus": [],
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        described["threads"] = torch.get_num_threads()
+        if torch.cuda.is_available():
+            described["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return described
 
 
 def require(*libraries: str) -> None:

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.environment import describe_machine, versions
 from paceline.lab.bench.run import BASE
 from paceline.lab.comparison import LOOPING, VARYING
 from paceline.lab.figures import compare
-from paceline.lab.machine import describe, versions
 from paceline.lab.results import Results
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def document(
     return {
         "interrupted": interrupted,
         "versions": versions(),
-        "machine": describe(),
+        "machine": describe_machine(),
         "config": config.model_dump(mode="json"),
         "policies": choice.policies,
         "settings": dict(settings),

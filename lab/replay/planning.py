@@ -6,10 +6,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.environment import versions
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.files import check_output, sha256
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.machine import versions
 from paceline.lab.replay.choosing import choose
 from paceline.lab.replay.passes import Stage, Task, without
 from paceline.lab.replay.pool import run_all
