@@ -95,7 +95,7 @@ def kinds_table(summary: Summary) -> Table | None:
     for row in summary.rows:
         if row.policy != BASE:
             figures = [row.groups.get(group) for group in groups] + [row.kinds.get(kind) for kind in kinds]
-            table.add(row.policy, *(times(one.speedup) if one is not None else "" for one in figures))
+            table.add(row.policy, *(times(group.speedup) if group is not None else "" for group in figures))
     return table
 
 
@@ -118,7 +118,7 @@ def notes(summary: Summary) -> Iterator[str]:
     for wrong in summary.different[:SHOWN_DIFFERENCES]:
         yield (
             f"  {wrong.mode} differs from {BASE} on {wrong.prompt} (repeat {wrong.repeat}) at new token "
-            f"{wrong.position}: expected {wrong.expected}, found {wrong.found}"
+            f"{wrong.position}: expected {wrong.expected}, found {wrong.actual}"
         )
     if len(summary.different) > SHOWN_DIFFERENCES:
         yield f"  and {len(summary.different) - SHOWN_DIFFERENCES} more runs differ; --json lists all"

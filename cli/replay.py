@@ -125,22 +125,22 @@ def replay(
     names = split(policies or "", ",")
     if is_serving(recording):
         raise typer.Exit(_checked(recording, catalogue, names, as_json=as_json))
-    found = read_recording(recording)
-    if not found.complete:
-        count = len(found.texts.names())
+    recorded = read_recording(recording)
+    if not recorded.complete:
+        count = len(recorded.texts.names())
         warn(f"{printable(recording)} was interrupted or cut off; {count} texts of it are replayed")
     if draws is not None:
-        check_drawn(found.header)
-    chosen = choose(found.header, catalogue, names, configured=configured)
+        check_drawn(recorded.header)
+    chosen = choose(recorded.header, catalogue, names, configured=configured)
     settings = Settings(orders, starts, seeds, draws)
     try:
         result = _replayed(
-            recording, out, chosen, settings, header=found.header, jobs=jobs or cores(), force=force
+            recording, out, chosen, settings, header=recorded.header, jobs=jobs or cores(), force=force
         )
     except KeyboardInterrupt as stop:
         warn(f"interrupted; the same command goes on from the last pass in {out}")
         raise typer.Exit(exit_code(stop)) from None
-    comparisons = _comparisons(result, found)
+    comparisons = _comparisons(result, recorded)
     if as_json:
         show_json(
             "replay-summary",
@@ -154,7 +154,7 @@ def replay(
             },
         )
     else:
-        _show(result, comparisons, found.header, out, form)
+        _show(result, comparisons, recorded.header, out, form)
     raise typer.Exit(int(any(name in result.left_out for name in names)))
 
 
@@ -168,7 +168,7 @@ def _listed(option: str, value: str) -> Any:
 
     allowed = get_args(Order if option == "--order" else Start)
     values = list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-    wrong = [one for one in values if one not in allowed]
+    wrong = [value for value in values if value not in allowed]
     if wrong or not values:
         raise ConfigError(f"{option} takes some of {', '.join(allowed)}; found {', '.join(wrong) or 'none'}")
     return values
@@ -222,7 +222,7 @@ def _comparisons(results: Results, recording: Recording) -> list[Comparison]:
     for setting in by_setting(results):
         key, listed = next(iter(setting.passes.items()))
         recorded = key.draw is None and key.order != "switching"
-        soon = sum(one.tokens for one in listed) <= BOUNDED
+        soon = sum(row.tokens for row in listed) <= BOUNDED
         comparisons.append(compare(setting, references=references, oracle=recorded and soon))
     return comparisons
 
@@ -307,15 +307,15 @@ def _checked(path: Path, catalogue: Catalogue, names: Sequence[str], *, as_json:
     """
     from paceline.lab.replay.trace_check import check  # noqa: PLC0415
 
-    found = check(path, catalogue)
+    decisions = check(path, catalogue)
     others, reasons = _others(path, catalogue, names) if names else ({}, {})
     if as_json:
         others_json = {label: {**asdict(tried), "rate": tried.rate} for label, tried in others.items()}
-        show_json("serving-check", {**asdict(found), "others": others_json, "left_out": reasons})
+        show_json("serving-check", {**asdict(decisions), "others": others_json, "left_out": reasons})
     else:
-        _show_check(found, others)
+        _show_check(decisions, others)
         left_out(reasons)
-    return int(found.differing > 0)
+    return int(decisions.differing > 0)
 
 
 def _others(
@@ -346,17 +346,20 @@ def _others(
     return tried, reasons
 
 
-def _show_check(found: Checked, others: Mapping[str, Coverage]) -> None:
+def _show_check(decisions: Checked, others: Mapping[str, Coverage]) -> None:
     write = sys.stdout.write
-    name = found.policy.get("name")
-    if not found.differing:
-        write(f"{name}: all {found.rounds} decisions of {found.requests} requests were taken again.\n")
+    name = decisions.policy.get("name")
+    if not decisions.differing:
+        write(
+            f"{name}: all {decisions.rounds} decisions of {decisions.requests} requests were taken again.\n"
+        )
     else:
         write(
-            f"{name}: {found.differing} of {found.rounds} decisions were taken otherwise; the first ones:\n"
+            f"{name}: {decisions.differing} of {decisions.rounds} decisions were taken otherwise; the first ones:\n"
         )
-        for one in found.otherwise:
-            write(f"  request {one.request}, round {one.round}: recorded {one.recorded}; now {one.now}\n")
+        for difference in decisions.otherwise:
+            place = f"request {difference.request}, round {difference.round}"
+            write(f"  {place}: recorded {difference.recorded}; now {difference.now}\n")
     for label, tried in others.items():
         share, rate = f"{label}: {tried.answered} of {tried.texts} texts answered", tried.rate
         write(f"{share}, {rate:.1f} tokens/s\n" if rate is not None else f"{share}, so it is not ranked\n")

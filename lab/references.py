@@ -168,8 +168,8 @@ def text_of(recording: Recording, name: str, draw: int | None = None) -> Text:
     """
     names = recording.texts.names()
 
-    def known(one: str) -> Text:
-        text = recording.texts[one]
+    def known(name: str) -> Text:
+        text = recording.texts[name]
         return text if draw is None else drawn(text, recording.header, seed=draw)
 
     if name in names:

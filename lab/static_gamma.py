@@ -116,21 +116,21 @@ class _Lanes:
 
     def run(self) -> None:
         """Take rounds until every text is through."""
-        infos = [self.header.drafts.get(one.draft or "") for one in self.statics]
+        infos = [self.header.drafts.get(static.draft or "") for static in self.statics]
         texts, count = len(self.texts), len(self.statics)
         of_lane = np.tile(np.arange(count), texts)
-        gamma = np.array([one.gamma for one in self.statics])[of_lane]
+        gamma = np.array([static.gamma for static in self.statics])[of_lane]
         caches = np.array([info is not None and info.caches for info in infos])[of_lane]
         short = np.array([info.short if info is not None else 0 for info in infos])[of_lane]
         end = self.ends
-        wanted = np.repeat([text.max_new_tokens for text in self.texts], count)
+        limits = np.repeat([text.max_new_tokens for text in self.texts], count)
         offered, agreed = (self._starts(kind) for kind in ("offered", "agreed"))
         begin = self.begins
         position, lag = np.zeros_like(end), np.where(caches, self.prompt - 1, 0)
         alive = np.arange(len(end))
         while len(alive):
             at, place = position[alive], begin[alive] + position[alive]
-            planned = np.minimum(gamma[alive], wanted[alive] - at - 1)
+            planned = np.minimum(gamma[alive], limits[alive] - at - 1)
             drafted = np.minimum(planned, offered[place])
             accepted = np.minimum(drafted, agreed[place])
             after = np.minimum(at + accepted + 1, end[alive])
@@ -146,10 +146,10 @@ class _Lanes:
         """Return the starts of every text and static gamma, one after the other."""
         parts = [
             np.zeros(len(text.tokens), np.int64)
-            if one.draft is None
-            else getattr(text.drafts[one.draft], kind).astype(np.int64)
+            if static.draft is None
+            else getattr(text.drafts[static.draft], kind).astype(np.int64)
             for text in self.texts
-            for one in self.statics
+            for static in self.statics
         ]
         return np.concatenate(parts)
 
@@ -157,12 +157,12 @@ class _Lanes:
         """Return how costs change for every text and static gamma, one after the other: see `CostFactors`."""
         parts = [np.ones((3, 0))]
         for text in self.texts:
-            if all(one.changes is None for one in self.texts):
+            if all(text.changes is None for text in self.texts):
                 break
             changes = CostFactors(text, self.header.drafts)
             same = [1.0] * len(text.tokens)
-            for one in self.statics:
-                factor = changes.drafts[one.draft] if one.draft is not None else same
+            for static in self.statics:
+                factor = changes.drafts[static.draft] if static.draft is not None else same
                 parts.append(np.array([factor, changes.verify, changes.token_s]))
         return np.concatenate(parts, axis=1)
 
@@ -198,8 +198,8 @@ class _Lanes:
         reached = accepted + ((accepted < drafted) & (after < self.ends[lane]))
         cells = lanes * self.width
         for row, value in enumerate((planned, accepted, reached)):
-            one = slice(None) if row == 0 else drafting
-            self.counts[row] += np.bincount((lane * self.width + value)[one], minlength=cells)
+            picked = slice(None) if row == 0 else drafting
+            self.counts[row] += np.bincount((lane * self.width + value)[picked], minlength=cells)
 
     def _draft_s(self, static: int, drafted: int, lag: int) -> float:
         return self.header.costs.draft_s(self.statics[static].draft or "", drafted, lag)
@@ -208,13 +208,13 @@ class _Lanes:
         """Yield for each text the totals of all static gammas."""
         lanes = iter(range(self.sums.shape[1]))
         for text in self.texts:
-            yield tuple(self._totals(text, one, next(lanes)) for one in self.statics)
+            yield tuple(self._totals(text, static, next(lanes)) for static in self.statics)
 
-    def _totals(self, text: Text, one: StaticGamma, lane: int) -> Totals:
+    def _totals(self, text: Text, static: StaticGamma, lane: int) -> Totals:
         draft_s, verify_s, drafted, accepted, rounds = self.sums[:, lane].tolist()
         gammas, agreed, reached = self.counts[:, lane * self.width : (lane + 1) * self.width]
         plain = int(gammas[0])
-        drafts = {"": plain, one.draft or "": int(rounds) - plain} if one.draft else {"": plain}
+        drafts = {"": plain, static.draft or "": int(rounds) - plain} if static.draft else {"": plain}
         return Totals(
             rounds=int(rounds),
             drafted=int(drafted),
@@ -240,8 +240,8 @@ def _priced(price: Callable[..., float], *amounts: Ints) -> Floats:
     """Return the price of each row of whole numbers, asked for once where rows are alike."""
     if not len(amounts[0]):
         return np.zeros(0)
-    sizes = tuple(int(one.max()) + 1 for one in amounts)
+    sizes = tuple(int(amount.max()) + 1 for amount in amounts)
     cells, place = np.unique(np.ravel_multi_index(amounts, sizes), return_inverse=True)
-    rows = zip(*(one.tolist() for one in np.unravel_index(cells, sizes)), strict=True)
+    rows = zip(*(column.tolist() for column in np.unravel_index(cells, sizes)), strict=True)
     prices: Floats = np.array([price(*row) for row in rows], np.float64)[place]
     return prices

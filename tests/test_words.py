@@ -15,8 +15,6 @@ FOLDERS = [
 QUESTION = re.compile(r"\s*(What|Which|How|Who|Whom|Whose|Where|When|Why)\b")
 VAGUE = frozenset({"found", "wanted", "told", "asked", "some", "one"})
 
-NAMED = [folder for folder in FOLDERS if folder not in {"lab", "cli"}]
-
 
 def trees(folder: str) -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted((ROOT / folder).rglob("*.py")):
@@ -53,7 +51,7 @@ def test_docstrings_begin_with_a_noun_or_a_verb(folder: str) -> None:
     assert questions == []
 
 
-@pytest.mark.parametrize("folder", NAMED)
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_names_say_what_they_hold(folder: str) -> None:
     vague = [
         f"{path}:{line}: {name}"

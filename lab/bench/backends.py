@@ -89,12 +89,12 @@ def side_by_side(
     joined.first_backend = names[0]
     for name in names[1:]:
         more = choose(load_parts(on_backend(run, name, catalogue)), catalogue, policies)
-        for mode, one in more.modes.items():
-            if isinstance(one, ReferenceMode):
-                joined.modes.setdefault(mode, one)
+        for mode, runner in more.modes.items():
+            if isinstance(runner, ReferenceMode):
+                joined.modes.setdefault(mode, runner)
                 continue
             named = f"{mode} @{name}"
-            joined.modes[named] = _renamed(one, named)
+            joined.modes[named] = _renamed(runner, named)
             if mode in more.policies:
                 joined.policies[named] = more.policies[mode]
             if mode in joined.modes:

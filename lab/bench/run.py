@@ -90,7 +90,7 @@ class Difference:
 
     Attributes:
         position: Index of the first new token that differs.
-        expected, found: The tokens there; None where that output had already ended.
+        expected, actual: The tokens there; None where that output had already ended.
     """
 
     mode: str
@@ -98,7 +98,7 @@ class Difference:
     repeat: int
     position: int
     expected: int | None
-    found: int | None
+    actual: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,10 @@ def blocks(modes: Sequence[str], prompts: Sequence[str], *, repeats: int, seed: 
 
 
 def first_difference(
-    expected: Sequence[int], found: Sequence[int]
+    expected: Sequence[int], actual: Sequence[int]
 ) -> tuple[int, int | None, int | None] | None:
     """Return position and both tokens of the first difference, or None when the outputs are identical."""
-    for position, (left, right) in enumerate(zip_longest(expected, found)):
+    for position, (left, right) in enumerate(zip_longest(expected, actual)):
         if left != right:
             return position, left, right
     return None
@@ -179,7 +179,7 @@ class Bench:
         for block in blocks(list(self.modes), list(by_name), repeats=self.repeats, seed=self.seed):
             prompt = by_name[block.prompt]
             timed = {mode: self._time(mode, prompt, self.max_new_tokens) for mode in block.order}
-            self._take(block, prompt, {mode: one for mode, one in timed.items() if one is not None})
+            self._take(block, prompt, {mode: run for mode, run in timed.items() if run is not None})
             yield block
 
     def _take(self, block: Block, prompt: Prompt, timed: Mapping[str, Timed]) -> None:
@@ -187,20 +187,20 @@ class Bench:
             self._expected[prompt.name] = timed[BASE].tokens
             self.textures[prompt.name] = texture(timed[BASE].tokens)
         known, expected = self.textures.get(prompt.name), self._expected.get(prompt.name)
-        for mode, one in timed.items():
+        for mode, run in timed.items():
             self.results.append(
                 Measurement(
                     mode,
                     prompt.name,
                     prompt.kind,
                     known is None or known.varies,
-                    one.seconds,
-                    one.totals,
+                    run.seconds,
+                    run.totals,
                     clock="wall",
                     repeat=block.repeat,
                 )
             )
-            difference = first_difference(expected, one.tokens) if expected is not None else None
+            difference = first_difference(expected, run.tokens) if expected is not None else None
             if difference is not None:
                 self.differences.append(Difference(mode, prompt.name, block.repeat, *difference))
 

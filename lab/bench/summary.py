@@ -64,7 +64,7 @@ class Summary:
 
     def differing(self, mode: str) -> int | None:
         """Return how many runs of a mode differ from plain decoding; None when that was not compared."""
-        return Counter(one.mode for one in self.different)[mode] if self.compared else None
+        return Counter(difference.mode for difference in self.different)[mode] if self.compared else None
 
     def over(self, mode: str, other: str | None) -> Ratio | None:
         """Return how many times faster a mode is than another one, where both ran."""
@@ -94,7 +94,11 @@ def summarise(bench: Bench, choice: Choice, *, compared: bool = True, only_varyi
     for mode in bench.modes:
         if mode not in bench.failed:
             counted.append(
-                *(one for one in bench.results.where(policy=mode) if one.varies or not only_varying)
+                *(
+                    measurement
+                    for measurement in bench.results.where(policy=mode)
+                    if measurement.varies or not only_varying
+                )
             )
     texts = set(counted.texts())
     ran = choice.reference if choice.reference in counted.policies() else None
@@ -103,9 +107,9 @@ def summarise(bench: Bench, choice: Choice, *, compared: bool = True, only_varyi
         ran,
         compared,
         [
-            one
-            for one in bench.differences
-            if compared and one.prompt in texts and one.mode not in bench.failed
+            difference
+            for difference in bench.differences
+            if compared and difference.prompt in texts and difference.mode not in bench.failed
         ],
         bench.textures,
         only_varying,
@@ -146,21 +150,21 @@ def document(
         "over_first_backend": {mode: asdict(ratio) for mode, ratio in summary.over_twin().items()},
         "reference": summary.reference,
         "compared": summary.compared,
-        "different": [asdict(one) for one in summary.different],
+        "different": [asdict(difference) for difference in summary.different],
         "failed": dict(summary.failed),
         "left_out": choice.left_out,
-        "prompts": [_prompt(one, summary) for one in bench.prompts],
+        "prompts": [_prompt(prompt, summary) for prompt in bench.prompts],
         "runs": [
             {
-                "mode": one.policy,
-                "prompt": one.text,
-                "kind": one.kind,
-                "repeat": one.repeat,
-                "seconds": one.seconds,
-                "tokens": one.tokens,
-                "totals": asdict(one.totals),
+                "mode": measurement.policy,
+                "prompt": measurement.text,
+                "kind": measurement.kind,
+                "repeat": measurement.repeat,
+                "seconds": measurement.seconds,
+                "tokens": measurement.tokens,
+                "totals": asdict(measurement.totals),
             }
-            for one in bench.results
+            for measurement in bench.results
         ],
     }
 

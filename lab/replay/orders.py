@@ -125,15 +125,15 @@ def spliced(first: Text, second: Text) -> Text:
 def _changed(first: Text, second: Text, at: int) -> Changes | None:
     if first.changes is None and second.changes is None:
         return None
-    one, two = (CostFactors(text, first.drafts) for text in (first, second))
+    before, after = (CostFactors(text, first.drafts) for text in (first, second))
 
     def join(before: Sequence[float], after: Sequence[float]) -> NDArray[np.float32]:
         return np.array([*before[:at], *after[at:]], np.float32)
 
     return Changes(
-        join(one.verify, two.verify),
-        join(one.token_s, two.token_s),
-        {name: join(factors, two.drafts[name]) for name, factors in one.drafts.items()},
+        join(before.verify, after.verify),
+        join(before.token_s, after.token_s),
+        {name: join(factors, after.drafts[name]) for name, factors in before.drafts.items()},
     )
 
 

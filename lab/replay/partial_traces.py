@@ -64,13 +64,13 @@ def partly_recorded(path: Path) -> Recording:
         TraceError: It is none, or a draft was never used, so that nothing is known of what it takes.
     """
     trace = read_trace(path)
-    requests = [one for one in trace.requests if one.ended is not None and one.rounds]
-    if not requests or any("drafts" not in one.info for one in requests):
+    requests = [request for request in trace.requests if request.ended is not None and request.rounds]
+    if not requests or any("drafts" not in request.info for request in requests):
         raise TraceError(f"{path}: no request was finished, or they do not name their drafts; trace anew")
     listed: Mapping[str, Mapping[str, Any]] = requests[0].info["drafts"]
-    if any(one.info["drafts"].keys() != listed.keys() for one in requests):
+    if any(request.info["drafts"].keys() != listed.keys() for request in requests):
         raise TraceError(f"{path}: requests had different drafts; trace them apart")
-    rounds = [done for one in requests for done in one.rounds]
+    rounds = [done for request in requests for done in request.rounds]
     infos = {name: _info(name, requests) for name in listed}
     profile = fit([_timing(done) for done in rounds], infos)
     if profile is None:
@@ -84,7 +84,7 @@ def partly_recorded(path: Path) -> Recording:
         drafts=infos,
         costs=profile,
     )
-    texts = [_text(number, one, header) for number, one in enumerate(requests)]
+    texts = [_text(number, request, header) for number, request in enumerate(requests)]
     return Recording(header, (), TextsInMemory(texts))
 
 
@@ -95,19 +95,19 @@ def coverage(recording: Recording, config: PolicyConfig, *, seed: int = 0) -> Co
         CapabilityError: It needs what traces do not hold.
         ContractError: It broke the contract of a round.
     """
-    found = Coverage()
+    covered = Coverage()
     for text in recording:
         player = Simulator(recording.header, build_policy(config, seed))
-        found.texts += 1
+        covered.texts += 1
         try:
             totals = player.play(text)
         except TraceError as error:
-            found.first = found.first or f"{text.name}: {error}"
+            covered.first = covered.first or f"{text.name}: {error}"
             continue
-        found.answered += 1
-        found.tokens += totals.emitted
-        found.seconds += totals.seconds
-    return found
+        covered.answered += 1
+        covered.tokens += totals.emitted
+        covered.seconds += totals.seconds
+    return covered
 
 
 def _timing(done: Round) -> Timing:
@@ -130,15 +130,15 @@ def _state(done: Round, name: str) -> DraftState:
 
 def _info(name: str, requests: Sequence[TracedRequest]) -> DraftInfo:
     """Return what the rounds show of a draft: whether it lags, also after all of its tokens were accepted."""
-    rounds = [one.rounds for one in requests]
-    caches = any(_state(done, name).lag for some in rounds for done in some)
+    rounds = [request.rounds for request in requests]
+    caches = any(_state(done, name).lag for listed in rounds for done in listed)
     lags = [
         _state(after, name).lag
-        for some in rounds
-        for done, after in pairwise(some)
+        for listed in rounds
+        for done, after in pairwise(listed)
         if done.plan.draft == name and done.drafted and done.accepted == done.drafted
     ]
-    match_lengths = any(_state(done, name).match_length is not None for some in rounds for done in some)
+    match_lengths = any(_state(done, name).match_length is not None for listed in rounds for done in listed)
     short = max(lags, default=1) if caches else 0
     return DraftInfo(
         caches=caches, short=short, signals=frozenset(), match_lengths=match_lengths, scores=True

@@ -47,7 +47,7 @@ class Task:
     seed: int
     draw: int | None = None
 
-    def wanted(self) -> list[Key]:
+    def pass_keys(self) -> list[Key]:
         """Return what tells its passes apart."""
         return [self.key(label) for label in self.policies]
 
@@ -96,7 +96,7 @@ class Stage:
         return {key: measured}
 
     def _swept(self, task: Task) -> dict[Key, list[Measurement]]:
-        measured: dict[Key, list[Measurement]] = {key: [] for key in task.wanted()}
+        measured: dict[Key, list[Measurement]] = {key: [] for key in task.pass_keys()}
         texts, swept = tee(self._texts(task))
         for totals, text in zip(
             sweep(self.recording.header, swept, list(task.static.values())), texts, strict=True
@@ -189,7 +189,7 @@ def _measurement(key: Key, text: Text, totals: Totals) -> Measurement:
 
 def without(task: Task, known: set[Key]) -> Task | None:
     """Return what is left of a task when some passes are known already; None when nothing is."""
-    left = [key.policy for key in task.wanted() if key not in known]
+    left = [key.policy for key in task.pass_keys() if key not in known]
     if not left:
         return None
     return replace(

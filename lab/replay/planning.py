@@ -49,11 +49,11 @@ class Settings:
         Policies that start cold on each text do not feel the order of the texts, so that one order stands for all
         that hold the same texts: the one recorded.
         """
-        found: dict[tuple[Order, Start], None] = {}
+        settings: dict[tuple[Order, Start], None] = {}
         for start in self.starts:
             for order in self.orders:
-                found["recorded" if start == "cold" and order != "switching" else order, start] = None
-        return list(found)
+                settings["recorded" if start == "cold" and order != "switching" else order, start] = None
+        return list(settings)
 
 
 def tasks(chosen: Chosen, settings: Settings) -> list[Task]:
@@ -151,14 +151,14 @@ def replay(
     stored = known_passes(out, recording, force=force)
     results = stored.results
     everything = tasks(chosen, settings)
-    wanted = [key for task in everything for key in task.wanted()]
+    keys = [key for task in everything for key in task.pass_keys()]
     # A label may stand for something else by now.
     known = {key for key in results.passes if results.options[key.policy] == chosen.policies.get(key.policy)}
     left = [part for task in everything if (part := without(task, known)) is not None]
     if on_start is not None:
-        on_start(len(wanted) - sum(len(task.policies) for task in left), len(wanted))
+        on_start(len(keys) - sum(len(task.policies) for task in left), len(keys))
     with ResultsWriter(out, recording, size=stored.size) as writer:
-        writer.request(wanted, chosen.left_out)
+        writer.request(keys, chosen.left_out)
         with closing(run_all(path, left, jobs=jobs)) as running:
             for done in running:
                 for key, measured in done.passes.items():
@@ -168,10 +168,10 @@ def replay(
                     chosen.left_out |= dict.fromkeys(done.task.policies, done.failed)
                 if on_done is not None:
                     on_done(done)
-        writer.request(wanted, chosen.left_out)
+        writer.request(keys, chosen.left_out)
         writer.end()
     results.left_out, results.complete = chosen.left_out, True
-    return results.only(wanted)
+    return results.only(keys)
 
 
 def replay_policies(

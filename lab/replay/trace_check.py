@@ -124,14 +124,14 @@ def check(path: Path, catalogue: Catalogue, *, instead: PolicyConfig | None = No
             raise TraceError(f"{path}:{number}: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TraceError(f"{path}:{number}: this line is damaged: {error!r}") from error
-    return drive.found
+    return drive.checked
 
 
 @dataclass(slots=True)
 class _Drive:
     """A trace on its way through a policy. What is held does not grow with the rounds that have ended."""
 
-    found: Checked
+    checked: Checked
     fresh: Callable[[], Policy]
     shared: bool
     policy: Policy | None = None
@@ -146,7 +146,7 @@ class _Drive:
             )
         if self.policy is None or not self.shared:
             self.policy = self.fresh()
-        drafts = {name: _Delivers(frozenset(one["signals"])) for name, one in line["drafts"].items()}
+        drafts = {name: _Delivers(frozenset(info["signals"])) for name, info in line["drafts"].items()}
         # The guard asks drafts for their signals alone.
         guard = PolicyGuard(self.policy, cast("Mapping[str, Draft]", drafts), fallback=False)
         able = dict(line["capabilities"])
@@ -156,7 +156,7 @@ class _Drive:
         self.requests[line["request"]] = _Request(
             self.policy, guard, line, Capabilities(**able), UnkeptPrompt(name, length)
         )
-        self.found.requests += 1
+        self.checked.requests += 1
 
     def end(self, number: int) -> None:
         """Forget a request."""
@@ -184,12 +184,12 @@ class _Drive:
             if isinstance(error.__cause__, TraceError):
                 raise error.__cause__ from None
             raise
-        self.found.rounds += 1
+        self.checked.rounds += 1
         if plan != done.plan or drafted != done.drafted:
-            self.found.differing += 1
-            if len(self.found.otherwise) < SHOWN:
-                recorded, now = _told(done.plan, done.drafted), _told(plan, drafted)
-                self.found.otherwise.append(Otherwise(number, done.index, recorded, now))
+            self.checked.differing += 1
+            if len(self.checked.otherwise) < SHOWN:
+                recorded, now = _described(done.plan, done.drafted), _described(plan, drafted)
+                self.checked.otherwise.append(Otherwise(number, done.index, recorded, now))
         request.output.extend(done.tokens)
         self.costs.observe(done)
         request.guard.observe(done)
@@ -224,7 +224,7 @@ def _run(path: Path, run: Mapping[str, Any], catalogue: Catalogue) -> tuple[Poli
     return build(config["policy"], catalogue), seed, config.get("scope", defaults["scope"].default)
 
 
-def _told(plan: Plan, drafted: int | None) -> str:
+def _described(plan: Plan, drafted: int | None) -> str:
     about = [f"gamma {plan.gamma}"]
     about += [f"draft {plan.draft}"] if plan.draft is not None else []
     about += [f"stop {plan.stop}"] if plan.stop is not None else []

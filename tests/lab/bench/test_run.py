@@ -63,7 +63,7 @@ def test_a_mode_that_differs_is_reported_with_prompt_and_position():
     bench = run(Fake("plain"), Fake("wrong", wrong_on=2), repeats=1)
     summary = summarise(bench, Choice())
 
-    assert [(m.mode, m.prompt, m.position, m.expected, m.found) for m in summary.different] == [
+    assert [(m.mode, m.prompt, m.position, m.expected, m.actual) for m in summary.different] == [
         ("wrong", "q", 2, 4, 99)
     ]
     assert [summary.differing(mode) for mode in ("plain", "wrong")] == [0, 1]
