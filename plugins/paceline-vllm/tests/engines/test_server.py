@@ -181,6 +181,8 @@ def test_a_fault_of_the_engine_is_the_last_line(tmp_path, process):
         "--dtype",
         "float32",
         "--enforce-eager",
+        "--gpu-memory-utilization",  # of the machine's, on a CPU: vLLM refuses to start where less than this is free
+        "0.2",
         "--port",
         "8766",
     ]
