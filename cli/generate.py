@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.protocols import Costs
     from paceline.core.records import Round
-    from paceline.lab.decoding import Decoding
-    from paceline.lab.paired import PairedTimes
+    from paceline.lab.decoding import Decoding, PairedTimes
     from paceline.lab.parts import Parts
 
 DEMO_TOKENS = 160
@@ -205,7 +204,7 @@ class _Job:
 
     def _compare(self, parts: Parts, decoder: SpeculativeDecoder, tokens: list[int]) -> PairedTimes:
         from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
-        from paceline.lab.paired import time_pairs  # noqa: PLC0415
+        from paceline.lab.decoding import time_pairs  # noqa: PLC0415
         from paceline.lab.policies import plain_decoder  # noqa: PLC0415
 
         comparison = time_pairs(

@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
+from marked import write_marked
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import TokenSignals
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
-from paceline.lab.marked import write_marked
 from paceline.lab.static_gamma import sweep
 from paceline.lab.workloads.synthetic import ACCEPTANCES, CELLS, PRICES, Cell, made_up
 

@@ -3,7 +3,7 @@
 import json
 
 from paceline.core.config.load import load_config
-from paceline.lab.paired import time_pairs
+from paceline.lab.decoding import time_pairs
 from paceline.lab.parts import load_parts
 
 

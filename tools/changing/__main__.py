@@ -13,9 +13,9 @@ from pathlib import Path
 
 from changing.measure import measure
 from changing.table import tables
+from marked import write_marked
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.changing.kinds import KINDS, kind
-from paceline.lab.marked import write_marked
 from paceline.lab.policies import parse_policy
 
 POLICIES = ("auto", "survival", "online", "hedge", "thompson", "gate", "ev-stop")

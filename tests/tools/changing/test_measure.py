@@ -10,11 +10,11 @@ import pytest
 from changing.__main__ import main
 from changing.measure import AFTER, BACK, WINDOW, Numbers, measure, until_back
 from changing.table import tables
+from marked import write_marked
 from paceline.core.costs import LiveCosts
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.changing.kinds import KINDS, kind
-from paceline.lab.marked import write_marked
 from paceline.lab.static_gamma import best, token_seconds
 from paceline.lab.workloads.synthetic import made_up
 from paceline.policies.auto import AutoConfig

@@ -5,8 +5,7 @@ import pytest
 from paceline import SpeculativeDecoder
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.lab import parts as parts_module
-from paceline.lab.decoding import Decoding, decode
-from paceline.lab.paired import MOST_PAIRS, time_pairs
+from paceline.lab.decoding import MOST_PAIRS, Decoding, decode, time_pairs
 from paceline.policies.static import StaticConfig
 
 
