@@ -193,7 +193,10 @@ def _replayed(
         def on_start(known: int, total: int) -> None:
             bar.update(task, total=total, completed=known)
             if known:
-                warn(f"{known} of {total} passes were in {out} already")
+                warn(
+                    f"{known} of {total} passes were in {out} already; --force plays them anew, as after a change "
+                    "of a policy's code"
+                )
 
         def on_done(done: Done) -> None:
             label = next(iter(done.task.policies))

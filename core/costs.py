@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from math import exp, log
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.curve import TINY, Curve
 from paceline.core.price import RECENT, Price, keep, kept_numbers
+from paceline.core.verify_times import TINY, VerifyTimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,13 +78,13 @@ class LiveCosts:
     """A cost model that learns from finished rounds; never knows more than the rounds it was shown.
 
     Timings are noisy, the first ones are slow, and machines change while they are used. Verification is learnt by
-    `paceline.core.curve`, which follows the machine's speed; a draft's price is learnt as a multiple of that speed, so
-    that what is not in use moves with what is. Until anything is known a plain step costs 1 and a draft token a tenth
-    of it: policies compare costs, so the unit does not matter.
+    `paceline.core.verify_times`, which follows the machine's speed; a draft's price is learnt as a multiple of that
+    speed, so that what is not in use moves with what is. Until anything is known a plain step costs 1 and a draft token
+    a tenth of it: policies compare costs, so the unit does not matter.
     """
 
     def __init__(self) -> None:
-        self._verify = Curve()
+        self._verify = VerifyTimes()
         self._drafts: dict[str, _DraftPrice] = {}
         self._count = 0
         self._tables: dict[str, tuple[Sequence[float], float, Sequence[float]]] = {}
@@ -146,7 +146,7 @@ class LiveCosts:
             price.start(log_s, int(timings))
             price.keep_share(min(share, 1.0))
             price.timings = int(max(timings, 2))
-        verify = Curve()
+        verify = VerifyTimes()
         verify.load(state.get("verify"))
         self._verify, self._drafts, self._tables, self._count = verify, drafts, {}, 0
 
@@ -155,8 +155,10 @@ class LiveCosts:
     ) -> None:
         self._count += 1
         price = self._drafts.setdefault(draft, _DraftPrice()) if draft is not None and drafted else None
-        beside = None if price is None else price.off(drafted, lag, draft_s / self._verify.speed, self._count)
-        jump = self._verify.add(drafted + 1, context, verify_s, beside)
+        draft_off = (
+            None if price is None else price.off(drafted, lag, draft_s / self._verify.speed, self._count)
+        )
+        jump = self._verify.add(drafted + 1, context, verify_s, draft_off)
         if price is None:
             return
         if jump:

@@ -1,10 +1,10 @@
 """The price of one kind of work on a machine that changes: followed through noise, stalls and jumps, and aged at rest.
 
-Prices are logarithms of multiples of the machine's speed (`Curve.speed`), since machines slow down by factors and what
-is not in use should move with what is. Timings of one kind of work differ for three reasons. Each carries noise. A few
-are stalls: the process lost its core for a moment, and the next timing is as before. And the price itself moves, for a
-second or for good. A mean smears a jump over many timings, and a median notices it only when half of them are new. So
-deviations are told apart by what follows them:
+Prices are logarithms of multiples of the machine's speed (`VerifyTimes.speed`), since machines slow down by factors and
+what is not in use should move with what is. Timings of one kind of work differ for three reasons. Each carries noise. A
+few are stalls: the process lost its core for a moment, and the next timing is as before. And the price itself moves,
+for a second or for good. A mean smears a jump over many timings, and a median notices it only when half of them are
+new. So deviations are told apart by what follows them:
 
 - one within `ODD` usual deviations is noise: the price moves towards it by an exponentially weighted mean;
 - one beyond is set aside. A second one like it in a row, or any third, is a jump, and the price follows at once;

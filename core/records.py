@@ -258,7 +258,8 @@ class RoundStart:
         top = min(limit, self.budget) if self.drafts else 0
         able = self.capabilities
         if able.gammas is None:
-            return range(0 if able.zero_gamma or top < 1 else 1, max(top, 0) + 1)
+            least = 0 if able.zero_gamma or not self.drafts else min(1, self.budget)
+            return range(least, max(top, least) + 1)
         fitting = [gamma for gamma in able.gammas if 0 < gamma <= top]
         if able.zero_gamma:
             return [0, *fitting]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from paceline.core.errors import ConfigError
 from paceline.lab.stats import Ratio, html_table, speedup
 
 if TYPE_CHECKING:
@@ -195,8 +196,15 @@ class Comparison:
         return sorted(self.rows, key=lambda row: -row.all.tokens_per_second)
 
     def row(self, policy: str) -> Row:
-        """Return the row of a policy."""
-        return next(row for row in self.rows if row.policy == policy)
+        """Return the row of a policy.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        for row in self.rows:
+            if row.policy == policy:
+                return row
+        raise ConfigError(f"no row for {policy!r}; there are: {', '.join(row.policy for row in self.rows)}")
 
     def speedup(
         self, policy: str, over: str | None = None, *, texts: Iterable[str] | None = None

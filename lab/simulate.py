@@ -101,6 +101,12 @@ class LateCosts(LiveCosts):
             self._catch_up_on_rounds()
         return super().round_s(draft, longest, context)
 
+    def age(self, length: int) -> float:
+        """Learn what is left to learn, and answer."""
+        if self._late:
+            self._catch_up_on_rounds()
+        return super().age(length)
+
     def observe(self, done: Round) -> None:
         """Keep a finished round for later."""
         self.take(done.plan.draft, done.drafted, done.lag, done.context, done.draft_s, done.verify_s)

@@ -50,6 +50,10 @@ class Ratio:
     low: float | None = None
     high: float | None = None
 
+    def to_json(self) -> dict[str, float | None]:
+        """Return it as JSON-able values."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
     def __str__(self) -> str:
         """Return it as `1.72 (1.60 to 1.80)`."""
         between = f" ({self.low:.2f} to {self.high:.2f})" if self.low is not None else ""

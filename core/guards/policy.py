@@ -1,7 +1,7 @@
-"""The boundary where a policy is looked over and its answers are checked, so that the loop may trust them.
+"""The boundary where a policy is checked and its answers are too, so that the loop may trust them.
 
 `plan` and `observe` must be there. A policy without `needs` looks at nothing, without `requires` it runs on every
-engine, without `should_continue` it never stops drafting, and without `state_dict` and `load_state_dict` nothing of it
+engine, without `keep_drafting` it never stops drafting, and without `state_dict` and `load_state_dict` nothing of it
 is kept.
 
 A breach raises `ContractError` naming the policy's class. With `fallback` it is logged instead, and the request goes

@@ -1,1 +1,1 @@
-"""Knowledge of policies, kept over restarts and shared by decoders: the keys `state` and `scope` of a run file."""
+"""Statistics of policies, kept over restarts and shared by decoders: the keys `state` and `scope` of a run file."""

@@ -170,7 +170,7 @@ def document(
 
 
 def _ratio(ratio: Ratio | None) -> dict[str, float | None] | None:
-    return asdict(ratio) if ratio is not None else None
+    return ratio.to_json() if ratio is not None else None
 
 
 def _mode(row: Row, summary: Summary) -> dict[str, Any]:

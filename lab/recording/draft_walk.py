@@ -76,7 +76,7 @@ def dtype_of(signal: Signal) -> type[np.int32 | np.float32]:
 
 
 class Places:
-    """Outcomes of a draft that depends on the context alone: see `format_starts` for the idea.
+    """Outcomes of a draft that depends on the context alone: see `paceline.lab.recording.format_texts` for the idea.
 
     Args:
         n: Tokens of the text.

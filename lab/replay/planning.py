@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from paceline.core.environment import versions
 from paceline.core.errors import ConfigError, TraceError
@@ -18,7 +18,7 @@ from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.replay.choosing import choose
 from paceline.lab.replay.passes import Stage, Task, without
-from paceline.lab.results import Results, ResultsWriter, Stored, read_stored
+from paceline.lab.results import Order, Results, ResultsWriter, Start, Stored, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from paceline.lab.recording.model import Header, Recording
     from paceline.lab.replay.choosing import Chosen
     from paceline.lab.replay.passes import Done
-    from paceline.lab.results import Order, Start
 
 ORDERS: tuple[Order, ...] = ("shuffled", "by-kind")
 STARTS: tuple[Start, ...] = ("warm", "cold")
@@ -255,8 +254,15 @@ def replay_policies(
         catalogue: The installed plugins, where they are at hand.
 
     Raises:
-        ConfigError: A name is given twice, or there is no such policy or option.
+        ConfigError: A name is given twice, there is no such policy, option, order or start, or no seed.
     """
+    if isinstance(policies, str) or not all(isinstance(policy, str) for policy in policies):
+        raise ConfigError("policies are a list of names, as in ['online:window=5', 'static-3']")
+    for what, given, allowed in (("order", orders, get_args(Order)), ("start", starts, get_args(Start))):
+        if isinstance(given, str) or not given or not set(given) <= set(allowed):
+            raise ConfigError(f"{what}s are a list of {', '.join(allowed)}; this is {given!r}")
+    if seeds < 1:
+        raise ConfigError(f"seeds are a number from 1 on; this is {seeds}")
     catalogue = catalogue or Catalogue.load()
     chosen = choose(recording.header, catalogue, policies)
     stage, results = Stage(recording, catalogue), Results(left_out=chosen.left_out)

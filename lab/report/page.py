@@ -241,7 +241,7 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def _ratio(ratio: Ratio | None) -> dict[str, float | None] | None:
-    return asdict(ratio) if ratio is not None else None
+    return ratio.to_json() if ratio is not None else None
 
 
 def _row(row: Row, report: Report) -> dict[str, Any]:

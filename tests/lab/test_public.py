@@ -79,3 +79,23 @@ def test_a_report_is_written_as_a_page(report, tmp_path):
     report.write(tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert "<table>" in report._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"policies": "aimd"}, "a list of names"),
+        ({"orders": ["sideways"]}, "orders are a list of recorded, shuffled"),
+        ({"orders": []}, "orders are a list"),
+        ({"starts": "warm"}, "starts are a list of warm, cold"),
+        ({"seeds": 0}, "a number from 1 on"),
+    ],
+)
+def test_what_replay_cannot_play_is_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        replay_policies(None, **arguments)
+
+
+def test_a_policy_without_a_row_is_named_with_those_that_have_one(results):
+    with pytest.raises(ConfigError, match=r"no row for 'aimed'; there are: .*aimd"):
+        compare(results.where(order="recorded")).row("aimed")

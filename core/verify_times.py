@@ -82,14 +82,14 @@ class _Odd:
 
     length: int
     off: float
-    beside: float | None
+    draft_off: float | None
 
     def joint(self, alike: float) -> bool:
         """Tell whether the draft's time of the same round was off as far."""
-        return self.beside is not None and abs(self.beside - self.off) <= 2.0 * alike
+        return self.draft_off is not None and abs(self.draft_off - self.off) <= 2.0 * alike
 
 
-class Curve:
+class VerifyTimes:
     """Learns seconds(length, context); lengths count from 1.
 
     Attributes:
@@ -109,14 +109,14 @@ class Curve:
         self._levels = self._fit(LENGTHS)
         self._table: tuple[Sequence[float], float, Sequence[float]] = (), 0.0, ()
 
-    def add(self, length: int, context: int, seconds: float, beside: float | None = None) -> float:
+    def add(self, length: int, context: int, seconds: float, draft_off: float | None = None) -> float:
         """Learn that a block of `length` tokens after `context` tokens took `seconds`.
 
         Args:
             length: Tokens verified.
             context: Tokens before them.
             seconds: What it took.
-            beside: log(measured / expected) of the draft that ran in the same round; None when none did.
+            draft_off: log(measured / expected) of the draft that ran in the same round; None when none did.
 
         Returns:
             The logarithm of the machine's jump that this timing confirmed; 0.0 when there was none.
@@ -136,11 +136,11 @@ class Curve:
             self._take_back(off)
             self._follow(price, length, context, 0.0)
             jump = -self._jumped
-        elif self._moved_alone(price, length, off, beside):
+        elif self._moved_alone(price, length, off, draft_off):
             self._move({length: off})
         else:
             price.last_odd = off
-            self._odd.append(_Odd(length, off, beside))
+            self._odd.append(_Odd(length, off, draft_off))
             jump = self._conclude()
         self._refit(now=self._count <= YOUNG or abs(off) > bound)
         return jump
@@ -212,13 +212,13 @@ class Curve:
             self._count <= SURE or abs(off) <= (UNSURE if price.timings else max(UNSURE, self._machine.bound))
         )
 
-    def _moved_alone(self, price: BlockPrice, length: int, off: float, beside: float | None) -> bool:
+    def _moved_alone(self, price: BlockPrice, length: int, off: float, draft_off: float | None) -> bool:
         """Tell whether a timing far off is believed at once, and to be its length's own.
 
         After a rest; when plain decoding was looked at because it was in doubt; or when it is as far off for the
         second time, while others were as expected in between. Not where the timing before it or the draft was off too.
         """
-        if self._odd or (beside is not None and abs(beside - off) <= 2.0 * self._alike):
+        if self._odd or (draft_off is not None and abs(draft_off - off) <= 2.0 * self._alike):
             return False
         rested = self._count - price.seen_at > RESTED or (length == 1 and self._doubtful)
         again = abs(off - price.last_odd) <= self._machine.bound
@@ -287,7 +287,7 @@ class Curve:
             size = median([price.moved for price in companions.values()] or [size])
         together = len(lengths) > 1 and max(abs(timing.off - size) for timing in seen) <= self._alike
         involved = lengths.union(companions)
-        if all(timing.beside is not None for timing in seen) and max(involved) < APART * min(involved):
+        if all(timing.draft_off is not None for timing in seen) and max(involved) < APART * min(involved):
             # The draft did not jump, and blocks this alike would jump alike if each of their tokens became dearer.
             together, companions = False, {}
         jump = 0.0
