@@ -19,6 +19,14 @@ MODES = ["plain", *STATIC, *(f"policy-{i}" for i in range(15)), "online:window=5
 OPTIONS = {name: {"name": "static", "gamma": int(name[-1])} for name in STATIC}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _garbage_is_left():
+    """A bench collects garbage before each run; here a run takes nothing, and the garbage is that of all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gc.collect", lambda: 0)
+        yield
+
+
 class Fixed:
     """Takes its pace on every prompt, and a little less on later ones; some texts loop."""
 
