@@ -10,7 +10,7 @@ from rich.text import Text
 
 from paceline.cli._options import REPLAY, FormatOption, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
-from paceline.cli._render import Format, Table, number, share, shares, show, show_json, spread, times
+from paceline.cli._render import Format, Table, number, share, shares, show, show_json, spread, times, warn
 from paceline.core.environment import require
 from paceline.core.errors import ConfigError
 
@@ -58,6 +58,8 @@ def regret(
     from paceline.lab.sources import read_sources  # noqa: PLC0415 - numpy
 
     sources = read_sources(replay, recording)
+    if sources.unfinished is not None:
+        warn(sources.unfinished)
     if sources.recording is None:
         raise ConfigError(f"{sources.missing}; without it the optimum is not known")
     if as_json:

@@ -54,6 +54,8 @@ def report(
     for path in (out, *([pictures / PICTURE] if pictures is not None else [])):
         check_output(path, inputs=given)
     sources = read_sources(replay, recording)
+    if sources.unfinished is not None:
+        warn(sources.unfinished)
     if sources.missing is not None:
         warn(sources.missing)
     built = _built(sources)

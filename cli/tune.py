@@ -51,6 +51,8 @@ def tune(
 
     check_output(out, inputs=files_given(replay, recording))
     sources = read_sources(replay, recording)
+    if sources.unfinished is not None:
+        warn(sources.unfinished)
     setting = main_setting(sources.results)
     if sources.missing is not None and tries:
         warn(sources.missing)

@@ -32,6 +32,16 @@ class Sources:
     paths: tuple[Path, Path]
     sha256: str
 
+    @property
+    def unfinished(self) -> str | None:
+        """A sentence where the replay did not end; None where every pass that was asked for is there."""
+        if self.results.complete:
+            return None
+        return (
+            f"{self.paths[0]} is of a replay that did not end, with {len(self.results.passes)} passes so far; the same "
+            "`paceline replay` goes on with it"
+        )
+
     def source(self, command: str) -> dict[str, str]:
         """Return where the numbers come from, for readers; no path says where on the machine."""
         replay, recording = self.paths

@@ -45,6 +45,13 @@ def test_the_table_and_the_json_say_how_much_was_captured(cli, replayed):
             assert group["captured"]["value"] == pytest.approx(0)
 
 
+@pytest.mark.parametrize("command", ["regret", "report"])
+def test_a_replay_that_did_not_end_is_told(cli, replayed, command):
+    _, out = replayed
+    out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:-2]))
+    assert "of a replay that did not end" in cli.call(command, out, code=0).stderr
+
+
 def test_what_is_not_there_is_told(cli, replayed):
     cell, out = replayed
     wrong = cli.call("regret", out, "--order", "by-kind", code=2).stderr
