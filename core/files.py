@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -250,12 +251,12 @@ def replacing(path: Path | str, raising: type[PacelineError]) -> Iterator[Path]:
             raise
 
 
-class Closing:
+class Closing(ABC):
     """A base for what has a `close`: its `with` block closes it, however it is left."""
 
+    @abstractmethod
     def close(self) -> None:
         """Free what is held; may be called more than once."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

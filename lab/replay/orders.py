@@ -1,4 +1,4 @@
-"""In which order texts follow one another, and texts spliced from two."""
+"""Orders in which texts follow one another, and texts spliced from two."""
 
 from __future__ import annotations
 
