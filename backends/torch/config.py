@@ -13,9 +13,11 @@ from paceline.core.environment import remedy
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import ModuleType
 
+    from paceline.core.config.blocks import Generate
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Target
 
@@ -82,6 +84,11 @@ class ModelConfig(BackendConfig):
             return Readiness(self.missing())
         with explained(self):
             return import_module(self.checking).check_draft(self, run, target)  # type: ignore[no-any-return]
+
+    def reference_modes(self, run: RunConfig, target: Target, draft: Draft | None) -> Mapping[str, Generate]:
+        """Return transformers' own ways to decode."""
+        comparing = import_module("paceline.backends.transformers.reference")
+        return comparing.references(run, target, draft)  # type: ignore[no-any-return]
 
     @classmethod
     def smallest(cls, folder: Path) -> Self:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from paceline.backends.torch.config import ModelConfig
 from paceline.core.config.blocks import Role
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from paceline.core.config.blocks import Generate
-    from paceline.core.config.run import RunConfig
-    from paceline.core.protocols import Draft, Target
 
 
 class HfConfig(ModelConfig):
@@ -31,9 +24,3 @@ class HfConfig(ModelConfig):
 
     backend: Literal["hf"] = "hf"
     attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")
-
-    def reference_modes(self, run: RunConfig, target: Target, draft: Draft | None) -> Mapping[str, Generate]:
-        """Return transformers' own ways to decode."""
-        from paceline.backends.transformers.reference import references  # noqa: PLC0415 - needs torch
-
-        return references(run, target, draft)
