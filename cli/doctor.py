@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from paceline.cli._checks import TOKENS, Trial, check_run, gib, try_backend
+from paceline.cli._checks import TOKENS, Trial, check_run, try_backend
 from paceline.cli._options import ConfigOption, JsonOption, read_config
 from paceline.cli._render import show_json
 from paceline.core.config.run import RunConfig
-from paceline.core.environment import describe_machine, versions
+from paceline.core.environment import describe_machine, gib, versions
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue, failing_policies
 

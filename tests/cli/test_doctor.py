@@ -6,8 +6,8 @@ import pytest
 from pydantic import Field
 
 from paceline import BackendConfig, Catalogue, Readiness, hookimpl, load_config
-from paceline.cli import _checks
 from paceline.cli._checks import Trial, check_run, planned_drafts, try_backend
+from paceline.core import environment
 
 CATALOGUE = Catalogue.load()
 
@@ -21,14 +21,14 @@ def findings(target, drafts=None, *, trials=None, **rest):
 
 def test_memory_is_reckoned_by_what_the_kernel_and_the_container_leave(monkeypatch, tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
-    monkeypatch.setattr(_checks, "MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(_checks, "GROUP", tmp_path)
-    assert _checks.free_memory("cpu") == 8000 * 1024
+    monkeypatch.setattr(environment, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(environment, "GROUP", tmp_path)
+    assert environment.free_memory("cpu") == 8000 * 1024
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("3000\n")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 500\n")
-    assert _checks.free_memory("cpu") == 2500
-    assert _checks.free_memory("abacus") is None
+    assert environment.free_memory("cpu") == 2500
+    assert environment.free_memory("abacus") is None
 
 
 @pytest.mark.parametrize(
