@@ -56,6 +56,9 @@ DEFAULT_STARTS = "warm,cold"
 BOUNDED = 20_000
 """Tokens of a recording up to which the optimum is worked out for the table: seconds. `paceline report` always does."""
 
+NAMED = 5
+"""Policies that are named in one line."""
+
 TITLES = {
     "recorded": "texts as recorded",
     "shuffled": "texts shuffled",
@@ -190,13 +193,13 @@ def _replayed(
     with progress(still=False) as bar:
         task = bar.add_task("replaying", total=None)
 
-        def on_start(known: int, total: int) -> None:
+        def on_start(known: int, total: int, recoded: Sequence[str]) -> None:
             bar.update(task, total=total, completed=known)
             if known:
-                warn(
-                    f"{known} of {total} passes were in {out} already; --force plays them anew, as after a change "
-                    "of a policy's code"
-                )
+                warn(f"{known} of {total} passes were in {out} already")
+            if recoded:
+                more = f" and {len(recoded) - NAMED} more" if len(recoded) > NAMED else ""
+                warn(f"played again, for their code is not that of {out}: {', '.join(recoded[:NAMED])}{more}")
 
         def on_done(done: Done) -> None:
             label = next(iter(done.task.policies))

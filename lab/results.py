@@ -4,7 +4,7 @@ The file is JSON lines, written as passes end, so that what was stopped goes on 
 
     results   the first line: version, and what was measured
     wanted    the passes that were asked for, and policies that could not be measured; the last one counts
-    pass      one policy over all texts: what tells it from other passes, the policy's options, and each text
+    pass      one policy over all texts: what tells it from other passes, the policy's options and code, each text
     end       every pass that was asked for is there
 
 Passes that nobody asked for the last time stay in the file, so that asking for them again costs nothing. Every line
@@ -14,7 +14,7 @@ carries a checksum, see `paceline.lab.sealed`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
@@ -106,6 +106,7 @@ class Results:
     Attributes:
         source: What was measured: path, sha256 and header of a recording, or the configuration of a bench.
         options: Of each policy by label, as JSON-able values.
+        code: Likewise a fingerprint of its code, where that is known.
         left_out: Policies that could not be measured, by label, with the reason.
         complete: Whether everything that was asked for is there.
         passes: By key, the measurements in the order the texts were decoded.
@@ -116,19 +117,31 @@ class Results:
     left_out: dict[str, str] = field(default_factory=dict)
     complete: bool = True
     passes: dict[Key, list[Measurement]] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
 
     def append(self, *measurements: Measurement) -> None:
         """Add measurements; each goes to the end of its pass."""
         for measurement in measurements:
             self.passes.setdefault(measurement.key, []).append(measurement)
 
-    def replace(self, key: Key, options: Mapping[str, Any], measurements: Iterable[Measurement]) -> None:
-        """Set a pass; where its label stood for other options before, the passes with those are gone."""
-        if self.options.get(key.policy, options) != options:
+    def replace(
+        self,
+        key: Key,
+        options: Mapping[str, Any],
+        measurements: Iterable[Measurement],
+        *,
+        code: str | None = None,
+    ) -> None:
+        """Set a pass; where its label stood for other options or other code before, the passes with those are gone."""
+        policy = key.policy
+        if policy in self.options and (self.options[policy], self.code.get(policy)) != (options, code):
             self.passes = {
                 other: listed for other, listed in self.passes.items() if other.policy != key.policy
             }
+            self.code.pop(key.policy, None)
         self.options[key.policy] = options
+        if code is not None:
+            self.code[key.policy] = code
         self.passes[key] = list(measurements)
 
     def __iter__(self) -> Iterator[Measurement]:
@@ -152,14 +165,14 @@ class Results:
             for key, listed in self.passes.items()
             if all(getattr(key, name) == value for name, value in keys.items())
         }
-        return Results(self.source, self.options, self.left_out, self.complete, passes)
+        return replace(self, passes=passes)
 
     def only(self, keys: Iterable[Key]) -> Results:
         """Return the results of these passes, as far as they are there; of policies left out there are none."""
         passes = {
             key: self.passes[key] for key in keys if key in self.passes and key.policy not in self.left_out
         }
-        return Results(self.source, self.options, self.left_out, self.complete, passes)
+        return replace(self, passes=passes)
 
     def policies(self) -> list[str]:
         """Return the labels of the policies that were measured."""
@@ -190,7 +203,7 @@ class Results:
         with ResultsWriter(Path(path), self.source) as writer:
             writer.request(self.passes, self.left_out)
             for key, listed in self.passes.items():
-                writer.add(key, self.options.get(key.policy, {}), listed)
+                writer.add(key, self.options.get(key.policy, {}), listed, code=self.code.get(key.policy))
             if self.complete:
                 writer.end()
 
@@ -299,7 +312,14 @@ class ResultsWriter(Closing):
         """Write what is asked for."""
         self._write({"kind": "wanted", "passes": [list(key) for key in keys], "left_out": dict(left_out)})
 
-    def add(self, key: Key, options: Mapping[str, Any], measurements: Iterable[Measurement]) -> None:
+    def add(
+        self,
+        key: Key,
+        options: Mapping[str, Any],
+        measurements: Iterable[Measurement],
+        *,
+        code: str | None = None,
+    ) -> None:
         """Write a finished pass."""
         texts = [
             {
@@ -311,7 +331,8 @@ class ResultsWriter(Closing):
             }
             for measurement in measurements
         ]
-        self._write({"kind": "pass", **key._asdict(), "options": options, "texts": texts})
+        known = {} if code is None else {"code": code}
+        self._write({"kind": "pass", **key._asdict(), "options": options, **known, "texts": texts})
 
     def end(self) -> None:
         """Write that everything is there."""
@@ -351,7 +372,11 @@ def _take(values: Mapping[str, Any], stored: Stored) -> None:
     elif kind == "pass":
         check_types(values, options=dict, texts=list)
         key = _key(values)
-        results.replace(key, values["options"], [_measurement(text, key) for text in values["texts"]])
+        code = values.get("code")
+        if code is not None:
+            check_types(values, code=str)
+        measurements = [_measurement(text, key) for text in values["texts"]]
+        results.replace(key, values["options"], measurements, code=code)
     elif kind == "end":
         results.complete = True
 

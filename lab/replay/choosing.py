@@ -21,6 +21,7 @@ from paceline.lab.policies import (
     static_label,
     static_name,
 )
+from paceline.lab.replay.policy_code import Fingerprints
 from paceline.lab.simulate import Simulator
 from paceline.lab.static_gamma import StaticGamma, static_gammas
 
@@ -39,12 +40,14 @@ class Chosen:
 
     Attributes:
         policies: The block of each policy, as JSON-able values.
+        code: Likewise, the fingerprint of its code.
         static: Those that plan one gamma throughout.
         left_out: What cannot be tried, with the reason.
         refused: Of these, what was asked for by name.
     """
 
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     static: dict[str, StaticGamma] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
@@ -83,7 +86,9 @@ def choose(
         for name, config in selection.made.items()
         if config.name == STATIC
     }
-    return Chosen(policies, static, selection.left_out, selection.refused)
+    fingerprints = Fingerprints(catalogue)
+    code = {name: fingerprints.of(config) for name, config in selection.made.items()}
+    return Chosen(policies, code, static, selection.left_out, selection.refused)
 
 
 def label_of(static: StaticGamma, header: Header) -> str:

@@ -129,7 +129,7 @@ def replay(
     header: Header,
     jobs: int = 1,
     force: bool = False,
-    on_start: Callable[[int, int], None] | None = None,
+    on_start: Callable[[int, int, Sequence[str]], None] | None = None,
     on_done: Callable[[Done], None] | None = None,
 ) -> Results:
     """Play every pass that an earlier replay has not left in the file, and return all that were asked for.
@@ -144,7 +144,8 @@ def replay(
         header: Of the recording.
         jobs: Processes.
         force: Whether to begin the file anew.
-        on_start: Told how many passes are known already, and how many are wanted.
+        on_start: Told how many passes are known already, how many are wanted, and the policies whose code is another
+            one by now than that of their passes, which are played again.
         on_done: Told of each task that ends.
 
     Raises:
@@ -157,17 +158,20 @@ def replay(
     everything = tasks(chosen, settings)
     keys = [key for task in everything for key in task.pass_keys()]
     # A label may stand for something else by now.
-    known = {key for key in results.passes if results.options[key.policy] == chosen.policies.get(key.policy)}
+    same = {key for key in results.passes if results.options[key.policy] == chosen.policies.get(key.policy)}
+    known = {key for key in same if results.code.get(key.policy) == chosen.code[key.policy]}
+    recoded = list(dict.fromkeys(key.policy for key in keys if key in same - known))
     left = [part for task in everything if (part := without(task, known)) is not None]
     if on_start is not None:
-        on_start(len(keys) - sum(len(task.policies) for task in left), len(keys))
+        on_start(len(keys) - sum(len(task.policies) for task in left), len(keys), recoded)
     with ResultsWriter(out, recording, size=stored.size) as writer:
         writer.request(keys, chosen.left_out)
         with closing(run_all(path, left, jobs=jobs)) as running:
             for done in running:
                 for key, measured in done.passes.items():
-                    results.replace(key, chosen.policies[key.policy], measured)
-                    writer.add(key, chosen.policies[key.policy], measured)
+                    options, code = chosen.policies[key.policy], chosen.code[key.policy]
+                    results.replace(key, options, measured, code=code)
+                    writer.add(key, options, measured, code=code)
                 if done.failed is not None:
                     chosen.left_out |= dict.fromkeys(done.task.policies, done.failed)
                 if on_done is not None:
@@ -269,7 +273,8 @@ def replay_policies(
     for task in tasks(chosen, Settings(orders, starts, seeds, draws)):
         done = stage.run(task)
         for key, measurements in done.passes.items():
-            results.replace(key, chosen.policies[key.policy], measurements)
+            policy = key.policy
+            results.replace(key, chosen.policies[policy], measurements, code=chosen.code[policy])
         if done.failed is not None:
             results.left_out |= dict.fromkeys(task.policies, done.failed)
     return results.only(results.passes)

@@ -3,6 +3,8 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -145,6 +147,75 @@ def test_another_recording_does_not_take_the_place_of_passes_silently(here, made
     assert code == 2
     assert "holds results of another recording; replace it with --force" in done.err
     assert here(*command, "--force")[0] == 0
+
+
+POLICY = """\
+from typing import Literal
+
+from paceline import BasePolicy, Plan, PolicyConfig, PolicyState, hookimpl
+from paceline_edited.helper import GAMMA
+
+
+class Edited(BasePolicy[PolicyState]):
+    def plan(self, start):
+        return Plan(min(GAMMA, start.budget))
+
+
+class EditedConfig(PolicyConfig):
+    name: Literal["edited"] = "edited"
+
+    def build(self, seed):
+        return Edited(self.name, PolicyState())
+
+
+@hookimpl
+def register_policies():
+    return [EditedConfig]
+"""
+
+
+@pytest.mark.parametrize("edited", ["__init__.py", "helper.py"])
+def test_a_policy_whose_code_was_edited_is_played_again_and_only_that(cli, recorded, edited):
+    package = cli.folder / "site" / "paceline_edited"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(POLICY)
+    (package / "helper.py").write_text("GAMMA = 1\n")
+    about = cli.folder / "site" / "paceline_edited-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: paceline-edited\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[paceline]\nedited = paceline_edited\n")
+
+    def replayed():
+        command = ["replay", "-p", "edited,aimd", "--order", "recorded", "--seeds", "1", "-j", "1", "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "paceline.cli", *command], cwd=cli.folder, check=True, capture_output=True,
+            text=True, env=cli.environment() | {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+        rows = {row["label"]: row for row in json.loads(done.stdout)["tables"][0]["rows"]}
+        return rows["edited"]["accepted_tokens"], rows["aimd"], done.stderr
+
+    slow, other, _ = replayed()
+    assert "6 of 6 passes" in replayed()[2]
+    file = package / edited
+    file.write_text(file.read_text().replace("GAMMA = 1", "GAMMA = 3").replace("min(GAMMA", "min(GAMMA + 2"))
+    fast, same, said = replayed()
+    assert fast > slow
+    assert same == other
+    assert "4 of 6 passes were in" in said
+    assert "played again, for their code is not that of runs/replay.jsonl: edited\n" in said
+
+
+def test_passes_of_code_that_is_not_known_are_played_again(here, recorded):
+    command = ("-p", "aimd", "--seeds", 1, "--order", "recorded")
+    assert here(*command)[0] == 0
+    results = Results.read("runs/replay.jsonl")
+    results.code.clear()  # as an older paceline wrote it
+    results.write("runs/replay.jsonl")
+    code, said = here(*command)
+    assert code == 0
+    assert "is not that of runs/replay.jsonl: static-0, aimd\n" in said.err
+    assert Results.read("runs/replay.jsonl").code.keys() == {"static-0", "aimd"}
+    assert "4 of 4 passes were in" in here(*command)[1].err
 
 
 def test_an_interrupted_replay_goes_on_from_the_last_pass(cli, here, recorded):
