@@ -12,10 +12,20 @@ PacelineError
 
 from __future__ import annotations
 
+import inspect
 import reprlib
+from traceback import walk_tb
+from types import CodeType
 
 INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
 """Exceptions that pass through foreign code: the user or the caller wants to stop. All others are its failure."""
+
+_CORE = f"{__name__.rpartition('.')[0]}."
+_ENTRIES = frozenset(
+    {"plan", "observe", "keep_drafting", "build", "state_dict", "load_state_dict", "export", "absorb"}
+    | {"open", "open_sampled", "draft", "verify", "advance", "score", "close"}
+)
+"""Methods by which paceline calls the code of others: what these call fails on behalf of their package."""
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 500
@@ -67,6 +77,30 @@ def describe(culprit: object) -> str:
     """Return the name by which errors call a policy, draft or target: its class and module."""
     kind = culprit if isinstance(culprit, type) else type(culprit)
     return f"{kind.__qualname__} ({kind.__module__})"
+
+
+def defined_at(function: object) -> str | None:
+    """Return file and line where a function or method begins; None where there is none, as for one written in C."""
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else None
+
+
+def raised_at(error: BaseException) -> str | None:
+    """Return file and line in the code of a policy, draft or target from which an error came; None if not from there.
+
+    Of policies that hold others it is the innermost, and never a library that it calls.
+    """
+    package = place = None
+    for frame, line in walk_tb(error.__traceback__):
+        home = str(frame.f_globals.get("__name__"))
+        if home.startswith(_CORE):
+            continue
+        own = home.partition(".")[0]
+        if frame.f_code.co_name in _ENTRIES:
+            package = own
+        if own == package:
+            place = f"{frame.f_code.co_filename}:{line}"
+    return place
 
 
 def error_text(error: BaseException) -> str:

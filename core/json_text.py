@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from math import isfinite
 from typing import Any, Final, Never
+
+from paceline.core.errors import short_repr
 
 LARGEST_INT: Final = 2**63 - 1
 LARGEST_FLOAT: Final = 1e30
@@ -44,6 +47,34 @@ def parse_json(text: bytes) -> Any:
 def bounded(number: float) -> bool:
     """Tell whether a number is finite (no comparison holds for NaN) and within the bounds of what files may hold."""
     return abs(number) <= (LARGEST_INT if isinstance(number, int) else LARGEST_FLOAT)
+
+
+def not_json(value: Any) -> str | None:
+    """Return a part of a value that JSON cannot hold, and where it stands, as "nan at 'rates.0'"; None for none.
+
+    Numbers must be finite, and the keys of mappings text.
+    """
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        where, part = waiting.pop()
+        match part:
+            case dict():
+                if wrong := [key for key in part if not isinstance(key, str)]:
+                    return _at(where, f"the key {short_repr(wrong[0])}")
+                waiting += [(f"{where}.{key}", inner) for key, inner in reversed(part.items())]
+            case list() | tuple():
+                waiting += [(f"{where}.{i}", inner) for i, inner in reversed([*enumerate(part)])]
+            case None | bool() | str() | int():
+                pass
+            case float() if isfinite(part):
+                pass
+            case _:
+                return _at(where, short_repr(part))
+    return None
+
+
+def _at(where: str, what: str) -> str:
+    return f"{what} at {where[1:]!r}" if where else what
 
 
 def is_text(text: str) -> bool:

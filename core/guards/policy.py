@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -22,24 +21,18 @@ from paceline.core.errors import (
     CapabilityError,
     ContractError,
     PacelineError,
+    defined_at,
     describe,
     error_text,
+    raised_at,
     short_repr,
 )
-from paceline.core.records import (
-    SIGNALS,
-    Plan,
-    Requirements,
-    RoundStart,
-    Signal,
-    StopRule,
-    TokenSignals,
-    name_draft,
-)
+from paceline.core.guards.plan import flaw
+from paceline.core.records import SIGNALS, Plan, Requirements, name_draft
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Policy
-    from paceline.core.records import Capabilities, Round
+    from paceline.core.records import Capabilities, Round, RoundStart, Signal, StopRule, TokenSignals
 
 log = structlog.get_logger()
 
@@ -50,9 +43,6 @@ OPTIONAL = ("keep_drafting", "state_dict", "load_state_dict")
 NOTHING: frozenset[Signal] = frozenset()
 ANYWHERE = Requirements()
 PLAIN = Plan(gamma=0, reason="fallback")
-
-LONGEST_REASON = 100
-"""Characters of `Plan.reason`, which is a word for a live line and a trace."""
 
 
 def check_members(policy: object) -> None:
@@ -129,9 +119,22 @@ def take_over(policy: Policy, state: Mapping[str, Any]) -> None:
         raise ValueError(f"{describe(policy)} has no load_state_dict(), so it takes over nothing")
 
 
-def breach(policy: object, message: str) -> ContractError:
-    """Return the error that blames a policy."""
-    return ContractError(f"policy {describe(policy)}", message)
+def breach(policy: object, message: str, place: str | None = None) -> ContractError:
+    """Return the error that blames a policy, and names the place in its code, where there is one."""
+    return ContractError(f"policy {describe(policy)}", message if place is None else f"{message} [{place}]")
+
+
+def check_plan(policy: Policy, plan: object, start: RoundStart, drafts: Mapping[str, Draft]) -> Plan:
+    """Return the plan of a round with its draft's name filled in.
+
+    Raises:
+        ContractError: This engine cannot run it in this round; names the policy, and where its `plan` stands.
+    """
+    problem = flaw(plan, start, drafts)
+    if problem is not None:
+        raise breach(policy, problem, defined_at(getattr(type(policy), "plan", None)))
+    assert isinstance(plan, Plan)
+    return name_draft(plan, drafts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +174,14 @@ def admit(make: Callable[[], Policy], fits: Callable[[Policy], None], *, fallbac
     except BaseException as error:
         ours = isinstance(error, PacelineError)
         reason = error_text(error) if ours else f"asked for a policy, it raised {short_repr(error)}"
+        place = raised_at(error)
         if not fallback:
             if ours:
                 raise
-            raise breach(culprit, reason) from error
-        log.warning("policy_failed", policy=describe(culprit), error=reason, action="plain decoding")
+            raise breach(culprit, reason, place) from error
+        log.warning(
+            "policy_failed", policy=describe(culprit), error=reason, place=place, action="plain decoding"
+        )
         return PlainDecoding()  # type: ignore[return-value]  # what it lacks has a default
     return policy
 
@@ -259,7 +265,7 @@ class PolicyGuard:
         if self.failed:
             return PLAIN
         try:
-            return self._checked(self._policy.plan(start), start)
+            return check_plan(self._policy, self._policy.plan(start), start, self._drafts)
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
@@ -324,71 +330,16 @@ class PolicyGuard:
     def _blame(self, method: str, error: BaseException) -> None:
         self.failed = True
         ours = isinstance(error, ContractError)
+        if ours and not self._fallback:
+            raise error
+        place = raised_at(error) or defined_at(getattr(type(self._policy), method, None))
         reason = error_text(error) if ours else f"{method}() raised {short_repr(error)}"
         if not self._fallback:
-            if ours:
-                raise error
-            raise self._breach(reason) from error
+            raise breach(self._policy, reason, place) from error
         log.warning(
             "policy_failed",
             policy=describe(self._policy),
             error=reason,
+            place=place,
             action="gamma 0 until the request ends",
         )
-
-    def _breach(self, message: str) -> ContractError:
-        return breach(self._policy, message)
-
-    def _checked(self, plan: object, start: RoundStart) -> Plan:
-        if not isinstance(plan, Plan):
-            raise self._breach(f"plan() must return a Plan, found {short_repr(plan)}")
-        gamma = plan.gamma
-        if not isinstance(gamma, int) or isinstance(gamma, bool):
-            raise self._breach(f"gamma must be an int, found {short_repr(gamma)}")
-        if not 0 <= gamma <= start.budget:
-            raise self._breach(
-                f"gamma must be between 0 and the budget of {start.budget}, found {short_repr(gamma)}"
-            )
-        score = plan.score
-        if not isinstance(score, frozenset) or (score and not score <= self._drafts.keys()):
-            raise self._breach(f"score must be a frozenset of drafts, found {short_repr(plan.score)}")
-        self._check_words(plan)
-        allowed = start.capabilities.gammas
-        if allowed is not None and gamma not in allowed and gamma > 0:
-            raise self._breach(
-                f"this engine runs gamma {', '.join(map(str, allowed))}, found {gamma}; choose from start.gammas(limit)"
-            )
-        if gamma == 0:
-            able = (1,) if allowed is None else allowed
-            if not start.capabilities.zero_gamma and any(0 < g <= start.budget for g in able):
-                raise self._breach("this engine cannot plan gamma 0")
-            return name_draft(plan, self._drafts)
-        plan = name_draft(plan, self._drafts)
-        name = plan.draft
-        if name is None or name not in self._drafts:
-            known = ", ".join(map(repr, self._drafts)) or "none at all"
-            raise self._breach(f"there is no draft {short_repr(name)}; the drafts are {known}")
-        if plan.stop is not None:
-            self._check_stop(name, plan.stop)
-        return plan
-
-    def _check_words(self, plan: Plan) -> None:
-        draft: object = plan.draft
-        if draft is not None and not isinstance(draft, str):
-            raise self._breach(f"draft must be the name of a draft or None, found {short_repr(draft)}")
-        reason: object = plan.reason
-        if reason is not None and not (isinstance(reason, str) and len(reason) <= LONGEST_REASON):
-            raise self._breach(
-                f"reason must be None or text of at most {LONGEST_REASON} characters, found {short_repr(reason)}"
-            )
-        if not isinstance(plan.use_signals, bool):
-            raise self._breach(f"use_signals must be True or False, found {short_repr(plan.use_signals)}")
-
-    def _check_stop(self, draft: str, stop: object) -> None:
-        if not isinstance(stop, StopRule) or stop.signal not in self._drafts[draft].signals:
-            raise self._breach(f"draft {draft!r} cannot evaluate the stop rule {short_repr(stop)}")
-        bound: object = stop.below if stop.below is not None else stop.above
-        if not isinstance(bound, int | float) or not isfinite(bound):
-            raise self._breach(
-                f"a stop rule needs a threshold that is a finite number, found {short_repr(bound)}"
-            )

@@ -58,6 +58,13 @@ def check_target(target: Target) -> None:
     ask_target(target, "what it declares", _check_declared, target)
 
 
+def check_target_session(target: Target, session: object) -> None:
+    """Refuse a session that lacks what the loop will ask for."""
+    for method in ("verify", "advance", "close"):
+        if not callable(getattr(session, method, None)):
+            raise _target_breach(target, f"open() returned {short_repr(session)}, which has no {method}()")
+
+
 def perplexity(target: Target, prompt: Sequence[int], *, fallback: bool) -> float | None:
     """Return the perplexity of a prompt; None if the target cannot tell, under `fallback` also if it failed.
 
@@ -96,11 +103,7 @@ class TargetGuard:
         self._fallback = fallback
         self._lost: PacelineError | None = None
         session: TargetSession = ask_target(target, "open()", open_target, target, prompt, sampling)
-        for method in ("verify", "advance", "close"):
-            if not callable(getattr(session, method, None)):
-                raise _target_breach(
-                    target, f"open() returned {short_repr(session)}, which has no {method}()"
-                )
+        check_target_session(target, session)
         self.session = session
 
     def verify(self, drafted: Drafted | None) -> TokenVerdict:

@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from paceline.core.errors import INTERRUPTS, ContractError, PacelineError, describe, error_text, short_repr
+from paceline.core.errors import (
+    INTERRUPTS,
+    ContractError,
+    PacelineError,
+    defined_at,
+    describe,
+    error_text,
+    short_repr,
+)
 from paceline.core.guards.policy import breach, has, take_over
+from paceline.core.json_text import not_json
 from paceline.core.locks import register_forkable
 from paceline.core.optional_protocols import Mergeable
 
@@ -28,6 +37,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+FILE_REMEDY = "name a file in `state:` that can be written, or leave the key out"
+POLICY_REMEDY = "mend the policy; paceline.testing.check_policy shows what is wrong"
 
 Restore = Callable[["Policy"], "StateCheckpoint"]
 """Gives a fresh policy what is known, and returns what saves what it learns from then on."""
@@ -247,7 +259,9 @@ class StateCheckpoint:
                 file=str(self._store.path),
                 key=self._key.name,
                 reason=error_text(error),
-                remedy="name a file in `state:` that can be written, or leave the key out",
+                remedy=FILE_REMEDY
+                if isinstance(error, PacelineError) and not isinstance(error, ContractError)
+                else POLICY_REMEDY,
             )
             return
         self._known, self._refused, self._before = written, None, (state, sums)
@@ -263,13 +277,15 @@ class StateCheckpoint:
     def _learnt(self) -> tuple[dict[str, Any], dict[str, float] | None]:
         """Return state and sums as they read back from JSON, so that they compare equal to what is in a file."""
         policy = self._policy
-        state = json.loads(json.dumps(policy.state_dict(), allow_nan=False))
-        sums = (
-            json.loads(json.dumps(policy.export(), allow_nan=False))
-            if isinstance(policy, Mergeable)
-            else None
-        )
-        return state, sums
+        state = self._read("state_dict", policy.state_dict())
+        return state, self._read("export", policy.export()) if isinstance(policy, Mergeable) else None
+
+    def _read(self, method: str, value: dict[str, Any]) -> dict[str, Any]:
+        if (problem := not_json(value)) is not None:
+            place = defined_at(getattr(type(self._policy), method, None))
+            raise breach(self._policy, f"{method}() returned {problem}, which JSON cannot hold", place)
+        read: dict[str, Any] = json.loads(json.dumps(value))
+        return read
 
 
 def restored(restore: Restore, policy: Policy, *, fallback: bool) -> StateCheckpoint | None:

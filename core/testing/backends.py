@@ -21,11 +21,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from paceline.core.guards.draft import check_draft, check_draft_session
+from paceline.core.guards.target import check_target, check_target_session
 from paceline.core.optional_protocols import SampledDraft, SampledTarget, SupportsScoring
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Signal
 from paceline.core.sampling import GREEDY, Sampling, open_draft, open_target
-from paceline.core.testing.reference import Logits, Reference, StopAfter, require
+from paceline.core.testing.failures import blamed, require
+from paceline.core.testing.reference import PLUS_ONE, Logits, Reference, StopAfter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,40 +72,56 @@ class BackendRounds(RuleBasedStateMachine):
     def open(self, context: tuple[int, ...]) -> None:
         """Open fresh sessions."""
         self.context = context
-        draft = self.reference.draft
-        self.target = open_target(self.reference.target, context, self.sampling)
-        self.draft = open_draft("draft", draft, context, self.sampling) if draft is not None else None
+        target, draft = self.reference.target, self.reference.draft
+        with blamed(target, "open"):
+            self.target = open_target(target, context, self.sampling)
+            check_target_session(target, self.target)
+        self.draft = None
+        if draft is not None:
+            with blamed(draft, "open"):
+                session = open_draft("draft", draft, context, self.sampling)
+                check_draft_session("draft", draft, session)
+            self.draft = session
         self.drafted = False
 
     def close(self) -> None:
         """Close both sessions, twice."""
         for session in (self.target, self.draft):
             if session is not None:
-                session.close()
-                session.close()
+                with blamed(session, "close"):
+                    session.close()
+                    session.close()
 
     def propose(self, gamma: int, control: StopAfter | None) -> Proposal | None:
         """Draft, and compare with a fresh draft; without a draft there is no proposal."""
         if self.draft is None:
             return None
-        proposal = self.draft.draft(gamma, control)
+        with blamed(self.draft, "draft"):
+            proposal = self.draft.draft(gamma, control)
+            self.reference.judge_draft(self.context, gamma, proposal, control)
         self.drafted = self.drafted or len(proposal) > 0
-        self.reference.judge_draft(self.context, gamma, proposal, control)
         return proposal
 
     def finish(self, proposal: Proposal | None, cut: int) -> None:
         """Verify, deliver all but the last `cut` tokens (at least one), and look at the lag."""
-        verdict = self.target.verify(proposal)
-        self.reference.judge(self.context, proposal, verdict)
+        with blamed(self.target, "verify"):
+            verdict = self.target.verify(proposal)
+            self.reference.judge(self.context, proposal, verdict)
         emitted = tuple(verdict.tokens)[: max(1, len(verdict.tokens) - cut)]
-        self.target.advance(emitted)
+        with blamed(self.target, "advance"):
+            self.target.advance(emitted)
         self.context += emitted
         if self.draft is not None:
-            # A draft that has drafted has read the whole context before this round.
-            most = len(emitted) - 1 if self.drafted else self.draft.lag + len(emitted)
-            self.draft.advance(emitted)
-            lag = self.draft.lag
-            require(0 <= lag <= most, f"S1: the draft's lag is {lag}; at most {most} tokens can be missing")
+            with blamed(self.draft, "advance"):
+                # A draft that has drafted has read the whole context before this round.
+                most = len(emitted) - 1 if self.drafted else self.draft.lag + len(emitted)
+                self.draft.advance(emitted)
+                lag = self.draft.lag
+                require(
+                    0 <= lag <= most,
+                    f"S1: the draft's lag is {lag}, but at most {most} tokens can be missing: it counts the tokens of "
+                    "the context, its last one left out, that the cache lacks",
+                )
         self.drafted = False
 
     def has_room(self) -> bool:
@@ -141,10 +160,13 @@ class BackendRounds(RuleBasedStateMachine):
     def look_on(self, count: int) -> None:
         """Verify tokens from elsewhere while the draft, if it can, scores what is delivered."""
         guess = self.reference.continuation(self.context, count)
-        verdict = self.target.verify(TokenProposal(guess))
-        self.reference.judge(self.context, TokenProposal(guess), verdict)
+        with blamed(self.target, "verify"):
+            verdict = self.target.verify(TokenProposal(guess))
+            self.reference.judge(self.context, TokenProposal(guess), verdict)
         if isinstance(self.draft, SupportsScoring):
-            self.reference.judge_scores(self.context, tuple(verdict.tokens), self.draft.score(verdict.tokens))
+            with blamed(self.draft, "score"):
+                scores = self.draft.score(verdict.tokens)
+                self.reference.judge_scores(self.context, tuple(verdict.tokens), scores)
         self.target.advance(verdict.tokens)
         self.context += tuple(verdict.tokens)
         if self.draft is not None:
@@ -213,7 +235,7 @@ def _decode(
         tokens = tuple(verdict.tokens)
         require(
             len(tokens) == verdict.accepted + 1,
-            f"V1: {verdict.accepted} accepted, but {len(tokens)} tokens given",
+            f"V1: {verdict.accepted} accepted, but {len(tokens)} tokens given; {PLUS_ONE}",
         )
         wrong = [token for token in tokens if not 0 <= token < target.vocabulary]
         require(not wrong, f"V1: {wrong} drawn, the vocabulary is {target.vocabulary}")
@@ -233,7 +255,7 @@ def _could_be_drawn(proposal: Proposal) -> None:
         for chances in proposal.chances:
             require(
                 math.isclose(math.fsum(chances), 1.0, abs_tol=1e-3),
-                f"D2: the chances that a token was drawn from add up to {math.fsum(chances)}",
+                f"D2: the chances that a token was drawn from add up to {math.fsum(chances)}, not to 1",
             )
 
 
@@ -264,21 +286,28 @@ def check_backend(
         shrink: Whether a failing story is shortened before it is told, which can take a while.
 
     Raises:
-        AssertionError: A contract is broken; the message starts with its number in `paceline.core.protocols`.
+        AssertionError: A contract is broken; the message starts with its number in `paceline.core.protocols`, and the
+            notes name the place and the story.
     """
     model = target()
+    with blamed(model, "open"):
+        check_target(model)
     other = draft(model) if draft is not None else None
+    if other is not None:
+        with blamed(other, "open"):
+            check_draft("draft", other)
     starts = [tuple(prompt) for prompt in prompts or default_prompts(model.vocabulary)]
     reference = Reference(model, other, logits, tolerance)
     _drive({"reference": reference, "starts": starts}, max_examples, steps, shrink=shrink)
     if model.capabilities.sampling:
         require(
             isinstance(model, SampledTarget),
-            "its capabilities say that it samples, but there is no `open_sampled`",
+            "its capabilities say that it samples, but there is no `open_sampled`: add it, or leave `sampling` False",
         )
         drawn = {"reference": Reference(model, other, None, tolerance), "starts": starts, "sampling": CERTAIN}
         _drive(drawn, max(1, max_examples // 2), steps, shrink=shrink)
-        draws_repeat(model, other, starts)
+        with blamed(model, "open_sampled"):
+            draws_repeat(model, other, starts)
 
 
 def _drive(members: dict[str, object], examples: int, steps: int, *, shrink: bool) -> None:

@@ -13,16 +13,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.errors import CapabilityError, ContractError
-from paceline.core.guards.policy import check_fit, check_members, has
+from paceline.core.errors import CapabilityError
+from paceline.core.guards.policy import check_fit, check_members, check_plan, has
 from paceline.core.records import SIGNALS, Capabilities, Plan, RoundStart
 from paceline.core.testing import policy_serving, policy_states
+from paceline.core.testing.failures import blamed, require
 from paceline.core.testing.policy_steps import (
     STEPS,
     Law,
     Make,
     Step,
-    demand,
     for_steps,
     live,
     many_steps,
@@ -56,56 +56,33 @@ ENGINES = (
 """The kinds of engine a policy is tried on, as far as its `requires` admits them."""
 
 
-def declares_itself(make: Make) -> None:
-    """Demand the members of a policy, and allowed values of what the loop reads before the first token."""
-    try:
-        check_members(make())
-    except ContractError as error:
-        raise AssertionError(str(error)) from error
-
-
-def lawful(drafts: Sequence[str], engine: Capabilities) -> Law:
+def lawful(make: Make, drafts: Sequence[str], engine: Capabilities) -> Law:
     """Return what demands of each plan that it be one the engine can run."""
+    policy = make()
     used: set[str] = set()
-    within = "never" if engine.draft_switch == "none" else "between requests only"
+    within, remedy = "between requests only", 'Requirements(draft_switch="round")'
+    if engine.draft_switch == "none":
+        within = "never"
+        remedy = f'Requirements(draft_switch="request"), or {remedy} if it changes them between rounds'
 
     def law(plan: Plan, start: RoundStart) -> None:
-        demand(isinstance(plan, Plan), f"plan() must return a Plan, found {plan!r}")
-        gamma = plan.gamma
-        demand(type(gamma) is int, f"gamma must be an int, found {gamma!r}")
-        demand(0 <= gamma <= start.budget, f"gamma {gamma} is outside 0..{start.budget}, the budget")
-        demand(
-            plan.draft is None or plan.draft in start.drafts,
-            f"there is no draft {plan.draft!r} among {list(start.drafts)}",
-        )
-        demand(
-            isinstance(plan.score, frozenset) and plan.score <= set(start.drafts),
-            f"`score` must be a frozenset of drafts, found {plan.score!r}",
-        )
+        gamma = check_plan(policy, plan, start, dict.fromkeys(start.drafts, _AnyDraft())).gamma
         if start.index == 0 and engine.draft_switch == "request":
             used.clear()
         if engine.draft_switch != "round" and gamma > 0 and len(start.drafts) == len(drafts):
             used.add(plan.draft or next(iter(start.drafts)))
-            demand(
+            require(
                 len(used) == 1,
-                f"this engine changes drafts {within}, but {' and '.join(sorted(used))} were planned",
+                f"this engine changes drafts {within}, but {' and '.join(sorted(used))} were planned: say {remedy}, "
+                "so that such engines are refused, or keep to one draft where start.capabilities.draft_switch says so",
             )
-        able = engine.gammas
-        demand(
-            able is None or gamma == 0 or gamma in able,
-            f"gamma {gamma} is not one of the engine's {able}; choose from start.gammas(limit)",
-        )
-        fits = start.budget > 0 if able is None else any(0 < g <= start.budget for g in able)
-        demand(
-            gamma > 0 or engine.zero_gamma or not fits, "gamma 0 was planned on an engine that always drafts"
-        )
 
     return law
 
 
 def stays_lawful(make: Make, drafts: Sequence[str], engine: Capabilities, examples: int) -> None:
     """P1, and the engine's abilities: whatever happens, the plan is one the engine can run."""
-    law = lawful(drafts, engine)
+    law = lawful(make, drafts, engine)
     for_steps(lambda steps: live(make(), steps, drafts, engine=engine, law=law), STEPS, examples)
 
 
@@ -116,10 +93,14 @@ def repeats_itself(make: Make, drafts: Sequence[str], examples: int) -> None:
         first, other, bystander = make(), make(), make()
         plans = live(first, steps, drafts)
         live(bystander, many_steps(20, seed=1), drafts)
-        demand(
-            live(other, steps, drafts) == plans,
-            "two policies of the same configuration and seed planned differently on the same inputs: "
-            "one reads a clock, an unseeded generator, or state shared between instances",
+        others = live(other, steps, drafts)
+        require(
+            others == plans,
+            "two policies of the same configuration and seed planned differently on the same inputs: one reads a "
+            "clock, an unseeded generator, or state shared between instances"
+            + next(
+                (f"; {mine} and {own}" for mine, own in zip(plans, others, strict=False) if mine != own), ""
+            ),
         )
 
     for_steps(twins, STEPS, examples)
@@ -138,14 +119,15 @@ def tells_cut_from_refused(make: Make, drafts: Sequence[str]) -> None:
     lowers = refused[1] < min(agreed[1], _after(make, drafts, rounds=0)[1])
     for ended in ("eos", "stop", "length"):
         cut = _after(make, drafts, ended=ended)
-        demand(
+        require(
             refused[0] != cut[0],
-            f"a round that was ended (Round.ended, {ended!r}) taught the policy the same as a refusal",
+            f"a round that was ended (Round.ended, {ended!r}) taught the policy the same as a refusal: its end says "
+            "nothing about the tokens after it; count refusals by Round.rejected",
         )
-        demand(
+        require(
             cut[1] > refused[1] or not lowers,
             f"rounds that were ended ({ended!r}) lowered the planned gammas as far as refusals did (to {cut[1]} over "
-            "20 rounds)",
+            "20 rounds): of such a round, count what was accepted and nothing else",
         )
 
 
@@ -159,13 +141,17 @@ def reads_no_clock(make: Make, drafts: Sequence[str]) -> None:
         if event != "c_call" or str(frame.f_globals.get("__name__")).partition(".")[0] in LOGGERS:
             return
         name, home = getattr(called, "__name__", ""), getattr(called, "__self__", None)
+        caller: FrameType | None = frame
+        while caller is not None and str(caller.f_globals.get("__name__")) in sys.stdlib_module_names:
+            caller = caller.f_back
+        place = "" if caller is None else f" [{caller.f_code.co_filename}:{caller.f_lineno}]"
         module = getattr(home, "__name__", None) or getattr(home, "__module__", None)
         if home is hidden:
-            sources.add(f"the shared generator of `random` ({name})")
+            sources.add(f"the shared generator of `random` ({name}){place}")
         elif module in CLOCKS and name not in {"fromtimestamp", "fromisoformat", "strptime"}:
-            sources.add(f"a clock ({module}.{name})")
+            sources.add(f"a clock ({module}.{name}){place}")
         elif name in CHANCE:
-            sources.add(f"the system's chance ({name})")
+            sources.add(f"the system's chance ({name}){place}")
 
     steps = many_steps(60, seed=8)
     before, collecting = sys.getprofile(), gc.isenabled()
@@ -177,9 +163,10 @@ def reads_no_clock(make: Make, drafts: Sequence[str]) -> None:
         sys.setprofile(before)
         if collecting:
             gc.enable()
-    demand(
+    require(
         not sources,
-        f"the policy reads {' and '.join(sorted(sources))}; take a seed, and times from the rounds",
+        f"the policy reads {' and '.join(sorted(sources))}: draw from a generator made of the seed of build(), and "
+        "take times from the rounds",
     )
 
 
@@ -219,22 +206,30 @@ def check_policy(
         examples: Random lives per property.
 
     Raises:
-        AssertionError: The policy breaks one; the message is a sentence about it.
+        AssertionError: The policy breaks one; the message is a sentence about it, with what to do, and its notes name
+            the place and the rounds. What the policy itself raises passes through, with the same notes.
     """
     config: PolicyConfig | Callable[[], Policy]
     if isinstance(policy, type) and issubclass(policy, PolicyConfig):
         config = policy.model_validate({})
     else:
         config = cast("PolicyConfig | Callable[[], Policy]", policy)
-    if isinstance(config, PolicyConfig):
-        _survives_writing(config)
     make = _factory(config)
-    declares_itself(make)
+    with blamed(config, "build"):
+        if isinstance(config, PolicyConfig):
+            _survives_writing(config)
+        culprit = make()
+    with blamed(culprit, "plan"):
+        _check(make, drafts, examples)
+
+
+def _check(make: Make, drafts: Sequence[str], examples: int) -> None:
+    check_members(make())
     for engine in ENGINES:
         if _admits(make(), engine, drafts):
             stays_lawful(make, drafts, engine, examples)
-    repeats_itself(make, drafts, examples)
     reads_no_clock(make, drafts)
+    repeats_itself(make, drafts, examples)
     tells_cut_from_refused(make, drafts)
     if has(make(), "state_dict"):
         policy_states.survives_a_restart(make, drafts, examples)
@@ -243,7 +238,9 @@ def check_policy(
     policy_states.pools(make, drafts)
     for engine in policy_serving.ENGINES:
         if _admits(make(), engine, drafts):
-            policy_serving.bears_batches_and_delay(make, drafts, engine, lawful(drafts, engine), examples)
+            policy_serving.bears_batches_and_delay(
+                make, drafts, engine, lawful(make, drafts, engine), examples
+            )
             policy_serving.learns_from_every_round(make, drafts, engine)
             policy_serving.learns_from_the_rounds_own_plan(make, drafts, engine)
             policy_serving.keeps_no_plans(make, drafts, engine)
@@ -270,10 +267,12 @@ def _survives_writing(config: PolicyConfig) -> None:
         kind.model_validate(config.model_dump(mode="json")),
         kind.model_validate_json(config.model_dump_json()),
     )
-    demand(
-        read == (config, config), f"the configuration {config!r} reads back as {read[0]!r} and {read[1]!r}"
+    require(
+        read == (config, config),
+        f"the configuration {config!r}, written as JSON, reads back as {read[0]!r} and {read[1]!r}: give each option a "
+        "type that survives, or a validator and a serializer",
     )
-    demand(config.build(0) is not config.build(0), "build() must return a fresh policy at every call")
+    require(config.build(0) is not config.build(0), "build() must return a fresh policy at every call")
 
 
 def _admits(policy: Policy, engine: Capabilities, drafts: Sequence[str]) -> bool:

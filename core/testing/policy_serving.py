@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from paceline.core.guards.policy import has
 from paceline.core.records import Capabilities, name_draft
+from paceline.core.testing.failures import require
 from paceline.core.testing.playing import settle
 from paceline.core.testing.policy_states import GROWTH, SLACK, size
-from paceline.core.testing.policy_steps import Step, begin, demand, for_steps, many_steps, saved
+from paceline.core.testing.policy_steps import Step, begin, for_steps, many_steps, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,6 +54,9 @@ class Turn:
     step: Step
     batch: int = 1
     shown: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.step}; {min(self.shown, self.batch)} of {self.batch} requests shown"
 
 
 TURNS = st.lists(
@@ -118,9 +122,10 @@ def bears_batches_and_delay(
         others: deque[Plan] = deque()
         half = len(turns) // 2
         before = serve(first, turns[:half], drafts, engine, waiting, law)
-        demand(
+        require(
             before == serve(other, turns[:half], drafts, engine, others),
-            "two policies of the same configuration and seed planned differently in the same batches",
+            "two policies of the same configuration and seed planned differently in the same batches: one reads a "
+            "clock, an unseeded generator, or state shared between instances",
         )
         if not has(first, "load_state_dict"):
             return
@@ -129,9 +134,10 @@ def bears_batches_and_delay(
         late = deque(waiting)  # rounds under plans of the policy that was saved
         after = serve(first, turns[half:], drafts, engine, waiting, law)
         restored_plans = serve(restored, turns[half:], drafts, engine, late, law)
-        demand(
+        require(
             restored_plans == after,
-            "a policy restored from its state_dict() while rounds were under way plans differently from the one saved",
+            "a policy restored from its state_dict() while rounds were under way plans differently from the one saved: "
+            "what plan() and observe() read must be in the state, or in the round",
         )
 
     for_steps(twins, TURNS, examples)
@@ -153,7 +159,7 @@ def learns_from_every_round(make: Make, drafts: Sequence[str], engine: Capabilit
             policy.observe(finished(start, plan, step, place=1))
         elif policy is batch:
             policy.observe(finished(start, plan, step, place=1))
-    demand(
+    require(
         saved(again) == saved(once) or saved(batch) != saved(once),
         "the second round under one plan taught nothing: on engines that decode batches, each plan has a round for "
         "each request; learn from every one, by `Round.plan`",
@@ -194,7 +200,7 @@ def learns_from_the_rounds_own_plan(make: Make, drafts: Sequence[str], engine: C
         _, gamma, since = max(compared)
         raise AssertionError(
             f"a round of gamma {gamma} that was shown after gamma {since} had been planned taught something else than "
-            "before: learn from `Round.plan`, never from the latest plan"
+            "before: learn from `Round.plan`, never from the latest plan, or say Requirements(immediate=True)"
         )
 
 
@@ -206,9 +212,10 @@ def keeps_no_plans(make: Make, drafts: Sequence[str], engine: Capabilities) -> N
     for part in (steps[: UNSEEN // 2], steps[UNSEEN // 2 :]):
         serve(policy, [Turn(step, shown=0) for step in part], drafts, engine, deque())
         sizes.append(size(policy))
-    demand(
+    require(
         sizes[1] <= GROWTH * sizes[0] + SLACK,
-        f"what the policy holds grew from {sizes[0]} to {sizes[1]} bytes over plans whose rounds were never shown",
+        f"what the policy holds grew from {sizes[0]} to {sizes[1]} bytes over plans whose rounds were never shown: let "
+        "no plan wait for its round; what is to be known of it then can stand in Plan.reason",
     )
 
 

@@ -6,7 +6,8 @@ import gc
 import json
 import math
 import sys
-from dataclasses import replace
+from collections import deque
+from dataclasses import fields, replace
 from itertools import pairwise
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from paceline.core.optional_protocols import Mergeable
+from paceline.core.policy_state import PolicyState
+from paceline.core.testing.failures import require
 from paceline.core.testing.policy_steps import (
     STEPS,
     Step,
     Words,
-    demand,
     for_steps,
     live,
     many_steps,
@@ -45,6 +47,11 @@ GROWTH, SLACK = 1.25, 2048
 
 LONG_TEXT = 20_000
 
+BASE = "deriving from BasePolicy does that (docs/writing-a-policy.md)"
+
+PLAIN = (bool, int, float, str, list, tuple, dict, set, frozenset, deque, type(None))
+"""Types of attributes that are compared to say what a restart lost."""
+
 SHARED = (type, ModuleType, CodeType, BuiltinFunctionType)
 """Types that belong to the program and not to a policy."""
 
@@ -58,14 +65,35 @@ def survives_a_restart(make: Make, drafts: Sequence[str], examples: int) -> None
         live(policy, before, drafts)
         state = saved(policy)
         restored.load_state_dict(json.loads(state))
-        demand(saved(policy) == state, "asking for state_dict() changed what the next one returns")
-        demand(saved(restored) == state, "state_dict() of a restored policy differs from what it was given")
-        demand(
+        require(
+            saved(policy) == state,
+            "asking for state_dict() changed what the next one returns: it must read the policy and change nothing",
+        )
+        again = saved(restored)
+        require(
+            again == state,
+            "state_dict() of a restored policy differs from what load_state_dict() was given, which must take over all "
+            f"of it: {short(again)} is not {short(state)}",
+        )
+        lost = _lost(policy, restored)
+        require(
             live(restored, after, drafts) == live(policy, after, drafts),
-            "a policy restored from its state_dict() plans differently from the one that was saved",
+            "a policy restored from its state_dict() plans differently from the one that was saved: what plan() reads "
+            f"belongs in the state{lost}",
         )
 
     for_steps(restart, LIVES, examples)
+
+
+def _lost(policy: Policy, restored: Policy) -> str:
+    """Return the plain attributes of a policy that one restored from it does not share, as part of a sentence."""
+    others = members(restored)
+    differing = (
+        f"`{name}` is {short(value)} in one and {short(others.get(name))} in the other"
+        for name, value in members(policy).items()
+        if isinstance(value, PLAIN) and value != others.get(name)
+    )
+    return "".join(f"; {sentence}" for sentence in differing)
 
 
 def can_be_saved_within_a_round(make: Make, drafts: Sequence[str]) -> None:
@@ -74,9 +102,10 @@ def can_be_saved_within_a_round(make: Make, drafts: Sequence[str]) -> None:
     policy, watched = make(), make()
     states: list[str] = []
     plans = live(watched, steps, drafts, law=lambda _plan, _start: states.append(saved(watched)))
-    demand(
+    require(
         plans == live(policy, steps, drafts) and saved(policy) == saved(watched),
-        "asking for state_dict() between plan() and observe() changed what the policy does",
+        "asking for state_dict() between plan() and observe() changed what the policy does: it must read the policy "
+        "and change nothing",
     )
     make().load_state_dict(json.loads(states[-1]))
 
@@ -87,20 +116,34 @@ def refuses_damaged_state(make: Make, drafts: Sequence[str]) -> None:
     live(policy, many_steps(30, seed=2), drafts)
     live(donor, many_steps(60, seed=3), drafts)
     good = json.loads(saved(donor))
-    demand("version" in good, 'state_dict() has no "version"')
+    require(
+        "version" in good,
+        'state_dict() has no "version", by which a later release could tell this state from its own: save a number '
+        f"there, and refuse others; {BASE}",
+    )
     before = saved(policy)
     for damage, state in _damaged(good):
         try:
             policy.load_state_dict(state)
         except ValueError as error:
-            demand(len(str(error)) > 10, f"the refusal of a damaged state explains nothing: {error!r}")
+            require(
+                len(str(error)) > 10,
+                f"the refusal of a damaged state, one with {damage}, must say which part is wrong, found {error!r}",
+            )
         except Exception as error:
             raise AssertionError(
-                f"a damaged state must be refused with ValueError, found {error!r} for one with {damage}"
+                f"a damaged state must be refused with ValueError, found {error!r} for one with {damage}; {BASE}"
             ) from error
         else:
-            raise AssertionError(f"a damaged state was accepted, one with {damage}")
-        demand(saved(policy) == before, f"refusing a damaged state, one with {damage}, changed the policy")
+            raise AssertionError(
+                f"a damaged state was accepted, one with {damage}: load_state_dict() must refuse with ValueError what "
+                f"state_dict() cannot have returned; {BASE}"
+            )
+        require(
+            saved(policy) == before,
+            f"refusing a damaged state, one with {damage}, changed the policy: look at all of it before taking over "
+            f"any; {BASE}",
+        )
 
 
 def _damaged(good: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -162,7 +205,10 @@ def pools(make: Make, drafts: Sequence[str]) -> None:
     _absorb(both, export)
     _absorb(both, other)
     _demand_sum(both, export, other, "after absorbing both parts")
-    demand(_export(first) == export, "absorbing the export of a policy changed that policy")
+    require(
+        _export(first) == export,
+        "absorbing the export of a policy changed that policy: copy the numbers, and hold nothing that was handed over",
+    )
     live(learnt, many_steps(40, seed=4), drafts)
     _absorb(learnt, other)
     _demand_sum(learnt, export, other, "after one part was learnt and the other absorbed")
@@ -171,15 +217,20 @@ def pools(make: Make, drafts: Sequence[str]) -> None:
         try:
             _absorb(learnt, damage)
         except ValueError:
-            demand(saved(learnt) == state, f"refusing the statistics {damage} changed the policy")
+            require(
+                saved(learnt) == state,
+                f"refusing the statistics {damage} changed the policy: look at all before adding any",
+            )
         else:
-            raise AssertionError(f"absorb() accepted {damage}; it must refuse it with ValueError")
+            raise AssertionError(
+                f"absorb() accepted {damage}: it must refuse with ValueError what is not finite, or not of this policy"
+            )
 
 
 def _export(policy: Policy) -> dict[str, float]:
     assert isinstance(policy, Mergeable)
     statistics = policy.export()
-    demand(
+    require(
         all(isinstance(key, str) and math.isfinite(value) for key, value in statistics.items()),
         f"export() must map names to finite numbers, found {short(statistics)}",
     )
@@ -195,9 +246,10 @@ def _demand_sum(policy: Policy, export: Mapping[str, float], other: Mapping[str,
     total = _export(policy)
     for key in export.keys() | other.keys() | total.keys():
         expected, summed = export.get(key, 0.0) + other.get(key, 0.0), total.get(key, 0.0)
-        demand(
+        require(
             math.isclose(summed, expected, rel_tol=1e-9, abs_tol=1e-9),
-            f"exports do not add up: {key!r} is {summed} {when}, which are {expected} in sum",
+            f"exports do not add up: {key!r} is {summed} {when}, which are {expected} in sum; export() must return "
+            "sums over rounds, and absorb() add to them",
         )
 
 
@@ -209,6 +261,7 @@ def stays_small(make: Make, drafts: Sequence[str]) -> None:
     """
     policy = make()
     steps = many_steps(2 * ROUNDS, seed=6)
+    before = {name: size(value) for name, value in members(policy).items()}
     marks = (
         0,
         ROUNDS // 2,
@@ -228,10 +281,17 @@ def stays_small(make: Make, drafts: Sequence[str]) -> None:
         (256, SLACK),
         strict=True,
     ):
-        demand(
+        require(
             _settled(early, middle, slack) or late - middle <= GROWTH * (middle - early) + slack,
-            f"{what} grew from {early} to {middle} and {late} {unit} within {', '.join(map(str, marks[1:]))} rounds",
+            f"{what} grew from {early} to {middle} and {late} {unit} within {', '.join(map(str, marks[1:]))} rounds: "
+            f"{_largest(policy, before)}keep running sums, or a deque(maxlen=...)",
         )
+
+
+def _largest(policy: Policy, before: Mapping[str, int]) -> str:
+    """Return the attribute that grew most, as the beginning of a sentence."""
+    grown = {name: size(value) - before.get(name, 0) for name, value in members(policy).items()}
+    return f"most of it is in `{max(grown, key=lambda name: grown[name])}`; " if grown else ""
 
 
 def _settled(early: int, late: int, slack: int) -> bool:
@@ -243,9 +303,16 @@ def keeps_no_text(make: Make, drafts: Sequence[str]) -> None:
     policy = make()
     steps = many_steps(8, seed=9)
     live(policy, steps, drafts)
-    demand(
-        not any(isinstance(part, Words) for part in parts(policy)),
-        "RoundStart.tokens, or a RoundStart that holds it, was kept after the round; read it and let it go",
+    holding = any(isinstance(part, Words) for part in parts(policy))
+    where = [
+        name
+        for name, value in members(policy).items()
+        if any(isinstance(part, Words) for part in parts(value))
+    ]
+    require(
+        not holding,
+        "RoundStart.tokens, or a RoundStart that holds it, was kept after the round"
+        f"{f' in `{where[0]}`' if where else ''}; read it and let it go",
     )
     sizes = []
     for length in (LONG_TEXT, 4 * LONG_TEXT):
@@ -253,15 +320,25 @@ def keeps_no_text(make: Make, drafts: Sequence[str]) -> None:
         policy = make()
         live(policy, [_at_the_end(length, i) for i in range(4)], drafts, text=text)
         sizes.append(size(policy))
-    demand(
+    require(
         sizes[1] <= GROWTH * sizes[0] + SLACK,
         f"what the policy holds grows with the text: {sizes[0]} bytes after {LONG_TEXT} tokens and {sizes[1]} after "
-        f"{4 * LONG_TEXT}",
+        f"{4 * LONG_TEXT}; keep a number of tokens that has a bound",
     )
 
 
 def _at_the_end(length: int, place: int) -> Step:
     return replace(many_steps(1, seed=10 + place)[0], context=length - 1)
+
+
+def members(policy: object) -> dict[str, object]:
+    """Return the attributes of a policy by name, those of its state by `state.name`."""
+    own = dict(getattr(policy, "__dict__", {}))
+    for name, value in [*own.items()]:
+        if isinstance(value, PolicyState):
+            del own[name]
+            own |= {f"{name}.{field.name}": getattr(value, field.name) for field in fields(value)}
+    return own
 
 
 def size(policy: object) -> int:

@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 from functools import cache
+from itertools import groupby
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure
 
 from paceline.core.errors import ConfigError
 from paceline.core.guards.policy import needs_of, requires_of, state_of
+from paceline.core.json_text import not_json
 from paceline.core.protocols import Policy
 from paceline.core.records import Capabilities, DraftState, Ended, Plan, RoundStart, TokenSignals, name_draft
 from paceline.core.testing.doubles import FixedCosts
+from paceline.core.testing.failures import require
 from paceline.core.testing.playing import ENGINE, propose, settle, watched
 
 if TYPE_CHECKING:
@@ -39,23 +42,37 @@ STRANGER = "nobody's"
 """A draft that no request has."""
 
 
-def demand(holds: bool, sentence: str) -> None:
-    """Raise AssertionError with a sentence unless something holds."""
-    if not holds:
-        raise AssertionError(sentence)
-
-
 def for_steps(check: Callable[[Any], object], strategy: SearchStrategy[Any], examples: int) -> None:
     """Run a check over many generated lives, the same ones for every policy; when one fails, shrink it."""
     try:
         for life in _lives(strategy, examples):
             check(life)
     except Exception as error:  # noqa: BLE001 - whatever a policy raises is its failure
-        failure = error
+        failure, failing = error, [life]
     else:
         return
-    _search(check, strategy, examples)
-    raise failure  # a policy that is not deterministic need not fail twice; it failed
+
+    def shorter(life: Any) -> None:
+        try:
+            check(life)
+        except Exception:
+            failing.append(life)
+            raise
+
+    try:
+        _search(shorter, strategy, examples)
+    except Exception as error:  # noqa: BLE001 - the same for a shorter life
+        failure = error
+    # A policy that is not deterministic need not fail twice; it failed.
+    failure.add_note(f"after these rounds:\n{_story(failing[-1])}")
+    raise failure
+
+
+def _story(life: Any) -> str:
+    """Return a generated life as text, its rounds by the line."""
+    if isinstance(life, tuple):
+        return "\nand after a restart:\n".join(map(_story, life))
+    return "\n".join(f"  {len(list(same))} x {step}" for step, same in groupby(life)) or "  none"
 
 
 @cache
@@ -73,6 +90,8 @@ def _search(check: Callable[[Any], object], strategy: SearchStrategy[Any], examp
         database=None,
         derandomize=True,
         phases=(Phase.generate, Phase.shrink),
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet,  # lives are told in the words of rounds
         suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
@@ -87,10 +106,14 @@ def _search(check: Callable[[Any], object], strategy: SearchStrategy[Any], examp
 
 def saved(policy: Policy) -> str:
     """Return a policy's state as JSON."""
-    try:
-        return json.dumps(state_of(policy), allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError) as error:
-        raise AssertionError(f"state_dict() must be JSON-able with finite numbers: {error}") from error
+    state = state_of(policy)
+    problem = not_json(state)
+    require(
+        problem is None,
+        f"state_dict() must return what JSON can hold, with finite numbers; found {problem}: save lists and mappings "
+        "of plain values, and keep what observe() divides by, or takes the logarithm of, away from 0",
+    )
+    return json.dumps(state, sort_keys=True)
 
 
 def short(value: object) -> str:
@@ -159,6 +182,17 @@ class Step:
     top1: float = 0.5
     odd: Odd = NORMAL
     perplexity: float = 20.0
+
+    def __str__(self) -> str:
+        unusual = [
+            word
+            for word in (self.ended and f"ended by {self.ended}", self.abandoned and "left", self.odd.name)
+            if word
+        ]
+        return (
+            f"budget {self.budget}, context {self.context}, lag {self.lag}, match length {self.offered}, "
+            f"{self.accepted} acceptable, top1 {self.top1:g}{''.join(f', {word}' for word in unusual)}"
+        )
 
 
 STEPS = st.lists(

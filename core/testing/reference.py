@@ -6,18 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.testing.failures import require
+
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Proposal, Target, Verdict
     from paceline.core.records import Signal, StopRule, TokenSignals
 
+PLUS_ONE = "a verdict is the accepted tokens and one more"
+FORGET = "after advance(tokens) a session must know prompt + emitted tokens, and nothing else that was tried"
+
 Logits = Callable[[Any], Sequence[float]]
 """Reads the logits of the next token from a session, without changing what it knows."""
-
-
-def require(held: bool, message: str) -> None:
-    """Fail with a message unless something held; unlike `assert`, also under `python -O`."""
-    if not held:
-        raise AssertionError(message)
 
 
 @dataclass(slots=True)
@@ -69,34 +68,48 @@ class Reference:
     def judge(self, context: tuple[int, ...], proposal: Proposal | None, verdict: Verdict) -> None:
         """Compare a verdict with what the target alone would have written."""
         guess = () if proposal is None else tuple(proposal.tokens)
+        require(
+            hasattr(verdict, "accepted") and hasattr(verdict, "tokens"),
+            f"V1: verify() must return a verdict, as TokenVerdict(accepted, tokens), found {verdict!r}",
+        )
         accepted, tokens = verdict.accepted, tuple(verdict.tokens)
         require(0 <= accepted <= len(guess), f"V1: {accepted} of {len(guess)} proposed tokens accepted")
-        require(len(tokens) == accepted + 1, f"V1: {accepted} accepted, but {len(tokens)} tokens given")
+        require(
+            len(tokens) == accepted + 1,
+            f"V1: {accepted} accepted, but {len(tokens)} tokens given; {PLUS_ONE}",
+        )
         expected = self.continuation(context, len(guess) + 1)
         agreed = next(
             (i for i, (a, b) in enumerate(zip(guess, expected, strict=False)) if a != b), len(guess)
         )
         require(
             accepted == agreed,
-            f"V1: {accepted} tokens of {guess} accepted, the target alone writes {expected}",
+            f"V1: {accepted} tokens of {guess} accepted, the target alone writes {expected}: accept those before the "
+            "first difference",
         )
         require(
-            tokens == expected[: agreed + 1], f"S1: verdict {tokens}, but the target alone writes {expected}"
+            tokens == expected[: agreed + 1],
+            f"S1: verdict {tokens}, but the target alone writes {expected}: {FORGET}",
         )
 
     def judge_draft(
         self, context: tuple[int, ...], gamma: int, proposal: Proposal, control: StopAfter | None
     ) -> None:
         """Compare a proposal with that of a fresh session, and look at its length and signals."""
+        require(
+            hasattr(proposal, "tokens") and hasattr(proposal, "signals"),
+            f"D1: draft() must return a proposal, as TokenProposal(tokens, signals), found {proposal!r}",
+        )
         tokens = tuple(proposal.tokens)
         require(len(proposal) == len(tokens), f"D1: length {len(proposal)}, but {len(tokens)} tokens")
         require(len(tokens) <= gamma, f"D1: {len(tokens)} tokens proposed where {gamma} were asked for")
         wrong = [token for token in tokens if not 0 <= token < self.target.vocabulary]
         require(not wrong, f"D1: {wrong} proposed, the target's vocabulary is {self.target.vocabulary}")
         expected = self._fresh_guess(context, gamma)
+        full = expected if control is None else expected[: len(tokens)]
+        require(tokens == full, f"S1: {tokens} proposed, a fresh session proposes {expected}: {FORGET}")
         if control is None:
-            require(not proposal.signals, "D2: signals given that nobody asked for")
-            require(tokens == expected, f"S1: {tokens} proposed, a fresh session proposes {expected}")
+            require(not proposal.signals, "D2: signals given where `control` is None: compute those it names")
             return
         if control.signals:
             expected = expected[: control.after + 1]
@@ -105,14 +118,18 @@ class Reference:
             )
             require(
                 len(proposal.signals) == len(tokens),
-                f"D2: {len(proposal.signals)} signals, {len(tokens)} tokens",
+                f"D2: {len(proposal.signals)} signals for {len(tokens)} tokens; give one record for each token where "
+                "`control.signals` names any",
             )
         for index, signals in enumerate(proposal.signals):
             require(
                 signals.position == index, f"D2: signals of token {index} have position {signals.position}"
             )
             for name in control.signals:
-                require(getattr(signals, name) is not None, f"D2: signal {name} was asked for and is missing")
+                require(
+                    getattr(signals, name) is not None,
+                    f"D2: signal {name} is in `control.signals` and missing",
+                )
 
     def judge_scores(
         self, context: tuple[int, ...], tokens: tuple[int, ...], scores: Sequence[float]
@@ -122,7 +139,10 @@ class Reference:
             float(self._fresh_guess((*context, *tokens[:place]), 1) == (token,))
             for place, token in enumerate(tokens)
         ]
-        require(list(scores) == expected, f"S1: scores {scores} for {tokens}, fresh sessions say {expected}")
+        require(
+            list(scores) == expected,
+            f"S1: scores {scores} for {tokens}, fresh sessions say {expected}: {FORGET}",
+        )
 
     def compare(self, context: tuple[int, ...], session: Any, reopen: Callable[[Sequence[int]], Any]) -> None:
         """Compare a session's logits with those of a fresh one."""
@@ -131,7 +151,9 @@ class Reference:
         answered, expected = list(self.logits(session)), list(self.logits(fresh))
         fresh.close()
         worst = max(abs(a - b) for a, b in zip(answered, expected, strict=True))
-        require(worst <= self.tolerance, f"S1: logits differ by {worst} from those of a fresh session")
+        require(
+            worst <= self.tolerance, f"S1: logits differ by {worst} from those of a fresh session: {FORGET}"
+        )
 
     def _fresh_guess(self, context: tuple[int, ...], gamma: int) -> tuple[int, ...]:
         assert self.draft is not None

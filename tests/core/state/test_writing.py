@@ -238,3 +238,14 @@ def test_eight_processes_at_once_lose_nothing(tmp_path):
 def test_nothing_but_the_file_is_left_in_the_folder(kept):
     kept.learn()
     assert [file.name for file in kept.path.parent.iterdir()] == [kept.path.name]
+
+
+def test_a_policy_whose_state_is_no_json_is_told_where_and_not_to_change_the_file(kept, monkeypatch):
+    decoder = kept.load()
+    decoder.generate("in spain")
+    monkeypatch.setattr(decoder.policy, "state_dict", lambda: {"version": 1, "rates": [1.0, float("nan")]})
+    with capture_logs() as logs:
+        decoder.close()
+    assert "nan at 'rates.1'" in logs[0]["reason"]
+    assert "check_policy" in logs[0]["remedy"]
+    assert not kept.path.exists()

@@ -136,7 +136,7 @@ def test_an_honest_policy_passes():
     ("policy", "complaint"),
     [
         (OverBudget, "the budget"),
-        (EngineBlind, "not one of the engine's"),
+        (EngineBlind, "this engine runs gamma 1, 3, 7, found"),
         (UnknownDraft, "there is no draft 'mine'"),
         (Unseeded, "planned differently on the same inputs"),
         (Shared, "planned differently on the same inputs"),

@@ -87,7 +87,7 @@ class Queueing(Counter):
 
 
 def bears(policy, drafts, engine):
-    bears_batches_and_delay(policy, drafts, engine, lawful(drafts, engine), 30)
+    bears_batches_and_delay(policy, drafts, engine, lawful(policy, drafts, engine), 30)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,218 @@
+"""What the kits say of a mistake: its cause, the line of the author's code, and what to do."""
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from random import choice
+
+import pytest
+
+from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.core.base_policy import BasePolicy
+from paceline.core.policy_state import PolicyState
+from paceline.core.proposals import TokenProposal
+from paceline.core.records import Plan, StopRule
+from paceline.core.testing import check_backend, check_policy
+
+
+@dataclass
+class Rate(PolicyState):
+    rate: float = 0.5
+
+
+class Sound(BasePolicy[Rate]):
+    def __init__(self):
+        super().__init__("sound", Rate())
+        self.rounds = 0
+        self.kept = None
+
+    def plan(self, start):
+        return Plan(start.gammas(4)[-1])
+
+    def observe(self, done):
+        pass
+
+
+class Switching(Sound):
+    def plan(self, start):
+        gamma, names = start.gammas(4)[-1], list(start.drafts)
+        return Plan(gamma, names[start.index % len(names)] if gamma else None)
+
+
+class NotANumber(Sound):
+    def observe(self, done):
+        self.state.rate = float("nan")
+
+
+class NotANumberInARule(Sound):
+    def plan(self, start):
+        return Plan(start.gammas(4)[-1], stop=StopRule("top1", below=float("nan")))
+
+
+class NoRule(Sound):
+    def plan(self, start):
+        return Plan(start.gammas(4)[-1], stop=0.5)
+
+
+class Halves(Sound):
+    def plan(self, start):
+        return Plan(start.budget / 2)
+
+
+class Misspelt(Sound):
+    def observe(self, done):
+        return done.accept
+
+
+class Guessing(Sound):
+    def plan(self, start):
+        return Plan(choice(start.gammas(4)))
+
+
+class Unsaved(Sound):
+    def plan(self, start):
+        return Plan(start.gammas(1 + self.rounds % 4)[-1])
+
+    def observe(self, done):
+        self.rounds += 1
+
+
+class Hoarding(Sound):
+    def __init__(self):
+        super().__init__()
+        self.kept = deque()
+
+    def observe(self, done):
+        self.kept.append(done.accepted)
+
+
+class Reader(Sound):
+    def plan(self, start):
+        self.kept = start.tokens
+        return super().plan(start)
+
+
+class Wide(Sound):
+    needs = frozenset({"top1"})
+
+    def keep_drafting(self, signals):
+        return signals.value("prob") > 0.5
+
+
+def line_of(kind, word):
+    """Return the place of the first line of a class's own code that has a word in it."""
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    first = lines.index(next(line for line in lines if line.startswith(f"class {kind.__name__}(")))
+    return f"{__file__}:{next(number for number in range(first, len(lines)) if word in lines[number]) + 1}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "cause", "remedy", "line"),
+    [
+        (Switching, "changes drafts never", 'Requirements(draft_switch="request")', "def plan"),
+        (NotANumber, "found nan at 'rate'", "keep what observe() divides by", None),
+        (NotANumberInARule, "found nan", "a threshold that is a finite number", "def plan"),
+        (NoRule, "found 0.5", "a StopRule or None", "def plan"),
+        (Halves, "gamma must be an int, found 0.0", "start.gammas(limit)", "def plan"),
+        (Misspelt, "no attribute 'accept'", "", "done.accept"),
+        (Guessing, "the shared generator of `random`", "the seed of build()", "choice("),
+        (Unsaved, "`rounds` is", "belongs in the state", "def plan"),
+        (Hoarding, "most of it is in `kept`", "deque(maxlen=...)", None),
+        (Reader, "was kept after the round in `kept`", "let it go", "def plan"),
+        (Wide, "'prob' was not asked for", "the policy's `needs`", "signals.value"),
+    ],
+)
+def test_a_mistake_in_a_policy_is_told_with_its_place_and_its_remedy(policy, cause, remedy, line):
+    check_policy(Sound, drafts=("small", "large"), examples=5)
+    with pytest.raises((AssertionError, AttributeError, ValueError)) as caught:
+        check_policy(policy, drafts=("small", "large"), examples=20)
+    notes = "\n".join(caught.value.__notes__)
+    assert cause in str(caught.value)
+    assert remedy in str(caught.value)
+    assert f"in {policy.__name__} " in notes
+    if line is not None:
+        assert line_of(policy, line) in f"{caught.value}{notes}"
+
+
+def test_the_rounds_before_a_mistake_are_told_in_the_words_of_rounds():
+    with pytest.raises(AssertionError) as caught:
+        check_policy(Unsaved, examples=20)
+    story = next(note for note in caught.value.__notes__ if note.startswith("after these rounds"))
+    assert "1 x budget" in story
+    assert "and after a restart:" in story
+    assert "Step(" not in story
+
+
+class Draft(ToyDraft):
+    """A sound draft whose sessions a test breaks."""
+
+    def open(self, prompt):
+        return self.session(super().open(prompt))
+
+
+class Passing:
+    def __init__(self, inner):
+        self.inner = inner
+
+    lag = property(lambda self: self.inner.lag)
+
+    def draft(self, gamma, control):
+        return self.inner.draft(gamma, control)
+
+    def advance(self, tokens):
+        self.inner.advance(tokens)
+
+    def close(self):
+        self.inner.close()
+
+
+class Long(Passing):
+    def draft(self, gamma, control):
+        return TokenProposal((*super().draft(gamma, control).tokens, 1))
+
+
+class Listing(Passing):
+    def draft(self, gamma, control):
+        return [1] * gamma
+
+
+class Lost(Passing):
+    def draft(self, gamma, control):
+        return self.cache
+
+
+class Behind(Passing):
+    lag = 3
+
+
+class Stale(Passing):
+    def advance(self, tokens):
+        self.inner.advance(tokens[:-1])
+
+
+class Stubborn(Passing):
+    def close(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("session", "cause", "remedy", "line"),
+    [
+        (Long, "tokens proposed where", "", "def draft"),
+        (Listing, "found [1", "TokenProposal(tokens, signals)", "def draft"),
+        (Lost, "no attribute 'cache'", "", "self.cache"),
+        (Behind, "the draft's lag is 3", "it counts the tokens", None),
+        (Stale, "a fresh session proposes", "after advance(tokens)", None),
+        (Stubborn, "no", "", "raise Runtime"),
+        (lambda _: None, "open() returned None", "draft()", None),
+    ],
+)
+def test_a_mistake_in_a_draft_is_told_with_its_place_and_its_remedy(session, cause, remedy, line):
+    kind = type("Draft", (Draft,), {"session": staticmethod(session)})
+    with pytest.raises((AssertionError, AttributeError, RuntimeError)) as caught:
+        check_backend(lambda: ToyTarget(seed=3), kind, max_examples=10, shrink=False)
+    notes = "\n".join(caught.value.__notes__)
+    assert cause in str(caught.value)
+    assert remedy in str(caught.value)
+    if line is not None:
+        assert line_of(session, line) in notes
