@@ -154,7 +154,7 @@ def bench(
     }
     timed = Bench(
         choice.modes,
-        [encoded(text, decoder.encode, workload.name) for text in texts],
+        [encoded(text, decoder, workload.name) for text in texts],
         run.generation.max_new_tokens,
         repeats,
         run.generation.seed,

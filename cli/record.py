@@ -166,7 +166,7 @@ def record(
     )
     parts = load_parts(run)
     decoder = parts.under(run.policy)  # only encodes; what policies learnt before is left alone
-    prompts = [encoded(text, decoder.encode, prompts_of.name) for text in texts]
+    prompts = [encoded(text, decoder, prompts_of.name) for text in texts]
     what = _what(run, settings, workload=prompts_of.name, prompts=prompts)
     try:
         taken = _recorded(parts, catalogue, prompts, out, settings=settings, run=what, replace=force)

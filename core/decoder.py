@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
@@ -23,7 +23,7 @@ from paceline.core.state.scope import PolicySource
 from paceline.core.text import Limits, Stop, TextStream, criteria, pieces
 
 if TYPE_CHECKING:
-    from paceline.core.protocols import Clock, Codec, Draft, Policy, Target
+    from paceline.core.protocols import Clock, Draft, Policy, Target
     from paceline.core.records import Round
     from paceline.core.state.checkpoint import Restore
     from paceline.core.trace import TraceWriter
@@ -194,7 +194,21 @@ class SpeculativeDecoder(Closing):
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Return the tokens of a prompt; tokens given are checked against the target's vocabulary."""
-        tokens = self._codec().encode(prompt) if isinstance(prompt, str) else list(prompt)
+        return self._checked(self._codec().encode(prompt) if isinstance(prompt, str) else list(prompt))
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """Return the tokens of a conversation as the target's chat template writes it, up to where the answer begins.
+
+        Args:
+            messages: Each with `role` and what else the template reads, mostly `content`.
+            options: More that the template reads, such as `tools`.
+
+        Raises:
+            BackendError: The target has no chat template, or the template refuses the messages.
+        """
+        return self._checked(self._codec().encode_chat(messages, options))
+
+    def _checked(self, tokens: list[int]) -> list[int]:
         if not tokens:
             raise BackendError("the prompt is empty: give at least one token")
         for token in tokens:
@@ -269,7 +283,7 @@ class SpeculativeDecoder(Closing):
             )
         return min(limit, longest - prompt_tokens)
 
-    def _codec(self) -> Codec:
+    def _codec(self) -> GuardedCodec:
         if self.target.codec is None:
             raise BackendError(
                 "this target has no tokenizer: give the prompt as tokens and use rounds() or generate()"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,5 +168,21 @@ class Shareable(Mergeable, Protocol):
 
         Called between two rounds, often; afterwards `export` returns `statistics`, but for zeros and for what `absorb`
         leaves out. Raises ValueError as `absorb` does; then nothing is changed.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsChat(Protocol):
+    """A codec that knows how its target's conversations are written, if it was trained for any."""
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+    ) -> list[int] | None:
+        """Return the tokens of a conversation up to where the answer begins, or None without a chat template.
+
+        Args:
+            messages: Each with `role` and what else the template reads, mostly `content`.
+            options: More that the template reads, such as `tools`.
         """
         ...

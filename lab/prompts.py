@@ -6,14 +6,16 @@ Only the data file of the embedded pair is read here, by its place in the packag
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import BackendError, ConfigError, PacelineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from paceline.core.decoder import SpeculativeDecoder
 
 EMBEDDED = "embedded"
 PACKAGE, FILE = "paceline.backends.embedded", "prompts.json"
@@ -36,12 +38,24 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A prompt that has not been turned into tokens; `tokens` is set where the file gives those instead."""
+    """A prompt that has not been turned into tokens.
+
+    Attributes:
+        name, kind: As in `Prompt`.
+        text: What is gone on with, unless one of the next two is given instead.
+        tokens: The prompt as tokens.
+        messages: A conversation, which the target's chat template turns into a prompt.
+        options: What else the template reads.
+        where: File and line that it is from, for what is wrong with it.
+    """
 
     name: str
     kind: str
     text: str = ""
     tokens: tuple[int, ...] | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    where: str | None = None
 
 
 def embedded() -> list[Text]:
@@ -73,16 +87,19 @@ def choose(texts: Sequence[Text], *, kinds: Sequence[str] = (), limit: int | Non
     return chosen if limit is None else list(_in_turns(chosen))[:limit]
 
 
-def encoded(text: Text, encode: Callable[[str | Sequence[int]], list[int]], source: str) -> Prompt:
-    """Return a prompt as the target reads it; `source` is the workload or file that it is from.
+def encoded(text: Text, decoder: SpeculativeDecoder, source: str) -> Prompt:
+    """Return a prompt as the decoder's target reads it; `source` is the workload or file that it is from.
 
     Raises:
         BackendError: The target cannot read it; names the source and the prompt.
     """
     try:
-        tokens = encode(text.text if text.tokens is None else text.tokens)
+        if text.messages is not None:
+            tokens = decoder.encode_chat(text.messages, **text.options)
+        else:
+            tokens = decoder.encode(text.text if text.tokens is None else text.tokens)
     except BackendError as error:
-        raise BackendError(f"{source}: the prompt {text.name!r}: {error}") from error
+        raise BackendError(f"{text.where or source}: the prompt {text.name!r}: {error}") from error
     return Prompt(text.name, text.kind, tuple(tokens))
 
 

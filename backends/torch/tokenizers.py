@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from paceline.backends.torch.load_errors import first_line
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from paceline.backends.torch.draft import DraftModel
     from paceline.backends.torch.target import TargetModel
@@ -41,6 +42,29 @@ class TokenizerCodec:
             f"hf: {text!r} gives no token, and the tokenizer has no beginning-of-sequence or end-of-sequence token to "
             "start from; give a prompt that is not empty"
         )
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+    ) -> list[int] | None:
+        """Return the tokens of a conversation by the tokenizer's own chat template, or None if it has none.
+
+        Raises:
+            BackendError: The template, or transformers, refuses the messages or the options.
+        """
+        if not getattr(self.tokenizer, "chat_template", None):
+            return None
+        try:
+            return list(
+                self.tokenizer.apply_chat_template(
+                    list(messages),
+                    tokenize=True,
+                    return_dict=False,
+                    return_tensors=None,
+                    **{"add_generation_prompt": True, **options},
+                )
+            )
+        except Exception as error:  # a template is a program, and may raise anything
+            raise BackendError(f"the chat template refuses these messages: {first_line(error)}") from error
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of the tokens, special tokens left out and spaces as they are."""

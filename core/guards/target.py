@@ -5,8 +5,8 @@ No text can go on without its target. What was delivered before stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -19,7 +19,7 @@ from paceline.core.errors import (
     describe,
     short_repr,
 )
-from paceline.core.optional_protocols import SupportsPerplexity
+from paceline.core.optional_protocols import SupportsChat, SupportsPerplexity
 from paceline.core.proposals import TokenVerdict
 from paceline.core.records import Capabilities
 from paceline.core.sampling import open_target
@@ -187,7 +187,7 @@ class GuardedCodec:
     """A tokenizer whose failures are errors that name it.
 
     Raises:
-        BackendError: From both methods: it raised something.
+        BackendError: From every method: it raised something.
         ContractError: It returned what is no text, or no tokens.
     """
 
@@ -196,10 +196,19 @@ class GuardedCodec:
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of `text`."""
-        tokens: object = ask_target(self._codec, "encode()", self._codec.encode, text)
-        if not isinstance(tokens, Sequence) or isinstance(tokens, str):
-            raise self._breach(f"encode() must return a list of tokens, found {short_repr(tokens)}")
-        return list(tokens)
+        return self._tokens("encode()", ask_target(self._codec, "encode()", self._codec.encode, text))
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[int]:
+        """Return the tokens of a conversation; without a chat template that is a BackendError."""
+        tokens: object = None
+        if isinstance(self._codec, SupportsChat):
+            tokens = ask_target(self._codec, "encode_chat()", self._codec.encode_chat, messages, options)
+        if tokens is None:
+            raise BackendError(
+                "the target has no chat template, so it takes no messages; give the prompt as text, or a target that "
+                "was trained for conversations (its name often ends in -Instruct or -Chat)"
+            )
+        return self._tokens("encode_chat()", tokens)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of `tokens`."""
@@ -207,6 +216,11 @@ class GuardedCodec:
         if not isinstance(text, str):
             raise self._breach(f"decode() must return text, found {short_repr(text)}")
         return text
+
+    def _tokens(self, method: str, tokens: object) -> list[int]:
+        if not isinstance(tokens, Sequence) or isinstance(tokens, str):
+            raise self._breach(f"{method} must return a list of tokens, found {short_repr(tokens)}")
+        return list(tokens)
 
     def _breach(self, message: str) -> ContractError:
         return ContractError(f"tokenizer {describe(self._codec)} of the target", message)

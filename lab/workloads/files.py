@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 NAMES = ("id", "name", "question_id")
 KINDS = ("kind", "category")
 TEXTS = ("text", "prompt")
+CHAT = ("tools", "documents")
+"""Keys that a chat template may read beside the messages; others stand under `chat_template_kwargs`."""
+
 ABSENT = "FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE"
 """So begins a turn of SPEED-Bench that is not part of what its page offers for download."""
 
@@ -36,7 +39,7 @@ EXAMPLE = '{"text": "Once upon a time"}'
 def read(path: Path) -> list[Text]:
     """Read the prompts of a file; a name that ends in `.parquet` means Parquet, any other JSON lines.
 
-    A prompt is an object with `text` or `prompt`, or `turns`, or `tokens`. Its name is under `id`, `name` or
+    A prompt is an object with `text` or `prompt`, `turns`, `messages` or `tokens`. Its name is under `id`, `name` or
     `question_id`, its kind under `kind` or `category`.
 
     Raises:
@@ -93,7 +96,14 @@ def _parquet(path: Path) -> Iterator[tuple[int, str, Any]]:
             f"{printable(path)}: holds more than {size(MOST)}, the most that is read here; split it"
         )
     for number, values in enumerate(rows, start=1):
-        yield number, f"{path}, row {number}", {key: it for key, it in values.items() if it is not None}
+        yield number, f"{path}, row {number}", _present(values)
+
+
+def _present(value: Any) -> Any:
+    """Return a value of Parquet, where a key that one row has is in all of them, without the keys that hold nothing."""
+    if isinstance(value, Mapping):
+        return {key: _present(held) for key, held in value.items() if held is not None}
+    return [_present(held) for held in value] if isinstance(value, list) else value
 
 
 def _text(values: Any, number: int, where: str) -> Text:
@@ -105,21 +115,42 @@ def _text(values: Any, number: int, where: str) -> Text:
     kind = str(next((values[key] for key in KINDS if key in values), "all"))
     tokens = values.get("tokens")
     if isinstance(tokens, list) and tokens and all(type(token) is int for token in tokens):
-        return Text(name, kind, tokens=tuple(tokens))
+        return Text(name, kind, tokens=tuple(tokens), where=where)
+    if values.get("messages") is not None:
+        return _chat(values, name, kind, where)
     text = next((values[key] for key in TEXTS if key in values), None)
     if text is None:
         text = _first(values.get("turns"))
     if not isinstance(text, str) or not text:
         raise ConfigError(
-            f"{where}: needs a text that is not empty under 'text' (or a list of texts under 'turns', or of integers "
-            "under 'tokens')"
+            f"{where}: needs a text that is not empty under 'text' (or a list of texts under 'turns', of "
+            "messages under 'messages', of integers under 'tokens')"
         )
     if text.startswith(ABSENT):
         raise ConfigError(
             f"{where}: the prompt of {name!r} is not in this file, only a note where to get it; complete the file with "
             "prepare_data.py of SPEED-Bench (examples/specdec_bench in https://github.com/NVIDIA/Model-Optimizer)"
         )
-    return Text(name, kind, text)
+    return Text(name, kind, text, where=where)
+
+
+def _chat(values: Mapping[str, Any], name: str, kind: str, where: str) -> Text:
+    messages, more = values["messages"], values.get("chat_template_kwargs", {})
+    if (
+        not isinstance(messages, list)
+        or not messages
+        or not all(isinstance(it, Mapping) and isinstance(it.get("role"), str) for it in messages)
+    ):
+        raise ConfigError(
+            f'{where}: \'messages\' must be a list of objects such as {{"role": "user", "content": "Hello"}}'
+        )
+    if not isinstance(more, Mapping):
+        raise ConfigError(
+            f"{where}: 'chat_template_kwargs' must be an object, found {type(more).__name__}; the chat template reads "
+            "its keys"
+        )
+    options = {key: values[key] for key in CHAT if values.get(key) is not None}
+    return Text(name, kind, messages=messages, options={**options, **more}, where=where)
 
 
 def _first(turns: Any) -> Any:

@@ -97,3 +97,12 @@ def test_options_that_need_a_model_do_not_go_with_decisions(cli, option):
     done = cli.call("bench", "--decisions", *option, code=2)
 
     assert f"leave out {option[0]}" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("bench", "--prompts"), ("record", "--workload")])
+def test_a_conversation_for_a_target_without_chat_template_is_told_with_its_line(cli, toy, command):
+    line = json.dumps({"messages": [{"role": "user", "content": "abc"}]})
+    prompts = cli.file("chat.jsonl", f"{PROMPTS}{line}\n")
+    done = cli.call(*command, prompts, "-c", toy, code=1)
+
+    assert "chat.jsonl:4: the prompt 'line-4': the target has no chat template" in done.stderr

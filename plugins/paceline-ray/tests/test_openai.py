@@ -5,7 +5,7 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from paceline import Capabilities, FusedCosts, Plan, RoundStart, finish_round
+from paceline import BackendError, Capabilities, FusedCosts, Plan, RoundStart, finish_round
 from paceline_ray.openai.app import create_app
 from paceline_ray.openai.responses import Completion
 
@@ -140,27 +140,17 @@ def test_a_model_without_chat_template_says_so(ask):
     assert found.json["error"]["code"] == "no_chat_template"
 
 
-class Templated:
+class TemplatedCodec:
     """A tokenizer with a chat template."""
 
-    chat_template = "there is one"
-
-    def __init__(self, codec):
-        self._codec = codec
-
-    def apply_chat_template(self, messages, *, add_generation_prompt, tokenize, return_dict):
-        assert add_generation_prompt
-        assert tokenize
-        assert not return_dict
-        if messages[0]["role"] == "tool":
-            raise ValueError("no tools")
-        return self._codec.encode(" ".join(one["content"] for one in messages))
-
-
-class TemplatedCodec:
     def __init__(self, codec):
         self.encode, self.decode = codec.encode, codec.decode
-        self.tokenizer = Templated(codec)
+
+    def encode_chat(self, messages, options):
+        assert not options
+        if messages[0]["role"] == "tool":
+            raise BackendError("no tools")
+        return self.encode(" ".join(message["content"] for message in messages))
 
 
 @pytest.fixture

@@ -64,6 +64,20 @@ def test_tokens_can_be_given_instead(lines):
     assert read(lines({"tokens": [3, 1], "id": "x"}))[0].tokens == (3, 1)
 
 
+def test_a_conversation_is_kept_as_it_is_with_what_its_template_reads(lines, parquet):
+    call = {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]
+    more = {"tools": [{"type": "function"}], "documents": [{"title": "b"}]}
+    row = {"messages": messages, **more, "chat_template_kwargs": {"loud": True}, "source": "c", "kind": "d"}
+    row |= {"prompt": "the first message", "id": "b"}
+    plain = {"messages": messages[:1], "prompt": "what the messages hold", "id": "e"}
+    for path in (lines(row, plain), parquet([row, plain])):
+        first, second = read(path)
+        assert first.messages == messages
+        assert first.options == {**more, "loud": True}
+        assert (second.messages, second.options, second.name) == (messages[:1], {}, "e")
+
+
 def test_a_line_separator_inside_a_text_does_not_end_its_line(lines):
     assert read(lines('{"text": "a\u2028b"}'))[0].text == "a\u2028b"
 
@@ -99,6 +113,13 @@ def test_an_item_of_speed_bench_that_was_not_completed_is_refused_with_the_remed
         (({"text": ""},), r":1: needs a text"),
         (({"turns": []},), r":1: needs a text"),
         (({"turns": [7]},), r":1: needs a text"),
+        (({"messages": []},), r":1: 'messages' must be a list of objects such as .*role.*user"),
+        (({"messages": "a"},), r":1: 'messages' must be a list"),
+        (({"messages": [{"content": "a"}]},), r":1: 'messages' must be a list"),
+        (
+            ({"messages": [{"role": "user"}], "chat_template_kwargs": []},),
+            r":1: 'chat_template_kwargs' must be an object, found list",
+        ),
         (({"text": "a", "id": 1}, {"text": "b", "id": 1}), r":2: the id '1' has been used"),
         ((), r"no prompts; write one object"),
     ],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from paceline import BackendError, Codec, Round, Sampling, SpeculativeDecoder, Tally
+from paceline import BackendError, Codec, Round, Sampling, SpeculativeDecoder, SupportsChat, Tally
 from paceline_ray.scheduler import RoundRobinScheduler
 
 LONGEST_TOKEN = 32
@@ -110,21 +110,13 @@ class DecoderEngine:
 
     def chat(self, messages: Messages) -> list[int] | None:
         """Return the tokens of a conversation as the tokenizer's chat template writes it, or None if it has none."""
-        tokenizer: Any = getattr(self.codec, "tokenizer", None)
-        if not getattr(tokenizer, "chat_template", None):
+        if not isinstance(self.codec, SupportsChat):
             return None
         longest = self.decoder.target.max_context
         if longest is not None:
             self._check_length(sum(len(message["content"]) for message in messages), longest)
-        try:
-            tokens = tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        except (
-            Exception
-        ) as error:  # templates raise what they like, on roles that they do not know for example
-            raise BackendError(f"the chat template refuses these messages: {error}") from error
-        return self.encode(list(tokens))
+        tokens = self.codec.encode_chat(messages, {})
+        return None if tokens is None else self.encode(tokens)
 
     @staticmethod
     def _check_length(characters: int, longest: int) -> None:
