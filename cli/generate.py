@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -281,6 +281,7 @@ def _document(
         "acceptance": totals.acceptance,
         "overhead": totals.overhead,
         "gammas": decoding.gammas,
+        "failures": [asdict(failure) for failure in decoding.failures],
         "target": config.target.model_dump(mode="json"),
         "drafts": {name: draft.model_dump(mode="json") for name, draft in config.drafts.items()},
         "versions": versions(),

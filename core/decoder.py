@@ -11,9 +11,9 @@ from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import BackendError, PacelineError, describe
 from paceline.core.files import Closing
-from paceline.core.generation import Generation, Tally
+from paceline.core.generation import Failure, Generation, Tally
 from paceline.core.guards.draft import Drafts, sound_drafts
-from paceline.core.guards.policy import PolicyGuard, check_fit
+from paceline.core.guards.policy import PlainDecoding, PolicyGuard, check_fit
 from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
 from paceline.core.guards.trace import Tracing
 from paceline.core.locks import Occupation
@@ -55,6 +55,9 @@ class SpeculativeDecoder(Closing):
         ContractError: Target, a draft or the policy lacks what it must have; drafts and policies that do are left out
             under "fallback".
         CapabilityError: The policy does not fit the target or its drafts, or the target cannot sample.
+
+    Attributes:
+        failures: What failed in the latest request and was gone on without, once it is over.
     """
 
     def __init__(
@@ -78,7 +81,10 @@ class SpeculativeDecoder(Closing):
         check_target(target)
         self.target = target
         self._fallback = on_policy_error == "fallback"
-        self.drafts = sound_drafts(drafts, fallback=self._fallback)
+        self.failures: tuple[Failure, ...] = ()
+        left_out: list[Failure] = []
+        self.drafts = sound_drafts(drafts, left_out, fallback=self._fallback)
+        self._left_out = tuple(left_out)
         self.costs = costs if costs is not None else LiveCosts()
         self._clock = clock if clock is not None else WallClock()
         self._tracing = Tracing(trace, fallback=self._fallback)
@@ -179,6 +185,7 @@ class SpeculativeDecoder(Closing):
             ended=tally.ended,
             policy=describe(self.policy),
             totals=tally.totals(),
+            failures=tally.failures,
         )
 
     def close(self) -> None:
@@ -222,15 +229,19 @@ class SpeculativeDecoder(Closing):
         with self._occupation.request(), self._policies.request() as policy:
             opening = self._clock.now()
             request = self._open(policy, tokens, limits, sampling)
-            with request, self._tracing.request(request, self.drafts) as write:
-                tally.prefill_s = self._clock.now() - opening
-                while request.ended is None:
-                    began = self._clock.now()
-                    with self._occupation, self._turn:
-                        done = request.round()
-                    write(done)
-                    tally.add(done, self._clock.now() - began)
-                    yield done
+            try:
+                with request, self._tracing.request(request, self.drafts) as write:
+                    tally.prefill_s = self._clock.now() - opening
+                    while request.ended is None:
+                        began = self._clock.now()
+                        with self._occupation, self._turn:
+                            done = request.round()
+                        write(done)
+                        tally.add(done, self._clock.now() - began)
+                        yield done
+            finally:
+                unmade = (policy.failure,) if isinstance(policy, PlainDecoding) else ()
+                tally.failures = self.failures = (*self._left_out, *unmade, *request.failures())
 
     def _open(self, policy: Policy, tokens: list[int], limits: Limits, sampling: Sampling) -> Request:
         vocabulary = self.target.vocabulary

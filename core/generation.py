@@ -94,6 +94,25 @@ def _joined(left: Mapping[Key, int], right: Mapping[Key, int]) -> dict[Key, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A policy or draft that failed, where `on_policy_error: fallback` went on without it.
+
+    Attributes:
+        part: The policy by class and module, or the draft by name, as in "draft 'small'".
+        round: Number of the round in which it failed, from 0; None before the first.
+        error: What it did.
+        place: File and line of its own code, where that is known.
+        action: How decoding went on.
+    """
+
+    part: str
+    round: int | None
+    error: str
+    place: str | None
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """A finished text.
 
@@ -104,6 +123,7 @@ class Generation:
         ended: Why the text ended.
         policy: Class and module of the policy.
         totals: Sums over its rounds.
+        failures: What failed and was gone on without.
     """
 
     text: str | None
@@ -112,6 +132,7 @@ class Generation:
     ended: Ended
     policy: str
     totals: Totals
+    failures: tuple[Failure, ...] = ()
 
 
 class Tally:
@@ -120,6 +141,7 @@ class Tally:
     Attributes:
         prefill_s: Seconds until the first round could start; whoever runs the rounds sets it.
         ended: Why the text ended, as of the last round.
+        failures: What failed and was gone on without; whoever runs the rounds sets it.
     """
 
     __slots__ = (
@@ -136,12 +158,14 @@ class Tally:
         "_seconds",
         "_verify_s",
         "ended",
+        "failures",
         "prefill_s",
     )
 
     def __init__(self) -> None:
         self.prefill_s = 0.0
         self.ended: Ended | None = None
+        self.failures: tuple[Failure, ...] = ()
         self._rounds = self._drafted = self._accepted = self._emitted = 0
         self._seconds = self._draft_s = self._verify_s = self._score_s = 0.0
         self._gammas: dict[int, int] = {}

@@ -26,6 +26,7 @@ from paceline.core.text import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paceline.core.generation import Failure
     from paceline.core.protocols import Clock, Costs
     from paceline.core.records import Round
 
@@ -98,8 +99,13 @@ class Request:
         self.policy.observe(done)
         return done
 
+    def failures(self) -> list[Failure]:
+        """Return what has failed so far and was gone on without."""
+        failed = self.policy.failure
+        return self.drafts.failures if failed is None else [*self.drafts.failures, failed]
+
     def _start(self) -> RoundStart:
-        position, drafts = len(self.output), self.drafts.states()
+        position, drafts = len(self.output), self.drafts.states(self.index)
         return RoundStart(
             index=self.index,
             position=position,

@@ -288,8 +288,8 @@ class ScoringDraftSession(RecordedDraftSession):
 class RecordedDrafts(Drafts):
     """The drafts of one request, whose answers need no check: they are ours."""
 
-    def states(self) -> Mapping[str, DraftState]:
-        """Return the state of each draft, in the order listed."""
+    def states(self, index: int) -> Mapping[str, DraftState]:
+        """Return the state of each draft before a round, in the order listed."""
         sessions = cast("Mapping[str, RecordedDraftSession]", self.sessions)
         return FrozenDict(
             {name: DraftState(session.lag, session.match_length) for name, session in sessions.items()}

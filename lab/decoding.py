@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from paceline.core.decoder import SpeculativeDecoder
+    from paceline.core.generation import Failure
     from paceline.core.records import Ended, Round
 
 
@@ -31,10 +32,12 @@ class Decoding:
     Attributes:
         tokens: The tokens delivered.
         gammas: The planned gamma of each round.
+        failures: What failed and was gone on without, once the request is closed.
     """
 
     tokens: list[int] = field(default_factory=list)
     gammas: list[int] = field(default_factory=list)
+    failures: Sequence[Failure] = ()
     _tally: Tally = field(default_factory=Tally)
 
     @property
@@ -76,12 +79,15 @@ def decode(
     decoding = Decoding() if into is None else into
     # The iterator is a generator: closing it closes the request and finishes its trace.
     rounds = cast("Generator[Round]", decoder.rounds(prompt, max_new_tokens=max_new_tokens))
-    with closing(rounds):
-        began = time.perf_counter()
-        for done in rounds:
-            decoding.add(done, time.perf_counter() - began)
-            on_round(done)
+    try:
+        with closing(rounds):
             began = time.perf_counter()
+            for done in rounds:
+                decoding.add(done, time.perf_counter() - began)
+                on_round(done)
+                began = time.perf_counter()
+    finally:
+        decoding.failures = decoder.failures
     return decoding
 
 

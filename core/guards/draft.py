@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from paceline.core.clock import DraftWork, ScoreWork
-from paceline.core.errors import INTERRUPTS, BackendError, ContractError, describe, short_repr
+from paceline.core.errors import INTERRUPTS, BackendError, ContractError, describe, raised_at, short_repr
+from paceline.core.generation import Failure
 from paceline.core.optional_protocols import Memoryless, SupportsScoring
 from paceline.core.proposals import is_async
 from paceline.core.records import SIGNALS, DraftState, FrozenDict, TokenSignals
@@ -139,8 +140,8 @@ class Drafted:
     signals: tuple[TokenSignals, ...] = ()
 
 
-def sound_drafts(drafts: Mapping[str, Draft], *, fallback: bool) -> dict[str, Draft]:
-    """Return the drafts that can be asked; under `fallback` the others are left out.
+def sound_drafts(drafts: Mapping[str, Draft], failures: list[Failure], *, fallback: bool) -> dict[str, Draft]:
+    """Return the drafts that can be asked; under `fallback` the others are left out, and added to `failures`.
 
     Raises:
         ContractError: A draft lacks what it must have.
@@ -153,19 +154,21 @@ def sound_drafts(drafts: Mapping[str, Draft], *, fallback: bool) -> dict[str, Dr
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-            _refuse(name, error, fallback=fallback)
+            failures.append(_refused(name, error, None, fallback=fallback))
         else:
             sound[name] = draft
     return sound
 
 
-def _refuse(name: str, error: BaseException, *, fallback: bool) -> None:
-    """Say which draft failed: as an error, or under `fallback` as a warning."""
+def _refused(name: str, error: BaseException, index: int | None, *, fallback: bool) -> Failure:
+    """Say which draft failed: as an error, or under `fallback` as a warning and in what is returned."""
     if not fallback:
         if isinstance(error, ContractError | BackendError):
             raise error
         raise BackendError(f"draft {name!r} failed: {short_repr(error)}") from error
-    log.warning("draft_failed", draft=name, error=short_repr(error), action="going on without it")
+    reason, place, action = short_repr(error), raised_at(error), "going on without it"
+    log.warning("draft_failed", draft=name, round=index, error=reason, place=place, action=action)
+    return Failure(f"draft {name!r}", index, reason, place, action)
 
 
 class Drafts:
@@ -175,14 +178,17 @@ class Drafts:
         self._clock = clock
         self._vocabulary = vocabulary
         self._fallback = fallback
+        self._round: int | None = None
+        self.failures: list[Failure] = []
         self.sessions: dict[str, DraftSession] = {}
 
     def open(self, name: str, draft: Draft, prompt: Sequence[int], sampling: Sampling) -> None:
         """Let a draft start the request."""
         self._ask(name, self._open, name, draft, prompt, sampling)
 
-    def states(self) -> Mapping[str, DraftState]:
-        """Return the state of each draft, in the order listed."""
+    def states(self, index: int) -> Mapping[str, DraftState]:
+        """Return the state of each draft before a round, in the order listed."""
+        self._round = index
         return FrozenDict(self._each(_state))
 
     def memoryless(self) -> frozenset[str]:
@@ -307,7 +313,7 @@ class Drafts:
 
     def _give_up(self, name: str, error: BaseException) -> None:
         """Say that a draft failed, and go on without it."""
-        _refuse(name, error, fallback=self._fallback)
+        self.failures.append(_refused(name, error, self._round, fallback=self._fallback))
         session = self.sessions.pop(name, None)
         if session is None:
             return

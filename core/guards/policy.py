@@ -27,6 +27,7 @@ from paceline.core.errors import (
     raised_at,
     short_repr,
 )
+from paceline.core.generation import Failure
 from paceline.core.guards.plan import flaw
 from paceline.core.records import SIGNALS, Plan, Requirements, name_draft
 
@@ -147,7 +148,10 @@ class PlannedControl:
 
 
 class PlainDecoding:
-    """The policy that stands in, under `fallback`, for one that could not be made."""
+    """The policy that stands in, under `fallback`, for one that could not be made; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
 
     def plan(self, start: RoundStart) -> Plan:
         """Plan no drafting."""
@@ -179,11 +183,14 @@ def admit(make: Callable[[], Policy], fits: Callable[[Policy], None], *, fallbac
             if ours:
                 raise
             raise breach(culprit, reason, place) from error
-        log.warning(
-            "policy_failed", policy=describe(culprit), error=reason, place=place, action="plain decoding"
-        )
-        return PlainDecoding()  # type: ignore[return-value]  # what it lacks has a default
+        return PlainDecoding(_failed(culprit, None, reason, place, "plain decoding"))  # type: ignore[return-value]  # what it lacks has a default
     return policy
+
+
+def _failed(policy: object, index: int | None, error: str, place: str | None, action: str) -> Failure:
+    name = describe(policy)
+    log.warning("policy_failed", policy=name, round=index, error=error, place=place, action=action)
+    return Failure(f"policy {name}", index, error, place, action)
 
 
 def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> None:
@@ -258,12 +265,14 @@ class PolicyGuard:
         self._drafts = drafts
         self._fallback = fallback
         self._pending: ContractError | None = None
-        self.failed = False
+        self._round = 0
+        self.failure: Failure | None = None
 
     def plan(self, start: RoundStart) -> Plan:
         """Return the policy's plan with its draft's name filled in, or gamma 0 once the policy has failed."""
-        if self.failed:
+        if self.failure is not None:
             return PLAIN
+        self._round = start.index
         try:
             return check_plan(self._policy, self._policy.plan(start), start, self._drafts)
         except INTERRUPTS:
@@ -291,7 +300,7 @@ class PolicyGuard:
 
     def observe(self, done: Round) -> None:
         """Show the policy a finished round."""
-        if self.failed:
+        if self.failure is not None:
             return
         try:
             self._policy.observe(done)
@@ -317,7 +326,7 @@ class PolicyGuard:
 
     def _ask(self, method: str, ask: Callable[..., T], otherwise: T, about: object) -> T:
         """Return what the policy answers; once it has failed, what stands for an answer."""
-        if self.failed:
+        if self.failure is not None:
             return otherwise
         try:
             return ask(about)
@@ -328,7 +337,6 @@ class PolicyGuard:
             return otherwise
 
     def _blame(self, method: str, error: BaseException) -> None:
-        self.failed = True
         ours = isinstance(error, ContractError)
         if ours and not self._fallback:
             raise error
@@ -336,10 +344,4 @@ class PolicyGuard:
         reason = error_text(error) if ours else f"{method}() raised {short_repr(error)}"
         if not self._fallback:
             raise breach(self._policy, reason, place) from error
-        log.warning(
-            "policy_failed",
-            policy=describe(self._policy),
-            error=reason,
-            place=place,
-            action="gamma 0 until the request ends",
-        )
+        self.failure = _failed(self._policy, self._round, reason, place, "gamma 0 until the request ends")

@@ -30,7 +30,7 @@ from paceline.core.errors import (
 )
 from paceline.core.files import private_folder
 from paceline.core.fused import FusedCosts, StepCosts
-from paceline.core.generation import Generation, Tally, Totals
+from paceline.core.generation import Failure, Generation, Tally, Totals
 from paceline.core.guards.policy import PolicyGuard, check_fit
 from paceline.core.json_text import is_text
 from paceline.core.optional_protocols import (
@@ -107,6 +107,7 @@ __all__ = [
     "DraftSession",
     "DraftState",
     "Ended",
+    "Failure",
     "Fixed",
     "FusedCosts",
     "Generation",

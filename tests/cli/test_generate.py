@@ -11,6 +11,7 @@ import pytest
 from paceline.backends.toy import ToyTarget, ToyTargetSession
 from paceline.cli.app import run
 from paceline.core.trace import read_trace
+from paceline.policies.static import StaticPolicy
 
 
 def alone(prompt, limit):
@@ -38,6 +39,7 @@ def test_the_json_document_tells_all_there_is_to_know(cli, toy):
     assert 0 < found["accepted"] <= found["drafted"]
     assert found["tokens_per_second"] > 0
     assert (found["policy"], found["ended"], found["identical"]) == ("auto", "length", True)
+    assert found["failures"] == []
     assert found["speedup_min"] <= found["speedup"] <= found["speedup_max"]
 
 
@@ -167,6 +169,24 @@ def test_a_target_that_fails_leaves_the_text_so_far_and_is_named(toy, monkeypatc
     text = json.loads(out)["text"] if as_json else out.rstrip("\n")
     assert len(text) >= 5
     assert ToyTarget().codec.decode(alone("the", 40)).startswith(text)
+
+
+def test_a_part_that_fails_and_is_gone_on_without_is_told_in_the_document(toy, monkeypatch, capsys):
+    def fails(policy, done):
+        raise ZeroDivisionError("no rounds")
+
+    monkeypatch.setattr(StaticPolicy, "observe", fails)
+    call = ["generate", "the", "-c", str(toy), "-p", "static", "--set", "on_policy_error=fallback", "--json"]
+    assert run(call) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["tokens"] == alone("the", 40)
+    (failure,) = document["failures"]
+    assert failure["part"] == "policy StaticPolicy (paceline.policies.static)"
+    assert failure["round"] == 0
+    assert "ZeroDivisionError" in failure["error"]
+    assert __file__ in failure["place"]
+    assert "policy_failed" in err
 
 
 def test_a_reader_that_goes_away_is_no_reason_to_complain(cli, slow_toy):

@@ -1,6 +1,8 @@
 """Policies, drafts and targets that break the contract of a round."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -64,6 +66,55 @@ def test_with_fallback_the_text_is_finished_unharmed_and_the_breach_logged(breac
 
     assert alone(30) == result.tokens
     assert [entry["event"] for entry in logs] == ["policy_failed"]
+    (failure,) = result.failures
+    assert failure.part.startswith("policy LawlessPolicy (")
+    assert failure.round == after
+    assert re.search(MESSAGES[breach], failure.error)
+
+
+class Careless(ScriptedPolicy):
+    def __init__(self):
+        super().__init__([2])
+
+    def observe(self, done):
+        if done.index == 3:
+            raise KeyError("rate")
+
+
+def line(text):
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    return f"{__file__}:{next(number for number, words in enumerate(lines, 1) if text in words)}"
+
+
+def test_a_policy_that_raises_is_told_with_the_line_of_its_own_code():
+    place = line('KeyError("rate")')
+    with pytest.raises(ContractError) as caught:
+        run(Careless())
+    assert place in str(caught.value)
+    with capture_logs() as logs:
+        result = run(Careless(), on_policy_error="fallback")
+    assert (logs[0]["place"], logs[0]["round"]) == (place, 3)
+    assert result.failures[0].place == place
+
+
+def test_a_policy_that_cannot_be_made_is_a_failure_before_the_first_round():
+    def make():
+        raise RuntimeError("no weights")
+
+    with capture_logs():
+        result = run(make, on_policy_error="fallback")
+    assert [(failure.round, "no weights" in failure.error) for failure in result.failures] == [(None, True)]
+
+
+def test_a_request_without_failures_has_none_though_the_one_before_had_some():
+    speculating = SpeculativeDecoder(
+        TARGET, {"dead": Dead(), "d": ToyDraft(TARGET)}, ScriptedPolicy([3]), on_policy_error="fallback"
+    )
+    with capture_logs():
+        failed = speculating.generate([5], max_new_tokens=9)
+        assert [(failure.part, failure.round) for failure in failed.failures] == [("draft 'dead'", 0)]
+        speculating.drafts.pop("dead")
+        assert speculating.generate([5], max_new_tokens=9).failures == speculating.failures == ()
 
 
 def test_after_a_fallback_the_next_request_trusts_the_policy_again():
