@@ -11,8 +11,8 @@ from paceline.core.errors import TraceError
 from paceline.core.files import check_output, file_errors
 from paceline.lab.recording.files import Appender, compressed, lines, zstd
 from paceline.lab.recording.format import MALFORMED, header_to_json
+from paceline.lab.recording.latency_fit import Timing
 from paceline.lab.recording.reader import parsed
-from paceline.lab.recording.timing_sweep import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

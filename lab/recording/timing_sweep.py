@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from paceline.core.errors import TraceError
 from paceline.core.records import SIGNALS, Plan, Requirements
-from paceline.lab.recording.latency import fit
+from paceline.lab.recording.latency_fit import Timing, fit
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -29,41 +29,6 @@ if TYPE_CHECKING:
 
 ENOUGH, MANY = 100, 0.05
 """With so many rounds checked, this share of them may differ: near-ties of floats are rare, other causes are not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """One round that was taken.
-
-    Attributes:
-        draft: The draft that was asked; None in a plain round.
-        drafted, lag, context: As in `Round`.
-        looked: Whether signals were looked at.
-        draft_s, verify_s: As in `Round`.
-        rest_s: What the caller waited besides; None for the first round of a text, which reads the prompt.
-    """
-
-    draft: str | None
-    drafted: int
-    lag: int
-    context: int
-    looked: bool
-    draft_s: float
-    verify_s: float
-    rest_s: float | None
-
-    def to_json(self) -> list[Any]:
-        """Return the values as a list, times in microseconds."""
-        rest = None if self.rest_s is None else round(self.rest_s * 1e6, 1)
-        times = [round(self.draft_s * 1e6, 1), round(self.verify_s * 1e6, 1), rest]
-        return [self.draft, self.drafted, self.lag, self.context, int(self.looked), *times]
-
-    @classmethod
-    def from_json(cls, values: Sequence[Any]) -> Timing:
-        """Return the timing that `to_json` made these values from."""
-        draft, drafted, lag, context, looked, draft_us, verify_us, rest_us = values
-        rest_s = None if rest_us is None else rest_us / 1e6
-        return cls(draft, drafted, lag, context, bool(looked), draft_us / 1e6, verify_us / 1e6, rest_s)
 
 
 @dataclass(slots=True)

@@ -17,9 +17,8 @@ from paceline.core.errors import TraceError
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import DraftState
 from paceline.core.trace import read_trace
-from paceline.lab.recording.latency import fit
+from paceline.lab.recording.latency_fit import Timing, fit
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
-from paceline.lab.recording.timing_sweep import Timing
 from paceline.lab.simulate import Simulator
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.clock import CostTableClock, DraftWork, ScoreWork, VerifyWork
-from paceline.lab.recording.latency import DraftTimes, LatencyProfile, centre, fit
-from paceline.lab.recording.timing_sweep import Timing
+from paceline.lab.recording.latency import DraftTimes, LatencyProfile
+from paceline.lab.recording.latency_fit import Timing, centre, fit
 
 PROFILE = LatencyProfile(
     verify={1: 10.0, 4: 16.0, 8: 20.0},
