@@ -11,7 +11,6 @@ from paceline.core.optional_protocols import SampledDraft, SupportsPerplexity, S
 from paceline.core.sampling import open_draft, open_target
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
-from paceline.lab.recording.acceptance import acceptance_chances, draw, token_probs
 from paceline.lab.recording.draft_walk import (
     DraftQuery,
     match_lengths_of,
@@ -20,6 +19,7 @@ from paceline.lab.recording.draft_walk import (
     walk_draft,
 )
 from paceline.lab.recording.model import DraftInfo, Text
+from paceline.lab.recording.sampled_walk import acceptance_chances, draw, token_probs
 from paceline.lab.texture import texture
 
 if TYPE_CHECKING:

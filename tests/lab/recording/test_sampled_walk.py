@@ -14,9 +14,9 @@ from paceline.core.records import SIGNALS
 from paceline.core.sampling import Sampling
 from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
-from paceline.lab.recording.acceptance import acceptance_chances, draw, token_probs
 from paceline.lab.recording.draft_walk import DraftQuery, walk_draft
 from paceline.lab.recording.format_texts import runs
+from paceline.lab.recording.sampled_walk import acceptance_chances, draw, token_probs
 
 LENGTH = 4
 
