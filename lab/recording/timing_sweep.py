@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
@@ -20,12 +22,15 @@ from paceline.lab.recording.latency_fit import Timing, fit
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from paceline.core.decoder import SpeculativeDecoder
-    from paceline.core.records import Round, RoundStart, Signal, TokenSignals
+    from paceline.core.protocols import Policy
+    from paceline.core.records import Round, RoundStart, Signal
     from paceline.lab.parts import Parts
     from paceline.lab.prompts import Prompt
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Text
+
+KEPT = 20
+"""Rounds that did something else, told one by one."""
 
 ENOUGH, MANY = 100, 0.05
 """With so many rounds checked, this share of them may differ: near-ties of floats are rare, other causes are not."""
@@ -37,7 +42,7 @@ class Checks:
 
     Attributes:
         rounds: How many were compared.
-        different: Those that did something else, at most `SHOWN` of them, as JSON-able values.
+        different: Those that did something else, at most `KEPT` of them, as JSON-able values.
         count: How many did.
     """
 
@@ -45,24 +50,23 @@ class Checks:
     count: int = 0
     different: list[Mapping[str, Any]] = field(default_factory=list)
 
-    SHOWN = 20
-
-    def add(self, text: Text, done: Round) -> bool:
-        """Compare a round; tell whether the text is still the recorded one after it."""
-        rest = len(text.tokens) - done.position
-        same = done.tokens == tuple(text.tokens[done.position :][: done.emitted])
+    def add(self, text: Text, done: Round, begin: int = 0) -> bool:
+        """Compare a round of a decoding that began at a place; tell whether it still is the text that was recorded."""
+        position = begin + done.position
+        rest = len(text.tokens) - position
+        same = done.tokens == tuple(text.tokens[position:][: done.emitted])
         outcome = (done.drafted, min(done.accepted, rest))
         expected = (0, 0)
         if done.plan.draft is not None:
             starts = text.drafts[done.plan.draft]
-            drafted = min(done.plan.gamma, int(starts.offered[done.position]))
-            expected = (drafted, min(drafted, int(starts.agreed[done.position])))
+            drafted = min(done.plan.gamma, int(starts.offered[position]))
+            expected = (drafted, min(drafted, int(starts.agreed[position])))
         self.rounds += 1
         if not same or outcome != expected:
             self.count += 1
-            place = {"text": text.name, "place": done.position, "draft": done.plan.draft}
+            place = {"text": text.name, "place": position, "draft": done.plan.draft}
             counts = {"expected": list(expected), "found": list(outcome), "tokens_differ": not same}
-            if len(self.different) < self.SHOWN:
+            if len(self.different) < KEPT:
                 self.different.append(place | {"gamma": done.plan.gamma} | counts)
         return same
 
@@ -85,37 +89,6 @@ class Checks:
             )
 
 
-def timed(
-    decoder: SpeculativeDecoder, prompt: Sequence[int], max_new_tokens: int, text: Text, checks: Checks | None
-) -> list[Timing]:
-    """Decode a prompt and return what its rounds took.
-
-    Args:
-        decoder: Under a policy that tries everything.
-        prompt: The tokens.
-        max_new_tokens: The limit on new tokens.
-        text: What was recorded of the prompt.
-        checks: Where rounds are compared with it; None where texts differ anyway, since tokens are drawn.
-    """
-    timings: list[Timing] = []
-    rounds = cast("Generator[Round]", decoder.rounds(prompt, max_new_tokens=max_new_tokens))
-    try:
-        began = time.perf_counter()
-        for done in rounds:
-            waited = time.perf_counter() - began
-            rest_s = max(0.0, waited - done.draft_s - done.verify_s) if timings else None
-            draft = done.plan.draft if done.plan.gamma else None
-            looked = bool(done.signals)
-            times = (done.draft_s, done.verify_s, rest_s)
-            timings.append(Timing(draft, done.drafted, done.lag, done.context, looked, *times))
-            if checks is not None and not checks.add(text, done):
-                checks = None
-            began = time.perf_counter()
-    finally:
-        rounds.close()
-    return timings
-
-
 RESTS = (1, 2, 4, 8)
 """Rounds without drafting; a deck holds each once. A draft falls further behind while others are used."""
 
@@ -130,12 +103,16 @@ class SweepPolicy:
         drafts: What can be planned.
         gammas: Which gammas, ascending; clipped to the budget where that is less.
         seed: Of the order.
+
+    Attributes:
+        deck_rounds: Rounds that a whole deck takes.
     """
 
     requires = Requirements(zero_gamma=True, draft_switch="round")
 
     def __init__(self, drafts: Sequence[str], gammas: Sequence[int], seed: int, *, use_signals: bool) -> None:
         self.needs: frozenset[Signal] = SIGNALS if use_signals else frozenset()
+        self.deck_rounds = len(drafts) * len(gammas) + sum(RESTS)
         self._drafts = tuple(drafts)
         self._gammas = tuple(gammas)
         self._random = Random(seed)
@@ -158,29 +135,24 @@ class SweepPolicy:
         gamma = max((gamma for gamma in self._gammas if gamma <= start.budget), default=0)
         return Plan(min(number, gamma), draft, use_signals=self._random.random() < LOOKS)
 
-    def keep_drafting(self, signals: TokenSignals) -> bool:
-        """Never stop early."""
-        return True
-
     def observe(self, done: Round) -> None:
         """Learn nothing."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return an empty state."""
-        return {"version": 1}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over nothing."""
-
 
 SWEPT = 64
-"""Texts that rounds are timed on, spread over all of them; enough for every time, and memory stays bounded."""
+"""Texts that rounds are timed on at most, spread over all of them."""
 
-SWEEPS = 60
-"""Times that texts are decoded for timing at least; where there are fewer texts, each serves more than once."""
+DECKS = 64
+"""Times that every card is dealt, over all texts and where they are long enough: more would tell hardly more."""
 
-PATIENCE = 20
-"""Further tries on the last text, where some draft was not measured yet because texts are few and short."""
+FEWEST_DECKS = 3
+"""Decks below which the last text serves again: with fewer timings of a kind, one slow round would decide."""
+
+AGAIN = 20
+"""Further passes over the last text at most, where texts are few and short."""
+
+ROUND_TOKENS = 3
+"""Tokens that a round delivers at most on average, to tell whether decks fit into the rest of a text."""
 
 
 def spread_over(names: Sequence[str], most: int) -> frozenset[str]:
@@ -193,11 +165,14 @@ def spread_over(names: Sequence[str], most: int) -> frozenset[str]:
 class TimingSweep:
     """Takes rounds of every kind, and knows what they took.
 
+    A text is decoded once at most, from a place drawn for it where its share of the decks is dealt before its end, so
+    that timing costs no more than decoding plainly, and contexts of all lengths come up.
+
     Args:
         parts: Target and drafts.
         longest: The largest gamma tried.
         names: Of all texts, in their order.
-        look: Whether looking at signals is timed.
+        use_signals: Whether looking at signals is timed.
         timings: Those of earlier runs.
     """
 
@@ -213,32 +188,31 @@ class TimingSweep:
         generation = parts.config.generation
         allowed = parts.target.capabilities.gammas
         gammas = [gamma for gamma in range(1, longest + 1) if allowed is None or gamma in allowed]
-        sweep = SweepPolicy(list(parts.drafts), gammas, generation.seed, use_signals=use_signals)
-        self.decoder = parts.trying(sweep)
+        policy = SweepPolicy(list(parts.drafts), gammas, generation.seed, use_signals=use_signals)
+        self.decoder = parts.trying(cast("Policy", policy))  # all that it leaves out has a default
         self.checks = Checks()
         self._drafts = tuple(parts.drafts)
         self._timings = list(timings)
         self._max_new_tokens = generation.max_new_tokens
         self._certain = generation.sampling().greedy
         self._chosen = spread_over(names, SWEPT)
-        self._passes = ceil(SWEEPS / len(self._chosen))
+        self._rounds = policy.deck_rounds * ceil(DECKS / len(self._chosen))
+        self._fewest = policy.deck_rounds * FEWEST_DECKS
 
     def text(self, text: Text, prompt: Prompt) -> list[Timing]:
         """Time rounds on a text, if it is one of those chosen."""
-        timings: list[Timing] = []
-        # Garbage of the recording must not be collected on these rounds' time.
-        gc.collect()
-        for _ in range(self._passes if text.name in self._chosen else 0):
-            timings += self._once(text, prompt)
-        return timings
+        if text.name not in self._chosen:
+            return []
+        room = len(text.tokens) - self._rounds * ROUND_TOKENS
+        return self._timed(text, prompt, begin=Random(text.name).randrange(room + 1) if room > 0 else 0)
 
     def complete(self, text: Text, prompt: Prompt) -> list[Timing]:
-        """Time rounds on the last text until every draft is known, or patience ends."""
+        """Time rounds on the last text until every kind is known."""
         timings: list[Timing] = []
-        for _ in range(PATIENCE):
-            if self.costs() is not None:
+        for _ in range(AGAIN):
+            if len(self._timings) >= self._fewest and self.costs() is not None:
                 break
-            timings += self._once(text, prompt)
+            timings += self._timed(text, prompt, begin=0)
         return timings
 
     def costs(self) -> LatencyProfile | None:
@@ -249,8 +223,27 @@ class TimingSweep:
         """Return the timings of a text as a line of the recording."""
         return {"kind": "timings", "text": name, "rounds": [timing.to_json() for timing in timings]}
 
-    def _once(self, text: Text, prompt: Prompt) -> list[Timing]:
+    def _timed(self, text: Text, prompt: Prompt, *, begin: int) -> list[Timing]:
+        """Decode a text from a place on, and compare it with what was recorded unless tokens are drawn."""
+        timings: list[Timing] = []
         checks = self.checks if self._certain else None
-        timings = timed(self.decoder, prompt.tokens, self._max_new_tokens, text, checks)
+        most = len(text.tokens) - begin if begin else self._max_new_tokens
+        # Garbage of the recording must not be collected on these rounds' time.
+        gc.collect()
+        rounds = self.decoder.rounds([*prompt.tokens, *text.tokens[:begin]], max_new_tokens=most)
+        with closing(cast("Generator[Round]", rounds)):
+            began = time.perf_counter()
+            for done in islice(rounds, self._rounds):
+                waited_s = time.perf_counter() - began
+                # Before the first round the prompt is read as well.
+                rest_s = max(0.0, waited_s - done.draft_s - done.verify_s) if timings else None
+                draft = done.plan.draft if done.plan.gamma else None
+                times = (done.draft_s, done.verify_s, rest_s)
+                timings.append(
+                    Timing(draft, done.drafted, done.lag, done.context, bool(done.signals), *times)
+                )
+                if checks is not None and not checks.add(text, done, begin):
+                    checks = None
+                began = time.perf_counter()
         self._timings += timings
         return timings

@@ -8,7 +8,6 @@ from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.parts import load_parts
 from paceline.lab.prompts import Prompt, embedded
-from paceline.lab.recording import timing_sweep
 from paceline.lab.recording.draft_walk import SignalControl, agreement
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.run import Settings, record_run
@@ -30,9 +29,7 @@ def prompt(parts):
 @pytest.fixture(scope="module")
 def taken(parts, catalogue, prompt, tmp_path_factory):
     path = tmp_path_factory.mktemp("embedded") / "r.jsonl.zst"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing_sweep, "SWEEPS", 4)
-        result = record_run(parts, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
+    result = record_run(parts, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
     return result, read_recording(path)
 
 
@@ -79,8 +76,7 @@ def test_a_draft_led_along_the_text_does_what_it_does_when_asked_everywhere(take
             assert starts.signals[name][start].tolist() == pytest.approx(wanted, abs=1e-4)
 
 
-def test_a_sampled_recording_has_the_chances_of_both_models(parts, prompt, catalogue, tmp_path, monkeypatch):
-    monkeypatch.setattr(timing_sweep, "SWEEPS", 2)
+def test_a_sampled_recording_has_the_chances_of_both_models(parts, prompt, catalogue, tmp_path):
     drawn = load_config({"generation": {"max_new_tokens": 12, "temperature": 1.0}}, catalogue=catalogue)
     path = tmp_path / "r.jsonl"
     sampled = type(parts)(drawn, parts.target, parts.drafts)
