@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+LONGEST_PIECE_S = 3600.0
+"""Time that a piece of work may take and still count for how much is left."""
+
+
 def progress(*, still: bool) -> Progress:
     """Return a bar that vanishes when the work is done.
 
@@ -29,6 +33,7 @@ def progress(*, still: bool) -> Progress:
         disable=not console.is_terminal,
         transient=True,
         auto_refresh=not still,
+        speed_estimate_period=LONGEST_PIECE_S,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from paceline.lab.parts import Parts
     from paceline.lab.prompts import Prompt
     from paceline.lab.recording.latency import LatencyProfile
-    from paceline.lab.recording.run import RecordedRun, Settings
+    from paceline.lab.recording.run import RecordedRun, Settings, Step
 
 TOKENS = 96
 """New tokens of each text where no run file says otherwise: enough for policies to learn, minutes for all prompts."""
@@ -113,7 +115,8 @@ def record(
 ) -> None:
     """Record what every draft would have done at every place, so that any policy can be tried on it with `replay`.
 
-    An interrupted recording goes on where it stopped when the same command is given again.
+    A recording that was interrupted, or cut short by --limit, goes on when the command is given again, with a larger
+    limit or none.
     """
     if synthetic is not None:
         require("numpy")
@@ -151,7 +154,7 @@ def record(
     from paceline.lab.recording.resume import REMEDY, finished  # noqa: PLC0415
     from paceline.lab.recording.run import Settings  # noqa: PLC0415
 
-    if not force and finished(out):
+    if not force and finished(out, {text.name for text in texts}):
         raise TraceError(f"{out}: a finished recording is there; {REMEDY}")
     catalogue = Catalogue.load()
     if drafts is not None:
@@ -167,7 +170,7 @@ def record(
     parts = load_parts(run)
     decoder = parts.under(run.policy)  # only encodes; what policies learnt before is left alone
     prompts = [encoded(text, decoder, prompts_of.name) for text in texts]
-    what = _what(run, settings, workload=prompts_of.name, prompts=prompts)
+    what = _what(run, settings, workload=prompts_of.name)
     try:
         taken = _recorded(parts, catalogue, prompts, out, settings=settings, run=what, replace=force)
     except KeyboardInterrupt as stop:
@@ -199,11 +202,10 @@ def _policies(measure: str | None, catalogue: Catalogue) -> dict[str, PolicyConf
     return {name: parse_policy(name, catalogue) for name in names}
 
 
-def _what(run: RunConfig, settings: Settings, *, workload: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Return what ran, as JSON-able values; an interrupted recording goes on where this is the same."""
+def _what(run: RunConfig, settings: Settings, *, workload: str) -> dict[str, Any]:
+    """Return what ran, as JSON-able values; the recording that is there goes on where this is the same."""
     return {
         "workload": workload,
-        "prompts": len(prompts),
         "max_new_tokens": run.generation.max_new_tokens,
         "signals": settings.signals,
         "keep_prompts": settings.keep_prompts,
@@ -227,21 +229,37 @@ def _recorded(
     replace: bool,
 ) -> RecordedRun:
     """Record with a bar on stderr if that is a terminal, else with a line there for each text."""
-    from paceline.lab.recording.run import RECORDING, record_run  # noqa: PLC0415
+    from paceline.lab.recording.run import record_run  # noqa: PLC0415
 
-    bar = progress(still=True)
-    with bar:
+    with progress(still=True) as bar:
         task = bar.add_task("", total=len(prompts))
+        began = time.monotonic()
 
-        def on_step(done: int, step: str) -> None:
-            bar.update(task, completed=done, description=f"{step:<30.30}", refresh=True)
-            if bar.disable and step.startswith(RECORDING):
+        def on_step(step: Step) -> None:
+            nonlocal began
+            if step.done == step.before and step.what == "recording":
+                # What earlier runs did, and what came before the first text, tells nothing of how fast it goes.
+                began = time.monotonic()
+                bar.reset(task, total=step.texts, completed=step.done)
+            speed = f", {step.tokens / (time.monotonic() - began):.1f} tok/s" if step.tokens else ""
+            label = f"{step.what} {step.text}"
+            bar.update(task, completed=step.done, description=f"{label:<30.30}{speed}", refresh=True)
+            if bar.disable and step.what == "recording":
                 # A line a text tells those who look into a log hours later how far it has come.
-                warn(f"text {done + 1} of {len(prompts)}: {step.removeprefix(RECORDING)}")
+                warn(f"text {step.done + 1} of {step.texts}: {step.text}{speed}{_left(step, began)}")
 
         return record_run(
             parts, catalogue, prompts, path, settings=settings, run=run, replace=replace, on_step=on_step
         )
+
+
+def _left(step: Step, began: float) -> str:
+    """Return how long the rest will take, once a text was finished to tell it from."""
+    finished = step.done - step.before
+    if not finished:
+        return ""
+    left_s = (time.monotonic() - began) / finished * (step.texts - step.done)
+    return f", about {timedelta(seconds=round(left_s))} left"
 
 
 def _show(taken: RecordedRun, path: Path, *, default: bool) -> None:

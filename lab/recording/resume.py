@@ -1,4 +1,4 @@
-"""Going on with a recording that was interrupted, if it is the same one."""
+"""Going on with a recording that was interrupted, or that has fewer texts than are asked for, if it is the same run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from paceline.lab.recording.latency_fit import Timing
 from paceline.lab.recording.reader import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from paceline.lab.recording.model import Header
 
 REMEDY = "use --force to replace it, or -o for another file"
 
+COUNT = "prompts"
+"""Number of prompts that earlier versions wrote into the first line; a run with more of them is the same run."""
+
 
 @dataclass(slots=True)
 class Kept:
-    """Content of an interrupted recording.
+    """Content of a recording that goes on.
 
     Attributes:
         prompts: The hash of each text's prompt, by the text's name.
@@ -40,8 +43,8 @@ class Kept:
     last: int = 0
 
 
-def finished(path: Path) -> bool:
-    """Tell whether a file is a recording that came to its end.
+def finished(path: Path, names: Collection[str] = ()) -> bool:
+    """Tell whether a file is a recording that came to its end, with texts of all these names in it.
 
     Raises:
         ConfigError: No file can be written there.
@@ -50,16 +53,19 @@ def finished(path: Path) -> bool:
     check_output(path)
     if compressed(path):
         zstd(path)
-    if not _there(path):
-        return False
+    ended, texts = False, set[str]()
     try:
-        return any(values.get("kind") == "end" for _, _, values in parsed(path))
+        for _, _, values in _lines(path):
+            ended |= values.get("kind") == "end"
+            if values.get("kind") == "text":
+                texts.add(str(values.get("name")))
     except TraceError as error:
         raise TraceError(f"{error}; {REMEDY}") from error
+    return ended and texts.issuperset(names)
 
 
 def kept(path: Path, header: Header) -> Kept:
-    """Return what an interrupted recording of the same run holds, if there is one.
+    """Return what a recording of the same run holds, if there is one.
 
     Raises:
         TraceError: The file is a recording of another run, or damaged.
@@ -122,8 +128,8 @@ def _compare(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> N
     now = json.loads(json.dumps(now))
     keys = [key for key in ("longest", "mode", "drafts") if before.get(key) != now[key]]
     earlier, later = before.get("run", {}), now["run"]
-    keys += [key for key in sorted({*earlier, *later}) if earlier.get(key) != later.get(key)]
+    keys += [key for key in sorted({*earlier, *later} - {COUNT}) if earlier.get(key) != later.get(key)]
     if keys:
         raise TraceError(
-            f"{path}: an interrupted recording is there, but of another run: {', '.join(keys)} differ; {REMEDY}"
+            f"{path}: a recording is there, but of another run: {', '.join(keys)} differ; {REMEDY}"
         )

@@ -6,6 +6,7 @@ the text under way only.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,9 +87,6 @@ MEASURED = 20
 
 WARM_UP_TOKENS = 32
 
-RECORDING = "recording "
-"""Beginning of the first step of each text."""
-
 UNKNOWN = LatencyProfile({1: 0.0}, 0, 0.0, {}, 0.0)
 """Stands in the header until something was measured; never written."""
 
@@ -128,7 +126,27 @@ class RecordedRun:
     left_out: Mapping[str, str]
 
 
-def _ignore(_done: int, _step: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A piece of work that comes next.
+
+    Attributes:
+        what: "warming up", "recording", "timing" or "measuring".
+        text: The name of the text; "" while warming up.
+        texts: How many are asked for.
+        done: Of those, how many are in the file; `before` of them since an earlier run.
+        tokens: Of the texts that this run finished.
+    """
+
+    what: str
+    text: str
+    texts: int
+    done: int = 0
+    before: int = 0
+    tokens: int = 0
+
+
+def _ignore(_step: Step) -> None:
     pass
 
 
@@ -141,9 +159,11 @@ def record_run(
     settings: Settings,
     run: Mapping[str, Any],
     replace: bool = False,
-    on_step: Callable[[int, str], None] = _ignore,
+    on_step: Callable[[Step], None] = _ignore,
 ) -> RecordedRun:
-    """Record all prompts into a file, or go on where an interrupted run stopped.
+    """Record all prompts that a file does not hold yet.
+
+    Whether an earlier run was interrupted, or was given fewer prompts, makes no difference.
 
     Args:
         parts: Target, drafts, and how tokens are chosen.
@@ -151,9 +171,9 @@ def record_run(
         prompts: What to record; names differ.
         path: The file.
         settings: How.
-        run: What ran, for the first line; where it is the same, an interrupted recording goes on.
+        run: What ran, for the first line; where it is the same, the recording that is there goes on.
         replace: Whether to begin anew whatever is there.
-        on_step: Told before each piece of work how many texts are finished, and what comes.
+        on_step: Told of each piece of work before it begins.
 
     Raises:
         TraceError: The file is of another run, cannot be written, or real rounds did not do what was recorded.
@@ -169,7 +189,7 @@ def record_run(
         keep_prompts=settings.keep_prompts,
     )
     _check_room(parts, prompts)
-    on_step(0, "warming up")
+    on_step(Step("warming up", "", len(prompts)))
     header = Header(
         run=run,
         longest=settings.longest,
@@ -188,30 +208,33 @@ def record_run(
         decode(decoder, prompts[0].tokens, min(max_new_tokens, WARM_UP_TOKENS))
     if before.prompts:
         trim(path, before.last)
+    left = [prompt for prompt in prompts if prompt.name not in before.prompts]
+    earlier, tokens = len(prompts) - len(left), 0
     with _settled(), RecordingWriter(path, header, after=len(before.prompts)) as writer:
-        for number, prompt in enumerate(prompts):
-            if prompt.name in before.prompts:
-                continue
-            on_step(number, f"{RECORDING}{prompt.name}")
+        for number, prompt in enumerate(left):
+            step = Step("recording", prompt.name, len(prompts), earlier + number, earlier, tokens)
+            on_step(step)
             text = recorder.text(prompt, max_new_tokens)
-            on_step(number, f"timing {prompt.name}")
+            on_step(dataclasses.replace(step, what="timing"))
             timings = sweeper.text(text, prompt)
-            if number == len(prompts) - 1:
+            if prompt is left[-1]:
                 timings += sweeper.complete(text, prompt)
-            on_step(number, f"measuring {prompt.name}")
+            on_step(dataclasses.replace(step, what="measuring"))
             measured = (
                 measures.text(prompt, max_new_tokens, part=before.part) if prompt.name in chosen else []
             )
             line = sweeper.line(prompt.name, timings)
             writer.text(text, costs=sweeper.costs(), measured=measured, extra=[line])
             sweeper.checks.refuse()
+            tokens += len(text.tokens)
         costs = sweeper.costs()
         if costs is None:
             raise TraceError(
                 f"{path}: too few rounds to tell what they take; give more prompts, or more tokens (-n)"
             )
         writer.end(costs=costs, extra=sweeper.checks.to_json())
-    return RecordedRun(len(prompts), len(before.prompts), costs, sweeper.checks, measures.left_out)
+    texts = len(before.prompts) + len(left)
+    return RecordedRun(texts, len(before.prompts), costs, sweeper.checks, measures.left_out)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`paceline record` and `paceline export`, as a user runs them."""
 
 import json
+import re
 import signal
 import time
 
@@ -34,7 +35,11 @@ def test_a_recording_is_made_and_what_comes_next_is_said(cli, toy, prompts):
     assert "Next: paceline replay --policies all" in done.stdout
     assert "draft good" in done.stdout
     # No bar where stderr is no terminal, but a line a text.
-    assert done.stderr.splitlines() == [f"paceline: text {n + 1} of 4: p{n}" for n in range(4)]
+    first, *others = done.stderr.splitlines()
+    assert first == "paceline: text 1 of 4: p0"
+    for number, line in enumerate(others, 2):
+        told = rf"paceline: text {number} of 4: p{number - 1}, [\d.]+ tok/s, about 0:00:\d\d left"
+        assert re.fullmatch(told, line)
 
 
 def test_a_finished_recording_is_not_replaced_without_being_told_to(cli, toy, prompts):
@@ -49,6 +54,19 @@ def test_a_finished_recording_is_not_replaced_without_being_told_to(cli, toy, pr
     assert (cli.folder / "r.jsonl").read_bytes() == before
     cli.call(*command, "--force", code=0)
     assert (cli.folder / "r.jsonl").read_bytes() != before
+
+
+def test_a_recording_cut_short_by_a_limit_is_finished_without_it(cli, toy, prompts):
+    command = ("record", "-c", toy, "-w", prompts, "-n", 20, "-o", "r.jsonl", *QUICK)
+    cli.call(*command, "--limit", 2, code=0)
+    done = cli.call(*command, code=0)
+    assert "4 texts recorded in r.jsonl" in done.stdout
+    assert "2 of them before" in done.stdout
+    assert read_recording(cli.folder / "r.jsonl").texts.names() == ("p0", "p1", "p2", "p3")
+    done = cli.call(*command, "--limit", 3, code=1)
+    assert "a finished recording is there" in done.stderr
+    done = cli.call(*command, "--limit", 3, "--set", "generation.seed=1", code=1)
+    assert "a finished recording is there" in done.stderr
 
 
 def test_the_json_document_says_what_was_recorded(cli, toy, prompts):

@@ -52,3 +52,9 @@ def toy_recorder(catalogue, toy_parts):
 @pytest.fixture(scope="session")
 def prompts():
     return PROMPTS
+
+
+@pytest.fixture(scope="session")
+def toy_run():
+    """Return the run file of the toy run, as values."""
+    return TOY

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from itertools import groupby
 
 import pytest
@@ -12,9 +15,11 @@ from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.parts import Parts
-from paceline.lab.policies import parse_policy
+from paceline.lab.policies import parse_policy, plain_decoder
 from paceline.lab.prompts import Prompt
+from paceline.lab.recording import timing_sweep
 from paceline.lab.recording.reader import parsed, read_recording
+from paceline.lab.recording.recorder import Recorder
 from paceline.lab.recording.resume import finished
 from paceline.lab.recording.run import Settings, record_run
 from paceline.lab.recording.timing_sweep import RESTS, SweepPolicy, spread_over
@@ -59,7 +64,7 @@ def test_every_prompt_is_recorded_with_every_draft_and_what_rounds_take(taken, p
 
 def test_real_rounds_do_what_was_recorded(taken):
     checks = taken[1].checks
-    assert checks.rounds > 200
+    assert checks.rounds > 40
     assert (checks.count, checks.different) == (0, [])
 
 
@@ -113,8 +118,8 @@ class StopError(Exception):
 def interrupted(parts, catalogue, prompts, path, settings, *, at, run=RUN):
     """Record until some text is about to be timed."""
 
-    def on_step(done, step):
-        if step == f"timing p{at}":
+    def on_step(step):
+        if (step.what, step.text) == ("timing", f"p{at}"):
             raise StopError
 
     with pytest.raises(StopError):
@@ -139,13 +144,15 @@ def test_an_interrupted_recording_goes_on_where_it_stopped(
         path,
         settings=settings,
         run=RUN,
-        on_step=lambda *step: done.append(step),
+        on_step=done.append,
     )
     before = 2 if cut else 3
     assert result.before == before
-    assert [step for _, step in done if step.startswith("recording")] == [
-        f"recording p{number}" for number in range(before, 5)
+    recorded = [step for step in done if step.what == "recording"]
+    assert [(step.text, step.done, step.before, step.texts) for step in recorded] == [
+        (f"p{number}", number, before, 5) for number in range(before, 5)
     ]
+    assert recorded[0].tokens == 0 < recorded[-1].tokens
     recording, whole = read_recording(path), read_recording(taken[0])
     assert recording.complete
     for one, other in zip(recording, whole, strict=True):
@@ -187,6 +194,83 @@ def test_an_interrupted_recording_of_another_run_is_left_alone(
         toy_parts(), catalogue, prompts[:1], path, settings=settings, run={"workload": "other"}, replace=True
     )
     assert (result.texts, result.before) == (1, 0)
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from paceline.core.config.load import load_config
+from paceline.core.plugins.catalogue import Catalogue
+from paceline.lab.parts import load_parts
+from paceline.lab.prompts import Prompt
+from paceline.lab.recording.run import Settings, record_run
+
+def on_step(step):
+    if (step.what, step.text) == ("timing", "p2"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+catalogue, toy, prompts = Catalogue.load(), {toy!r}, {prompts!r}
+record_run(
+    load_parts(load_config(toy, catalogue=catalogue)), catalogue, [Prompt(*prompt) for prompt in prompts],
+    Path(sys.argv[1]), settings=Settings(longest=5), run={run!r}, on_step=on_step,
+)
+"""
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.zst"])
+def test_a_recording_whose_process_was_killed_amid_a_text_goes_on(
+    tmp_path, toy_run, toy_parts, catalogue, prompts, taken, name
+):
+    path = tmp_path / name
+    listed = [(one.name, one.kind, one.tokens) for one in prompts]
+    code = DIES.format(toy=toy_run, prompts=listed, run=RUN)
+    done = subprocess.run([sys.executable, "-I", "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert read_recording(path).texts.names() == ("p0", "p1")
+    result = record_run(toy_parts(), catalogue, prompts, path, settings=Settings(longest=5), run=RUN)
+    assert (result.texts, result.before) == (5, 2)
+    recording = read_recording(path)
+    assert recording.complete
+    assert [text.tokens for text in recording] == [text.tokens for text in read_recording(taken[0])]
+
+
+@pytest.mark.parametrize(("first", "then", "names"), [(2, 5, "01234"), (5, 2, "012"), (1, 3, "012")])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_recording_of_more_or_fewer_of_the_same_prompts_is_the_same_run(
+    tmp_path, toy_parts, catalogue, prompts, settings, first, then, names, stopped
+):
+    path = tmp_path / "r.jsonl"
+    # Earlier versions wrote the number of prompts into the first line.
+    run = RUN | {"prompts": first}
+    if stopped or first > then:
+        interrupted(toy_parts(), catalogue, prompts[:first], path, settings, at=min(first - 1, 3), run=run)
+    else:
+        record_run(toy_parts(), catalogue, prompts[:first], path, settings=settings, run=run)
+    before = sum(line["kind"] == "text" for *_, line in parsed(path))
+    result = record_run(toy_parts(), catalogue, prompts[:then], path, settings=settings, run=RUN)
+    recording = read_recording(path)
+    assert recording.complete
+    assert recording.texts.names() == tuple(f"p{number}" for number in names)
+    assert (result.texts, result.before) == (len(names), before)
+    assert [line["kind"] for *_, line in parsed(path)].count("end") == 1
+    assert finished(path, recording.texts.names())
+    assert not finished(path, ["p0", "another"])
+
+
+def test_timing_takes_one_pass_over_a_text_and_ends_when_every_kind_was_seen_often(
+    toy_parts, catalogue, prompts, monkeypatch
+):
+    monkeypatch.setattr(timing_sweep, "DECKS", 2)
+    parts = toy_parts(max_new_tokens=2000)
+    parts = Parts(parts.config, dataclasses.replace(parts.target, eos_share=0.0), parts.drafts)
+    recorder = Recorder(plain_decoder(parts, catalogue), parts.drafts, parts.config.generation.sampling(), 5)
+    text = recorder.text(prompts[0], 2000)
+    sweep = timing_sweep.TimingSweep(parts, 5, [text.name], use_signals=True)
+    timings = sweep.text(text, prompts[0])
+    assert len(timings) == 2 * (3 * 5 + sum(RESTS))
+    assert timings[0].context > len(prompts[0].tokens)  # it began amid the text
+    assert (sweep.checks.rounds, sweep.checks.count) == (len(timings), 0)
+    assert sweep.text(dataclasses.replace(text, name="not chosen"), prompts[0]) == []
 
 
 def test_whether_a_recording_is_finished_is_told_without_loading_a_model(tmp_path, taken):
