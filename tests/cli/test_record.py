@@ -166,4 +166,4 @@ def test_what_is_no_recording_is_not_exported(cli, toy):
 def test_a_prompt_that_the_target_cannot_read_is_named_with_its_file(cli, toy):
     prompts = cli.file("ids.jsonl", '{"tokens": [1, 2]}\n{"id": "odd", "tokens": [99999]}\n')
     done = cli.call("record", "-c", toy, "-w", prompts, code=1)
-    assert "ids.jsonl: the prompt 'odd': the prompt holds 99999; tokens are 0 to" in done.stderr
+    assert "ids.jsonl:2: the prompt 'odd': the prompt holds 99999; tokens are 0 to" in done.stderr
