@@ -74,9 +74,10 @@ format: $(VENV)/.stamp-dev ## Let ruff rewrite what it can.
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-record: $(VENV)/.stamp-dev ## Renew the record of the public names and the tables of options.
+record: $(VENV)/.stamp-dev ## Renew the record of the public names, and the tables of options and records.
 	$(BIN)/python -I tests/test_public_api.py
 	$(BIN)/python -I tests/docs/test_options.py
+	$(BIN)/python -I tests/docs/test_records.py
 
 pair: $(VENV)/.stamp-user ## Train a new embedded pair (hours on a CPU).
 	$(BIN)/python -I tools embedded_recipe --out $(RUNS)/pair
