@@ -28,7 +28,7 @@ from paceline.core.errors import PacelineError
 from paceline.core.files import check_output, write_text
 from paceline.lab.prompts import choose as choose_prompts
 from paceline.lab.prompts import encoded
-from paceline.lab.workloads.named import SHIPPED, load
+from paceline.lab.workloads.named import NAMES, SHIPPED, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ def bench(
             "--prompts",
             "-w",
             metavar="FILE|NAME",
-            help="A file of prompts, or shipped, varied, repetitive, bad-pair.",
+            help=f"Prompts: {', '.join(NAMES)}, or a file.",
         ),
     ] = SHIPPED,
     kinds: Annotated[

@@ -64,7 +64,7 @@ def record(
             "--workload",
             "-w",
             metavar="NAME|FILE",
-            help="Prompts: shipped, varied, repetitive, bad-pair, or a file.",
+            help=f"Prompts: {', '.join(NAMES)}, or a file.",
         ),
     ] = SHIPPED,
     synthetic: Annotated[

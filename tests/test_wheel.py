@@ -52,6 +52,7 @@ def shipped_files() -> set[str]:
         *(embedded / "weights").rglob("*"),
         *(ROOT / "lab" / "report" / "templates").glob("*"),
         *(ROOT / "cli" / "templates").glob("*"),
+        ROOT / "lab" / "workloads" / "chat.jsonl",
     ]
     return files | {f"paceline/{path.relative_to(ROOT).as_posix()}" for path in data if path.is_file()}
 

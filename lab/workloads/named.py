@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,8 @@ from paceline.lab.workloads.files import read
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SHIPPED, REPETITIVE, VARIED, BAD_PAIR = "shipped", "repetitive", "varied", "bad-pair"
-NAMES = (SHIPPED, REPETITIVE, VARIED, BAD_PAIR)
+SHIPPED, REPETITIVE, VARIED, CHAT, BAD_PAIR = "shipped", "repetitive", "varied", "chat", "bad-pair"
+NAMES = (SHIPPED, REPETITIVE, VARIED, CHAT, BAD_PAIR)
 """`embedded` is another word for `shipped`."""
 
 
@@ -41,7 +43,7 @@ def load(name: str) -> Workload:
     A file is meant where there is one of that name, or where the name has a suffix or a folder.
 
     - `shipped`: the prompts shipped with the embedded pair;
-    - `repetitive`, `varied`: see below;
+    - `repetitive`, `varied`, `chat`: see below;
     - `bad-pair`: the shipped prompts with the embedded pair's smallest model as the target and a larger one as its
       draft, which takes longer than the target itself, so that no speculation pays.
 
@@ -54,6 +56,8 @@ def load(name: str) -> Workload:
         return Workload(name, repetitive(embedded()))
     if name == VARIED:
         return Workload(name, varied(embedded()))
+    if name == CHAT:
+        return Workload(name, chat())
     if name == BAD_PAIR:
         return Workload(name, embedded(), _bad_pair())
     path = Path(name)
@@ -71,6 +75,29 @@ def _bad_pair() -> dict[str, Any]:
         "target": {"backend": "embedded", "size": "small"},
         "drafts": {"medium": {"backend": "embedded", "size": "medium"}},
     }
+
+
+def chat() -> list[Text]:
+    """Return conversations for a target with a chat template, of the kinds that people put to one.
+
+    They are written for this and stand in no other set. Long documents stand once in the file, and go in where a
+    message has their name in braces.
+    """
+    lines = (resources.files(__package__) / "chat.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    documents = {f"{{{row['document']}}}": row["text"] for row in rows if "document" in row}
+    return [
+        Text(row["name"], row["kind"], messages=[_filled(message, documents) for message in row["messages"]])
+        for row in rows
+        if "messages" in row
+    ]
+
+
+def _filled(message: Mapping[str, str], documents: Mapping[str, str]) -> Mapping[str, str]:
+    content = message["content"]
+    for name, text in documents.items():
+        content = content.replace(name, text)
+    return {**message, "content": content}
 
 
 LINES, TIMES = 6, 5
