@@ -26,9 +26,9 @@ from paceline.cli._render import Format, Table, document, left_out, show, show_j
 from paceline.core.environment import describe_machine, versions
 from paceline.core.errors import PacelineError
 from paceline.core.files import check_output, write_text
-from paceline.lab.prompts import choose as choose_prompts
-from paceline.lab.prompts import encoded
 from paceline.lab.workloads.named import NAMES, SHIPPED, load
+from paceline.lab.workloads.prompts import choose as choose_prompts
+from paceline.lab.workloads.prompts import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,16 +130,15 @@ def bench(
     from paceline.lab.bench.run import BASE, Bench, LoopMode  # noqa: PLC0415
     from paceline.lab.bench.summary import document as bench_document  # noqa: PLC0415
     from paceline.lab.bench.summary import summarise  # noqa: PLC0415
-    from paceline.lab.drafts import with_drafts  # noqa: PLC0415
-    from paceline.lab.parts import load_parts  # noqa: PLC0415
-    from paceline.lab.policies import split  # noqa: PLC0415
+    from paceline.lab.models import load_models  # noqa: PLC0415
+    from paceline.lab.short_names import split, with_drafts  # noqa: PLC0415
 
     catalogue = Catalogue.load()
     if drafts is not None:
         run = with_drafts(run, split(drafts, ","), catalogue)
     named = split(policies or "", ",")
     if backends is None:
-        choice = choose(load_parts(run), catalogue, named)
+        choice = choose(load_models(run), catalogue, named)
     else:
         choice, run = side_by_side(run, split(backends, ","), catalogue, named)
     base = choice.modes[BASE]
@@ -212,7 +211,7 @@ def _decisions(policies: str | None, *, seed: int, form: Format, as_json: bool, 
         check_output(out)
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.decisions import ACCURACY, GAMMA, ROUNDS, decide  # noqa: PLC0415
-    from paceline.lab.policies import (  # noqa: PLC0415
+    from paceline.lab.short_names import (  # noqa: PLC0415
         EVERYTHING,
         parse_policy,
         split,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paceline.lab.bench.summary import Summary
-    from paceline.lab.comparison import Row
+    from paceline.lab.figures import Row
 
 SHOWN_DIFFERENCES = 5
 CIRCLES = "the others go round in circles, which flatters speculation"
@@ -101,20 +101,20 @@ def kinds_table(summary: Summary) -> Table | None:
 
 def notes(summary: Summary) -> Iterator[str]:
     """Yield what the tables do not say: the best static gamma, loops, differences."""
-    best, textures = summary.best_static, summary.textures
+    best, repetitions = summary.best_static, summary.repetitions
     if best is not None:
         spans = f" ({spread(best.all.speedup)})" if spread(best.all.speedup) else ""
         yield f"* best static gamma of those run: {best.policy}, {times(best.all.speedup)} plain{spans}"
         yield "  (picked from these noisy timings, so flattered)"
-    if 0 < len(textures) < FEWEST:
+    if 0 < len(repetitions) < FEWEST:
         yield f"  {TOO_FEW}"
-    varying = sum(text.varies for text in textures.values())
+    varying = sum(text.varies for text in repetitions.values())
     if summary.only_varying:
-        yield f"  only the {varying} of {len(textures)} texts that vary; {CIRCLES}"
-    elif textures and not varying:
-        yield f"  none of the {len(textures)} texts vary; all go round in circles, which flatters speculation"
-    elif varying < len(textures):
-        yield f"  {varying} of {len(textures)} texts vary; {CIRCLES}"
+        yield f"  only the {varying} of {len(repetitions)} texts that vary; {CIRCLES}"
+    elif repetitions and not varying:
+        yield f"  none of the {len(repetitions)} texts vary; all go round in circles, which flatters speculation"
+    elif varying < len(repetitions):
+        yield f"  {varying} of {len(repetitions)} texts vary; {CIRCLES}"
     for wrong in summary.different[:SHOWN_DIFFERENCES]:
         yield (
             f"  {wrong.mode} differs from {BASE} on {wrong.prompt} (repeat {wrong.repeat}) at new token "

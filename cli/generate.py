@@ -27,7 +27,7 @@ from paceline.core.environment import versions
 from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import MIB, read_text, size
 from paceline.core.json_text import is_text
-from paceline.lab.prompts import embedded
+from paceline.lab.workloads.prompts import embedded
 
 if TYPE_CHECKING:
     from paceline.core.config.run import RunConfig
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Costs
     from paceline.core.records import Round
     from paceline.lab.decoding import Decoding, PairedTimes
-    from paceline.lab.parts import Parts
+    from paceline.lab.models import Models
 
 DEMO_TOKENS = 160
 DEMO_PROMPT = "code-3"
@@ -129,23 +129,23 @@ class _Job:
         """Decode, report, and return the exit code."""
         # The loop and the models are loaded only now, so that a wrong option is told at once.
         from paceline.core.trace import TraceWriter  # noqa: PLC0415
-        from paceline.lab.parts import load_parts  # noqa: PLC0415
+        from paceline.lab.models import load_models  # noqa: PLC0415
 
         stopped: KeyboardInterrupt | None = None
         try:
-            parts = load_parts(self.run)
+            models = load_models(self.run)
             path, about = self.run.trace, {"config": self.run.model_dump(mode="json")}
             trace = None if path is None else TraceWriter(path, about)
             # Leaving the decoder, however that comes about, closes the trace and saves what the policy learnt.
-            with parts.decoder(trace=trace) as decoder:
-                return self._decode(parts, decoder, prompt, comparing=comparing)
+            with models.decoder(trace=trace) as decoder:
+                return self._decode(models, decoder, prompt, comparing=comparing)
         except KeyboardInterrupt as stop:
             stopped = stop
         finally:
             self.screen.close()
         return exit_code(stopped)
 
-    def _decode(self, parts: Parts, decoder: SpeculativeDecoder, prompt: str, *, comparing: bool) -> int:
+    def _decode(self, models: Models, decoder: SpeculativeDecoder, prompt: str, *, comparing: bool) -> int:
         from paceline.core.text import TextStream  # noqa: PLC0415
         from paceline.lab.decoding import Decoding, decode  # noqa: PLC0415
 
@@ -184,7 +184,7 @@ class _Job:
         write(stream.finish())
         self._summarise(decoding)
         try:
-            comparison = self._compare(parts, decoder, tokens) if comparing else None
+            comparison = self._compare(models, decoder, tokens) if comparing else None
         except KeyboardInterrupt:
             conclude()
             raise
@@ -202,14 +202,14 @@ class _Job:
             self.screen.note(f"\ngamma per round: {_strip(decoding.gammas)}")
         self.screen.note(_summary(decoding, self.run.policy.name))
 
-    def _compare(self, parts: Parts, decoder: SpeculativeDecoder, tokens: list[int]) -> PairedTimes:
+    def _compare(self, models: Models, decoder: SpeculativeDecoder, tokens: list[int]) -> PairedTimes:
         from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
         from paceline.lab.decoding import time_pairs  # noqa: PLC0415
-        from paceline.lab.policies import plain_decoder  # noqa: PLC0415
+        from paceline.lab.short_names import plain_decoder  # noqa: PLC0415
 
         comparison = time_pairs(
-            parts.beside(decoder),
-            plain_decoder(parts, Catalogue.load()),
+            models.untraced(decoder),
+            plain_decoder(models, Catalogue.load()),
             tokens,
             self.run.generation.max_new_tokens,
             sampled=not self.run.generation.sampling().greedy,

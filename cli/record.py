@@ -25,8 +25,8 @@ from paceline.cli._render import Table, show, show_json, warn
 from paceline.core.environment import describe_machine, require, versions
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.files import check_output
-from paceline.lab.prompts import choose, encoded
 from paceline.lab.workloads.named import NAMES, SHIPPED, load
+from paceline.lab.workloads.prompts import choose, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.parts import Parts
-    from paceline.lab.prompts import Prompt
+    from paceline.lab.models import Models
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.run import RecordedRun, Settings, Step
+    from paceline.lab.workloads.prompts import Prompt
 
 TOKENS = 96
 """New tokens of each text where no run file says otherwise: enough for policies to learn, minutes for all prompts."""
@@ -148,11 +148,10 @@ def record(
     require("numpy")
     # Models and numbers are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
-    from paceline.lab.drafts import with_drafts  # noqa: PLC0415
-    from paceline.lab.parts import load_parts  # noqa: PLC0415
-    from paceline.lab.policies import split  # noqa: PLC0415
+    from paceline.lab.models import load_models  # noqa: PLC0415
     from paceline.lab.recording.resume import REMEDY, finished  # noqa: PLC0415
     from paceline.lab.recording.run import Settings  # noqa: PLC0415
+    from paceline.lab.short_names import split, with_drafts  # noqa: PLC0415
 
     if not force and finished(out, {text.name for text in texts}):
         raise TraceError(f"{out}: a finished recording is there; {REMEDY}")
@@ -167,7 +166,7 @@ def record(
         keep_prompts=prompts_of.name in NAMES if keep_prompts is None else keep_prompts,
         policies=_policies(measure, catalogue),
     )
-    parts = load_parts(run)
+    parts = load_models(run)
     decoder = parts.under(run.policy)  # only encodes; what policies learnt before is left alone
     prompts = [encoded(text, decoder, prompts_of.name) for text in texts]
     what = _what(run, settings, workload=prompts_of.name)
@@ -193,8 +192,8 @@ def record(
 
 
 def _policies(measure: str | None, catalogue: Catalogue) -> dict[str, PolicyConfig]:
-    from paceline.lab.policies import parse_policy, split  # noqa: PLC0415
     from paceline.lab.recording.run import POLICIES  # noqa: PLC0415
+    from paceline.lab.short_names import parse_policy, split  # noqa: PLC0415
 
     if measure == NOTHING:
         return {}
@@ -219,7 +218,7 @@ def _what(run: RunConfig, settings: Settings, *, workload: str) -> dict[str, Any
 
 
 def _recorded(
-    parts: Parts,
+    parts: Models,
     catalogue: Catalogue,
     prompts: Sequence[Prompt],
     path: Path,

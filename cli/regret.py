@@ -15,7 +15,7 @@ from paceline.core.environment import require
 from paceline.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from paceline.lab.comparison import Comparison, Figures
+    from paceline.lab.figures import Comparison, Figures
     from paceline.lab.recording.model import Recording
     from paceline.lab.results import Key, Results
 
@@ -55,7 +55,7 @@ def regret(
     The tables show one order, start, seed and draw. JSON has every pass, every kind, and all kinds of regret.
     """
     require("numpy")
-    from paceline.lab.sources import read_sources  # noqa: PLC0415 - numpy
+    from paceline.lab.replay.sources import read_sources  # noqa: PLC0415 - numpy
 
     sources = read_sources(replay, recording)
     if sources.unfinished is not None:
@@ -85,16 +85,16 @@ def _shown(results: Results, order: str | None, start: str | None) -> Results:
 
 def _compared(results: Results, recording: Recording, window: int) -> dict[tuple[Any, ...], Comparison]:
     """Compare the passes that differ in the policy alone, with a bar on a terminal."""
-    from paceline.lab.figures import compare  # noqa: PLC0415
-    from paceline.lab.references import References  # noqa: PLC0415
+    from paceline.lab.comparison import compare  # noqa: PLC0415
+    from paceline.lab.hindsight import Hindsight  # noqa: PLC0415
 
     with counted("optima") as advance:
-        references = References(recording, window=window, on_text=lambda _name: advance())
+        hindsight = Hindsight(recording, window=window, on_text=lambda _name: advance())
         ways = dict.fromkeys(key[1:] for key in results.passes)
         return {
             way: compare(
                 results.only([key for key in results.passes if key[1:] == way]),
-                references=references,
+                hindsight=hindsight,
                 regret=True,
             )
             for way in ways
@@ -103,7 +103,7 @@ def _compared(results: Results, recording: Recording, window: int) -> dict[tuple
 
 def _values(key: Key, comparison: Comparison) -> dict[str, Any]:
     """Return one pass as JSON-able values."""
-    from paceline.lab.comparison import ALL, VARYING  # noqa: PLC0415
+    from paceline.lab.figures import ALL, VARYING  # noqa: PLC0415
 
     row, best = comparison.row(key.policy), comparison.best_static
     groups = {ALL: row.all}
@@ -147,7 +147,7 @@ def _figures(figures: Figures) -> dict[str, Any]:
 
 def _show(comparison: Comparison, key: Key, form: Format) -> None:
     from paceline.cli.replay import STARTS, TITLES  # noqa: PLC0415
-    from paceline.lab.comparison import ALL, VARYING  # noqa: PLC0415
+    from paceline.lab.figures import ALL, VARYING  # noqa: PLC0415
     from paceline.lab.stats import FEWEST, TOO_FEW  # noqa: PLC0415
 
     drawn = f", draw {key.draw}" if key.draw is not None else ""

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.comparison import Comparison, Row
+    from paceline.lab.figures import Comparison, Row
     from paceline.lab.recording.model import Header, Recording
-    from paceline.lab.replay.choosing import Chosen
+    from paceline.lab.replay.choices import Chosen
     from paceline.lab.replay.partial_traces import Coverage
     from paceline.lab.replay.passes import Done
-    from paceline.lab.replay.planning import Settings
+    from paceline.lab.replay.run import Settings
     from paceline.lab.replay.trace_check import Checked
     from paceline.lab.results import Results
 
@@ -112,12 +112,12 @@ def replay(
     require("numpy")
     # Numbers, plugins and tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
-    from paceline.lab.policies import split  # noqa: PLC0415
     from paceline.lab.recording.reader import read_recording  # noqa: PLC0415
-    from paceline.lab.replay.choosing import choose  # noqa: PLC0415
-    from paceline.lab.replay.draws import check_drawn  # noqa: PLC0415
-    from paceline.lab.replay.planning import Settings  # noqa: PLC0415
+    from paceline.lab.replay.choices import choose  # noqa: PLC0415
+    from paceline.lab.replay.run import Settings  # noqa: PLC0415
+    from paceline.lab.replay.texts import check_drawn  # noqa: PLC0415
     from paceline.lab.replay.trace_check import is_serving  # noqa: PLC0415
+    from paceline.lab.short_names import split  # noqa: PLC0415
 
     check_output(out, inputs=[recording, *([config] if config is not None else [])])
     if not recording.is_file():
@@ -188,7 +188,7 @@ def _replayed(
     path: Path, out: Path, chosen: Chosen, settings: Settings, *, header: Header, jobs: int, force: bool
 ) -> Results:
     """Replay with a bar on stderr, if that is a terminal."""
-    from paceline.lab.replay.planning import replay as replay_all  # noqa: PLC0415
+    from paceline.lab.replay.run import replay as replay_all  # noqa: PLC0415
 
     with progress(still=False) as bar:
         task = bar.add_task("replaying", total=None)
@@ -220,16 +220,16 @@ def _replayed(
 
 def _comparisons(results: Results, recording: Recording) -> list[Comparison]:
     """Compare the policies in each setting, with the oracle where that is soon worked out."""
-    from paceline.lab.figures import by_setting, compare  # noqa: PLC0415
-    from paceline.lab.references import References  # noqa: PLC0415
+    from paceline.lab.comparison import by_setting, compare  # noqa: PLC0415
+    from paceline.lab.hindsight import Hindsight  # noqa: PLC0415
 
-    references = References(recording)
+    hindsight = Hindsight(recording)
     comparisons = []
     for setting in by_setting(results):
         key, listed = next(iter(setting.passes.items()))
         recorded = key.draw is None and key.order != "switching"
         soon = sum(row.tokens for row in listed) <= BOUNDED
-        comparisons.append(compare(setting, references=references, oracle=recorded and soon))
+        comparisons.append(compare(setting, hindsight=hindsight, oracle=recorded and soon))
     return comparisons
 
 
@@ -329,8 +329,8 @@ def _others(
 ) -> tuple[Mapping[str, Coverage], Mapping[str, str]]:
     from paceline.core.guards.policy import needs_of, requires_of  # noqa: PLC0415
     from paceline.core.plugins.catalogue import build_policy  # noqa: PLC0415
-    from paceline.lab.policies import EVERYTHING, parse_policy  # noqa: PLC0415
     from paceline.lab.replay.partial_traces import coverage, partly_recorded  # noqa: PLC0415
+    from paceline.lab.short_names import EVERYTHING, parse_policy  # noqa: PLC0415
 
     listed = [name for name in names if name != EVERYTHING]
     if EVERYTHING in names:

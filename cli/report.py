@@ -16,8 +16,8 @@ from paceline.core.environment import require
 from paceline.core.files import check_output, write_text
 
 if TYPE_CHECKING:
+    from paceline.lab.replay.sources import Sources
     from paceline.lab.report.build import Report
-    from paceline.lab.sources import Sources
 
 OUT = Path("runs/report.html")
 NOTE = (
@@ -48,7 +48,7 @@ def report(
     Exits with 0 also where the replay misses the measured speeds: the page and the terminal say so.
     """
     require("numpy", "matplotlib", "jinja2")
-    from paceline.lab.sources import read_sources  # noqa: PLC0415 - numpy
+    from paceline.lab.replay.sources import read_sources  # noqa: PLC0415 - numpy
 
     given = files_given(replay, recording)
     for path in (out, *([pictures / PICTURE] if pictures is not None else [])):
@@ -78,15 +78,15 @@ def files_given(replay: Path, recording: Path | None) -> list[Path]:
 
 def _built(sources: Sources) -> Report:
     """Build the report, showing progress on a terminal while optima are worked out."""
-    from paceline.lab.references import References  # noqa: PLC0415
+    from paceline.lab.hindsight import Hindsight  # noqa: PLC0415
     from paceline.lab.report.build import build_report  # noqa: PLC0415
 
     recording, source = sources.recording, sources.source("paceline report")
     if recording is None:
         return build_report(sources.results, source=source)
     with counted("optima", len(recording.texts.names())) as advance:
-        references = References(recording, on_text=lambda _text: advance())
-        return build_report(sources.results, recording, references, source=source)
+        hindsight = Hindsight(recording, on_text=lambda _text: advance())
+        return build_report(sources.results, recording, hindsight, source=source)
 
 
 def _write(report: Report, out: Path, folder: Path | None) -> None:

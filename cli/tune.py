@@ -17,9 +17,9 @@ from paceline.core.environment import require
 from paceline.core.files import check_output, write_text
 
 if TYPE_CHECKING:
-    from paceline.lab.comparison import Times
+    from paceline.lab.figures import Times
+    from paceline.lab.replay.sources import Sources
     from paceline.lab.results import Results
-    from paceline.lab.sources import Sources
     from paceline.lab.tuning import Block
 
 TUNED = Path("tuned.yaml")
@@ -45,9 +45,9 @@ def tune(
     """
     require("numpy")
     from paceline.lab import tuning  # noqa: PLC0415 - numpy
-    from paceline.lab.references import References  # noqa: PLC0415
+    from paceline.lab.hindsight import Hindsight  # noqa: PLC0415
+    from paceline.lab.replay.sources import read_sources  # noqa: PLC0415
     from paceline.lab.report.build import is_recorded, main_setting  # noqa: PLC0415
-    from paceline.lab.sources import read_sources  # noqa: PLC0415
 
     check_output(out, inputs=files_given(replay, recording))
     sources = read_sources(replay, recording)
@@ -58,8 +58,8 @@ def tune(
         warn(sources.missing)
     # Variations are played on the recording's own draw, and compare with nothing else.
     vary = _Variations(sources, setting) if sources.recording is not None and is_recorded(setting) else None
-    references = References(sources.recording) if sources.recording is not None else None
-    choice = tuning.tune(setting, references=references, vary=vary, tries=tries, miss=_miss(sources))
+    hindsight = Hindsight(sources.recording) if sources.recording is not None else None
+    choice = tuning.tune(setting, hindsight=hindsight, vary=vary, tries=tries, miss=_miss(sources))
     origin = f"{replay.name} of the recording {sources.sha256[:12]}"
     write_text(out, tuning.run_file(choice, origin=origin, base=_models(sources)))
     advice = tuning.paragraph(choice)

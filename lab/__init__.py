@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paceline.lab.comparison import Comparison, Figures, Regret, Row, Shares
-    from paceline.lab.figures import by_setting, compare
+    from paceline.lab.comparison import by_setting, compare
+    from paceline.lab.figures import Comparison, Figures, Regret, Row, Shares
+    from paceline.lab.hindsight import BestStatic, Hindsight
     from paceline.lab.recording.model import Recording
     from paceline.lab.recording.reader import read_recording
-    from paceline.lab.references import BestStatic, References
-    from paceline.lab.replay.planning import replay_policies
+    from paceline.lab.replay.run import replay_policies
     from paceline.lab.report.build import Report, build_report
     from paceline.lab.report.plots import draw
     from paceline.lab.results import Key, Measurement, Results
@@ -26,11 +26,11 @@ __all__ = [
     "BestStatic",
     "Comparison",
     "Figures",
+    "Hindsight",
     "Key",
     "Measurement",
     "Ratio",
     "Recording",
-    "References",
     "Regret",
     "Report",
     "Results",
@@ -46,26 +46,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BestStatic": "references",
-    "Comparison": "comparison",
-    "Figures": "comparison",
+    "BestStatic": "hindsight",
+    "Comparison": "figures",
+    "Figures": "figures",
     "Key": "results",
     "Measurement": "results",
     "Ratio": "stats",
     "Recording": "recording.model",
-    "References": "references",
-    "Regret": "comparison",
+    "Hindsight": "hindsight",
+    "Regret": "figures",
     "Report": "report.build",
     "Results": "results",
-    "Row": "comparison",
-    "Shares": "comparison",
+    "Row": "figures",
+    "Shares": "figures",
     "build_report": "report.build",
-    "by_setting": "figures",
-    "compare": "figures",
+    "by_setting": "comparison",
+    "compare": "comparison",
     "draw": "report.plots",
     "made_up_recording": "workloads.synthetic",
     "read_recording": "recording.reader",
-    "replay_policies": "replay.planning",
+    "replay_policies": "replay.run",
 }
 
 

@@ -1,252 +1,269 @@
-"""Policies compared on the same texts: one set of figures, whatever measured them and whichever command shows them.
-
-A policy's seconds for a text are the median over repeats, and of these the mean over seeds and draws. A speed-up is the
-ratio of tokens a second over the texts that both finished. docs/regret.md has the formulas.
-"""
+"""A comparison of policies on the same texts: the figures that every command shows, as numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
-from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paceline.core.errors import ConfigError
-from paceline.core.generation import Totals
-from paceline.lab.comparison import (
-    ALL,
-    LOOPING,
-    ORACLE,
-    VARYING,
-    Comparison,
-    Figures,
-    Regret,
-    Row,
-    Time,
-    Times,
-    amounts,
-    is_static,
-    ratio,
-)
-from paceline.lab.references import BestStatic
-from paceline.lab.stats import captured, spec_bench, speedup
+from paceline.lab.stats import Ratio, html_table, speedup
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from paceline.lab.references import References
-    from paceline.lab.results import Measurement, Results
+    from paceline.core.generation import Totals
+    from paceline.lab.hindsight import BestStatic
+    from paceline.lab.results import Clock, Measurement, Order, Start
 
+ALL, VARYING, LOOPING = "all", "varying", "looping"
+"""Groups beside the kinds: every text, those that neither loop nor repeat themselves, and the others."""
 
-def by_setting(results: Results) -> list[Results]:
-    """Return the results of each setting: of the passes that share clock, order and start."""
-    ways = dict.fromkeys((key.clock, key.order, key.start) for key in results.passes)
-    return [results.where(clock=clock, order=order, start=start) for clock, order, start in ways]
-
-
-def compare(
-    results: Results,
-    *,
-    references: References | None = None,
-    oracle: bool = True,
-    regret: bool = False,
-    statics: Collection[str] = (),
-) -> Comparison:
-    """Compare the policies of one setting.
-
-    Args:
-        results: Measurements in one setting; see `by_setting`.
-        references: Of the recording, where the measurements are of one.
-        oracle: Whether to compare with the oracle, where references are at hand; working it out takes a while.
-        regret: Whether to work out what was lost, too.
-        statics: Without references, the labels of the static choices that the best one is chosen from.
-
-    Raises:
-        ConfigError: There is no plain decoding to compare with, or there are several settings.
-        TraceError: The references are of a recording that lacks a text.
-    """
-    if (count := len(by_setting(results))) != 1:
-        raise ConfigError(f"a comparison is of one setting; found {count}: choose one with `where`")
-    key = next(iter(results.passes))
-    plain = plain_label(results)
-    draws = tuple(dict.fromkeys(key.draw for key in results.passes))
-    measured = {policy: list(results.where(policy=policy)) for policy in results.policies()}
-    texts = {measurement.text: measurement for measurement in reversed(measured[plain])}
-    texts = {text: texts[text] for text in dict.fromkeys(measurement.text for measurement in measured[plain])}
-    times = {policy: times_of(listed) for policy, listed in measured.items()}
-    best = (
-        references.best_static(list(texts), draws)
-        if references is not None
-        else _best_measured(times, plain, statics, results.options)
-    )
-    if best is not None:
-        times.setdefault(best.label, {text: Time(texts[text].tokens, best.seconds[text]) for text in texts})
-    if references is not None and oracle:
-        times[ORACLE] = {
-            text: Time(measurement.tokens, fmean(references.optimum(text, draw).seconds for draw in draws))
-            for text, measurement in texts.items()
-        }
-    groups, kinds = _groups(texts), _kinds(texts) if key.order != "switching" else {}
-    work = _Work(times, plain, best, references if regret and oracle else None, draws, texts)
-    rows = [
-        Row(
-            policy,
-            results.options.get(policy, {}),
-            work.by_group(policy, groups, listed),
-            work.by_group(policy, kinds, listed),
-            reduce(add, (measurement.totals for measurement in listed), Totals()),
-            listed,
-        )
-        for policy, listed in measured.items()
-    ]
-    return Comparison(
-        clock=key.clock,
-        order=key.order,
-        start=key.start,
-        seeds=tuple(dict.fromkeys(key.seed for key in results.passes)),
-        draws=draws,
-        plain=plain,
-        rows=[row for row in rows if ALL in row.groups],
-        groups=groups,
-        kinds=kinds,
-        best_static=best,
-        times=times,
-    )
+ORACLE = "oracle"
 
 
-def plain_label(results: Results) -> str:
-    """Return the label of plain decoding.
+class Time(NamedTuple):
+    """One policy on one text: the tokens delivered, and the seconds they took."""
 
-    Raises:
-        ConfigError: It was not measured.
-    """
-    for policy in results.policies():
-        options = results.options.get(policy, {})
-        if is_static(options) and options.get("gamma") == 0:
-            return policy
-    key = next(iter(results.passes), None)
-    setting = f" in the setting {key.order}, {key.start}" if key is not None else ""
-    raise ConfigError(
-        f"there is no plain decoding{setting}, which everything is compared with; replay with static-0 among the "
-        "policies"
-    )
+    tokens: float
+    seconds: float
 
 
-def times_of(measurements: Iterable[Measurement]) -> dict[str, Time]:
-    """Return the times of one policy: by text the median over repeats, and of these the mean over seeds and draws."""
-    repeats: dict[str, dict[tuple[int, int | None], list[Measurement]]] = {}
-    for measurement in measurements:
-        by_seed = repeats.setdefault(measurement.text, {})
-        by_seed.setdefault((measurement.seed, measurement.draw), []).append(measurement)
-    return {
-        text: Time(
-            fmean(median(measurement.tokens for measurement in listed) for listed in by_seed.values()),
-            fmean(median(measurement.seconds for measurement in listed) for listed in by_seed.values()),
-        )
-        for text, by_seed in repeats.items()
-    }
-
-
-def _best_measured(
-    times: Mapping[str, Times], plain: str, statics: Collection[str], options: Mapping[str, Mapping[str, Any]]
-) -> BestStatic | None:
-    base = times[plain]
-    speeds = {
-        policy: speed.value
-        for policy in statics
-        if policy in times and (speed := ratio(times[policy], base, base))
-    }
-    label = max(speeds, key=speeds.__getitem__, default=None)
-    if label is None:
-        return None
-    return BestStatic(label, options[label], {text: time.seconds for text, time in times[label].items()})
-
-
-def _groups(texts: Mapping[str, Measurement]) -> dict[str, list[str]]:
-    groups = {
-        ALL: list(texts),
-        VARYING: [text for text, measurement in texts.items() if measurement.varies],
-        LOOPING: [text for text, measurement in texts.items() if not measurement.varies],
-    }
-    return {name: members for name, members in groups.items() if members}
-
-
-def _kinds(texts: Mapping[str, Measurement]) -> dict[str, list[str]]:
-    kinds: dict[str, list[str]] = {}
-    for text, measurement in texts.items():
-        kinds.setdefault(measurement.kind, []).append(text)
-    return kinds
+Times = Mapping[str, Time]
+"""By text."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """All that the figures of one comparison are worked out from."""
+class Shares:
+    """Seconds a token, by what they went into; `loop` is what remains of the round."""
 
-    times: Mapping[str, Times]
-    plain: str
-    best: BestStatic | None
-    references: References | None
+    draft: float
+    verify: float
+    score: float
+    loop: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.draft + self.verify + self.score + self.loop
+
+
+@dataclass(frozen=True, slots=True)
+class Regret:
+    """Seconds a token that one policy lost on a group of texts.
+
+    Attributes:
+        oracle_s: To the oracle.
+        static_s: To the best static choice of each text; below 0 where that is beaten.
+        dynamic_s: To the best static choice of each segment.
+        over_tuned: Its speed over the static choice that was best on the other half of the texts.
+        oracle_expected: The speed-up of an oracle that knows the chance of every token and not how it falls; that of
+            the oracle where nothing was drawn.
+        exact: Whether some choices reach the oracle's seconds, on every text.
+    """
+
+    oracle_s: float
+    static_s: float
+    dynamic_s: float
+    over_tuned: Ratio | None
+    oracle_expected: Ratio | None
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One policy on a group of texts, as far as it finished them. What cannot be told is None.
+
+    Attributes:
+        texts, tokens, seconds: How many, and their sums; of plain decoding, `plain_s` seconds.
+        speedup: Over plain decoding.
+        over_static: Over the best static choice in hindsight, chosen on all texts.
+        captured: Share of the time between plain decoding and the oracle that is saved.
+        captured_static: Likewise between the best static choice and the oracle.
+        oracle: The speed-up of the oracle.
+        accepted_tokens: Spec-Bench's mean accepted tokens: tokens delivered a round, 1 for plain decoding.
+        spec_bench: Spec-Bench's speed-up: the mean over texts of tokens a second, over that of plain decoding.
+        regret: What was lost, where that was asked for.
+    """
+
+    texts: int
+    tokens: float
+    seconds: float
+    plain_s: float
+    speedup: Ratio | None
+    over_static: Ratio | None
+    captured: Ratio | None
+    captured_static: Ratio | None
+    oracle: Ratio | None
+    accepted_tokens: float | None
+    spec_bench: float | None
+    regret: Regret | None = None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Over all texts of the group; 0 when no time passed."""
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One policy in a comparison.
+
+    Attributes:
+        policy: Its label.
+        options: Its options, as JSON-able values; empty for a library's own decoding.
+        groups, kinds: Its figures by group and by kind of text; see `Comparison`.
+        totals: Sums over all its measurements.
+        measurements: In the order they were taken.
+    """
+
+    policy: str
+    options: Mapping[str, Any]
+    groups: Mapping[str, Figures]
+    kinds: Mapping[str, Figures]
+    totals: Totals
+    measurements: Sequence[Measurement]
+
+    @property
+    def static(self) -> bool:
+        """Whether it plans the same draft and gamma in every round."""
+        return is_static(self.options)
+
+    @property
+    def all(self) -> Figures:
+        """The figures on all texts."""
+        return self.groups[ALL]
+
+    @property
+    def varying(self) -> Figures | None:
+        """The figures on the texts that vary; None where there are none."""
+        return self.groups.get(VARYING)
+
+    @property
+    def acceptance(self) -> float | None:
+        """Accepted over drafted tokens; None where nothing was drafted."""
+        return self.totals.acceptance if self.totals.drafted else None
+
+    @property
+    def shares(self) -> Shares:
+        """Seconds a token, by what they went into."""
+        totals = self.totals
+        draft, verify, score = (
+            seconds / totals.emitted for seconds in (totals.draft_s, totals.verify_s, totals.score_s)
+        )
+        loop = max(0.0, totals.seconds / totals.emitted - draft - verify - score)
+        return Shares(draft, verify, score, loop)
+
+    @property
+    def first_pass(self) -> list[Measurement]:
+        """The measurements of the first pass, in the order the texts were decoded."""
+        return [
+            measurement for measurement in self.measurements if measurement.key == self.measurements[0].key
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Policies on the same texts, in one setting.
+
+    Attributes:
+        clock, order, start, seeds, draws: The setting.
+        plain: The label of plain decoding.
+        rows: One for each policy, in the order of the results.
+        groups: Names of texts, by group: all, and those that vary and those that do not where there are such.
+        kinds: Likewise by kind of text; none where texts are spliced, since pairs of kinds are as many as texts.
+        best_static: The best static choice in hindsight: of all that there are, where hindsight is at hand, else of
+            those that were measured. None where nothing is known of static choices.
+        times: By label and text; the best static choice and the oracle are among the labels.
+    """
+
+    clock: Clock
+    order: Order
+    start: Start
+    seeds: Sequence[int]
     draws: Sequence[int | None]
-    texts: Mapping[str, Measurement]
+    plain: str
+    rows: Sequence[Row]
+    groups: Mapping[str, Sequence[str]]
+    kinds: Mapping[str, Sequence[str]]
+    best_static: BestStatic | None
+    times: Mapping[str, Times]
 
-    def by_group(
-        self, policy: str, groups: Mapping[str, Sequence[str]], measurements: Sequence[Measurement]
-    ) -> dict[str, Figures]:
-        """Return the figures of each group that the policy finished a text of."""
-        finished = {
-            name: [text for text in members if text in self.times[policy]] for name, members in groups.items()
-        }
-        return {name: self.figures(policy, texts, measurements) for name, texts in finished.items() if texts}
+    @property
+    def ranked(self) -> list[Row]:
+        """The rows, the fastest first."""
+        return sorted(self.rows, key=lambda row: -row.all.tokens_per_second)
 
-    def figures(self, policy: str, texts: Sequence[str], measurements: Iterable[Measurement]) -> Figures:
-        """Return the figures on some texts, all of which the policy finished."""
-        tokens, seconds = amounts(self.times[policy], texts)
-        plain_tokens, plain = amounts(self.times[self.plain], texts)
-        static = amounts(self.times[self.best.label], texts)[1] if self.best is not None else None
-        oracle = amounts(self.times[ORACLE], texts)[1] if ORACLE in self.times else None
-        members = set(texts)
-        totals = [measurement.totals for measurement in measurements if measurement.text in members]
-        rounds = sum(counts.rounds for counts in totals)
-        return Figures(
-            texts=len(texts),
-            tokens=sum(tokens),
-            seconds=sum(seconds),
-            plain_s=sum(plain),
-            speedup=speedup(tokens, seconds, plain_tokens, plain),
-            over_static=None
-            if static is None or self.best is None
-            else ratio(self.times[policy], self.times[self.best.label], texts),
-            captured=None if oracle is None else captured(plain, seconds, oracle),
-            captured_static=None if oracle is None or static is None else captured(static, seconds, oracle),
-            oracle=None if oracle is None else speedup(plain_tokens, oracle, plain_tokens, plain),
-            accepted_tokens=sum(counts.emitted for counts in totals) / rounds if rounds else None,
-            spec_bench=spec_bench(tokens, seconds, plain_tokens, plain),
-            regret=None if oracle is None else self.regret(texts, tokens, seconds, oracle),
-        )
+    def row(self, policy: str) -> Row:
+        """Return the row of a policy.
 
-    def regret(
-        self, texts: Sequence[str], tokens: list[float], seconds: list[float], oracle: list[float]
-    ) -> Regret | None:
-        """Return what was lost on some texts; None where nobody asked for it."""
-        references, draws = self.references, self.draws
-        if references is None:
-            return None
-        total, taken = sum(tokens), sum(seconds)
-        tuned_to = references.tuned(
-            {text: measurement.kind for text, measurement in self.texts.items()}, draws
-        )
-        static = [references.static_s(text, draws) for text in texts]
-        tuned = [each[tuned_to[text]] for text, each in zip(texts, static, strict=True)]
-        plain = amounts(self.times[self.plain], texts)
-        expected = [fmean(references.expected_s(text, draw) for draw in draws) for text in texts]
-        segmented = [references.segmented_s(text, draw) for text in texts for draw in draws]
-        return Regret(
-            oracle_s=(taken - sum(oracle)) / total,
-            static_s=(taken - sum(min(each.values()) for each in static)) / total,
-            dynamic_s=(taken - sum(segmented) / len(draws)) / total,
-            over_tuned=speedup(tokens, seconds, tokens, tuned),
-            oracle_expected=speedup(plain[0], expected, *plain),
-            exact=all(references.optimum(text, draw).exact for text in texts for draw in draws),
-        )
+        Raises:
+            ConfigError: There is none.
+        """
+        for row in self.rows:
+            if row.policy == policy:
+                return row
+        raise ConfigError(f"no row for {policy!r}; there are: {', '.join(row.policy for row in self.rows)}")
+
+    def speedup(
+        self, policy: str, over: str | None = None, *, texts: Iterable[str] | None = None
+    ) -> Ratio | None:
+        """Return how many times faster a policy is than another one, by default plain decoding.
+
+        Args:
+            policy: Its label; the best static choice's and `oracle` are known too.
+            over: Likewise.
+            texts: Those that count, if not all, as far as both finished them.
+        """
+        base = self.times[over or self.plain]
+        return ratio(self.times[policy], base, base if texts is None else texts)
+
+    def lost(self, policy: str) -> list[float]:
+        """Return the seconds lost to the oracle, summed up text after text in the order of the first pass."""
+        oracle = self.times[ORACLE]
+        measured = next((row for row in self.rows if row.policy == policy), None)
+        if measured is not None:
+            seconds = [(measurement.text, measurement.seconds) for measurement in measured.first_pass]
+        else:
+            order = self.row(self.plain).first_pass
+            seconds = [
+                (measurement.text, self.times[policy][measurement.text].seconds) for measurement in order
+            ]
+        return list(accumulate(each - oracle[text].seconds for text, each in seconds))
+
+    def _repr_html_(self) -> str:
+        headings = ("policy", "speed-up", "over best static", "captured", "accepted", "gamma")
+        rows = [
+            (
+                row.policy,
+                *("" if value is None else str(value) for value in _shown(row.all)),
+                "" if row.acceptance is None else f"{row.acceptance:.0%}",
+                f"{row.totals.gamma:.1f}",
+            )
+            for row in self.ranked
+        ]
+        return html_table(headings, rows)
+
+
+def _shown(figures: Figures) -> tuple[Ratio | None, ...]:
+    return figures.speedup, figures.over_static, figures.captured
+
+
+def is_static(options: Mapping[str, Any]) -> bool:
+    """Tell whether a policy plans the same draft and gamma in every round."""
+    return options.get("name") == "static"
+
+
+def ratio(times: Times, base: Times, texts: Iterable[str]) -> Ratio | None:
+    """Return how many times faster one is than the other on those of the texts that both finished."""
+    shared = [text for text in texts if text in times and text in base]
+    if not shared:
+        return None
+    return speedup(*amounts(times, shared), *amounts(base, shared))
+
+
+def amounts(times: Times, texts: Iterable[str]) -> tuple[list[float], list[float]]:
+    """Return the tokens and the seconds of some texts."""
+    listed = [times[text] for text in texts]
+    return [time.tokens for time in listed], [time.seconds for time in listed]

@@ -8,7 +8,7 @@ The file is JSON lines, written as passes end, so that what was stopped goes on 
     end       every pass that was asked for is there
 
 Passes that nobody asked for the last time stay in the file, so that asking for them again costs nothing. Every line
-carries a checksum, see `paceline.lab.sealed`.
+carries a checksum, see `paceline.lab.json_lines`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from paceline.core.errors import TraceError
 from paceline.core.files import Closing, GrowingFile, input_lines, open_input
 from paceline.core.generation import Totals
 from paceline.core.json_text import parse_json
-from paceline.lab.sealed import LINE, seal, unseal
+from paceline.lab.json_lines import LINE, check_counts, check_types, seal, unseal
 from paceline.lab.stats import html_table
-from paceline.lab.typed import check_counts, check_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +36,9 @@ VERSION: Final = 3
 MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 RESUME: Final = "make room, then give the same command again: it goes on from the last pass"
+
+OF_TEXT: Final = ("text", "kind", "varies", "seconds")
+"""Attributes of a measurement beside its key and its totals."""
 
 Clock = Literal["wall", "virtual"]
 
@@ -218,11 +220,7 @@ class Results:
 
         return DataFrame(
             {
-                **{
-                    name: getattr(measurement, name)
-                    for name in ("policy", "text", "kind", "varies", "seconds")
-                },
-                **{name: getattr(measurement, name) for name in Key._fields[1:]},
+                **{name: getattr(measurement, name) for name in ("policy", *OF_TEXT, *Key._fields[1:])},
                 "tokens": measurement.tokens,
                 **{
                     "decode_s" if name == "seconds" else name: value
@@ -233,17 +231,11 @@ class Results:
         )
 
     def _repr_html_(self) -> str:
-        chosen = {policy: self.where(policy=policy) for policy in self.policies()}
-        rows = (
-            (
-                policy,
-                str(len(each.texts())),
-                str(len(each.passes)),
-                f"{sum(text.tokens for text in each) / sum(text.seconds for text in each):.1f}",
-            )
-            for policy, each in chosen.items()
-            if len(each)
-        )
+        rows = []
+        for policy in self.policies():
+            if listed := list(measured := self.where(policy=policy)):
+                rate = sum(each.tokens for each in listed) / sum(each.seconds for each in listed)
+                rows.append((policy, str(len(measured.texts())), str(len(measured.passes)), f"{rate:.1f}"))
         return html_table(("policy", "texts", "passes", "tokens/s"), rows)
 
 
@@ -269,23 +261,23 @@ def read_stored(path: Path) -> Stored:
         TraceError: As `Results.read`.
     """
     stored = Stored(Results(complete=False))
-    for number, line in _lines(path):
-        try:
-            if number == 1:
-                _check(parse_json(line))
-                stored.results.source = dict(unseal(line)["source"])
-            else:
-                _take(unseal(line), stored)
-        except TraceError as error:
-            raise TraceError(f"{path}:{number}: {error}") from None
-        except MALFORMED as error:
-            what = (
-                "this is no file of results; `paceline replay` makes one"
-                if number == 1
-                else f"this line is damaged: {error!r}"
-            )
-            raise TraceError(f"{path}:{number}: {what}") from error
-        stored.size += len(line)
+    with open_input(path, TraceError) as file:
+        for number, line in input_lines(file, path, TraceError, most=LINE):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                if number == 1:
+                    _check(parse_json(line))
+                    stored.results.source = dict(unseal(line)["source"])
+                else:
+                    _take(unseal(line), stored)
+            except TraceError as error:
+                raise TraceError(f"{path}:{number}: {error}") from None
+            except MALFORMED as error:
+                damaged = f"this line is damaged: {error!r}"
+                what = "this is no file of results; `paceline replay` makes one" if number == 1 else damaged
+                raise TraceError(f"{path}:{number}: {what}") from error
+            stored.size += len(line)
     if not stored.size:
         raise TraceError(f"{path}: the file of results is empty; make it anew with `paceline replay --force`")
     return stored
@@ -322,17 +314,10 @@ class ResultsWriter(Closing):
     ) -> None:
         """Write a finished pass."""
         texts = [
-            {
-                "text": measurement.text,
-                "kind": measurement.kind,
-                "varies": measurement.varies,
-                "seconds": measurement.seconds,
-                "totals": asdict(measurement.totals),
-            }
+            {**{name: getattr(measurement, name) for name in OF_TEXT}, "totals": asdict(measurement.totals)}
             for measurement in measurements
         ]
-        known = {} if code is None else {"code": code}
-        self._write({"kind": "pass", **key._asdict(), "options": options, **known, "texts": texts})
+        self._write({"kind": "pass", **key._asdict(), "options": options, "code": code, "texts": texts})
 
     def end(self) -> None:
         """Write that everything is there."""
@@ -344,13 +329,6 @@ class ResultsWriter(Closing):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with open_input(path, TraceError) as file:
-        for number, line in input_lines(file, path, TraceError, most=LINE):
-            if line.endswith(b"\n"):
-                yield number, line
 
 
 def _check(values: Mapping[str, Any]) -> None:
@@ -394,10 +372,7 @@ def _key(values: Mapping[str, Any]) -> Key:
 def _measurement(values: Mapping[str, Any], key: Key) -> Measurement:
     check_types(values, text=str, kind=str, varies=bool, seconds=float, totals=dict)
     return Measurement(
-        text=values["text"],
-        kind=values["kind"],
-        varies=values["varies"],
-        seconds=values["seconds"],
+        **{name: values[name] for name in OF_TEXT},
         totals=_totals(values["totals"]),
         **key._asdict(),
     )

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from paceline.core.errors import ConfigError, PacelineError
-from paceline.lab.comparison import Time, ratio
-from paceline.lab.figures import compare, plain_label, times_of
-from paceline.lab.replay.choosing import build
+from paceline.lab.comparison import compare, plain_label, times_of
+from paceline.lab.figures import Time, ratio
+from paceline.lab.replay.choices import build
 from paceline.lab.replay.passes import play_pass
 from paceline.lab.stats import FEWEST, interval, times
 from paceline.lab.validation import LARGEST_MISS
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.comparison import Times
+    from paceline.lab.figures import Times
+    from paceline.lab.hindsight import Hindsight
     from paceline.lab.recording.model import Recording
-    from paceline.lab.references import References
     from paceline.lab.results import Measurement, Results
     from paceline.lab.stats import Ratio
 
@@ -111,7 +111,7 @@ def halves(measurements: Iterable[Measurement]) -> tuple[list[str], list[str]]:
 def tune(
     results: Results,
     *,
-    references: References | None = None,
+    hindsight: Hindsight | None = None,
     vary: Try | None = None,
     tries: int = 0,
     miss: float | None = None,
@@ -120,7 +120,7 @@ def tune(
 
     Args:
         results: The policies in one setting.
-        references: Of the recording, for the best static choice.
+        hindsight: Of the recording, for the best static choice.
         vary: Plays variations of policies.
         tries: How many of them at most.
         miss: By how much the replay misses what was measured. Beyond `LARGEST_MISS`, no smaller gain is believed.
@@ -152,10 +152,8 @@ def tune(
     for policy, (block, taken) in varied.items():
         blocks[policy], decoded[policy] = block, taken
     best_static = None
-    if references is not None:
-        best = references.best_static(
-            [measurement.text for measurement in first], comparison.draws, on=tuning
-        )
+    if hindsight is not None:
+        best = hindsight.best_static([measurement.text for measurement in first], comparison.draws, on=tuning)
         best_static = best.label
         taken = {
             measurement.text: Time(measurement.tokens, best.seconds[measurement.text])

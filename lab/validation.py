@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.catalogue import build_policy
-from paceline.lab.replay.choosing import build
-from paceline.lab.simulate import Simulator
+from paceline.lab.replay.choices import build
+from paceline.lab.replay.simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -18,7 +18,7 @@ from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import TokenSignals
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
-from paceline.lab.static_gamma import sweep
+from paceline.lab.replay.static_gamma import sweep
 from paceline.lab.workloads.synthetic import ACCEPTANCES, CELLS, PRICES, Cell, made_up
 
 if TYPE_CHECKING:

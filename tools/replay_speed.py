@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.catalogue import Catalogue, build_policy
-from paceline.lab.policies import parse_policy
-from paceline.lab.replay_text import ReplayText
-from paceline.lab.simulate import Simulator
-from paceline.lab.static_gamma import sweep
+from paceline.lab.replay.simulator import Simulator
+from paceline.lab.replay.static_gamma import sweep
+from paceline.lab.replay.tables import ReplayText
+from paceline.lab.short_names import parse_policy
 from paceline.lab.workloads.synthetic import Cell, made_up
 
 if TYPE_CHECKING:

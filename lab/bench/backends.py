@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from paceline.core.errors import ConfigError
 from paceline.lab.bench.choices import Choice, choose
 from paceline.lab.bench.run import ReferenceMode
-from paceline.lab.parts import load_parts
-from paceline.lab.policies import reasons
+from paceline.lab.models import load_models
+from paceline.lab.short_names import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,10 +85,10 @@ def side_by_side(
     if len(set(names)) < len(names) or len(names) < 2:
         raise ConfigError(f"--backends takes two backends or more, each once; found {', '.join(names)}")
     first = on_backend(run, names[0], catalogue)
-    joined = choose(load_parts(first), catalogue, policies)
+    joined = choose(load_models(first), catalogue, policies)
     joined.first_backend = names[0]
     for name in names[1:]:
-        more = choose(load_parts(on_backend(run, name, catalogue)), catalogue, policies)
+        more = choose(load_models(on_backend(run, name, catalogue)), catalogue, policies)
         for mode, runner in more.modes.items():
             if isinstance(runner, ReferenceMode):
                 joined.modes.setdefault(mode, runner)

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.plugins.catalogue import build_draft
 from paceline.core.sampling import check_sampling
 from paceline.lab.bench.run import BASE, LoopMode, ReferenceMode
-from paceline.lab.drafts import LOOKUP, draft_named
-from paceline.lab.policies import CONFIGURED, installed, parse_policy, plain_decoder, select, static_name
+from paceline.lab.short_names import (
+    CONFIGURED,
+    LOOKUP,
+    draft_named,
+    installed,
+    parse_policy,
+    plain_decoder,
+    select,
+    static_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
     from paceline.core.config.blocks import Generate
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.lab.bench.run import Mode
-    from paceline.lab.parts import Parts
+    from paceline.lab.models import Models
 
 GAMMAS = (1, 2, 3, 4, 5, 6, 8)
 FURTHER_GAMMAS = (2, 4, 8)
@@ -49,14 +57,14 @@ class Choice:
     twins: dict[str, str] = field(default_factory=dict)
 
 
-def references(parts: Parts) -> dict[str, Generate]:
+def references(parts: Models) -> dict[str, Generate]:
     """Return the ways to decode that the target's own library offers."""
     check_sampling(parts.target, parts.config.generation.sampling())
     draft = next(iter(parts.drafts.values()), None)
     return dict(parts.config.target.reference_modes(parts.config, parts.target, draft))
 
 
-def default_names(parts: Parts, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
+def default_names(parts: Models, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
     """Return what runs when nobody says otherwise."""
     names = [BASE, *(static_name(gamma) for gamma in GAMMAS)]
     for draft in list(parts.drafts)[1:]:
@@ -71,14 +79,14 @@ def default_names(parts: Parts, catalogue: Catalogue, offered: Iterable[str]) ->
     return [*names, *offered]
 
 
-def every_name(parts: Parts, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
+def every_name(parts: Models, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
     """Return the default modes and, before the library's own, every other policy that is installed."""
     usual, ends = default_names(parts, catalogue, offered), {LOOKUP, *offered}
     others = [name for name in installed(catalogue) if name not in usual]
     return [*(n for n in usual if n not in ends), *others, *(n for n in usual if n in ends)]
 
 
-def choose(parts: Parts, catalogue: Catalogue, names: Sequence[str] | None = None) -> Choice:
+def choose(parts: Models, catalogue: Catalogue, names: Sequence[str] | None = None) -> Choice:
     """Make a mode of each name; plain decoding is always among them.
 
     What was asked for by name must fit. What `all` and the default list bring along is left out where it does not.
@@ -109,7 +117,7 @@ def choose(parts: Parts, catalogue: Catalogue, names: Sequence[str] | None = Non
     return choice
 
 
-def _loop_mode(name: str, parts: Parts, catalogue: Catalogue, choice: Choice) -> LoopMode:
+def _loop_mode(name: str, parts: Models, catalogue: Catalogue, choice: Choice) -> LoopMode:
     if name == BASE:
         return LoopMode(name, plain_decoder(parts, catalogue))
     drafts = parts.drafts

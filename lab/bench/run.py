@@ -14,15 +14,15 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from paceline.core.generation import Totals
+from paceline.lab.repetition import Repetition, repetition
 from paceline.lab.results import Measurement, Results
-from paceline.lab.texture import Texture, texture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from paceline.core.config.blocks import Generate
     from paceline.core.decoder import SpeculativeDecoder
-    from paceline.lab.prompts import Prompt
+    from paceline.lab.workloads.prompts import Prompt
 
 BASE = "plain"
 """Plain decoding in our own loop: what every speed-up is measured against."""
@@ -152,7 +152,7 @@ class Bench:
         results: The measurements of the finished blocks.
         differences: Every run whose output differs from the first one of plain decoding on its prompt, later ones of
             plain decoding included: a target that does not repeat itself cannot be matched.
-        textures: By prompt, what its plain text is like.
+        repetitions: By prompt, what its plain text is like.
         failed: Modes that raised, with the error. They are left out from then on; plain decoding may not fail.
     """
 
@@ -164,7 +164,7 @@ class Bench:
     before: Callable[[str], None] = _ignore
     results: Results = field(default_factory=Results)
     differences: list[Difference] = field(default_factory=list)
-    textures: dict[str, Texture] = field(default_factory=dict)
+    repetitions: dict[str, Repetition] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     _expected: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -185,8 +185,8 @@ class Bench:
     def _take(self, block: Block, prompt: Prompt, timed: Mapping[str, Timed]) -> None:
         if BASE in timed and prompt.name not in self._expected:
             self._expected[prompt.name] = timed[BASE].tokens
-            self.textures[prompt.name] = texture(timed[BASE].tokens)
-        known, expected = self.textures.get(prompt.name), self._expected.get(prompt.name)
+            self.repetitions[prompt.name] = repetition(timed[BASE].tokens)
+        known, expected = self.repetitions.get(prompt.name), self._expected.get(prompt.name)
         for mode, run in timed.items():
             self.results.append(
                 Measurement(

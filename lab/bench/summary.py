@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.environment import describe_machine, versions
 from paceline.lab.bench.run import BASE
-from paceline.lab.comparison import LOOPING, VARYING
-from paceline.lab.figures import compare
+from paceline.lab.comparison import compare
+from paceline.lab.figures import LOOPING, VARYING
 from paceline.lab.results import Results
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from paceline.core.config.run import RunConfig
     from paceline.lab.bench.choices import Choice
     from paceline.lab.bench.run import Bench, Difference
-    from paceline.lab.comparison import Comparison, Row
-    from paceline.lab.prompts import Prompt
+    from paceline.lab.figures import Comparison, Row
+    from paceline.lab.repetition import Repetition
     from paceline.lab.stats import Ratio
-    from paceline.lab.texture import Texture
+    from paceline.lab.workloads.prompts import Prompt
 
 PLAIN = {"name": "static", "gamma": 0}
 
@@ -35,7 +35,7 @@ class Summary:
         reference: The mode that is plain decoding by the target's own library, if it ran.
         compared: Whether outputs were compared with plain decoding's; drawn ones cannot be.
         different: Every run whose output differs.
-        textures: What the plain text of each prompt is like.
+        repetitions: What the plain text of each prompt is like.
         only_varying: Whether all other figures are of the prompts whose plain text varies.
         twins: For modes on further backends, the same mode on the first.
         failed: Modes that raised, with the error.
@@ -45,7 +45,7 @@ class Summary:
     reference: str | None = None
     compared: bool = True
     different: Sequence[Difference] = ()
-    textures: Mapping[str, Texture] = field(default_factory=dict)
+    repetitions: Mapping[str, Repetition] = field(default_factory=dict)
     only_varying: bool = False
     twins: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -111,7 +111,7 @@ def summarise(bench: Bench, choice: Choice, *, compared: bool = True, only_varyi
             for difference in bench.differences
             if compared and difference.prompt in texts and difference.mode not in bench.failed
         ],
-        bench.textures,
+        bench.repetitions,
         only_varying,
         choice.twins,
         bench.failed,
@@ -195,7 +195,7 @@ def _mode(row: Row, summary: Summary) -> dict[str, Any]:
 
 def _prompt(prompt: Prompt, summary: Summary) -> dict[str, Any]:
     """Return what is known of a prompt; whether its text loops is null where plain decoding did not get to it."""
-    text = summary.textures.get(prompt.name)
+    text = summary.repetitions.get(prompt.name)
     return {
         "name": prompt.name,
         "kind": prompt.kind,

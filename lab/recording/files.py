@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from paceline.core.environment import remedy
 from paceline.core.errors import TraceError
 from paceline.core.files import MIB, GrowingFile, file_errors, input_lines, open_input, printable
-from paceline.lab.sealed import LINE
+from paceline.lab.json_lines import LINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@
     end         the last line, with how many texts there are
 
 Lines of other kinds, and keys that are not known, are passed over: newer writers may add some. Every line carries a
-checksum, see `paceline.lab.sealed`.
+checksum, see `paceline.lab.json_lines`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, get_args
 
 from paceline.core.errors import TraceError
 from paceline.core.records import SIGNALS, Ended
+from paceline.lab.json_lines import LARGEST_TOKEN, check_counts, check_types
 from paceline.lab.recording.format_texts import (
     changes_from_json,
     changes_to_json,
@@ -28,7 +29,6 @@ from paceline.lab.recording.format_texts import (
 )
 from paceline.lab.recording.latency import LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Text
-from paceline.lab.typed import LARGEST_TOKEN, check_counts, check_types
 
 FORM: Final = "recording"
 

@@ -83,7 +83,7 @@ class Text:
         max_new_tokens: The limit on new tokens it was written under.
         tokens: The output.
         ended: Why it ended.
-        varies: Whether it neither loops nor repeats itself; see `paceline.lab.texture`.
+        varies: Whether it neither loops nor repeats itself; see `paceline.lab.repetition`.
         perplexity: Of the prompt under the target, where it can be told.
         drafts: By name, in the order listed.
         changes: How its costs differ from the profile; None where they do not, as wherever it was not made up.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
 from paceline.core.json_text import parse_json
+from paceline.lab.json_lines import unseal
 from paceline.lab.recording.files import compressed, line_at, lines
 from paceline.lab.recording.format import (
     MALFORMED,
@@ -19,7 +20,6 @@ from paceline.lab.recording.format import (
 )
 from paceline.lab.recording.latency import LatencyProfile
 from paceline.lab.recording.model import Header, Measured, Recording, Text, TextSource
-from paceline.lab.sealed import unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,7 +20,7 @@ from paceline.lab.recording.draft_walk import (
 )
 from paceline.lab.recording.model import DraftInfo, Text
 from paceline.lab.recording.sampled_walk import acceptance_chances, draw, token_probs
-from paceline.lab.texture import texture
+from paceline.lab.repetition import repetition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.protocols import Draft, DraftSession
     from paceline.core.sampling import Sampling
-    from paceline.lab.prompts import Prompt
     from paceline.lab.recording.model import Starts
+    from paceline.lab.workloads.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Recorder:
             max_new_tokens=len(tokens) if written.ended == "length" else max_new_tokens,
             tokens=tokens,
             ended=written.ended,
-            varies=texture(tokens).varies,
+            varies=repetition(tokens).varies,
             perplexity=target.perplexity(list(prompt.tokens))
             if isinstance(target, SupportsPerplexity)
             else None,

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.errors import BackendError, CapabilityError, TraceError
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
-from paceline.lab.policies import plain_decoder
 from paceline.lab.recording.latency import LatencyProfile
 from paceline.lab.recording.model import Header, Measured
 from paceline.lab.recording.recorder import Recorder
 from paceline.lab.recording.resume import REMEDY, Kept, kept, trim
 from paceline.lab.recording.timing_sweep import TimingSweep, spread_over
 from paceline.lab.recording.writer import RecordingWriter
+from paceline.lab.short_names import plain_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.parts import Parts
-    from paceline.lab.prompts import Prompt
+    from paceline.lab.models import Models
     from paceline.lab.recording.timing_sweep import Checks
+    from paceline.lab.workloads.prompts import Prompt
 
 POLICIES = ("static-1", "static-3", "static-5", "survival", "auto")
 """Measured where nobody says which: gammas spread over those that pay, and two policies that learn."""
@@ -69,7 +69,7 @@ class ReferenceRuns:
         return runs
 
 
-def reference_runs(parts: Parts, policies: Mapping[str, PolicyConfig]) -> ReferenceRuns:
+def reference_runs(parts: Models, policies: Mapping[str, PolicyConfig]) -> ReferenceRuns:
     """Return what measures these policies; those that do not fit are left out."""
     decoders: dict[str, SpeculativeDecoder] = {}
     left_out: dict[str, str] = {}
@@ -151,7 +151,7 @@ def _ignore(_step: Step) -> None:
 
 
 def record_run(
-    parts: Parts,
+    parts: Models,
     catalogue: Catalogue,
     prompts: Sequence[Prompt],
     path: Path,
@@ -248,7 +248,7 @@ def _settled() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _check_room(parts: Parts, prompts: Sequence[Prompt]) -> None:
+def _check_room(parts: Models, prompts: Sequence[Prompt]) -> None:
     """Refuse a prompt that leaves no room for a text, before hours went into those before it."""
     longest = parts.target.max_context
     for prompt in prompts:

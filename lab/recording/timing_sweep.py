@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from paceline.core.protocols import Policy
     from paceline.core.records import Round, RoundStart, Signal
-    from paceline.lab.parts import Parts
-    from paceline.lab.prompts import Prompt
+    from paceline.lab.models import Models
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Text
+    from paceline.lab.workloads.prompts import Prompt
 
 KEPT = 20
 """Rounds that did something else, told one by one."""
@@ -178,7 +178,7 @@ class TimingSweep:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: Models,
         longest: int,
         names: Sequence[str],
         *,

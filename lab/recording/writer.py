@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.files import Closing
+from paceline.lab.json_lines import seal
 from paceline.lab.recording.files import Appender
 from paceline.lab.recording.format import (
     costs_to_json,
@@ -13,7 +14,6 @@ from paceline.lab.recording.format import (
     measured_to_json,
     text_to_json,
 )
-from paceline.lab.sealed import seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

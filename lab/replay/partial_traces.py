@@ -19,7 +19,7 @@ from paceline.core.records import DraftState
 from paceline.core.trace import read_trace
 from paceline.lab.recording.latency_fit import Timing, fit
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
-from paceline.lab.simulate import Simulator
+from paceline.lab.replay.simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.catalogue import Catalogue, build_policy
-from paceline.lab.replay.choosing import build
-from paceline.lab.replay.draws import drawn
-from paceline.lab.replay.orders import briefs, ordered, visit
-from paceline.lab.replay_text import ReplayText
+from paceline.lab.replay.choices import build
+from paceline.lab.replay.simulator import Simulator
+from paceline.lab.replay.static_gamma import StaticGamma, sweep
+from paceline.lab.replay.tables import ReplayText
+from paceline.lab.replay.texts import briefs, drawn, ordered, visit
 from paceline.lab.results import Key, Measurement
-from paceline.lab.simulate import Simulator
-from paceline.lab.static_gamma import StaticGamma, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from paceline.core.generation import Totals
     from paceline.core.records import Round
     from paceline.lab.recording.model import Recording, Text
-    from paceline.lab.replay.orders import Brief
+    from paceline.lab.replay.texts import Brief
     from paceline.lab.results import Order, Start
 
 HELD = 1 << 16

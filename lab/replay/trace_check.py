@@ -20,8 +20,8 @@ from paceline.core.loop import TokenView
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Capabilities, RoundStart
 from paceline.core.trace import LINE, SERVING, round_from_json, trace_lines
-from paceline.lab.replay.choosing import build
-from paceline.lab.replay_text import UnkeptPrompt
+from paceline.lab.replay.choices import build
+from paceline.lab.replay.tables import UnkeptPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

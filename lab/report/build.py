@@ -14,17 +14,17 @@ from paceline.core.environment import require
 from paceline.core.errors import ConfigError
 from paceline.core.files import write_text
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.comparison import Comparison, Row
-from paceline.lab.figures import by_setting, compare
+from paceline.lab.comparison import by_setting, compare
+from paceline.lab.figures import Comparison, Row
 from paceline.lab.report.timelines import Timeline, timelines
 from paceline.lab.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paceline.lab.hindsight import Hindsight
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Recording
-    from paceline.lab.references import References
     from paceline.lab.results import Results
     from paceline.lab.stats import Ratio
     from paceline.lab.validation import Prediction
@@ -202,7 +202,7 @@ def is_recorded(results: Results) -> bool:
 def build_report(
     results: Results,
     recording: Recording | None = None,
-    references: References | None = None,
+    hindsight: Hindsight | None = None,
     *,
     source: Mapping[str, str] | None = None,
 ) -> Report:
@@ -211,24 +211,24 @@ def build_report(
     Args:
         results: Replays of the recording.
         recording: What was replayed; without it, what it alone can tell is left out.
-        references: Of the recording.
+        hindsight: Of the recording.
         source: Where the numbers come from, for the page.
 
     Raises:
         ConfigError: There are no results, or none of plain decoding.
     """
     main = main_setting(results)
-    oracle = references is not None and is_recorded(main)
-    comparison = compare(main, references=references, oracle=oracle)
+    oracle = hindsight is not None and is_recorded(main)
+    comparison = compare(main, hindsight=hindsight, oracle=oracle)
     follow = next((row for row in comparison.ranked if not row.static), comparison.ranked[0])
     every = [
         comparison
         if setting.passes.keys() == main.passes.keys()
-        else compare(setting, references=references, oracle=False)
+        else compare(setting, hindsight=hindsight, oracle=False)
         for setting in by_setting(results)
     ]
     known: dict[str, Any] = {}
-    if recording is not None and references is not None:
+    if recording is not None and hindsight is not None:
         known = {
             "checks": validate(recording, Catalogue.load()).predictions,
             "prices": _prices(recording.header.costs),
@@ -237,7 +237,7 @@ def build_report(
             "sampled": recording.header.mode == "sampled",
         }
         if oracle:
-            known["timelines"] = timelines(recording, references, comparison, follow)
+            known["timelines"] = timelines(recording, hindsight, comparison, follow)
     return Report(
         comparison,
         every,

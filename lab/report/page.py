@@ -17,7 +17,7 @@ from paceline.lab.validation import LARGEST_MISS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from paceline.lab.comparison import Comparison, Row
+    from paceline.lab.figures import Comparison, Row
     from paceline.lab.report.build import Report
     from paceline.lab.report.drawing import Drawing
     from paceline.lab.stats import Ratio

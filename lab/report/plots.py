@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError
-from paceline.lab.comparison import ORACLE
+from paceline.lab.figures import ORACLE
 from paceline.lab.report.drawing import (
     HUES,
     Drawing,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
-    from paceline.lab.comparison import Row
+    from paceline.lab.figures import Row
     from paceline.lab.report.build import Curve, Report
 
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paceline.lab.comparison import ORACLE
+from paceline.lab.figures import ORACLE
 from paceline.lab.replay.passes import play_pass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from paceline.core.records import Round
-    from paceline.lab.comparison import Comparison, Row
+    from paceline.lab.figures import Comparison, Row
+    from paceline.lab.hindsight import Hindsight
     from paceline.lab.recording.model import Recording
-    from paceline.lab.references import References
 
 LONGEST = 160
 """Tokens of a text that the timeline shows; further rounds would be too narrow to see."""
@@ -51,9 +51,7 @@ class Timeline:
     slower: float
 
 
-def timelines(
-    recording: Recording, references: References, comparison: Comparison, row: Row
-) -> list[Timeline]:
+def timelines(recording: Recording, hindsight: Hindsight, comparison: Comparison, row: Row) -> list[Timeline]:
     """Return the texts where a policy is nearest to the oracle, at the median, and farthest from it."""
     seconds, oracle = comparison.times[row.policy], comparison.times[ORACLE]
     slower = {text: seconds[text].seconds / oracle[text].seconds for text in seconds if text in oracle}
@@ -67,7 +65,7 @@ def timelines(
             played[text],
             [
                 Step(choice.position, choice.gamma, choice.accepted, choice.emitted, choice.draft)
-                for choice in references.optimum(text).choices
+                for choice in hindsight.optimum(text).choices
                 if choice.position < LONGEST
             ],
             slower[text],

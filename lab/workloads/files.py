@@ -15,7 +15,7 @@ from paceline.core.environment import remedy
 from paceline.core.errors import ConfigError
 from paceline.core.files import MIB, input_lines, open_input, printable, size
 from paceline.core.json_text import parse_json
-from paceline.lab.prompts import Text
+from paceline.lab.workloads.prompts import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

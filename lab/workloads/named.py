@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import ConfigError
-from paceline.lab.prompts import EMBEDDED, Text, embedded
 from paceline.lab.workloads.files import read
+from paceline.lab.workloads.prompts import EMBEDDED, Text, embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

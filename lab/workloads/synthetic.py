@@ -8,9 +8,9 @@ In twelve cells the draft has no cache to catch up and no signals. They cross
     acceptance of each token:                steady 0.8; steady 0.5; two regimes (0.9 and 0.3) with a mean stay of 100
                                              tokens in each; a drift (a sine from 0.2 to 0.9 over 600 tokens)
 
-and verification of a block takes 1.2 % longer for each token beyond the first. In the kinds of `paceline.lab.changing`
-the draft lags as a model does, costs change from place to place, and signals are there and tell nothing. The texts are
-made when they are read, so that their number does not matter.
+and verification of a block takes 1.2 % longer for each token beyond the first. In the kinds of
+`paceline.lab.workloads.changing` the draft lags as a model does, costs change from place to place, and signals are
+there and tell nothing. The texts are made when they are read, so that their number does not matter.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import numpy as np
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.records import SIGNALS
-from paceline.lab.changing.kinds import KINDS, Kind
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import Changes, DraftInfo, Header, Recording, Starts, Text, TextSource
-from paceline.lab.texture import texture
+from paceline.lab.repetition import repetition
+from paceline.lab.workloads.changing import KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,7 +254,7 @@ def _text(name: str, kind: str, bits: Sequence[bool], starts: Starts, changes: C
         max_new_tokens=len(tokens),
         tokens=tokens,
         ended="length",
-        varies=texture(tokens).varies,
+        varies=repetition(tokens).varies,
         perplexity=None,
         drafts={DRAFT: starts},
         changes=changes,

@@ -11,7 +11,7 @@ from paceline.core.generation import Totals
 from paceline.lab.bench.choices import Choice
 from paceline.lab.bench.run import Bench, Timed
 from paceline.lab.bench.summary import summarise
-from paceline.lab.prompts import Prompt
+from paceline.lab.workloads.prompts import Prompt
 
 KINDS = ("code", "licence", "prose", "tables", "tests", "unfamiliar")
 STATIC = [f"static-{gamma}" for gamma in range(1, 9)]

@@ -2,8 +2,8 @@
 
 import json
 
-from paceline.lab.changing.kinds import KINDS
 from paceline.lab.recording.reader import read_recording
+from paceline.lab.workloads.changing import KINDS
 from paceline.lab.workloads.synthetic import cells, made_up
 
 

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from paceline.cli.regret import headroom_table
 from paceline.core.generation import Totals
-from paceline.lab.comparison import ALL, VARYING
-from paceline.lab.figures import compare
+from paceline.lab.comparison import compare
+from paceline.lab.figures import ALL, VARYING
+from paceline.lab.hindsight import Hindsight
 from paceline.lab.oracle.optimum import Optimum
-from paceline.lab.references import References
+from paceline.lab.replay.static_gamma import PLAIN
 from paceline.lab.results import Measurement, Results
-from paceline.lab.static_gamma import PLAIN
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_is_not_there_is_told(cli, replayed):
     assert "without it the optimum is not known" in cli.call("regret", out, code=2).stderr
 
 
-class Given(References):
+class Given(Hindsight):
     """The same reference times for every text."""
 
     def __init__(self):
@@ -96,7 +96,7 @@ def test_the_table_fits_a_terminal_and_ends_with_the_optimum():
             taken = seconds(number)
             totals = Totals(rounds=5, emitted=10, seconds=taken)
             results.append(Measurement(policy, str(number), "code", number > 3, taken, totals))
-    comparison = compare(results, references=Given(), regret=True)
+    comparison = compare(results, hindsight=Given(), regret=True)
     out = StringIO()
     console = Console(file=out, width=80)
     for group in (ALL, VARYING):

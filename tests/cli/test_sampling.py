@@ -4,7 +4,7 @@ import json
 
 from paceline.core.config.load import load_config
 from paceline.lab.decoding import time_pairs
-from paceline.lab.parts import load_parts
+from paceline.lab.models import load_models
 
 
 def written(run_here, capsys, *arguments):
@@ -73,7 +73,7 @@ def test_a_bench_says_sampled_where_it_cannot_say_same(run_here, capsys, cli, to
 
 
 def test_a_decoder_of_the_parts_draws_as_the_run_says():
-    parts = load_parts(
+    parts = load_models(
         load_config({"target": "toy", "drafts": {"d": "toy"}, "generation": {"temperature": 1.0}})
     )
     found = time_pairs(parts.decoder(), parts.decoder(), [1, 2], 20, patience_s=0.0, sampled=True)

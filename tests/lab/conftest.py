@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from paceline.core.generation import Totals
+from paceline.lab.hindsight import Hindsight
 from paceline.lab.oracle.optimum import Optimum
-from paceline.lab.references import References
+from paceline.lab.replay.static_gamma import StaticGamma
 from paceline.lab.report.build import Positions, Prices, build_report
 from paceline.lab.report.timelines import Step, Timeline
 from paceline.lab.results import Measurement, Results
-from paceline.lab.static_gamma import StaticGamma
 from paceline.lab.validation import Prediction
 
 PLAIN, TOKEN, SLOPE, LOOP = 0.010, 0.0012, 0.0004, 0.0001
@@ -76,7 +76,7 @@ def made_up(texts=12, tokens=96, seed=0):
     ]
 
 
-class Given(References):
+class Given(Hindsight):
     """Reference times that are given by number."""
 
     def __init__(self, statics, optima):
@@ -103,7 +103,7 @@ def check(block, predicted, measured):
 
 
 def sample(texts=12, seed=0, names=("aimd", "gate")):
-    """Return texts, results on them, references, and the report with all that it can show."""
+    """Return texts, results on them, hindsight, and the report with all that it can show."""
     listed = made_up(texts, seed=seed)
     policies = {
         f"static-{gamma}": ({"name": "static", "gamma": gamma}, lambda *_, gamma=gamma: gamma)
@@ -128,7 +128,7 @@ def sample(texts=12, seed=0, names=("aimd", "gate")):
                 *(replace(play(text, decide)[1], policy=label, order=order, start=start) for text in rows)
             )
     best = {text[0]: play(text, oracle) for text in listed}
-    references = Given(
+    hindsight = Given(
         {
             gamma: {text[0]: play(text, lambda *_, gamma=gamma: gamma)[1].seconds for text in listed}
             for gamma in range(7)
@@ -136,7 +136,7 @@ def sample(texts=12, seed=0, names=("aimd", "gate")):
         {name: Optimum(name, one.seconds, True, ()) for name, (_, one) in best.items()},
     )
     report = replace(
-        build_report(results, references=references),
+        build_report(results, hindsight=hindsight),
         timelines=[
             Timeline(text[0], text[1], "chosen by the test", play(text, up_and_down)[0], best[text[0]][0], 1.2)
             for text in listed[:3]
@@ -152,7 +152,7 @@ def sample(texts=12, seed=0, names=("aimd", "gate")):
         machine={"cpu": "Example CPU", "python": "3.12"},
         source={"recording": "runs/recording.jsonl.zst", "sha256": "0" * 64, "command": "paceline report"},
     )  # fmt: skip
-    return SimpleNamespace(results=results, references=references, texts=listed, report=report)
+    return SimpleNamespace(results=results, hindsight=hindsight, texts=listed, report=report)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 
 from paceline import SpeculativeDecoder
 from paceline.backends.toy import ToyDraft, ToyTarget
-from paceline.lab import parts as parts_module
+from paceline.lab import models as models_module
 from paceline.lab.decoding import MOST_PAIRS, Decoding, decode, time_pairs
 from paceline.policies.static import StaticConfig
 
@@ -36,7 +36,7 @@ def test_long_texts_get_one_pair():
 
 def test_generate_fails_when_the_outputs_differ(monkeypatch, tmp_path, capsys, run_here):
     (tmp_path / "run.yaml").write_text("target: {backend: toy}\ndrafts: {d: {backend: toy}}\n")
-    monkeypatch.setattr(parts_module.Parts, "beside", lambda self, decoder: a_decoder(seed=9))
+    monkeypatch.setattr(models_module.Models, "untraced", lambda self, decoder: a_decoder(seed=9))
 
     code = run_here("generate", "the", "-c", tmp_path / "run.yaml", "-n", 20, "--compare")
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from paceline.core.errors import ConfigError
 from paceline.lab import (
-    References,
+    Hindsight,
     Results,
     build_report,
     by_setting,
@@ -30,14 +30,14 @@ def results(recording):
 
 @pytest.fixture(scope="module")
 def report(recording, results):
-    return build_report(results, recording, References(recording))
+    return build_report(results, recording, Hindsight(recording))
 
 
 def test_policies_are_replayed_compared_and_kept(recording, results, tmp_path):
     assert results.policies() == ["static-0", "static-2", "aimd"]
     assert len(results) == 3 * 2 * 2 * 6
     first, second = by_setting(results)
-    comparison = compare(first, references=References(recording))
+    comparison = compare(first, hindsight=Hindsight(recording))
     assert comparison.order == "recorded"
     assert comparison.row("aimd").all.speedup.value > 0
     assert "aimd" in comparison._repr_html_()

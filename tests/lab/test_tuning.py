@@ -8,7 +8,7 @@ import pytest
 from paceline import load_config
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.comparison import Time
+from paceline.lab.figures import Time
 from paceline.lab.results import Results
 from paceline.lab.tuning import halves, paragraph, run_file, tune, variations
 
@@ -93,7 +93,7 @@ def test_where_nothing_beats_plain_decoding_it_is_chosen_and_said(made):
 
 
 def test_without_the_default_policy_the_best_static_gamma_is_the_simplest_choice(made):
-    found = tune(sample(made, keep=("static-0", "aimd")), references=made(texts=24).references)
+    found = tune(sample(made, keep=("static-0", "aimd")), hindsight=made(texts=24).hindsight)
 
     assert found.simplest == found.best_static
     assert found.best_static not in {"static-0", "aimd"}

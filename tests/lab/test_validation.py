@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.recording.model import Measured
-from paceline.lab.simulate import Simulator
-from paceline.lab.testing import lab_recordings
+from paceline.lab.replay.simulator import Simulator
 from paceline.lab.validation import Validation, validate
 from paceline.lab.workloads.synthetic import cells, made_up
 from paceline.policies.static import StaticConfig

@@ -15,8 +15,8 @@ from changing.measure import measure
 from changing.table import tables
 from marked import write_marked
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.changing.kinds import KINDS, kind
-from paceline.lab.policies import parse_policy
+from paceline.lab.short_names import parse_policy
+from paceline.lab.workloads.changing import KINDS, kind
 
 POLICIES = ("auto", "survival", "online", "hedge", "thompson", "gate", "ev-stop")
 

@@ -29,11 +29,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paceline.core.costs import LiveCosts
-from paceline.lab.changing.kinds import WARM, Kind
-from paceline.lab.changing.prices import DRAFT, even
-from paceline.lab.replay_text import CostFactors
-from paceline.lab.simulate import LatencyClock, Simulator
-from paceline.lab.static_gamma import PLAIN, best, token_seconds
+from paceline.lab.replay.simulator import LatencyClock, Simulator
+from paceline.lab.replay.static_gamma import PLAIN, best, token_seconds
+from paceline.lab.replay.tables import CostFactors
+from paceline.lab.workloads.changing import DRAFT, WARM, Kind, even
 from paceline.lab.workloads.synthetic import changing_header, changing_text
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from paceline.core.config.load import load_config
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.parts import load_parts
-from paceline.lab.policies import parse_policy, static_name
-from paceline.lab.prompts import choose, embedded
+from paceline.lab.models import load_models
+from paceline.lab.short_names import parse_policy, static_name
+from paceline.lab.workloads.prompts import choose, embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -146,7 +146,7 @@ def main(arguments: list[str]) -> int:
     # Threads of one process that wait for each other on one core would be starved by themselves.
     os.environ["OMP_NUM_THREADS"] = "1"
     catalogue = Catalogue.load()
-    parts = load_parts(load_config(None, catalogue=catalogue))
+    parts = load_models(load_config(None, catalogue=catalogue))
     plain, policy = (parts.under(parse_policy(name, catalogue)) for name in (static_name(0), given.policy))
     prompts = [policy.encode(prompt.text) for prompt in choose(embedded(), limit=PROMPTS)]
     sys.stdout.write(

@@ -14,7 +14,7 @@ from paceline.core.errors import ConfigError
 from paceline.lab.bench.backends import on_backend, side_by_side
 from paceline.lab.bench.run import Bench
 from paceline.lab.bench.summary import summarise
-from paceline.lab.prompts import Prompt
+from paceline.lab.workloads.prompts import Prompt
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 

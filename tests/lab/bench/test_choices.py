@@ -13,7 +13,7 @@ from paceline.core.errors import CapabilityError, ConfigError
 from paceline.core.records import Requirements
 from paceline.core.testing import ScriptedPolicy
 from paceline.lab.bench.choices import choose
-from paceline.lab.parts import load_parts
+from paceline.lab.models import load_models
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 
@@ -68,7 +68,7 @@ CATALOGUE = Catalogue.load([Plugin()], installed=False)
 def parts(tmp_path, drafts="{good: toy}", policy="online"):
     path = tmp_path / "run.yaml"
     path.write_text(f"target: toy\ndrafts: {drafts}\npolicy: {policy}\n")
-    return load_parts(load_config(path, catalogue=CATALOGUE))
+    return load_models(load_config(path, catalogue=CATALOGUE))
 
 
 def test_the_default_modes(tmp_path):

@@ -10,7 +10,7 @@ from paceline.core.generation import Totals
 from paceline.lab.bench.choices import Choice
 from paceline.lab.bench.run import WARM_UP_TOKENS, Bench, ReferenceMode, Timed, blocks, first_difference
 from paceline.lab.bench.summary import summarise
-from paceline.lab.prompts import Prompt
+from paceline.lab.workloads.prompts import Prompt
 
 PROMPTS = [Prompt("p", "code", (1,)), Prompt("q", "prose", (2,)), Prompt("r", "prose", (3,))]
 

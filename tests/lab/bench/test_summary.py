@@ -6,7 +6,7 @@ from paceline.core.generation import Totals
 from paceline.lab.bench.choices import Choice
 from paceline.lab.bench.run import Bench, Timed
 from paceline.lab.bench.summary import document, summarise
-from paceline.lab.prompts import Prompt
+from paceline.lab.workloads.prompts import Prompt
 
 VARIED = tuple(i * i % 10_007 for i in range(96))
 LOOPED = (7,) * 96
@@ -76,7 +76,7 @@ def test_texts_that_go_round_in_circles_are_told_apart_and_left_out_where_asked(
     }
     only = summarise(bench, Choice(), only_varying=True)
     assert only.rows[1].all.texts == 3
-    assert only.textures["p0"].loops
+    assert only.repetitions["p0"].loops
 
 
 def test_nothing_finished_has_no_rows():

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.oracle.optimum import clairvoyant, expectation
-from paceline.lab.replay.draws import runs
-from paceline.lab.simulate import Simulator
-from paceline.lab.static_gamma import static_gammas, sweep
-from paceline.lab.testing import lab_recordings
+from paceline.lab.replay.simulator import Simulator
+from paceline.lab.replay.static_gamma import static_gammas, sweep
+from paceline.lab.replay.texts import runs
 
 SIGNALS = {
     "model": frozenset({"top1"}),

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.testing import play
 from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.oracle.optimum import clairvoyant, expectation
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
-from paceline.lab.testing import lab_recordings
 
 TIGHT = 1e-9
 

@@ -4,10 +4,10 @@ import pytest
 
 from paceline.core.config.load import load_config
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.parts import load_parts
-from paceline.lab.policies import plain_decoder
-from paceline.lab.prompts import Prompt
+from paceline.lab.models import load_models
 from paceline.lab.recording.recorder import Recorder
+from paceline.lab.short_names import plain_decoder
+from paceline.lab.workloads.prompts import Prompt
 
 TOY = {
     "target": {"backend": "toy", "seed": 3, "eos_share": 0.02},
@@ -32,7 +32,7 @@ def toy_parts(catalogue):
 
     def make(**generation):
         changed = {"generation": TOY["generation"] | generation}
-        return load_parts(load_config(TOY | changed, catalogue=catalogue))
+        return load_models(load_config(TOY | changed, catalogue=catalogue))
 
     return make
 

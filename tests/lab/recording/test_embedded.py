@@ -6,18 +6,18 @@ from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
-from paceline.lab.parts import load_parts
-from paceline.lab.prompts import Prompt, embedded
+from paceline.lab.models import load_models
 from paceline.lab.recording.draft_walk import SignalControl, agreement
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.run import Settings, record_run
+from paceline.lab.workloads.prompts import Prompt, embedded
 
 LONGEST = 4
 
 
 @pytest.fixture(scope="module")
 def parts(catalogue):
-    return load_parts(load_config({"generation": {"max_new_tokens": 20}}, catalogue=catalogue))
+    return load_models(load_config({"generation": {"max_new_tokens": 20}}, catalogue=catalogue))
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,17 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.errors import TraceError
 from paceline.core.trace import TraceWriter, read_trace
+from paceline.lab.json_lines import seal
 from paceline.lab.recording.files import lines
 from paceline.lab.recording.format_texts import runs, starts_from_json, starts_to_json
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Measured, Recording, Starts, Text, TextsInMemory
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.writer import RecordingWriter, write_recording
-from paceline.lab.sealed import seal
-from paceline.lab.testing import lab_recordings
 
 PROFILE = LatencyProfile({1: 1.0}, 0, 0.0, {"small": DraftTimes({1: 0.1}, {})}, 0.0)
 INFO = DraftInfo(caches=True, short=1, signals=frozenset({"top1"}), match_lengths=False, scores=True)

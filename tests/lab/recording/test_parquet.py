@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from pyarrow import parquet
+from random_recordings import lab_recordings
 
 from paceline.core.errors import TraceError
 from paceline.lab.recording.parquet import export_parquet
-from paceline.lab.replay_text import CostFactors
-from paceline.lab.testing import lab_recordings
+from paceline.lab.replay.tables import CostFactors
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

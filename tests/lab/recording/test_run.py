@@ -14,15 +14,15 @@ from paceline.core.errors import BackendError, TraceError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
-from paceline.lab.parts import Parts
-from paceline.lab.policies import parse_policy, plain_decoder
-from paceline.lab.prompts import Prompt
+from paceline.lab.models import Models
 from paceline.lab.recording import timing_sweep
 from paceline.lab.recording.reader import parsed, read_recording
 from paceline.lab.recording.recorder import Recorder
 from paceline.lab.recording.resume import finished
 from paceline.lab.recording.run import Settings, record_run
 from paceline.lab.recording.timing_sweep import RESTS, SweepPolicy, spread_over
+from paceline.lab.short_names import parse_policy, plain_decoder
+from paceline.lab.workloads.prompts import Prompt
 
 RUN = {"workload": "toy"}
 
@@ -201,8 +201,8 @@ import os, signal, sys
 from pathlib import Path
 from paceline.core.config.load import load_config
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.parts import load_parts
-from paceline.lab.prompts import Prompt
+from paceline.lab.models import load_models
+from paceline.lab.workloads.prompts import Prompt
 from paceline.lab.recording.run import Settings, record_run
 
 def on_step(step):
@@ -211,7 +211,7 @@ def on_step(step):
 
 catalogue, toy, prompts = Catalogue.load(), {toy!r}, {prompts!r}
 record_run(
-    load_parts(load_config(toy, catalogue=catalogue)), catalogue, [Prompt(*prompt) for prompt in prompts],
+    load_models(load_config(toy, catalogue=catalogue)), catalogue, [Prompt(*prompt) for prompt in prompts],
     Path(sys.argv[1]), settings=Settings(longest=5), run={run!r}, on_step=on_step,
 )
 """
@@ -262,7 +262,7 @@ def test_timing_takes_one_pass_over_a_text_and_ends_when_every_kind_was_seen_oft
 ):
     monkeypatch.setattr(timing_sweep, "DECKS", 2)
     parts = toy_parts(max_new_tokens=2000)
-    parts = Parts(parts.config, dataclasses.replace(parts.target, eos_share=0.0), parts.drafts)
+    parts = Models(parts.config, dataclasses.replace(parts.target, eos_share=0.0), parts.drafts)
     recorder = Recorder(plain_decoder(parts, catalogue), parts.drafts, parts.config.generation.sampling(), 5)
     text = recorder.text(prompts[0], 2000)
     sweep = timing_sweep.TimingSweep(parts, 5, [text.name], use_signals=True)
@@ -315,7 +315,7 @@ def test_a_draft_that_does_something_else_each_time_is_refused(
             pass
 
     parts = toy_parts()
-    fickle = Parts(parts.config, parts.target, {"fickle": Fickle(parts.target)})
+    fickle = Models(parts.config, parts.target, {"fickle": Fickle(parts.target)})
     path = tmp_path / "r.jsonl"
     with pytest.raises(
         TraceError, match=r"real rounds did something else than was recorded.*'draft': 'fickle'"
@@ -329,7 +329,7 @@ def test_a_draft_that_does_something_else_each_time_is_refused(
 def test_a_policy_that_does_not_fit_is_left_out_with_its_reason(tmp_path, toy_parts, catalogue, prompts):
     policies = {"svip": parse_policy("svip", catalogue), "static-1": parse_policy("static-1", catalogue)}
     parts = toy_parts()
-    lookup = Parts(parts.config, parts.target, {"lookup": parts.drafts["lookup"]})
+    lookup = Models(parts.config, parts.target, {"lookup": parts.drafts["lookup"]})
     settings = Settings(longest=3, policies=policies)
     result = record_run(lookup, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=settings, run=RUN)
     assert list(result.left_out) == ["svip"]
@@ -341,7 +341,7 @@ def test_a_prompt_that_leaves_no_room_is_named_before_anything_is_recorded(
 ):
     parts = toy_parts()
     target = dataclasses.replace(parts.target, max_context=len(prompts[-1].tokens))
-    short = Parts(parts.config, target, parts.drafts)
+    short = Models(parts.config, target, parts.drafts)
     with pytest.raises(
         BackendError, match=r"the prompt 'p4' has 9 tokens and the target's context ends at 9"
     ):
@@ -352,7 +352,7 @@ def test_a_prompt_that_leaves_no_room_is_named_before_anything_is_recorded(
 def test_a_context_that_ends_is_the_limit_of_a_text(tmp_path, toy_parts, catalogue, prompts):
     parts = toy_parts()
     target = dataclasses.replace(parts.target, max_context=12, eos_share=0.0)
-    short = Parts(parts.config, target, parts.drafts)
+    short = Models(parts.config, target, parts.drafts)
     record_run(short, catalogue, prompts[:1], tmp_path / "r.jsonl", settings=Settings(longest=3), run=RUN)
     (text,) = read_recording(tmp_path / "r.jsonl")
     assert (text.ended, text.max_new_tokens, len(text.tokens)) == ("length", 7, 7)

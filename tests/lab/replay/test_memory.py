@@ -9,7 +9,7 @@ PROGRAM = """
 import resource, sys
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.recording.model import Recording, TextSource
-from paceline.lab.replay.choosing import choose
+from paceline.lab.replay.choices import choose
 from paceline.lab.replay.passes import Stage, Task
 from paceline.lab.workloads.synthetic import Cell, made_up
 from dataclasses import replace

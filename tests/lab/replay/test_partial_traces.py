@@ -11,7 +11,7 @@ from paceline.core.errors import ContractError, TraceError
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 from paceline.core.trace import TraceWriter
 from paceline.lab.replay.partial_traces import coverage, partly_recorded
-from paceline.lab.simulate import Simulator
+from paceline.lab.replay.simulator import Simulator
 from paceline.policies.static import StaticConfig
 
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.replay.choosing import build, choose
+from paceline.lab.replay.choices import build, choose
 from paceline.lab.replay.passes import Stage, Task, play_pass
-from paceline.lab.replay.planning import Settings, tasks
+from paceline.lab.replay.run import Settings, tasks
+from paceline.lab.replay.simulator import Simulator
 from paceline.lab.results import Key, Results
-from paceline.lab.simulate import Simulator
-from paceline.lab.testing import lab_recordings
 from paceline.lab.workloads.synthetic import Cell, made_up
 
 CATALOGUE = Catalogue.load()

@@ -14,8 +14,8 @@ from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.trace import TraceWriter
-from paceline.lab.policies import parse_policy
 from paceline.lab.replay.trace_check import check
+from paceline.lab.short_names import parse_policy
 
 CATALOGUE = Catalogue.load()
 READERS = ("cached-fsm", "linear-select")

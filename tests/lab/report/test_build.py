@@ -43,7 +43,7 @@ def test_the_best_static_gamma_is_the_fastest_of_all_also_where_it_was_not_repla
     assert best.all.captured_static.value == pytest.approx(0.0)
     assert report.plain.all.captured.value == pytest.approx(0.0)
 
-    again = build_report(lacking(one.results, best.policy), references=one.references)
+    again = build_report(lacking(one.results, best.policy), hindsight=one.hindsight)
     assert (again.best_static, again.static_speedup) == (report.best_static, report.static_speedup)
     assert again.comparison.row("aimd") == report.comparison.row("aimd")
     assert {curve.label for curve in again.curves} == {curve.label for curve in report.curves}
@@ -59,7 +59,7 @@ def test_curves_end_at_the_time_lost_against_the_oracle_in_plain_steps(made):
     one = made()
     report = one.report
     step = total(one, "static-0") / report.tokens
-    oracle = sum(one.references.optimum(text).seconds for text, _, _ in one.texts)
+    oracle = sum(one.hindsight.optimum(text).seconds for text, _, _ in one.texts)
 
     for curve in report.curves:
         assert curve.tokens[-1] == report.tokens
@@ -105,7 +105,7 @@ def test_passes_over_other_draws_are_not_held_against_the_optimum_of_the_recorde
     one = made()
     drawn = Results(options=one.results.options)
     drawn.append(*(replace(measurement, draw=0) for measurement in one.results))
-    report = build_report(drawn, references=one.references)
+    report = build_report(drawn, hindsight=one.hindsight)
 
     assert report.oracle is None
     assert not report.curves

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from paceline.lab.hindsight import Hindsight
 from paceline.lab.oracle.optimum import clairvoyant
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
-from paceline.lab.references import References
 from paceline.lab.replay.passes import play_pass
 from paceline.lab.report.build import build_report
 from paceline.lab.report.page import page
@@ -64,16 +64,16 @@ def replayed(recording, start="warm"):
 @pytest.fixture(scope="module", params=["warm", "cold"])
 def pair(request):
     recording = recorded()
-    results, references = replayed(recording, request.param), References(recording)
-    report = build_report(results, recording, references, source={"recording": "recording.jsonl"})
-    return SimpleNamespace(recording=recording, results=results, references=references, report=report)
+    results, hindsight = replayed(recording, request.param), Hindsight(recording)
+    report = build_report(results, recording, hindsight, source={"recording": "recording.jsonl"})
+    return SimpleNamespace(recording=recording, results=results, hindsight=hindsight, report=report)
 
 
 def test_the_oracle_is_that_of_the_lab_and_nobody_beats_it(pair):
     for one in pair.recording:
-        assert pair.references.optimum(one.name).seconds == clairvoyant(one, pair.recording.header).seconds
+        assert pair.hindsight.optimum(one.name).seconds == clairvoyant(one, pair.recording.header).seconds
     for one in pair.results:
-        assert one.seconds >= pair.references.optimum(one.text).seconds * (1 - 1e-9)
+        assert one.seconds >= pair.hindsight.optimum(one.text).seconds * (1 - 1e-9)
 
 
 def test_acceptance_by_place_counts_every_start(pair):
@@ -100,7 +100,7 @@ def test_the_rounds_shown_are_those_that_the_pass_took(pair):
             == sum(step.emitted for step in one.oracle)
             == measured.tokens
         )
-        assert one.slower == pytest.approx(measured.seconds / pair.references.optimum(one.text).seconds)
+        assert one.slower == pytest.approx(measured.seconds / pair.hindsight.optimum(one.text).seconds)
 
 
 def test_the_texts_shown_are_the_nearest_the_median_and_the_farthest():

@@ -8,8 +8,8 @@ import pytest
 
 from paceline.cli._options import read_config
 from paceline.core.errors import ConfigError
-from paceline.lab.prompts import embedded
 from paceline.lab.workloads.named import NAMES, TIMES, load
+from paceline.lab.workloads.prompts import embedded
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"chat"}))

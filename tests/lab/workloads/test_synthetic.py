@@ -7,14 +7,14 @@ import pytest
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.testing import FixedCosts, play
-from paceline.lab.changing.kinds import KINDS
 from paceline.lab.oracle.optimum import clairvoyant
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.writer import write_recording
-from paceline.lab.replay.choosing import choose
+from paceline.lab.replay.choices import choose
 from paceline.lab.replay.passes import Stage, Task
-from paceline.lab.simulate import Simulator
-from paceline.lab.static_gamma import StaticGamma, sweep
+from paceline.lab.replay.simulator import Simulator
+from paceline.lab.replay.static_gamma import StaticGamma, sweep
+from paceline.lab.workloads.changing import KINDS
 from paceline.lab.workloads.synthetic import CELLS, Cell, cells, made_up, slug
 from paceline.policies.static import StaticConfig
 from paceline.policies.survival import SurvivalConfig

@@ -14,8 +14,8 @@ from marked import write_marked
 from paceline.core.costs import LiveCosts
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
-from paceline.lab.changing.kinds import KINDS, kind
-from paceline.lab.static_gamma import best, token_seconds
+from paceline.lab.replay.static_gamma import best, token_seconds
+from paceline.lab.workloads.changing import KINDS, kind
 from paceline.lab.workloads.synthetic import made_up
 from paceline.policies.auto import AutoConfig
 from paceline.policies.static import StaticConfig

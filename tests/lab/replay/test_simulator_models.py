@@ -15,10 +15,10 @@ from paceline.core.errors import CapabilityError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import SIGNALS
 from paceline.core.testing.doubles import ChaoticPolicy
-from paceline.lab.policies import parse_policy
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
-from paceline.lab.simulate import Simulator, capabilities
+from paceline.lab.replay.simulator import Simulator, capabilities
+from paceline.lab.short_names import parse_policy
 
 CATALOGUE = Catalogue.load()
 LONGEST, WANTED = 16, 40

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from paceline.core.errors import ConfigError
-from paceline.lab.changing.kinds import KINDS, SPELLS, kind
-from paceline.lab.changing.prices import LEVELS, STALL, phases, tokens
+from paceline.lab.workloads.changing import KINDS, LEVELS, SPELLS, STALL, kind, phases, tokens
 
 each_kind = pytest.mark.parametrize("one", KINDS, ids=lambda one: one.name)
 

@@ -8,7 +8,7 @@ from paceline.backends.toy import Letters, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.testing.doubles import ScriptedPolicy
-from paceline.lab.prompts import Prompt, Text, encoded
+from paceline.lab.workloads.prompts import Prompt, Text, encoded
 
 MESSAGES = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c"}]
 

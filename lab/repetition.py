@@ -13,7 +13,7 @@ RUN, SHARE = 8, 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Texture:
+class Repetition:
     """Kinds of texts. `loops`: its end repeats exactly. `repeats`: much of it was there before."""
 
     loops: bool
@@ -25,9 +25,9 @@ class Texture:
         return not (self.loops or self.repeats)
 
 
-def texture(tokens: Sequence[int]) -> Texture:
+def repetition(tokens: Sequence[int]) -> Repetition:
     """Look at the tokens of one text."""
     end = list(tokens)[-TAIL:]
     loops = len(end) == TAIL and any(end[period:] == end[:-period] for period in range(1, PERIOD + 1))
     runs = [tuple(tokens[i : i + RUN]) for i in range(len(tokens) - RUN + 1)]
-    return Texture(loops, bool(runs) and 1 - len(set(runs)) / len(runs) >= SHARE)
+    return Repetition(loops, bool(runs) and 1 - len(set(runs)) / len(runs) >= SHARE)

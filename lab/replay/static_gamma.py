@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from paceline.core.generation import Totals
-from paceline.lab.replay_text import CostFactors
+from paceline.lab.replay.tables import CostFactors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
 from paceline.lab.oracle.optimum import clairvoyant, expectation
-from paceline.lab.policies import static_label
-from paceline.lab.replay.draws import drawn
-from paceline.lab.replay.orders import spliced
-from paceline.lab.static_gamma import PLAIN, StaticGamma, best, segmented_s, token_seconds
+from paceline.lab.replay.static_gamma import PLAIN, StaticGamma, best, segmented_s, token_seconds
+from paceline.lab.replay.texts import drawn, spliced
+from paceline.lab.short_names import static_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +47,7 @@ class BestStatic:
     seconds: Mapping[str, float]
 
 
-class References:
+class Hindsight:
     """Seconds of each text under every static choice and under the oracle, worked out once, when they are asked for.
 
     Args:

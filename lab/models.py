@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Models:
     """A target and its drafts, ready to open requests."""
 
     config: RunConfig
@@ -42,7 +42,7 @@ class Parts:
             turn=learns.turn,
         )
 
-    def beside(self, decoder: SpeculativeDecoder) -> SpeculativeDecoder:
+    def untraced(self, decoder: SpeculativeDecoder) -> SpeculativeDecoder:
         """Return a decoder that goes on where `decoder` is, with what it learnt, and leaves no trace."""
         fresh = partial(build_policy, self.config.policy, self.config.generation.seed)
         policy = fresh if self.config.scope == "request" else decoder.policy
@@ -82,11 +82,11 @@ class Parts:
         )
 
 
-def load_parts(config: RunConfig) -> Parts:
+def load_models(config: RunConfig) -> Models:
     """Load the models of a run.
 
     Raises:
         BackendError: A backend cannot load its model, or a draft does not fit the target.
     """
     target = build_target(config.target)
-    return Parts(config, target, {name: build_draft(draft, target) for name, draft in config.drafts.items()})
+    return Models(config, target, {name: build_draft(draft, target) for name, draft in config.drafts.items()})

@@ -7,27 +7,26 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.generation import Totals
 from paceline.core.testing.doubles import ChaoticPolicy
-from paceline.lab.comparison import ALL, LOOPING, VARYING
-from paceline.lab.figures import compare
+from paceline.lab.comparison import compare
+from paceline.lab.figures import ALL, LOOPING, VARYING
+from paceline.lab.hindsight import Hindsight
 from paceline.lab.oracle.optimum import Optimum
-from paceline.lab.references import References
-from paceline.lab.replay.draws import drawn
-from paceline.lab.replay.orders import Brief, ordered, visit
+from paceline.lab.replay.simulator import Simulator
+from paceline.lab.replay.static_gamma import PLAIN, StaticGamma
+from paceline.lab.replay.texts import Brief, drawn, ordered, visit
 from paceline.lab.results import Measurement, Results
-from paceline.lab.simulate import Simulator
-from paceline.lab.static_gamma import PLAIN, StaticGamma
-from paceline.lab.testing import lab_recordings
 from paceline.policies.static import StaticConfig
 
 A, B = StaticGamma(1, "a"), StaticGamma(4, "a")
 STATIC_0 = {"name": "static", "gamma": 0}
 
 
-class Given(References):
+class Given(Hindsight):
     """Reference times that are given by number."""
 
     def __init__(self, **times):
@@ -60,24 +59,24 @@ def measured(text, seconds, kind="code", tokens=10, rounds=5, varies=True, **key
     return Measurement("mine", text, kind, varies, seconds, totals, **keys)
 
 
-def results(references, *measurements):
-    """Return the measurements, with plain decoding as the references have it."""
+def results(hindsight, *measurements):
+    """Return the measurements, with plain decoding as the hindsight have it."""
     made = Results(options={"static-0": STATIC_0, "mine": {"name": "mine"}})
     for one in measurements:
-        seconds = references.statics(one.text)[PLAIN]
+        seconds = hindsight.statics(one.text)[PLAIN]
         plain = Totals(rounds=one.tokens, emitted=one.tokens, seconds=seconds)
         made.append(replace(one, policy="static-0", seconds=seconds, totals=plain))
     made.append(*measurements)
     return made
 
 
-def compared(references, *measurements):
-    return compare(results(references, *measurements), references=references, regret=True)
+def compared(hindsight, *measurements):
+    return compare(results(hindsight, *measurements), hindsight=hindsight, regret=True)
 
 
 def test_every_number_is_what_its_formula_says():
-    references = Given(x=times(), y=times(plain=20.0, a=18.0, b=12.0, best=6.0, segmented=11.0))
-    comparison = compared(references, measured("x", 6.0), measured("y", 12.0, tokens=30, rounds=10))
+    hindsight = Given(x=times(), y=times(plain=20.0, a=18.0, b=12.0, best=6.0, segmented=11.0))
+    comparison = compared(hindsight, measured("x", 6.0), measured("y", 12.0, tokens=30, rounds=10))
     figures = comparison.row("mine").all
 
     assert (figures.texts, figures.tokens, figures.regret.exact) == (2, 40, True)
@@ -108,8 +107,8 @@ def test_a_text_counts_with_the_median_of_its_repeats_and_the_mean_of_seeds():
 
 
 def test_only_texts_that_both_finished_are_compared():
-    references = Given(**{name: times() for name in "xyz"})
-    made = results(references, *(measured(name, 5.0) for name in "xyz"))
+    hindsight = Given(**{name: times() for name in "xyz"})
+    made = results(hindsight, *(measured(name, 5.0) for name in "xyz"))
     made.append(replace(measured("x", 2.0), policy="other"))
     comparison = compare(made)
 
@@ -119,23 +118,23 @@ def test_only_texts_that_both_finished_are_compared():
 
 
 def test_texts_that_vary_and_kinds_are_compared_apart():
-    references = Given(**{name: times() for name in "xyz"})
+    hindsight = Given(**{name: times() for name in "xyz"})
     listed = [
         measured("x", 5.0),
         measured("y", 6.0, "prose"),
         measured("z", 7.0, "prose", varies=False),
     ]
-    row = compared(references, *listed).row("mine")
+    row = compared(hindsight, *listed).row("mine")
     assert {name: one.texts for name, one in row.groups.items()} == {ALL: 3, VARYING: 2, LOOPING: 1}
     assert {name: one.texts for name, one in row.kinds.items()} == {"code": 1, "prose": 2}
-    switching = compared(references, *(replace(one, order="switching") for one in listed))
+    switching = compared(hindsight, *(replace(one, order="switching") for one in listed))
     assert switching.row("mine").kinds == {}
 
 
 def test_the_order_of_the_texts_changes_no_interval():
-    references = Given(**{f"t{number}": times() for number in range(8)})
+    hindsight = Given(**{f"t{number}": times() for number in range(8)})
     listed = [measured(f"t{number}", 5.0 + number % 3) for number in range(8)]
-    one, other = (compared(references, *each).row("mine").all for each in (listed, listed[::-1]))
+    one, other = (compared(hindsight, *each).row("mine").all for each in (listed, listed[::-1]))
     assert one == other
     assert one.speedup.low < one.speedup.value < one.speedup.high
 
@@ -157,8 +156,8 @@ def test_several_settings_and_no_plain_decoding_are_refused():
 
 
 def test_without_references_the_best_static_choice_is_one_of_those_named():
-    references = Given(**{name: times() for name in "xyz"})
-    made = results(references, *(measured(name, 5.0) for name in "xyz"))
+    hindsight = Given(**{name: times() for name in "xyz"})
+    made = results(hindsight, *(measured(name, 5.0) for name in "xyz"))
     made.options |= {"static-2": {"name": "static", "gamma": 2}, "lookup": {"name": "static", "gamma": 8}}
     made.append(*(replace(measured(name, 4.0), policy="static-2") for name in "xyz"))
     made.append(*(replace(measured(name, 1.0), policy="lookup") for name in "xyz"))
@@ -171,9 +170,9 @@ def test_without_references_the_best_static_choice_is_one_of_those_named():
 
 def test_tuned_choices_never_come_from_the_text_itself():
     # Every text is fastest under a choice of its own, so that peeking would show.
-    references = Given(x=times(a=1.0, b=9.0), y=times(a=9.0, b=1.0))
-    assert references.tuned({"x": "code", "y": "code"}) == {"x": B, "y": A}
-    assert references.tuned({"x": "code"}) == {"x": PLAIN}
+    hindsight = Given(x=times(a=1.0, b=9.0), y=times(a=9.0, b=1.0))
+    assert hindsight.tuned({"x": "code", "y": "code"}) == {"x": B, "y": A}
+    assert hindsight.tuned({"x": "code"}) == {"x": PLAIN}
 
 
 def test_halves_for_tuning_both_hold_every_kind():
@@ -198,7 +197,7 @@ def test_no_policy_captures_more_than_there_is(recording, seed):
     made.append(*played(recording, lambda: StaticConfig(gamma=0).build(), "static-0"))
     chaos = ChaoticPolicy(seed, list(header.drafts), max_gamma=header.longest)
     made.append(*played(recording, lambda: chaos, "chaos"))
-    comparison = compare(made, references=References(recording), regret=True)
+    comparison = compare(made, hindsight=Hindsight(recording), regret=True)
     chaos, plain = comparison.row("chaos"), comparison.row("static-0")
     for figures in (*chaos.groups.values(), *chaos.kinds.values()):
         assert figures.regret.oracle_s >= -1e-9
@@ -219,27 +218,27 @@ def test_spliced_texts_are_found_by_their_names(recording, seed):
         way = ordered(briefs, "switching", seed=seed)
     except TraceError:
         return
-    references = References(recording)
+    hindsight = Hindsight(recording)
     for text in visit(recording, way):
-        optimum = references.optimum(text.name)
+        optimum = hindsight.optimum(text.name)
         assert optimum.text == text.name
-        assert optimum.seconds <= references.statics(text.name)[PLAIN] * (1 + 1e-9)
+        assert optimum.seconds <= hindsight.statics(text.name)[PLAIN] * (1 + 1e-9)
 
 
 @settings(deadline=None, max_examples=30)
 @given(lab_recordings(texts=3, sampled=True), st.integers(0, 99))
 def test_each_draw_is_held_against_its_own_optimum(recording, draw):
-    header, references = recording.header, References(recording)
+    header, hindsight = recording.header, Hindsight(recording)
     for number in (None, draw):
         texts = [text if number is None else drawn(text, header, seed=number) for text in recording]
         made = Results(options={"static-0": STATIC_0, "static": {"name": "static", "gamma": header.longest}})
         for label, gamma in (("static-0", 0), ("static", header.longest)):
             build = StaticConfig(gamma=gamma).build
             made.append(*played(recording, build, label, texts, draw=number))
-        figures = compare(made, references=references, regret=True).row("static").all
+        figures = compare(made, hindsight=hindsight, regret=True).row("static").all
         assert figures.regret.oracle_s >= -1e-9
-        optima = [references.optimum(text.name, number).seconds for text in recording]
-        plain = [references.statics(text.name, number)[PLAIN] for text in recording]
+        optima = [hindsight.optimum(text.name, number).seconds for text in recording]
+        plain = [hindsight.statics(text.name, number)[PLAIN] for text in recording]
         assert figures.oracle.value == pytest.approx(sum(plain) / sum(optima))
 
 
@@ -248,6 +247,6 @@ def test_a_text_of_another_recording_is_refused():
     @given(lab_recordings())
     def try_one(recording):
         with pytest.raises(TraceError, match="a text 'elsewhere' that the recording lacks"):
-            References(recording).statics("elsewhere")
+            Hindsight(recording).statics("elsewhere")
 
     try_one()

@@ -13,7 +13,7 @@ from paceline.core.generation import Tally
 from paceline.core.guards.policy import PolicyGuard, check_fit, requires_of
 from paceline.core.recorded import TextClock
 from paceline.core.records import Capabilities
-from paceline.lab.replay_text import ReplayText, UnkeptPrompt
+from paceline.lab.replay.tables import ReplayText, UnkeptPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from paceline.core.records import Round
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import Header, Text
-    from paceline.lab.replay_text import CostFactors
+    from paceline.lab.replay.tables import CostFactors
 
 LATEST = 1 << 19
 """Rounds that wait to be learnt from at most, at 48 bytes each."""

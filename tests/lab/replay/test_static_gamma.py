@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
-from paceline.lab import static_gamma as module
-from paceline.lab.simulate import Simulator
-from paceline.lab.static_gamma import (
+from paceline.lab.replay import static_gamma as module
+from paceline.lab.replay.simulator import Simulator
+from paceline.lab.replay.static_gamma import (
     PLAIN,
     StaticGamma,
     best,
@@ -14,7 +15,6 @@ from paceline.lab.static_gamma import (
     sweep,
     token_seconds,
 )
-from paceline.lab.testing import lab_recordings
 from paceline.policies.static import StaticConfig
 
 

@@ -1,12 +1,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.errors import TraceError
 from paceline.core.testing.doubles import ScriptedPolicy
-from paceline.lab.replay.orders import Brief, Stop, briefs, half, ordered, spliced, visit
-from paceline.lab.simulate import Simulator
-from paceline.lab.testing import lab_recordings
+from paceline.lab.replay.simulator import Simulator
+from paceline.lab.replay.texts import Brief, Stop, briefs, half, ordered, spliced, visit
 
 TEXTS = [
     Brief("a/1", "a", 9),

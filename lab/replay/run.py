@@ -16,7 +16,7 @@ from paceline.core.errors import ConfigError, TraceError
 from paceline.core.files import check_output, sha256
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.recording.reader import read_recording
-from paceline.lab.replay.choosing import choose
+from paceline.lab.replay.choices import choose
 from paceline.lab.replay.passes import Stage, Task, without
 from paceline.lab.results import Order, Results, ResultsWriter, Start, Stored, read_stored
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paceline.lab.recording.model import Header, Recording
-    from paceline.lab.replay.choosing import Chosen
+    from paceline.lab.replay.choices import Chosen
     from paceline.lab.replay.passes import Done
 
 ORDERS: tuple[Order, ...] = ("shuffled", "by-kind")

@@ -12,7 +12,10 @@ from paceline.core.config.resolve import CONTEXT, AnyPolicy
 from paceline.core.errors import CapabilityError, ConfigError
 from paceline.core.guards.policy import needs_of
 from paceline.core.plugins.catalogue import build_policy
-from paceline.lab.policies import (
+from paceline.lab.replay.policy_code import Fingerprints
+from paceline.lab.replay.simulator import Simulator
+from paceline.lab.replay.static_gamma import StaticGamma, static_gammas
+from paceline.lab.short_names import (
     CONFIGURED,
     installed,
     parse_policy,
@@ -21,9 +24,6 @@ from paceline.lab.policies import (
     static_label,
     static_name,
 )
-from paceline.lab.replay.policy_code import Fingerprints
-from paceline.lab.simulate import Simulator
-from paceline.lab.static_gamma import StaticGamma, static_gammas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,8 +2,7 @@
 
 import numpy as np
 from hypothesis import given, settings
-
-from paceline.lab.testing import lab_recordings
+from random_recordings import lab_recordings
 
 
 @settings(deadline=None)

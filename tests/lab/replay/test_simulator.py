@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import ContractError, TraceError
@@ -14,9 +15,8 @@ from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.testing.doubles import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
-from paceline.lab.replay_text import ReplayText
-from paceline.lab.simulate import LatencyClock, Simulator, recorded_decoder
-from paceline.lab.testing import lab_recordings
+from paceline.lab.replay.simulator import LatencyClock, Simulator, recorded_decoder
+from paceline.lab.replay.tables import ReplayText
 
 
 def decoded(recording, policy):

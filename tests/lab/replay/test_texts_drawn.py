@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_recordings import lab_recordings
 
 from paceline.core.errors import TraceError
-from paceline.lab.replay.draws import check_drawn, drawn, runs
-from paceline.lab.testing import lab_recordings
+from paceline.lab.replay.texts import check_drawn, drawn, runs
 
 
 @given(st.lists(st.booleans(), max_size=30))

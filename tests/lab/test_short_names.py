@@ -1,14 +1,14 @@
-"""Policies by short names."""
+"""Policies and drafts by short names."""
 
 from typing import Literal
 
 import pytest
 
-from paceline import Catalogue, hookimpl
+from paceline import Catalogue, hookimpl, load_config
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.errors import CapabilityError, ConfigError
-from paceline.lab.policies import parse_policy, select, split
+from paceline.lab.short_names import parse_policy, select, split, with_drafts
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 
@@ -119,3 +119,38 @@ def test_what_is_named_must_be_known_and_fit_or_be_refused():
         chosen("unfit", strict=True)
     assert chosen("unfit").refused == ["unfit"]
     assert "unfit:draft=a" not in chosen("unfit").made
+
+
+INSTALLED = Catalogue.load()
+
+
+def run_with(text, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return load_config(path)
+
+
+def test_the_runs_own_drafts_go_first_and_others_are_found_by_short_names(tmp_path):
+    run = run_with("target: toy\ndrafts: {small: {backend: toy, agreement: 0.5}, other: toy}\n", tmp_path)
+
+    drafts = with_drafts(run, ["lookup", "small", "medium"], INSTALLED).drafts
+
+    assert list(drafts) == ["lookup", "small", "medium"]
+    assert [draft.backend for draft in drafts.values()] == ["prompt-lookup", "toy", "embedded"]
+    assert drafts["small"].agreement == 0.5
+    assert drafts["medium"].size == "medium"
+
+
+def test_a_backend_can_be_named_itself(tmp_path):
+    assert (
+        with_drafts(run_with("policy: online\n", tmp_path), ["toy"], INSTALLED).drafts["toy"].backend == "toy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [(["smal"], "small, medium"), (["lookup", "lookup"], "once"), (["hf"], "model")],
+)
+def test_names_that_stand_for_nothing_are_refused(names, complaint, tmp_path):
+    with pytest.raises(ConfigError, match=complaint):
+        with_drafts(run_with("policy: online\n", tmp_path), names, INSTALLED)

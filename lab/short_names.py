@@ -1,4 +1,4 @@
-"""Policies by short names, as `--policies` takes them, and the one way to choose among them."""
+"""Policies and drafts by short names, as command lines take them, and the one way to choose among policies."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from paceline.core.config.blocks import PolicyConfig
+from paceline.core.config.blocks import BackendConfig, PolicyConfig
 from paceline.core.config.load import apply_overrides, parse_override
-from paceline.core.config.resolve import CONTEXT, AnyPolicy
+from paceline.core.config.resolve import CONTEXT, AnyPolicy, DraftBackend
 from paceline.core.errors import CapabilityError, ConfigError, PacelineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from paceline.core.config.run import RunConfig
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.parts import Parts
+    from paceline.lab.models import Models
 
 Made = TypeVar("Made")
 
@@ -29,6 +30,14 @@ OPENING, CLOSING = "{[", "}]"
 EVERYTHING = "all"
 CONFIGURED = "config"
 """The policy of the run file."""
+
+LOOKUP = "lookup"
+SHORT: Mapping[str, Mapping[str, str]] = {
+    LOOKUP: {"backend": "prompt-lookup"},
+    "small": {"backend": "embedded", "size": "small"},
+    "medium": {"backend": "embedded", "size": "medium"},
+}
+"""Meaning of these names where the run has no draft of that name."""
 
 
 @dataclass(slots=True)
@@ -178,6 +187,33 @@ def _defaults(name: str, options: set[str], catalogue: Catalogue) -> dict[str, A
     }
 
 
-def plain_decoder(parts: Parts, catalogue: Catalogue) -> SpeculativeDecoder:
+def plain_decoder(parts: Models, catalogue: Catalogue) -> SpeculativeDecoder:
     """Return a decoder for plain decoding: no draft is opened, and every round plans gamma 0."""
     return parts.under(parse_policy(static_name(0), catalogue), {})
+
+
+def draft_named(name: str, catalogue: Catalogue) -> BackendConfig:
+    """Return the draft that a short name stands for: one of `SHORT`, or a backend's own name.
+
+    Raises:
+        ConfigError: There is none, or it is no draft.
+    """
+    try:
+        return TypeAdapter[BackendConfig](DraftBackend).validate_python(
+            SHORT.get(name, name), context={CONTEXT: catalogue}
+        )
+    except ValidationError as error:
+        raise ConfigError(f"draft {name!r}: {reasons(error)}; short names: {', '.join(SHORT)}") from None
+
+
+def with_drafts(run: RunConfig, names: Sequence[str], catalogue: Catalogue) -> RunConfig:
+    """Return the run with these drafts only, in this order: its own ones by name, others by their short names.
+
+    Raises:
+        ConfigError: A name is given twice, or stands for nothing.
+    """
+    if len(set(names)) < len(names):
+        raise ConfigError(f"each draft can be there once; found {', '.join(names)}")
+    own = run.drafts
+    chosen = {name: own[name] if name in own else draft_named(name, catalogue) for name in names}
+    return run.model_copy(update={"drafts": chosen})
