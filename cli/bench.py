@@ -169,6 +169,8 @@ def bench(
         sys.stdout.write(text)
     else:
         _show(summary, choice.left_out, stopped=stopped, form=form)
+        if huge := values["machine"]["huge_page_bytes"]:
+            show(f"  {huge / 2**20:.0f} MiB lay in large pages of memory", form=form)
     raise typer.Exit(int(stopped or bool(summary.failed) or bool(summary.different)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -17,7 +17,7 @@ from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue, failing_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 def doctor(*, config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -78,6 +78,8 @@ def _show(checked: dict[str, Any]) -> None:
     gpus = ", ".join(machine["gpus"]) or "no GPU that torch can use"
     threads = f", {machine['threads']} torch threads" if machine["threads"] else ""
     typer.echo(f"machine     {machine['cpu']}, {machine['cores']} cores{threads}; {gpus}")
+    for name, value in _of_memory(machine):
+        typer.echo(f"{name:<12}{value}")
     for backend in checked["backends"]:
         typer.echo(f"backend     {backend['name']}: {_state(backend['problems'], backend['trial'])}")
     for plugin in checked["broken_plugins"]:
@@ -101,6 +103,23 @@ def _show(checked: dict[str, Any]) -> None:
         if run["problems"]
         else "this run can start, as far as can be told without its weights"
     )
+
+
+LARGE_PAGES: Final = {
+    "always": "given to all memory",
+    "madvise": "given to weights, which ask for them",
+    "never": "switched off; `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled` lets weights have them",
+}
+
+
+def _of_memory(machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what decides how fast weights are read: instructions for short numbers, large pages."""
+    yield (
+        "int8, bf16",
+        ", ".join(machine["short_formats"]) or "no instructions of their own that the system names",
+    )
+    if machine["huge_pages"] is not None:
+        yield "large pages", LARGE_PAGES[machine["huge_pages"]]
 
 
 def _state(problems: Sequence[str], trial: Mapping[str, Any]) -> str:

@@ -16,6 +16,8 @@ CPU_LIST = Path("/proc/cpuinfo")
 MEMORY = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
 GIB = 2**30
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+MEMORY_IN_USE = Path("/proc/self/smaps_rollup")
 
 VERSIONED = ("paceline", "torch", "transformers", "numpy")
 LIBRARIES = {
@@ -34,15 +36,46 @@ LIBRARIES = {
 
 def cpu_model() -> str:
     """Return the processor's name as the system gives it."""
+    return _cpu_fact("model name") or platform.processor() or platform.machine()
+
+
+SHORT_FORMATS = ("avx_vnni", "avx512_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
+"""Instructions that multiply in int8 and bfloat16 faster than in float32, as Linux names them."""
+
+
+def cpu_short_formats() -> list[str]:
+    """Return the instructions for int8 and bfloat16 that the processor has, as far as the system tells."""
+    there = _cpu_fact("flags").split()
+    return [name for name in SHORT_FORMATS if name in there]
+
+
+def _cpu_fact(name: str) -> str:
+    """Return what the system says of its first processor under a name; nothing where it does not."""
     try:
         lines = CPU_LIST.read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine()
+        return ""
+    pairs = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in pairs if key.strip() == name), "")
+
+
+def huge_page_setting() -> str | None:
+    """Return when Linux gives large pages of memory: always, madvise (to whoever asks) or never; None elsewhere."""
+    try:
+        settings = HUGE_PAGES.read_text(encoding="utf-8").split()
+    except OSError:
+        return None
+    return next((word.strip("[]") for word in settings if word.startswith("[")), None)
+
+
+def huge_page_bytes() -> int | None:
+    """Return how much of this process's memory lies in large pages; None where nobody tells."""
+    try:
+        lines = MEMORY_IN_USE.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    sizes = (line.split()[1] for line in lines if line.startswith("AnonHugePages:"))
+    return next((int(kibibytes) * 1024 for kibibytes in sizes), None)
 
 
 def versions() -> dict[str, str]:
@@ -69,6 +102,8 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.system(),
         "cpu": cpu_model(),
         "cores": cores(),
+        "short_formats": cpu_short_formats(),
+        "huge_pages": huge_page_setting(),
         "threads": None,
         "gpus": [],
     }

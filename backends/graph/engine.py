@@ -10,7 +10,6 @@ itself before it is promised: every block length that will ever run, bit by bit.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,9 +18,10 @@ import torch
 from paceline.backends.graph.forward import Forward
 from paceline.backends.graph.products import packing_problem, prepare
 from paceline.backends.graph.shape import Shape, read_shape
-from paceline.backends.graph.weights import take_weights
+from paceline.backends.graph.weights import take_layers, take_weights
 from paceline.backends.torch.host import end_tokens, identity
 from paceline.backends.torch.logits import require_finite
+from paceline.backends.torch.pages import enlarge_pages
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ class GraphEngine:
         max_context: The longest prompt + output; each session takes memory for all of it.
         deterministic: Promise the same bits for every sequence of blocks.
         packed: Pack matrices where it pays.
-        consume: Let go of the model's own matrices as they are joined; it cannot be used afterwards.
+        dtype: The number format to compute in; the model's own if None. Each matrix is converted as it is packed.
+        huge_pages: Ask the system for large pages under the packed matrices.
+        consume: Let go of the model's own matrices as they are packed; it cannot be used afterwards.
 
     Raises:
         BackendError: The model is not one of those, the context is longer than its positions or its window, or the
@@ -153,6 +155,8 @@ class GraphEngine:
         max_context: int | None = None,
         deterministic: bool = False,
         packed: bool = True,
+        dtype: torch.dtype | None = None,
+        huge_pages: bool = True,
         consume: bool = False,
     ) -> None:
         self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
@@ -162,23 +166,29 @@ class GraphEngine:
         self.vocabulary = self.shape.vocabulary
         self.eos = end_tokens(model, config)
         capacity = self.max_context + MARGIN
-        self.weights = take_weights(model, self.shape, positions=capacity, name=self.name, consume=consume)
-        self.device = self.weights.device
+        weights = take_weights(model, self.shape, positions=capacity, name=self.name, dtype=dtype)
+        self.dtype, self.device = weights.dtype, weights.device
         self.deterministic = deterministic
-        self._identity = identity(self.name, model, self.device)
-        problem = packing_problem(self.weights) if packed else "packing is switched off"
+        self._identity = identity(self.name, model, self.device, self.dtype)
+        problem = packing_problem(self.dtype, self.device) if packed else "packing is switched off"
         if deterministic and problem is not None:
             raise BackendError(
                 f"graph: {self.name} cannot be `deterministic`, which needs packed matrices: {problem}. Leave "
                 "`deterministic` out"
             )
-        self.products = prepare(self.shape, self.weights, packed=problem is None, same_bits=deterministic)
-        # The products hold what they need of the layers; those that were packed are let go.
-        self.weights = replace(self.weights, layers=())
+        layers = take_layers(model, self.dtype, consume=consume)
+        self.products = prepare(self.shape, weights, layers, packed=problem is None, same_bits=deterministic)
+        if huge_pages:
+            enlarge_pages(self.products.packed())
         self.forward = Forward(
-            self.shape, self.weights, self.products, capacity=capacity, by_row=deterministic
+            self.shape,
+            weights.embedding,
+            weights.rope,
+            self.products,
+            capacity=capacity,
+            by_row=deterministic,
         )
-        self._pool = CachePool(self.shape, capacity, self.weights.embedding)
+        self._pool = CachePool(self.shape, capacity, weights.rope.cos)
         cache = self.new_cache()
         require_finite(self.feed(cache, [0, 0]), self)
         self.free(cache)

@@ -14,9 +14,9 @@ from paceline.backends.graph.layers import apply_rotary, rms_norm
 
 if TYPE_CHECKING:
     from paceline.backends.graph.engine import StaticCache
+    from paceline.backends.graph.layers import RopeTable
     from paceline.backends.graph.products import LayerProducts, Products
     from paceline.backends.graph.shape import Shape
-    from paceline.backends.graph.weights import Weights
 
 
 TABLE: Final = 32
@@ -95,19 +95,28 @@ class Forward:
 
     Args:
         shape: Of the model.
-        weights: Its embedding, norms and positions.
+        embedding: A row for each token, in any number format.
+        rope: The turns of its positions, in the number format to compute in.
         products: Its matrices, ready for use.
         capacity: The longest context.
         by_row: See `Attention`.
     """
 
     def __init__(
-        self, shape: Shape, weights: Weights, products: Products, *, capacity: int, by_row: bool
+        self,
+        shape: Shape,
+        embedding: torch.Tensor,
+        rope: RopeTable,
+        products: Products,
+        *,
+        capacity: int,
+        by_row: bool,
     ) -> None:
         self._shape = shape
-        self._weights = weights
+        self._embedding = embedding
+        self._rope = rope
         self._products = products
-        self._attention = Attention(shape.groups, capacity, by_row=by_row, like=weights.embedding)
+        self._attention = Attention(shape.groups, capacity, by_row=by_row, like=rope.cos)
         self._turning = shape.heads + shape.kv_heads
         self._all_heads = shape.heads + 2 * shape.kv_heads
 
@@ -116,10 +125,10 @@ class Forward:
 
         The cache counts the tokens only when all is done: a pass that fails leaves it as it was.
         """
-        weights, products = self._weights, self._products
+        rope, products = self._rope, self._products
         count, filled = len(tokens), cache.filled
-        cos, sin = (table[filled : filled + count] for table in (weights.rope.cos, weights.rope.sin))
-        hidden = padded(F.embedding(tokens, weights.embedding), products.rows)
+        cos, sin = rope.cos[filled : filled + count], rope.sin[filled : filled + count]
+        hidden = padded(F.embedding(tokens, self._embedding).to(cos.dtype), products.rows)
         last = len(products.layers) - 1
         for index, layer in enumerate(products.layers):
             cached = cache.layers[index]

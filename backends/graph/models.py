@@ -39,6 +39,8 @@ class GraphOptions(TypedDict, total=False):
     max_context: int | None
     deterministic: bool
     packed: bool
+    dtype: torch.dtype | None
+    huge_pages: bool
     consume: bool
 
 
@@ -103,8 +105,7 @@ def load_target(config: GraphConfig) -> Target:
     Raises:
         BackendError: It cannot be loaded or run; says why and what to do.
     """
-    _check_block(config)
-    model, tokenizer = loading.load_model(config), loading.load_tokenizer(config)
+    model, tokenizer = _load(config)
     if model.device.type == "cuda":
         return loading.usable(open_target(model, tokenizer, **_captured(config)))
     return loading.usable(GraphTarget(model, tokenizer, **_options(config)))
@@ -116,8 +117,7 @@ def load_draft(config: GraphConfig, target: Target) -> Draft:
     Raises:
         BackendError: It cannot be loaded or run.
     """
-    _check_block(config)
-    model, tokenizer = loading.load_model(config), loading.load_tokenizer(config)
+    model, tokenizer = _load(config)
     draft: DraftModel
     if model.device.type == "cuda":
         draft = open_draft(model, tokenizer, target=target, **_captured(config))
@@ -148,8 +148,12 @@ def require_cpu(config: GraphConfig) -> None:
         )
 
 
-def _check_block(config: GraphConfig) -> None:
+def _load(config: GraphConfig) -> tuple[Any, Any]:
+    """Return model and tokenizer; on the CPU the model as it is stored, since each matrix is converted when packed."""
     check_settings(config, loading.load_config(config))
+    on_cpu = loading.device_of(config).type == "cpu"
+    stored = config.model_copy(update={"dtype": "auto"}) if on_cpu else config
+    return loading.load_model(stored), loading.load_tokenizer(config)
 
 
 def _options(config: GraphConfig) -> GraphOptions:
@@ -157,6 +161,8 @@ def _options(config: GraphConfig) -> GraphOptions:
         "name": config.model,
         "max_context": config.max_context,
         "deterministic": config.deterministic,
+        "dtype": None if config.dtype == "auto" else getattr(torch, config.dtype),
+        "huge_pages": config.huge_pages,
         "consume": True,
     }
 
@@ -200,9 +206,4 @@ def _readiness(inspection: ModelInspection, config: GraphConfig) -> Readiness:
     shape = read_shape(inspection.settings, config.model)
     room = context_of(shape, config.max_context, config.model) + MARGIN
     size = inspection.dtype.itemsize
-    # The matrices that are packed lie beside those they were packed from; a look-up of tokens needs no packing.
-    packed = inspection.device == torch.device("cpu") and inspection.dtype in {torch.float32, torch.bfloat16}
-    copies = max(0, inspection.weights - shape.vocabulary * shape.hidden * size) if packed else 0
-    return inspection.readiness(
-        cache=2 * shape.layers * shape.kv_heads * shape.head_dim * room * size, copies=copies
-    )
+    return inspection.readiness(cache=2 * shape.layers * shape.kv_heads * shape.head_dim * room * size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
@@ -19,7 +20,7 @@ from paceline.backends.graph.layers import rms_norm
 from paceline.backends.graph.weights import Matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from paceline.backends.graph.shape import Shape
     from paceline.backends.graph.weights import LayerWeights, Weights
@@ -77,36 +78,36 @@ class PackedLinear:
 
     def __init__(self, matrix: Matrix) -> None:
         ops = torch.ops.mkldnn
-        self._weight = ops._reorder_linear_weight(matrix.weight.contiguous(), HINT)  # noqa: SLF001 - no public way in
+        self.weight = ops._reorder_linear_weight(matrix.weight.contiguous(), HINT)  # noqa: SLF001 - no public way in
         self._bias = matrix.bias
         self._map = ops._linear_pointwise.default  # noqa: SLF001
         self._join = ops._linear_pointwise.binary  # noqa: SLF001
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the map of each row."""
-        return self._map(rows, self._weight, self._bias, "none", [], "")  # type: ignore[no-any-return]
+        return self._map(rows, self.weight, self._bias, "none", [], "")  # type: ignore[no-any-return]
 
     def add(self, rows: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """Return the map of each row, added to `base`."""
-        return self._join(rows, base, self._weight, self._bias, "add")  # type: ignore[no-any-return]
+        return self._join(rows, base, self.weight, self._bias, "add")  # type: ignore[no-any-return]
 
     def silu(self, rows: torch.Tensor) -> torch.Tensor:
         """Return x / (1 + exp(-x)) of the map of each row."""
-        return self._map(rows, self._weight, self._bias, "swish", [], "")  # type: ignore[no-any-return]
+        return self._map(rows, self.weight, self._bias, "swish", [], "")  # type: ignore[no-any-return]
 
     def times(self, rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
         """Return the map of each row, multiplied by `factors`."""
-        return self._join(rows, factors, self._weight, self._bias, "mul")  # type: ignore[no-any-return]
+        return self._join(rows, factors, self.weight, self._bias, "mul")  # type: ignore[no-any-return]
 
 
-def packing_problem(weights: Weights) -> str | None:
+def packing_problem(dtype: torch.dtype, device: torch.device) -> str | None:
     """Say why the matrices of a model cannot be packed; None where they can."""
-    if weights.device.type != "cpu":
-        return f"matrices are packed on the CPU only, and the model is on {weights.device}"
-    if weights.dtype not in {torch.float32, torch.bfloat16}:
-        return f"only float32 and bfloat16 matrices can be packed, found {str(weights.dtype).removeprefix('torch.')}"
+    if device.type != "cpu":
+        return f"matrices are packed on the CPU only, and the model is on {device}"
+    if dtype not in {torch.float32, torch.bfloat16}:
+        return f"only float32 and bfloat16 matrices can be packed, found {str(dtype).removeprefix('torch.')}"
     try:
-        return _compare_packed(weights.dtype)
+        return _compare_packed(dtype)
     except (AttributeError, NotImplementedError, RuntimeError) as problem:
         return f"this build of torch or this processor cannot pack matrices ({str(problem).splitlines()[0]})"
 
@@ -132,6 +133,8 @@ def _compare_packed(dtype: torch.dtype) -> str | None:
 
 class FeedForward(Protocol):
     """The feed-forward network of a layer."""
+
+    matrices: tuple[Linear, ...]
 
     def __call__(self, rows: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """Return what it makes of each row, added to `base`."""
@@ -164,6 +167,15 @@ class Products:
     head: Linear
     rows: int
 
+    def packed(self) -> Iterator[torch.Tensor]:
+        """Yield the packed matrices, in the order in which a pass reads them."""
+        for layer in self.layers:
+            for linear in (layer.qkv, layer.out, *layer.feed_forward.matrices):
+                if isinstance(linear, PackedLinear):
+                    yield linear.weight
+        if isinstance(self.head, PackedLinear):
+            yield self.head.weight
+
 
 class RmsNorm:
     """Root-mean-square normalisation of rows, with as few passes as the number format allows."""
@@ -189,6 +201,7 @@ class GatedMlp:
     """down(silu(gate(x)) * up(x)), with gate and up as one matrix."""
 
     def __init__(self, gate_up: Linear, down: Linear) -> None:
+        self.matrices: tuple[Linear, ...] = (gate_up, down)
         self._gate_up = gate_up
         self._down = down
 
@@ -202,6 +215,7 @@ class PackedGatedMlp:
     """The same with packed matrices, where the gate's function and the product cost no pass of their own."""
 
     def __init__(self, gate: PackedLinear, up: PackedLinear, down: Linear) -> None:
+        self.matrices: tuple[Linear, ...] = (gate, up, down)
         self._gate = gate
         self._up = up
         self._down = down
@@ -211,34 +225,39 @@ class PackedGatedMlp:
         return self._down.add(self._up.times(rows, self._gate.silu(rows)), base)
 
 
-def prepare(shape: Shape, weights: Weights, *, packed: bool, same_bits: bool) -> Products:
+def prepare(
+    shape: Shape, weights: Weights, layers: Iterable[LayerWeights], *, packed: bool, same_bits: bool
+) -> Products:
     """Return the matrices of a model, ready for use.
 
     Args:
         shape: Of the model.
         weights: Its weights.
+        layers: Its layers, each let go once it is prepared.
         packed: Pack those for which it pays.
         same_bits: Make every product add up the same way for any number of rows; needs `packed`.
     """
-    form = _forms(packed=packed, same_bits=same_bits)
-    layers = tuple(_layer(shape, layer, form) for layer in weights.layers)
+    form = _forms(weights.dtype, packed=packed, same_bits=same_bits)
+    head = form(weights.head)  # first, while all that is in memory beside it is its source
+    # A map, unlike a loop, holds no layer while it waits for the next one.
+    prepared = tuple(map(partial(_layer, shape, form), layers))
     return Products(
-        layers,
+        prepared,
         RmsNorm(weights.norm, shape.norm_eps),
-        form(weights.head),
-        rows=max(layer.qkv.rows for layer in layers),
+        head,
+        rows=max(layer.qkv.rows for layer in prepared),
     )
 
 
-def _forms(*, packed: bool, same_bits: bool) -> Callable[[Matrix], Linear]:
+def _forms(dtype: torch.dtype, *, packed: bool, same_bits: bool) -> Callable[[Matrix], Linear]:
     def form(matrix: Matrix) -> Linear:
-        pays = packed and matrix.weight.nbytes >= LEAST_BYTES
-        return PackedLinear(matrix) if same_bits or pays else PlainLinear(matrix)
+        pays = packed and matrix.weight.numel() * dtype.itemsize >= LEAST_BYTES
+        return (PackedLinear if same_bits or pays else PlainLinear)(matrix.to(dtype))
 
     return form
 
 
-def _layer(shape: Shape, weights: LayerWeights, form: Callable[[Matrix], Linear]) -> LayerProducts:
+def _layer(shape: Shape, form: Callable[[Matrix], Linear], weights: LayerWeights) -> LayerProducts:
     return LayerProducts(
         attention_norm=RmsNorm(weights.attention_norm, shape.norm_eps),
         qkv=form(weights.qkv),
@@ -246,13 +265,13 @@ def _layer(shape: Shape, weights: LayerWeights, form: Callable[[Matrix], Linear]
         key_norm=weights.key_norm,
         out=form(weights.out),
         mlp_norm=RmsNorm(weights.mlp_norm, shape.norm_eps),
-        feed_forward=_feed_forward(shape, weights, form),
+        feed_forward=_feed_forward(weights, form),
     )
 
 
-def _feed_forward(shape: Shape, weights: LayerWeights, form: Callable[[Matrix], Linear]) -> FeedForward:
-    both, down = weights.gate_up, form(weights.down)
-    gate, up = (form(both.outputs(half)) for half in (slice(shape.inner), slice(shape.inner, None)))
+def _feed_forward(weights: LayerWeights, form: Callable[[Matrix], Linear]) -> FeedForward:
+    down = form(weights.down)
+    gate, up = map(form, weights.gate_up)
     if isinstance(gate, PackedLinear) and isinstance(up, PackedLinear):
         return PackedGatedMlp(gate, up, down)
-    return GatedMlp(form(both), down)
+    return GatedMlp(form(Matrix.side_by_side(*weights.gate_up)), down)

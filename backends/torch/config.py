@@ -37,6 +37,10 @@ class ModelConfig(BackendConfig):
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of torch; null leaves them alone."
     )
+    huge_pages: bool = Field(
+        default=True,
+        description="Ask Linux for large memory pages under weights on the CPU: faster, same output.",
+    )
     trust_remote_code: bool = Field(default=False, description="Run Python code from the model's repository.")
     local_files_only: bool = Field(default=False, description="Never use the network.")
 

@@ -94,16 +94,18 @@ def described(config: Any) -> dict[str, Any]:
     return {name: value for name, value in config.to_dict().items() if name != "transformers_version"}
 
 
-def identity(name: str, model: Any, device: torch.device) -> str:
+def identity(name: str, model: Any, device: torch.device, dtype: torch.dtype | None = None) -> str:
     """Return one line that is the same in every process for the same model on the same kind of device.
+
+    `dtype` is the number format that is computed in, where that is not the one the model is in.
 
     A folder is known by its place and its config.json; weights that are replaced there, all else unchanged, are not
     told apart. A model of the hub is known by its commit.
     """
     folder = Path(name).expanduser()
     place = str(folder.resolve()) if folder.is_dir() else name
-    dtype = str(model.dtype).removeprefix("torch.")
-    return f"{place} {_version(model.config, folder)} {dtype} {_device(device)}"
+    format_name = str(dtype or model.dtype).removeprefix("torch.")
+    return f"{place} {_version(model.config, folder)} {format_name} {_device(device)}"
 
 
 def _version(config: Any, folder: Path) -> str:

@@ -74,14 +74,10 @@ class ModelInspection:
             return sum(tensor.bytes for tensor in self.stored.values())
         return self.dtype.itemsize * sum(int(weight.numel()) for weight in self.model.parameters())
 
-    def readiness(self, *, cache: int, copies: int = 0) -> Readiness:
-        """Return what was seen, with the bytes that a request's cache and copies of weights take."""
+    def readiness(self, *, cache: int) -> Readiness:
+        """Return what was seen, with the bytes that weights and a request's cache take."""
         text = None if self.settings is None else text_config(self.settings)
-        memory = (
-            {}
-            if self.device is None or self.model is None
-            else {str(self.device): self.weights + cache + copies}
-        )
+        memory = {} if self.device is None or self.model is None else {str(self.device): self.weights + cache}
         return Readiness(
             tuple(dict.fromkeys(self.problems)),
             tuple(self.remarks),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.backends.torch import loading
 from paceline.backends.torch.draft import DraftModel
 from paceline.backends.torch.host import text_config
+from paceline.backends.torch.pages import move_to_large_pages
 from paceline.backends.torch.readiness import (
     PROMPT,
     ModelInspection,
@@ -86,9 +87,7 @@ def load_target(config: HfConfig) -> HfTarget:
     Raises:
         BackendError: It cannot be loaded or used; says why and what to do.
     """
-    return loading.usable(
-        HfTarget(_with_attention(config), loading.load_tokenizer(config), name=config.model)
-    )
+    return loading.usable(HfTarget(_load_model(config), loading.load_tokenizer(config), name=config.model))
 
 
 def load_draft(config: HfConfig, target: Target) -> Draft:
@@ -99,7 +98,7 @@ def load_draft(config: HfConfig, target: Target) -> Draft:
     Raises:
         BackendError: It cannot be loaded or used.
     """
-    model = _with_attention(config)
+    model = _load_model(config)
     draft = HfDraft(model, loading.load_tokenizer(config), vocabulary=target.vocabulary, name=config.model)
     return loading.fitted(loading.usable(draft), target)
 
@@ -115,9 +114,12 @@ def check_draft(config: HfConfig, run: RunConfig, target: Readiness) -> Readines
     return with_pairing(_checked(inspect_model(config), run), target)
 
 
-def _with_attention(config: HfConfig) -> Any:
+def _load_model(config: HfConfig) -> Any:
     options = {"attn_implementation": config.attention} if config.attention else {}
-    return loading.load_model(config, **options)
+    model = loading.load_model(config, **options)
+    if config.huge_pages and model.device.type == "cpu":
+        move_to_large_pages(model)
+    return model
 
 
 def _checked(inspection: ModelInspection, run: RunConfig) -> Readiness:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.environment import describe_machine, versions
+from paceline.core.environment import describe_machine, huge_page_bytes, versions
 from paceline.lab.bench.run import BASE
 from paceline.lab.comparison import compare
 from paceline.lab.figures import LOOPING, VARYING
@@ -138,7 +138,7 @@ def document(
     return {
         "interrupted": interrupted,
         "versions": versions(),
-        "machine": describe_machine(),
+        "machine": describe_machine() | {"huge_page_bytes": huge_page_bytes()},
         "config": config.model_dump(mode="json"),
         "policies": choice.policies,
         "settings": dict(settings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +11,7 @@ import torch
 from paceline.backends.graph.cuda.forward import BLOCK, BlockCache, Network, forward
 from paceline.backends.graph.engine import context_of, require_room
 from paceline.backends.graph.shape import read_shape
-from paceline.backends.graph.weights import take_weights
+from paceline.backends.graph.weights import Matrix, take_layers, take_weights
 from paceline.backends.torch.host import end_tokens, identity
 from paceline.core.errors import BackendError
 
@@ -99,8 +100,13 @@ class BlockEngine:
         self.block = block
         self.eos = end_tokens(model, config)
         self.runner = runner
-        weights = take_weights(model, shape, positions=self.capacity, name=self.name, consume=consume)
-        self.network = Network(shape, weights)
+        weights = take_weights(model, shape, positions=self.capacity, name=self.name)
+        layers = take_layers(model, weights.dtype, consume=consume)
+        self.network = Network(
+            shape,
+            weights,
+            tuple(replace(layer, gate_up=(Matrix.side_by_side(*layer.gate_up),)) for layer in layers),
+        )
         self.identity = f"{identity(self.name, model, weights.device)} graph programs"
 
     @property

@@ -114,10 +114,15 @@ def attend(queries: torch.Tensor, cached: torch.Tensor, attn_mask: torch.Tensor)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """A model as the programs see it: its shape and its weights, all on one device."""
+    """A model as the programs see it: its shape and its weights, all on one device.
+
+    Attributes:
+        layers: Each with one map to gate and values.
+    """
 
     shape: Shape
     weights: Weights
+    layers: tuple[LayerWeights, ...]
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the logits of rows that `forward` gave, shape (rows, vocabulary)."""
@@ -142,12 +147,13 @@ def forward(
     rows = cache.rows(positions)
     attn_mask = mask(cache, shape, positions, span)
     hidden = F.embedding(tokens, weights.embedding)
-    for layer, cached in zip(weights.layers, cache.layers, strict=True):
+    for layer, cached in zip(network.layers, cache.layers, strict=True):
         normed = _norm(hidden, layer.attention_norm, shape.norm_eps)
         queries = _write(shape, layer, normed, cached, rows, cos, sin)
         attended = attend(queries, cached[:, : span // cache.block], attn_mask)
         hidden = hidden + _map(attended, layer.out)
-        gate, up = _map(_norm(hidden, layer.mlp_norm, shape.norm_eps), layer.gate_up).chunk(2, dim=-1)
+        (gate_up,) = layer.gate_up
+        gate, up = _map(_norm(hidden, layer.mlp_norm, shape.norm_eps), gate_up).chunk(2, dim=-1)
         hidden = hidden + _map(F.silu(gate) * up, layer.down)
     return _norm(hidden, weights.norm, shape.norm_eps)
 

@@ -37,7 +37,7 @@ def test_the_block_needs_no_options(weights):
     assert target.engine.name.endswith("target")
     assert draft.engine.name.endswith("draft-small")
     assert target.engine.backend == draft.engine.backend == "graph"
-    assert target.engine.weights.dtype == torch.float32
+    assert target.engine.dtype == torch.float32
     assert len(target.open([1, 2]).verify(draft.open([1, 2]).draft(3, None)).tokens) >= 1
 
 

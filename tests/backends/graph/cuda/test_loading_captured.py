@@ -15,9 +15,7 @@ def opened(monkeypatch):
     """Return what was asked to be opened, models being on a make-believe GPU."""
     calls = []
     model = SimpleNamespace(device=torch.device("cuda", 0))
-    monkeypatch.setattr(models, "_check_block", lambda config: None)
-    monkeypatch.setattr(models.loading, "load_model", lambda config: model)
-    monkeypatch.setattr(models.loading, "load_tokenizer", lambda config: "tokenizer")
+    monkeypatch.setattr(models, "_load", lambda config: (model, "tokenizer"))
     monkeypatch.setattr(models.loading, "usable", lambda made: made)
     monkeypatch.setattr(models.loading, "fitted", lambda draft, target: draft)
 

@@ -11,7 +11,6 @@ from paceline.backends.graph.cuda import draft as draft_module
 from paceline.backends.graph.cuda import target as target_module
 from paceline.backends.graph.cuda.draft import CudaDraft
 from paceline.backends.graph.cuda.engine import BlockEngine
-from paceline.backends.graph.cuda.forward import Network
 from paceline.backends.graph.cuda.models import open_target
 from paceline.backends.graph.cuda.runner import EagerRunner
 from paceline.backends.torch.sampling import DeviceRng
@@ -81,7 +80,7 @@ def test_no_program_reads_a_number_on_the_host_or_brings_one(family, sampling, m
         monkeypatch.setattr(module, "HostToDeviceBuffer", Unsent)
     monkeypatch.setattr(buffers_module, "DeviceRng", MetaRng)
     engine = BlockEngine(model_of(family, torch.bfloat16), EagerRunner(CPU), max_context=CONTEXT, block=16)
-    engine.network = Network(engine.network.shape, contentless(engine.network.weights))
+    engine.network = contentless(engine.network)
     drafting, verifying = draft_module.DraftBuffers(engine, 90), target_module.TargetBuffers(engine)
     for buffers in (drafting, verifying):
         buffers.set_sampling(sampling)
