@@ -6,8 +6,9 @@ numpy, and pictures need matplotlib, which come with the extra `lab`.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from paceline.core.lazy import lazy
 
 if TYPE_CHECKING:
     from paceline.lab.comparison import by_setting, compare
@@ -45,31 +46,19 @@ __all__ = [
     "replay_policies",
 ]
 
-_HOMES = {
-    "BestStatic": "hindsight",
-    "Comparison": "figures",
-    "Figures": "figures",
-    "Key": "results",
-    "Measurement": "results",
-    "Ratio": "stats",
-    "Recording": "recording.model",
-    "Hindsight": "hindsight",
-    "Regret": "figures",
-    "Report": "report.build",
-    "Results": "results",
-    "Row": "figures",
-    "Shares": "figures",
-    "build_report": "report.build",
-    "by_setting": "comparison",
-    "compare": "comparison",
-    "draw": "report.plots",
-    "made_up_recording": "workloads.synthetic",
-    "read_recording": "recording.reader",
-    "replay_policies": "replay.run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "paceline.lab.comparison": ["by_setting", "compare"],
+        "paceline.lab.figures": ["Comparison", "Figures", "Regret", "Row", "Shares"],
+        "paceline.lab.hindsight": ["BestStatic", "Hindsight"],
+        "paceline.lab.recording.model": ["Recording"],
+        "paceline.lab.recording.reader": ["read_recording"],
+        "paceline.lab.replay.run": ["replay_policies"],
+        "paceline.lab.report.build": ["Report", "build_report"],
+        "paceline.lab.report.plots": ["draw"],
+        "paceline.lab.results": ["Key", "Measurement", "Results"],
+        "paceline.lab.stats": ["Ratio"],
+        "paceline.lab.workloads.synthetic": ["made_up_recording"],
+    },
+)

@@ -97,11 +97,21 @@ class ModelConfig(BackendConfig):
     @classmethod
     def smallest(cls, folder: Path) -> Self:
         """Return a block for a Llama of a few thousand random weights, which is written there first."""
-        host, tiny_models = (
-            import_module(f"paceline.backends.torch.{name}") for name in ("host", "tiny_models")
+        host, torch, transformers = map(
+            import_module, ("paceline.backends.torch.host", "torch", "transformers")
         )
-        with host.quiet_loading():
-            tiny_models.tiny_model("llama", dtype=tiny_models.torch.float32).save_pretrained(folder)
+        config = transformers.LlamaConfig(
+            vocab_size=96,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+        )
+        with host.quiet_loading(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            transformers.LlamaForCausalLM(config).save_pretrained(folder)
         return cls.model_validate({"model": str(folder), "local_files_only": True})
 
     def _loading(self) -> ModuleType:

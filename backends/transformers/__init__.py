@@ -6,10 +6,10 @@ two tokenizers; `HfConfig` loads by name. Nothing here imports torch before one 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paceline.backends.transformers.config import HfConfig
+from paceline.core.lazy import lazy
 
 if TYPE_CHECKING:
     from paceline.backends.torch.reencoding import TranslatedDraft
@@ -17,14 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HfConfig", "HfDraft", "HfTarget", "TranslatedDraft"]
 
-_LAZY = {
-    "HfDraft": "paceline.backends.transformers.models",
-    "HfTarget": "paceline.backends.transformers.models",
-    "TranslatedDraft": "paceline.backends.torch.reencoding",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "paceline.backends.torch.reencoding": ["TranslatedDraft"],
+        "paceline.backends.transformers.models": ["HfDraft", "HfTarget"],
+    },
+)

@@ -5,8 +5,9 @@ Names load on first use, so that importing this module does not import torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from paceline.core.lazy import lazy
 
 if TYPE_CHECKING:
     from paceline.backends.torch.reencoding import TranslatedDraft
@@ -16,17 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Adaptive", "HfDraft", "HfTarget", "TranslatedDraft", "adaptive", "candidate_draft"]
 
-_PLACES = {
-    "Adaptive": "transformers.generate",
-    "HfDraft": "transformers.models",
-    "HfTarget": "transformers.models",
-    "TranslatedDraft": "torch.reencoding",
-    "adaptive": "transformers.generate",
-    "candidate_draft": "transformers.candidates",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"paceline.backends.{_PLACES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "paceline.backends.torch.reencoding": ["TranslatedDraft"],
+        "paceline.backends.transformers.candidates": ["candidate_draft"],
+        "paceline.backends.transformers.generate": ["Adaptive", "adaptive"],
+        "paceline.backends.transformers.models": ["HfDraft", "HfTarget"],
+    },
+)

@@ -1,26 +1,26 @@
-"""The kits that plugin authors test with, and paceline itself; their checks need hypothesis, the extra `testing`.
+"""The kits that plugin authors test with, and paceline itself.
 
-Names load on first use, so that importing this module needs neither.
+The checks load on first use: they need hypothesis, the extra `testing`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paceline.core import testing as _kits
+from paceline.core.lazy import lazy
+from paceline.core.testing.chance import outcomes
+from paceline.core.testing.doubles import (
+    BREACHES,
+    ChaoticPolicy,
+    FixedCosts,
+    LawlessPolicy,
+    ScriptedPolicy,
+)
+from paceline.core.testing.playing import play
 
 if TYPE_CHECKING:
-    from paceline.core.testing import (
-        BREACHES,
-        ChaoticPolicy,
-        FixedCosts,
-        LawlessPolicy,
-        ScriptedPolicy,
-        check_backend,
-        check_policy,
-        outcomes,
-        play,
-    )
+    from paceline.core.testing.backends import check_backend
+    from paceline.core.testing.policies import check_policy
 
 __all__ = [
     "BREACHES",
@@ -34,8 +34,10 @@ __all__ = [
     "play",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_kits, name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "paceline.core.testing.backends": ["check_backend"],
+        "paceline.core.testing.policies": ["check_policy"],
+    },
+)

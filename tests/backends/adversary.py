@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from hypothesis import strategies as st
 
-from paceline.backends.torch.tiny_models import VOCABULARY
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan, Requirements, StopRule
+
+from .tiny_models import VOCABULARY
 
 NAMES = ("near", "far", "lookup")
 

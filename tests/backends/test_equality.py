@@ -6,7 +6,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paceline.backends.graph import products
-from paceline.backends.torch.tiny_models import noisy_copy
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.sampling import Sampling
@@ -14,6 +13,7 @@ from paceline.core.sampling import Sampling
 from .adversary import LONGEST, Adversary, check_abandoned, check_tokens, prompts, requests, scripts
 from .graph import pairs as graph
 from .graph.cuda import programs
+from .tiny_models import noisy_copy
 from .transformers import pairs as hf
 
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from paceline.core.errors import CapabilityError
 from paceline.core.guards.policy import PolicyGuard, check_fit
 from paceline.core.records import Capabilities, DraftState, Requirements, RoundStart
-from paceline.core.testing import FixedCosts, ScriptedPolicy
+from paceline.testing import FixedCosts, ScriptedPolicy
 
 
 def start(budget, engine=None, lags=("draft",)):

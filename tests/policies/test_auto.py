@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from paceline.core.optional_protocols import Mergeable
-from paceline.core.testing import FixedCosts, play
 from paceline.policies.auto import AutoConfig
+from paceline.testing import FixedCosts, play
 
 
 def bits(chance, tokens=3000):

@@ -3,13 +3,13 @@
 import pytest
 
 from paceline.core.records import Capabilities, DraftState, Requirements, RoundStart, StopRule
-from paceline.core.testing import FixedCosts, play
 from paceline.policies.composition import choosable, joint_requirements, proposing
 from paceline.policies.hedge import HedgeConfig
 from paceline.policies.linear_select import LinearSelectConfig
 from paceline.policies.metasd import MetaSDConfig
 from paceline.policies.online import OnlineConfig
 from paceline.policies.thompson import ThompsonConfig
+from paceline.testing import FixedCosts, play
 
 
 class Asking:

@@ -5,10 +5,10 @@ from random import Random
 import pytest
 
 from paceline.core.records import Plan, TokenSignals
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.ev_stop import EvStopConfig
 from paceline.policies.survival import SurvivalConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 DEAR = FixedCosts(3.0, 10.0)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import ConfigError
 from paceline.core.records import DraftState, RoundStart
-from paceline.core.testing import FixedCosts
 from paceline.policies.gamma_scan import at_most, best_gamma, chosen_draft, drafting
+from paceline.testing import FixedCosts
 
 
 def start(budget, lags):

@@ -9,11 +9,11 @@ import pytest
 from paceline.core.errors import CapabilityError
 from paceline.core.guards.policy import check_fit
 from paceline.core.records import Capabilities
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.gate import GateConfig, GateState
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 from paceline.policies.throughput import Speed
+from paceline.testing import FixedCosts, check_policy, play
 
 COSTS = FixedCosts(1.0, 10.0)  # a draft token is .1 of a verification
 FOUR = StaticConfig(gamma=4)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.core.records import Plan
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.hedge import HedgeConfig, RunLengths, Weights
+from paceline.testing import FixedCosts, check_policy, play
 
 
 def source(scores):

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.linear_select import LinearSelectConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 COSTS = FixedCosts(1.0, 10.0)
 

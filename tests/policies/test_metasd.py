@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.metasd import DraftReward, MetaSDConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 DRAFTS = {"a": 0, "b": 0}
 

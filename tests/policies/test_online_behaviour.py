@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.online import OnlineConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 
 def text(alpha, tokens, seed=0):

@@ -6,8 +6,8 @@ from pydantic import ValidationError
 import paceline
 from paceline.core.errors import ConfigError
 from paceline.core.records import Capabilities, DraftState, Plan, RoundStart
-from paceline.core.testing import FixedCosts, check_policy
 from paceline.policies.schedule import ScheduleConfig
+from paceline.testing import FixedCosts, check_policy
 
 GRID = [
     {"batch": [1, 4], "context": [1, 1000], "gamma": 6},

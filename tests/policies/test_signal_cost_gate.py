@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from paceline.core.records import Plan, TokenSignals
-from paceline.core.testing import FixedCosts
 from paceline.core.testing.playing import settle
 from paceline.policies.signal_cost_gate import FIRST_ROUNDS, TRIAL_EVERY, SignalCostGate
+from paceline.testing import FixedCosts
 
 
 def rounds(signal_cost_gate, start, costs, with_s, count=200):

@@ -1,8 +1,8 @@
 import pytest
 
 from paceline.core.records import Capabilities
-from paceline.core.testing import check_policy
 from paceline.policies.static import StaticConfig
+from paceline.testing import check_policy
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 4, 30])

@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from paceline.core.records import Capabilities, Plan
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.survival import SurvivalConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 
 def bits(chance, tokens=3000, seed=0):

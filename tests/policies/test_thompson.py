@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.records import Capabilities, DraftState, RoundStart
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.policies.thompson import ThompsonConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 
 def text(alpha, tokens, seed=0):

@@ -8,13 +8,13 @@ from statistics import mean
 
 import pytest
 
-from paceline.core.testing import FixedCosts, play
 from paceline.lab.workloads.synthetic import CELLS, Cell
 from paceline.policies.auto import AutoConfig
 from paceline.policies.gate import GateConfig
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 from paceline.policies.survival import SurvivalConfig
+from paceline.testing import FixedCosts, play
 from policy_table import share_of_best
 
 

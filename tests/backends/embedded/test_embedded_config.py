@@ -7,9 +7,10 @@ import torch
 
 from paceline.backends.embedded import config as embedded
 from paceline.backends.embedded.config import EmbeddedConfig
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.core.config.load import load_config
 from paceline.core.errors import BackendError
+
+from ..tiny_models import tiny_model
 
 torch.set_num_threads(1)
 

@@ -7,9 +7,9 @@ import torch
 from paceline.backends.graph import GraphDraft, GraphTarget
 from paceline.backends.graph.shape import FAMILIES
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 
 from ..generated import generated
+from ..tiny_models import noisy_copy, tiny_model
 
 __all__ = ["FAMILIES", "model_of", "pair", "plainly"]
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from paceline.backends.graph import GraphTarget, forward, products
 from paceline.backends.graph.engine import BLOCK, GraphEngine
-from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 
 from ..adversary import Adversary, prompts, scripts
+from ..tiny_models import VOCABULARY, noisy_copy, tiny_model
 from .pairs import FAMILIES, model_of, pair
 from .test_logits import TEXT, blockwise
 

@@ -6,10 +6,10 @@ from transformers import CONFIG_MAPPING
 
 from paceline.backends.graph import GraphConfig, GraphTarget
 from paceline.backends.graph.shape import FAMILIES, read_shape
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.core.config.load import load_config
 from paceline.core.errors import BackendError
 
+from ..tiny_models import tiny_model
 from ..torch.stand_ins import folder_of, tokenizer_of
 
 torch.set_num_threads(1)

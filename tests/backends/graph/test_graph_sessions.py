@@ -12,13 +12,13 @@ import torch
 
 from paceline.backends.graph import GraphDraft, GraphTarget
 from paceline.backends.graph.engine import KEPT, MARGIN
-from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
 from paceline.core.testing.backends import check_backend
 
 from ..adversary import Adversary
+from ..tiny_models import VOCABULARY, noisy_copy
 from .pairs import FAMILIES, model_of, pair, plainly
 
 torch.set_num_threads(1)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from paceline.backends.graph import GraphTarget, products
 from paceline.backends.graph.engine import GraphEngine
-from paceline.backends.torch.tiny_models import VOCABULARY, tiny_model
 
+from ..tiny_models import VOCABULARY, tiny_model
 from .pairs import FAMILIES, model_of, pair
 
 torch.set_num_threads(1)

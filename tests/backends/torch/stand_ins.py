@@ -3,7 +3,7 @@
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from paceline.backends.torch.tiny_models import tiny_model
+from ..tiny_models import tiny_model
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -10,11 +10,12 @@ import torch
 
 from paceline.backends.torch import host, load_errors
 from paceline.backends.torch.load_errors import BELOW, NEWEST_TESTED, OLDEST, missing_libraries
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfTarget
 from paceline.backends.transformers.host.cache import CACHE, CACHE_NAMES
 from paceline.backends.transformers.request import read_request
 from paceline.core.errors import BackendError
+
+from ..tiny_models import tiny_model
 
 ROOT = Path(__file__).resolve().parents[3]
 NEXT = "5.99.1"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from paceline import Catalogue, load_config
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.cli import _checks
 from paceline.cli._checks import check_run
 
+from ..tiny_models import tiny_model
 from .stand_ins import folder_of, tokenizer_of
 
 torch.set_num_threads(1)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.backends.torch.logits import token_signals
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfDraft
 from paceline.core.records import SIGNALS, StopRule
+
+from ..tiny_models import tiny_model
 
 torch.set_num_threads(1)
 

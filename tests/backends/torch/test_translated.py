@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from paceline.backends.torch import reencoding
 from paceline.backends.torch.reencoding import HELD, continuation
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.backends.toy import ToyConfig
 from paceline.backends.transformers import HfDraft, HfTarget, TranslatedDraft
@@ -29,6 +28,7 @@ from paceline.core.testing.backends import check_backend
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 from paceline.policies.baselines.confidence import ConfidenceConfig
 
+from ..tiny_models import tiny_model
 from .trained import KINDS, TEXT, trained
 
 torch.set_num_threads(1)

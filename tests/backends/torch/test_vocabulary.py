@@ -5,12 +5,12 @@ import torch
 from structlog.testing import capture_logs
 
 from paceline.backends.torch.reencoding import TranslatedDraft
-from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
 from paceline.backends.torch.tokenizers import TokenizerCodec, difference
 from paceline.backends.transformers import HfConfig, HfDraft, HfTarget
 from paceline.core.errors import BackendError
 from paceline.core.testing.backends import check_backend
 
+from ..tiny_models import VOCABULARY, noisy_copy, tiny_model
 from .stand_ins import LETTERS, folder_of, tokenizer_of
 
 torch.set_num_threads(1)

@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from paceline.backends.torch.loading import load_model
-from paceline.backends.torch.tiny_models import FAMILIES, tiny_model
 from paceline.backends.transformers import HfConfig
+
+from ..tiny_models import FAMILIES, tiny_model
 
 torch.set_num_threads(1)
 

@@ -5,10 +5,10 @@ import functools
 import torch
 
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch.tiny_models import FAMILIES, noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 
 from ..generated import generated
+from ..tiny_models import FAMILIES, noisy_copy, tiny_model
 
 __all__ = ["FAMILIES", "pair", "plainly"]
 

@@ -8,8 +8,9 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.stopping_criteria import MaxTimeCriteria
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.core.errors import BackendError
+
+from ..tiny_models import noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,9 @@ from transformers.generation.candidate_generator import (
 )
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.core.errors import BackendError
+
+from ..tiny_models import noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

@@ -10,9 +10,10 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.stopping_criteria import StoppingCriteria
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
+
+from ..tiny_models import VOCABULARY, noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

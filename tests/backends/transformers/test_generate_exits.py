@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from transformers import DynamicCache, LogitsProcessorList, StoppingCriteriaList
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers.host.cache import CACHE, windows_record_many_passes
 from paceline.core.errors import ContractError
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
+
+from ..tiny_models import noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

@@ -13,9 +13,10 @@ from transformers import (
 from transformers.generation.stopping_criteria import StoppingCriteria, StopStringCriteria
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
 from paceline.backends.transformers.host.cache import CACHE
 from paceline.core.errors import BackendError, ConfigError
+
+from ..tiny_models import VOCABULARY, noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

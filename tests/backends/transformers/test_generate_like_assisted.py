@@ -5,7 +5,8 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy, tiny_model
+
+from ..tiny_models import VOCABULARY, noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

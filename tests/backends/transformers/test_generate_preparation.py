@@ -9,13 +9,13 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import FAMILIES, VOCABULARY, noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import CACHE
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
 
+from ..tiny_models import FAMILIES, VOCABULARY, noisy_copy, tiny_model
 from ..torch.stand_ins import tokenizer_of
 
 torch.set_num_threads(1)

@@ -8,10 +8,10 @@ import torch
 from transformers import LogitsProcessorList
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.core.testing.doubles import ScriptedPolicy
 
 from ..exact import apart, every_outcome, texts
+from ..tiny_models import noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

@@ -8,11 +8,12 @@ import torch
 from transformers import DynamicCache
 
 import paceline.hf
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import CACHE, CACHE_NAMES, cache_argument
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.testing.doubles import ScriptedPolicy
+
+from ..tiny_models import tiny_model
 
 torch.set_num_threads(1)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfConfig
 from paceline.backends.transformers.models import HfTarget
 
+from ..tiny_models import tiny_model
 from ..torch.stand_ins import folder_of
 
 torch.set_num_threads(1)

@@ -4,10 +4,11 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from paceline.backends.torch.tiny_models import tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.errors import BackendError
 from paceline.core.testing.backends import check_backend
+
+from ..tiny_models import tiny_model
 
 torch.set_num_threads(1)
 

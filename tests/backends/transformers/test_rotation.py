@@ -11,13 +11,14 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 import paceline.hf
 from paceline.backends.graph.shape import ROTATIONS
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan
 from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
+
+from ..tiny_models import noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

@@ -8,7 +8,6 @@ import torch
 
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.torch.sampling import DeviceProposal, DeviceRng, Sampler, rejection_sample
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.reference import reference_modes, references
 from paceline.core.config.load import load_config
@@ -19,6 +18,7 @@ from paceline.core.sampling import GREEDY, Sampling, chances, process
 from paceline.core.testing.doubles import ScriptedPolicy
 
 from ..exact import apart, every_outcome, texts
+from ..tiny_models import noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from paceline.backends.torch.sequence import CHUNK
-from paceline.backends.torch.tiny_models import FAMILIES, VOCABULARY, WINDOW, noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import windows_record_many_passes
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
 from paceline.core.testing.backends import check_backend
+
+from ..tiny_models import FAMILIES, VOCABULARY, WINDOW, noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

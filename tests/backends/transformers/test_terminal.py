@@ -7,10 +7,11 @@ import torch
 from transformers.utils import logging as hf_logging
 
 from paceline.backends.torch.host import no_progress_bars, no_warnings
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import reference
 from paceline.backends.transformers.host.cache import STATIC_CACHES_ROLL_BACK
 from paceline.core.sampling import GREEDY
+
+from ..tiny_models import noisy_copy, tiny_model
 
 torch.set_num_threads(1)
 

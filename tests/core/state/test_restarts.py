@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 import paceline
 from paceline.core.errors import ConfigError, ContractError
-from paceline.core.testing import ScriptedPolicy
+from paceline.testing import ScriptedPolicy
 
 
 @pytest.mark.parametrize("policy", ["online", "thompson", "gate"])

@@ -12,7 +12,7 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.policy_state import PolicyState
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan, StopRule
-from paceline.core.testing import check_backend, check_policy
+from paceline.testing import check_backend, check_policy
 
 
 @dataclass

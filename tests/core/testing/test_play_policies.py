@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import ContractError
 from paceline.core.records import Plan, StopRule, TokenSignals
-from paceline.core.testing import ChaoticPolicy, FixedCosts, ScriptedPolicy, play
 from paceline.core.testing.texts import calibrated
+from paceline.testing import ChaoticPolicy, FixedCosts, ScriptedPolicy, play
 
 
 @settings(deadline=None)

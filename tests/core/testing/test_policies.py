@@ -13,12 +13,12 @@ from typing import ClassVar
 import pytest
 
 from paceline.core.records import Capabilities, DraftState, Plan, Requirements, StopRule
-from paceline.core.testing import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy, check_policy
 from paceline.core.testing.playing import ENGINE
 from paceline.core.testing.policies import reads_no_clock, stays_lawful
 from paceline.core.testing.policy_steps import Odd, Step, live, many_steps
 from paceline.policies.composition import PerDraftPolicies
 from paceline.policies.static import StaticConfig
+from paceline.testing import BREACHES, ChaoticPolicy, LawlessPolicy, ScriptedPolicy, check_policy
 
 from .counter import Counter
 

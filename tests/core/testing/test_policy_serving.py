@@ -5,7 +5,6 @@ from collections import deque
 import pytest
 
 from paceline.core.records import Requirements
-from paceline.core.testing import check_policy
 from paceline.core.testing.policies import lawful
 from paceline.core.testing.policy_serving import (
     ENGINES,
@@ -17,6 +16,7 @@ from paceline.core.testing.policy_serving import (
     serve,
 )
 from paceline.core.testing.policy_steps import Step
+from paceline.testing import check_policy
 
 from .counter import Counter
 

@@ -7,7 +7,6 @@ from collections import deque
 
 import pytest
 
-from paceline.core.testing import check_policy
 from paceline.core.testing.policy_states import (
     can_be_saved_within_a_round,
     keeps_no_text,
@@ -17,6 +16,7 @@ from paceline.core.testing.policy_states import (
     stays_small,
 )
 from paceline.policies.baselines.tapout import TapOutConfig
+from paceline.testing import check_policy
 
 from .counter import Counter
 

@@ -10,8 +10,8 @@ from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import SIGNALS, Capabilities, DraftState, Plan, name_draft
-from paceline.core.testing import ChaoticPolicy, FixedCosts, ScriptedPolicy, play
 from paceline.core.testing.playing import RIGHT, WRONG
+from paceline.testing import ChaoticPolicy, FixedCosts, ScriptedPolicy, play
 
 PROMPT = 8
 COSTS = FixedCosts(

@@ -11,11 +11,11 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.load import load_config
 from paceline.core.errors import CapabilityError, ConfigError
 from paceline.core.records import Requirements
-from paceline.core.testing import ScriptedPolicy
 from paceline.lab.bench.choices import choose
 from paceline.lab.models import load_models
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
+from paceline.testing import ScriptedPolicy
 
 
 class PickyConfig(PolicyConfig):

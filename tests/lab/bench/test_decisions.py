@@ -5,10 +5,10 @@ import time
 import pytest
 
 from paceline.core.records import Plan, StopRule
-from paceline.core.testing import ScriptedPolicy
 from paceline.lab.bench.decisions import at_full_length, decide
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
+from paceline.testing import ScriptedPolicy
 
 
 class Slow(ScriptedPolicy):

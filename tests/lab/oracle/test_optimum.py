@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_recordings import lab_recordings
 
-from paceline.core.testing import play
 from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.oracle.optimum import clairvoyant, expectation
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
+from paceline.testing import play
 
 TIGHT = 1e-9
 

@@ -6,7 +6,6 @@ import pytest
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.core.testing import FixedCosts, play
 from paceline.lab.oracle.optimum import clairvoyant
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.writer import write_recording
@@ -18,6 +17,7 @@ from paceline.lab.workloads.changing import KINDS
 from paceline.lab.workloads.synthetic import CELLS, Cell, cells, made_up, slug
 from paceline.policies.static import StaticConfig
 from paceline.policies.survival import SurvivalConfig
+from paceline.testing import FixedCosts, play
 
 CATALOGUE = Catalogue.load()
 

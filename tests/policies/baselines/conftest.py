@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from paceline.core.testing import FixedCosts, play
+from paceline.testing import FixedCosts, play
 
 
 def _speed(policy, bits, *, share=0.1, **more):

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.records import TokenSignals
-from paceline.core.testing import check_policy
 from paceline.policies.baselines.adaedl import AdaEdlConfig
+from paceline.testing import check_policy
 
 ROUND = st.integers(1, 20).flatmap(lambda drafted: st.tuples(st.integers(0, drafted), st.just(drafted)))
 

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from paceline.core.testing import check_policy, play
 from paceline.policies.baselines.aimd import AimdConfig
+from paceline.testing import check_policy, play
 
 
 @pytest.mark.parametrize(

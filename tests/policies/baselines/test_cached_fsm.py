@@ -12,8 +12,8 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError
 from paceline.core.records import Capabilities, TokenSignals
-from paceline.core.testing import check_policy
 from paceline.policies.baselines.cached_fsm import CachedFsmConfig, Ngrams
+from paceline.testing import check_policy
 
 TEXT = st.lists(st.integers(0, 3), max_size=60)
 

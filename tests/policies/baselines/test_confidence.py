@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.testing import check_policy
 from paceline.policies.baselines.confidence import ConfidenceConfig, fitted
+from paceline.testing import check_policy
 
 # Few values, so that equal probabilities and equal losses happen; inside the bounds, so that those do not interfere.
 PAIR = st.tuples(st.integers(5, 95).map(lambda percent: percent / 100), st.integers(0, 1))

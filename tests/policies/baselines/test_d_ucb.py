@@ -6,11 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from paceline.core.records import name_draft
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.baselines.d_ucb import DUcbConfig
 from paceline.policies.baselines.ucb import UcbConfig
 from paceline.policies.static import StaticConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 
 def test_d_ucb_keeps_the_contract():

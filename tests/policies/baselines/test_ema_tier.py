@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from paceline.core.policy_state import restored, save
 from paceline.core.records import Capabilities, DraftState, Plan, RoundStart, name_draft
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.baselines.ema_tier import EmaTierConfig, Windows
+from paceline.testing import FixedCosts, check_policy, play
 
 PROPOSALS = st.lists(
     st.integers(1, 8).flatmap(lambda d: st.tuples(st.integers(0, d), st.just(d))), max_size=30

@@ -2,8 +2,8 @@ from random import Random
 
 import pytest
 
-from paceline.core.testing import check_policy, play
 from paceline.policies.baselines.fsm import FsmConfig
+from paceline.testing import check_policy, play
 
 
 def test_fsm_keeps_the_contract():

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 import paceline
 from paceline.core.errors import CapabilityError
 from paceline.core.records import StopRule
-from paceline.core.testing import check_policy, play
 from paceline.policies.baselines.gammatune import GammatuneConfig
+from paceline.testing import check_policy, play
 
 
 @pytest.mark.parametrize(

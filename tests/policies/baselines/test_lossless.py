@@ -5,12 +5,12 @@ import pytest
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.sampling import Sampling
-from paceline.core.testing import outcomes
 from paceline.policies.baselines.adaedl import AdaEdlConfig
 from paceline.policies.baselines.cached_fsm import CachedFsmConfig
 from paceline.policies.baselines.confidence import ConfidenceConfig
 from paceline.policies.baselines.svip import SvipConfig
 from paceline.policies.static import StaticConfig
+from paceline.testing import outcomes
 
 PROMPT = [1, 2, 1, 2, 3, 1]
 POLICIES = [  # each stops at once after some texts and never after others: above 0.75 nats, say

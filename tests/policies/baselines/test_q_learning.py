@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from paceline.core.records import Capabilities, DraftState, Plan, RoundStart, name_draft
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.baselines.q_learning import OUTCOMES, SIZES, QLearningConfig, Values, state_after
 from paceline.policies.static import StaticConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 
 def test_a_cell_that_was_never_visited_borrows_from_its_column():

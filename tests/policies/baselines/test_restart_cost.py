@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from paceline.core.records import Plan
-from paceline.core.testing import FixedCosts, ScriptedPolicy, check_policy, play
 from paceline.policies.baselines.restart_cost import RestartCostConfig, RestartCostPolicy
 from paceline.policies.gamma_scan import catch_up_share_s
 from paceline.policies.online import OnlineConfig
+from paceline.testing import FixedCosts, ScriptedPolicy, check_policy, play
 
 COSTS = FixedCosts(1.0, 10.0, catch_up_s=0.5)
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.records import TokenSignals
-from paceline.core.testing import check_policy, play
 from paceline.policies.baselines.svip import SvipConfig
+from paceline.testing import check_policy, play
 
 
 def bound(**options):

@@ -10,12 +10,12 @@ from paceline.core.config import load_config
 from paceline.core.errors import CapabilityError
 from paceline.core.guards.policy import check_fit
 from paceline.core.records import Capabilities, Plan, Requirements, TokenSignals, name_draft
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.core.testing.texts import calibrated
 from paceline.policies.baselines.tapout import TapOutConfig
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 TWO = (StaticConfig(gamma=2), StaticConfig(gamma=8))
 

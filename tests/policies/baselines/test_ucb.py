@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from paceline.core.errors import ConfigError
 from paceline.core.records import Capabilities, Plan, StopRule, name_draft
-from paceline.core.testing import FixedCosts, check_policy, play
 from paceline.core.testing.playing import settle
 from paceline.policies.baselines.ucb import UcbConfig
 from paceline.policies.static import StaticConfig
+from paceline.testing import FixedCosts, check_policy, play
 
 
 def take(policy, start, accepted=2, **more):

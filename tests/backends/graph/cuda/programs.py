@@ -7,9 +7,9 @@ import torch
 from paceline.backends.graph.cuda.models import open_draft, open_target
 from paceline.backends.graph.cuda.runner import EagerRunner
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch.tiny_models import noisy_copy
 from paceline.core.records import Capabilities
 
+from ...tiny_models import noisy_copy
 from ..pairs import FAMILIES, model_of, plainly
 
 __all__ = ["CONTEXT", "FAMILIES", "made", "model_of", "pair", "plainly"]

@@ -6,14 +6,14 @@ import threading
 import pytest
 import torch
 
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Plan, StopRule
 from paceline.core.sampling import Sampling
-from paceline.core.testing import check_backend
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
+from paceline.testing import check_backend
 
 from ...generated import generated
+from ...tiny_models import noisy_copy, tiny_model
 from .programs import made, model_of
 
 pytestmark = [

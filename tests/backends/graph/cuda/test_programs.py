@@ -5,13 +5,13 @@ import threading
 import pytest
 import torch
 
-from paceline.backends.torch.tiny_models import VOCABULARY, noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Capabilities, Plan, StopRule
-from paceline.core.testing import check_backend
 from paceline.core.testing.doubles import ScriptedPolicy
+from paceline.testing import check_backend
 
 from ...adversary import Adversary
+from ...tiny_models import VOCABULARY, noisy_copy
 from .programs import CONTEXT, made, model_of, pair, plainly
 
 torch.set_num_threads(1)

@@ -14,7 +14,6 @@ from paceline.backends.graph.cuda.engine import BlockEngine
 from paceline.backends.graph.cuda.models import open_target
 from paceline.backends.graph.cuda.runner import EagerRunner
 from paceline.backends.torch.sampling import DeviceRng
-from paceline.backends.torch.tiny_models import noisy_copy
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
@@ -22,6 +21,7 @@ from paceline.core.records import Plan
 from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
 
+from ...tiny_models import noisy_copy
 from .programs import CONTEXT, made, model_of, pair, plainly
 
 torch.set_num_threads(1)

@@ -9,7 +9,6 @@ import torch
 from paceline.backends.graph.cuda.sampling import SamplingParams, sampling_kind, sampling_numbers
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.torch import sampling
-from paceline.backends.torch.tiny_models import noisy_copy, tiny_model
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
@@ -18,6 +17,7 @@ from paceline.core.sampling import Sampling, chances, process
 from paceline.core.testing.doubles import ScriptedPolicy
 
 from ...exact import apart, every_outcome, texts
+from ...tiny_models import noisy_copy, tiny_model
 from .programs import made
 
 torch.set_num_threads(1)
