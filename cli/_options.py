@@ -48,8 +48,25 @@ StopOption = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="TEXT", help="End the text where it holds this. May be repeated."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How tables are printed.")]
+
+
+def is_given(context: typer.Context, option: str | None) -> bool:
+    """Return whether an option stands on the command line."""
+    source = context.get_parameter_source(option) if option is not None else None
+    return getattr(source, "name", "") == "COMMANDLINE"
+
+
+def _one_form(context: typer.Context, value: Any) -> Any:
+    """Refuse two forms of output at once."""
+    if is_given(context, "form") and is_given(context, "as_json"):
+        raise ConfigError("--json prints one document and --format tables: leave out one of them")
+    return value
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout.", callback=_one_form)
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How tables are printed.", callback=_one_form)]
 ReplayArgument = Annotated[
     Path, typer.Argument(metavar="[REPLAY]", help="What `paceline replay` wrote.", show_default=True)
 ]
@@ -82,12 +99,6 @@ def read_config(
     overrides = dict(base or {}) | dict(parse_override(change) for change in changes or ())
     overrides |= {key.replace("__", "."): value for key, value in named.items() if value is not None}
     return load_config(path, catalogue=catalogue, overrides=overrides)
-
-
-def is_given(context: typer.Context, option: str | None) -> bool:
-    """Return whether an option stands on the command line."""
-    source = context.get_parameter_source(option) if option is not None else None
-    return getattr(source, "name", "") == "COMMANDLINE"
 
 
 def refuse_others(context: typer.Context, taken: Container[str | None], what: str) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich import table as rich_table
 from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from paceline.lab.stats import Ratio
 
@@ -42,27 +41,58 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-@dataclass(slots=True)
-class Table:
-    """Rows of cells under headings: names on the left, numbers to the right of them.
+def _written(value: Any) -> Cell:
+    return value if isinstance(value, Text) else "" if value is None else str(value)
+
+
+class Column(NamedTuple):
+    """One column of a table. CSV has values as they are: of a ratio with an interval three of them.
 
     Attributes:
-        headings: Of the columns. A line break in one is for the terminal alone.
+        heading: Above it; a line break is for the terminal alone. "" has the column in CSV only.
+        write: Writes a value for people.
+        interval: Writes the interval of a ratio in a column of its own, headed 90%.
+        name: In CSV; by default the heading.
+    """
+
+    heading: str
+    write: Callable[[Any], Cell] = _written
+    interval: Callable[[Ratio | None], str] | None = None
+    name: str = ""
+
+    def names(self) -> list[str]:
+        """Return the headings in CSV."""
+        name = self.name or _joined(self.heading)
+        return [name] if self.interval is None else [name, f"{name} low", f"{name} high"]
+
+    def values(self, value: Any) -> list[Any]:
+        """Return the values in CSV."""
+        if self.interval is None:
+            return [getattr(value, "value", value)]
+        return [None] * 3 if value is None else [value.value, value.low, value.high]
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows of values under headings: names on the left, numbers to the right of them.
+
+    Attributes:
+        columns: From the left; a heading stands for a column of strings.
         names: Columns on the left that hold names.
         prose: Whether the last column holds a sentence, which may take several lines.
         caption: Sentences below the table.
-        rows: The cells of each row, with the row's style on a terminal.
+        rows: The values of each row, with the row's style on a terminal.
     """
 
-    headings: Sequence[str]
+    columns: Sequence[Column | str]
     names: int = 1
     prose: bool = False
     caption: str = ""
-    rows: list[tuple[tuple[Cell, ...], str | None]] = field(default_factory=list)
+    rows: list[tuple[tuple[Any, ...], str | None]] = field(default_factory=list)
 
-    def add(self, *cells: Cell, style: str | None = None) -> None:
+    def add(self, *values: Any, style: str | None = None) -> None:
         """Add a row."""
-        self.rows.append((cells, style))
+        self.rows.append((values, style))
 
     def grid(self) -> rich_table.Table:
         """Return the table for a terminal.
@@ -70,8 +100,9 @@ class Table:
         On a narrow one, columns that may wrap give way first: the first names, which then are cut short instead.
         """
         grid = rich_table.Table(box=None, pad_edge=False, header_style="bold")
-        last = len(self.headings) - 1
-        for place, heading in enumerate(self.headings):
+        headings = self._headings()
+        last = len(headings) - 1
+        for place, heading in enumerate(headings):
             if place == 0:
                 grid.add_column(heading, max_width=NAME_WIDTH)
             elif place == last and self.prose:
@@ -80,34 +111,56 @@ class Table:
                 grid.add_column(heading, no_wrap=True)
             else:
                 grid.add_column(heading, justify="right", no_wrap=True, max_width=NUMBER_WIDTH)
-        for (first, *others), style in self.rows:
+        for values, style in self.rows:
+            first, *others = self._cells(values)
             name = Text(first) if isinstance(first, str) else first.copy()
             name.no_wrap, name.overflow = True, "ellipsis"
-            grid.add_row(name, *map(_text, others), style=style)
+            cells = (Text(cell) if isinstance(cell, str) else cell for cell in others)
+            grid.add_row(name, *cells, style=style)
         if self.caption:
             grid.caption, grid.caption_justify = Text(self.caption, style="dim"), "left"
         return grid
 
     def markdown(self) -> str:
         """Return the table for a Markdown page."""
-        numbers = len(self.headings) - self.names - self.prose
+        headings = [_joined(heading) for heading in self._headings()]
+        numbers = len(headings) - self.names - self.prose
         rules = ["---"] * self.names + ["--:"] * numbers + ["---"] * self.prose
-        rows = [[_joined(heading) for heading in self.headings], rules, *self._plain()]
+        rows = [headings, rules, *([str(cell) for cell in self._cells(values)] for values, _ in self.rows)]
         lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         return "\n".join([*lines, *(["", self.caption] if self.caption else [])]) + "\n"
 
-    def csv(self) -> str:
-        """Return the table for a spreadsheet."""
-        written = io.StringIO()
-        csv.writer(written, lineterminator="\n").writerows([map(_joined, self.headings), *self._plain()])
-        return written.getvalue()
+    def csv_rows(self) -> tuple[list[str], list[list[Any]]]:
+        """Return headings and rows for a spreadsheet."""
+        columns = self._columns()
+        rows = [
+            [cell for column, value in zip(columns, values, strict=True) for cell in column.values(value)]
+            for values, _ in self.rows
+        ]
+        return [name for column in columns for name in column.names()], rows
 
-    def _plain(self) -> list[list[str]]:
-        return [[str(cell) for cell in cells] for cells, _style in self.rows]
+    def _columns(self) -> list[Column]:
+        return [Column(column) if isinstance(column, str) else column for column in self.columns]
+
+    def _headings(self) -> list[str]:
+        shown = [column for column in self._columns() if column.heading]
+        return [
+            heading for column in shown for heading in (column.heading, *(["90%"] if column.interval else []))
+        ]
+
+    def _cells(self, values: Sequence[Any]) -> list[Cell]:
+        cells: list[Cell] = []
+        for column, value in zip(self._columns(), values, strict=True):
+            if column.heading:
+                cells += [column.write(value), *([column.interval(value)] if column.interval else [])]
+        return cells
 
 
 def show(*parts: Table | Cell, form: Format = Format.TEXT) -> None:
-    """Print tables and lines on stdout, in their order. CSV has room for tables alone, an empty line after each."""
+    """Print tables and lines on stdout, in their order.
+
+    CSV has room for tables alone; those with the same headings are one, and an empty line is between others.
+    """
     if form is Format.TEXT:
         console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
         for part in parts:
@@ -117,7 +170,12 @@ def show(*parts: Table | Cell, form: Format = Format.TEXT) -> None:
             f"\n{part.markdown()}" if isinstance(part, Table) else f"{part}\n" for part in parts
         )
     else:
-        sys.stdout.writelines(f"{part.csv()}\n" for part in parts if isinstance(part, Table))
+        writer, before = csv.writer(sys.stdout, lineterminator="\n"), None
+        for headings, rows in (part.csv_rows() for part in parts if isinstance(part, Table)):
+            if headings != before:
+                writer.writerows([*([[]] if before is not None else []), headings])
+            writer.writerows(rows)
+            before = headings
 
 
 def document(kind: str, values: Mapping[str, Any]) -> str:
@@ -141,37 +199,9 @@ def left_out(reasons: Mapping[str, str]) -> None:
         warn(f"{name!r} was left out: {reason}")
 
 
-def _text(cell: Cell) -> Text:
-    return Text(cell) if isinstance(cell, str) else cell
-
-
 def _joined(heading: str) -> str:
     """Return a heading on one line."""
     return heading.replace("-\n", "").replace("/\n", "/").replace("\n", " ")
-
-
-def times(ratio: Ratio | None, digits: int = 2) -> str:
-    """Return a ratio as `1.72x`, or nothing where it is unknown."""
-    return "" if ratio is None else f"{ratio.value:.{digits}f}x"
-
-
-def spread(ratio: Ratio | None) -> str:
-    """Return the interval of a ratio as `1.60-1.80`, or nothing where it is unknown."""
-    return "" if ratio is None or ratio.low is None else f"{ratio.low:.2f}-{ratio.high:.2f}"
-
-
-def share(value: Ratio | float | None) -> str:
-    """Return a share as `42%`, or nothing where it is unknown."""
-    if value is None:
-        return ""
-    return f"{round(100 * (value if isinstance(value, int | float) else value.value))}%"
-
-
-def shares(ratio: Ratio | None) -> str:
-    """Return the interval of a share as `40 to 45`, or nothing where it is unknown."""
-    if ratio is None or ratio.low is None or ratio.high is None:
-        return ""
-    return f"{round(100 * ratio.low)} to {round(100 * ratio.high)}"
 
 
 def number(value: float | None, digits: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ from paceline.cli._options import (
     refuse_others,
 )
 from paceline.cli._progress import counted, progress
-from paceline.cli._render import Format, Table, document, left_out, show, show_json, warn
+from paceline.cli._render import Column, Format, Table, document, left_out, number, show, show_json, warn
 from paceline.core.environment import describe_machine, versions
 from paceline.core.errors import PacelineError
 from paceline.core.files import check_output, write_text
@@ -33,7 +34,7 @@ from paceline.lab.workloads.prompts import encoded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from paceline.lab.bench.decisions import Decision, Span
+    from paceline.lab.bench.decisions import Decision
     from paceline.lab.bench.run import Bench
     from paceline.lab.bench.summary import Summary
 
@@ -196,8 +197,7 @@ def _show(summary: Summary, reasons: Mapping[str, str], *, stopped: bool, form: 
     """Print the tables on stdout, and on stderr what went wrong."""
     from paceline.cli.bench_tables import notes, tables  # noqa: PLC0415
 
-    for table in tables(summary):
-        show(table, "", form=form)
+    show(*(part for table in tables(summary) for part in (table, "")), form=form)
     show(*notes(summary), form=form)
     for mode, reason in reasons.items():
         warn(f"mode {mode!r} was left out: {reason}")
@@ -248,13 +248,16 @@ def _decisions(policies: str | None, *, seed: int, form: Format, as_json: bool, 
     if as_json:
         show_json("decisions", values)
         return
-    table = Table(("microseconds", "drafts", "plan", "90%", "keep_drafting", "90%", "observe", "90%"))
+    tenths = partial(number, digits=1)
+    columns = [
+        column
+        for name in ("plan", "keep_drafting", "observe")
+        for column in (Column(name, tenths), Column("90%", tenths, name=f"{name} 90%"))
+    ]
+    table = Table(("microseconds", "drafts", *columns))
     for decision in timed:
         spans = (decision.plan, decision.keep_drafting, decision.observe)
-        table.add(decision.policy, str(decision.drafts), *(cell for span in spans for cell in _cells(span)))
+        times = (microseconds for span in spans for microseconds in (span.median, span.p90))
+        table.add(decision.policy, decision.drafts, *times)
     show(table, form=form)
     left_out(failed)
-
-
-def _cells(span: Span) -> tuple[str, str]:
-    return ("", "") if span.median is None or span.p90 is None else (f"{span.median:.1f}", f"{span.p90:.1f}")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from paceline.cli._render import Cell, Table, number, share, spread, times
+from paceline.cli._render import Cell, Column, Table, number
 from paceline.lab.bench.run import BASE
-from paceline.lab.stats import FEWEST, TOO_FEW
+from paceline.lab.stats import FEWEST, TOO_FEW, interval, share, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paceline.lab.bench.summary import Summary
-    from paceline.lab.figures import Row
 
 SHOWN_DIFFERENCES = 5
 CIRCLES = "the others go round in circles, which flatters speculation"
@@ -28,27 +28,37 @@ def tables(summary: Summary) -> list[Table]:
 
 def main_table(summary: Summary) -> Table:
     """Return the table with one row a mode."""
-    headings = ("tok/s", "speed-up", "90%", "accepted", "tok/\nround", "gamma", "over-\nhead", "same")
-    table, best = Table(("mode", *headings)), summary.best_static
+    best = summary.best_static
+
+    def starred(mode: str) -> str:
+        return f"{mode} *" if best is not None and mode == best.policy else mode
+
+    table = Table(
+        (
+            Column("mode", starred),
+            Column("tok/s", partial(number, digits=1)),
+            Column("speed-up", times, interval),
+            Column("accepted", share),
+            Column("tok/\nround", partial(number, digits=2)),
+            Column("gamma", partial(number, digits=1)),
+            Column("over-\nhead", share),
+            "same",
+        )
+    )
     for row in summary.rows:
         ours = row.totals.rounds > 0
         table.add(
-            _starred(row, best),
-            f"{row.all.tokens_per_second:.1f}",
-            times(row.all.speedup),
-            spread(row.all.speedup) if row.policy != BASE else "",
-            share(row.acceptance),
-            number(row.totals.tokens_per_round if ours else None, 2),
-            number(row.totals.gamma if ours else None, 1),
-            share(row.totals.overhead if ours else None),
+            row.policy,
+            row.all.tokens_per_second,
+            row.all.speedup,
+            row.acceptance,
+            row.totals.tokens_per_round if ours else None,
+            row.totals.gamma if ours else None,
+            row.totals.overhead if ours else None,
             _same(summary, row.policy),
             style="bold" if row is best else None,
         )
     return table
-
-
-def _starred(row: Row, best: Row | None) -> str:
-    return f"{row.policy} *" if row is best else row.policy
 
 
 def _same(summary: Summary, mode: str) -> Cell:
@@ -63,12 +73,13 @@ def against_table(summary: Summary) -> Table | None:
     best, reference = summary.best_static, summary.reference
     if summary.comparison is None or (best is None and reference is None):
         return None
-    over_best = (f"over\n{best.policy} *", "90%") if best is not None else ()
-    table = Table(("compared", *over_best, *((f"over\n{reference}",) if reference else ())))
+    over_best = [Column(f"over\n{best.policy} *", times, interval)] if best is not None else []
+    over_reference = [Column(f"over\n{reference}", times)] if reference else []
+    table = Table(("compared", *over_best, *over_reference))
     for row in summary.comparison.ranked:
         over = summary.over(row.policy, best.policy) if best is not None and row is not best else None
-        cells = (times(over), spread(over)) if best is not None else ()
-        table.add(row.policy, *cells, *((times(summary.over(row.policy, reference)),) if reference else ()))
+        ratios = [over] if best is not None else []
+        table.add(row.policy, *ratios, *([summary.over(row.policy, reference)] if reference else []))
     return table
 
 
@@ -77,9 +88,9 @@ def backends_table(summary: Summary) -> Table | None:
     over = summary.over_twin()
     if not over:
         return None
-    table = Table(("backends compared", "over the\nfirst", "90%"))
+    table = Table(("backends compared", Column("over the\nfirst", times, interval)))
     for mode, ratio in over.items():
-        table.add(mode, times(ratio), spread(ratio))
+        table.add(mode, ratio)
     return table
 
 
@@ -91,11 +102,11 @@ def kinds_table(summary: Summary) -> Table | None:
     if not kinds and not textured:
         return None
     groups = ("varying", "looping") if textured else ()
-    table = Table(("speed-up by text", *groups, *kinds))
+    table = Table(("speed-up by text", *(Column(name, times) for name in (*groups, *kinds))))
     for row in summary.rows:
         if row.policy != BASE:
             figures = [row.groups.get(group) for group in groups] + [row.kinds.get(kind) for kind in kinds]
-            table.add(row.policy, *(times(group.speedup) if group is not None else "" for group in figures))
+            table.add(row.policy, *(group.speedup if group is not None else None for group in figures))
     return table
 
 
@@ -103,7 +114,7 @@ def notes(summary: Summary) -> Iterator[str]:
     """Yield what the tables do not say: the best static gamma, loops, differences."""
     best, repetitions = summary.best_static, summary.repetitions
     if best is not None:
-        spans = f" ({spread(best.all.speedup)})" if spread(best.all.speedup) else ""
+        spans = f" ({interval(best.all.speedup)})" if interval(best.all.speedup) else ""
         yield f"* best static gamma of those run: {best.policy}, {times(best.all.speedup)} plain{spans}"
         yield "  (picked from these noisy timings, so flattered)"
     if 0 < len(repetitions) < FEWEST:

@@ -10,6 +10,7 @@ import typer
 
 from paceline.cli._options import RECORDING
 from paceline.core.environment import require
+from paceline.core.errors import ConfigError
 from paceline.core.files import check_output
 
 
@@ -29,5 +30,9 @@ def export(
     stem = recording.name.removesuffix(".zst").removesuffix(".jsonl")
     path = out if out is not None else recording.with_name(f"{stem}.parquet")
     check_output(path, inputs=[recording])
+    if not recording.is_file():
+        raise ConfigError(
+            f"there is no recording {recording}; make one with `paceline record`, or name another"
+        )
     rows = export_parquet(read_recording(recording), path)
     sys.stdout.write(f"{rows} rows written to {path}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.cli._options import FormatOption, JsonOption
-from paceline.cli._render import Format, Table, show, show_json
+from paceline.cli._render import Column, Format, Table, show, show_json
 from paceline.core.plugins.catalogue import Catalogue, failing_policies
 
 if TYPE_CHECKING:
@@ -65,18 +65,23 @@ def _clashes(catalogue: Catalogue) -> Iterable[tuple[str, str, Iterable[Any]]]:
 
 
 def _show(listed: Mapping[str, Any], form: Format) -> None:
-    for title in ("policies", "backends"):
-        roles = ["roles"] if title == "backends" else []
-        table = Table((title, *roles, "from", ""), names=2 + len(roles), prose=True)
+    tables: list[Table | str] = []
+    for kind, title in (("policy", "policies"), ("backend", "backends")):
+        backends = title == "backends"
+        columns = (
+            Column("", name="kind"),
+            Column(title, name="name"),
+            Column("roles" if backends else "", name="roles"),
+            "from",
+            Column(" ", name="help"),
+        )
+        table = Table(columns, names=2 + backends, prose=True)
         for row in listed[title]:
-            table.add(
-                row["name"],
-                *(", ".join(row[heading]) for heading in roles),
-                f"{row['distribution']} {row['version']}",
-                row["help"],
-            )
-        show(table, "", form=form)
+            provider = f"{row['distribution']} {row['version']}"
+            table.add(kind, row["name"], ", ".join(row.get("roles", ())), provider, row["help"])
+        tables += [table, ""]
     show(
+        *tables,
         *(
             f"clash: {clash['kind']} {clash['name']} from {', '.join(clash['providers'])}"
             for clash in listed["clashes"]

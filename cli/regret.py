@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,25 +11,26 @@ from rich.text import Text
 
 from paceline.cli._options import REPLAY, FormatOption, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
-from paceline.cli._render import Format, Table, number, share, shares, show, show_json, spread, times, warn
+from paceline.cli._render import Column, Format, Table, number, show, show_json, warn
 from paceline.core.environment import require
 from paceline.core.errors import ConfigError
+from paceline.lab.stats import Ratio, interval, share, share_interval, times
 
 if TYPE_CHECKING:
     from paceline.lab.figures import Comparison, Figures
     from paceline.lab.recording.model import Recording
     from paceline.lab.results import Key, Results
 
-HEADINGS = (
-    "over\nplain",
-    "90%",
-    "over\nstatic",
-    "cap-\ntured",
-    "90%",
-    "beyond\nstatic",
-    "lost\nm/token",
-    "tok/\nround",
+COLUMNS = (
+    *(Column("", name=name) for name in ("order", "start", "seed", "draw", "group")),
+    Column("over\nplain", times, interval),
+    Column("over\nstatic", times),
+    Column("cap-\ntured", share, share_interval),
+    Column("beyond\nstatic", share),
+    Column("lost\nm/token", partial(number, digits=0)),
+    Column("tok/\nround", partial(number, digits=2)),
 )
+OF_PASS, OF_POLICY = COLUMNS[:5], COLUMNS[5:]
 """Speed over plain decoding, and over the best static choice in hindsight; the share captured of the time between plain
 decoding and the optimum with its interval, and of that beyond the best static choice; what is lost to the optimum, in
 thousandths of a plain step a token; tokens a round."""
@@ -151,30 +153,36 @@ def _show(comparison: Comparison, key: Key, form: Format) -> None:
     from paceline.lab.stats import FEWEST, TOO_FEW  # noqa: PLC0415
 
     drawn = f", draw {key.draw}" if key.draw is not None else ""
-    show(Text(f"{TITLES[key.order]}; {STARTS[key.start]}; seed {key.seed}{drawn}", style="bold"), form=form)
     groups = comparison.groups
-    for group in (ALL, VARYING):
-        if group == ALL or 0 < len(groups.get(group, ())) < len(groups[ALL]):
-            show("", headroom_table(comparison, group), form=form)
-    show("", form=form)
-    if len(groups[ALL]) < FEWEST:
-        show(f"There are {TOO_FEW}.", form=form)
-    show("What each number means: docs/regret.md. --json has every pass and kind.", form=form)
+    tables = [
+        headroom_table(comparison, group)
+        for group in (ALL, VARYING)
+        if group == ALL or 0 < len(groups.get(group, ())) < len(groups[ALL])
+    ]
+    show(
+        Text(f"{TITLES[key.order]}; {STARTS[key.start]}; seed {key.seed}{drawn}", style="bold"),
+        *(part for table in tables for part in ("", table)),
+        "",
+        *([f"There are {TOO_FEW}."] if len(groups[ALL]) < FEWEST else []),
+        "What each number means: docs/regret.md. --json has every pass and kind.",
+        form=form,
+    )
 
 
-def headroom_table(comparison: Comparison, group: str = "all") -> Table:
+def headroom_table(comparison: Comparison, group: str) -> Table:
     """Return one row a policy that has texts of a group, the fastest first, and the optimum at the end."""
-    table = Table(("policy" if group == "all" else f"policy, {group} texts", *HEADINGS))
+    heading = Column("policy" if group == "all" else f"policy, {group} texts", name="policy")
+    table = Table((*OF_PASS, heading, *OF_POLICY))
     rows = sorted(
         (row for row in comparison.rows if group in row.groups), key=lambda row: _lost(row.groups[group])
     )
+    about = (comparison.order, comparison.start, comparison.seeds[0], comparison.draws[0], group)
     for row in rows:
-        table.add(row.policy, *_cells(row.groups[group]))
+        table.add(*about, row.policy, *_values_of(row.groups[group]))
     if rows:
         best = rows[0].groups[group]
         name = "optimum" if best.regret is not None and best.regret.exact else "bound"
-        cells = (times(best.oracle), spread(best.oracle), "", "100%", "", "100%", "0", "")
-        table.add(name, *cells, style="dim")
+        table.add(*about, name, best.oracle, None, Ratio(1.0), 1.0, 0.0, None, style="dim")
     return table
 
 
@@ -182,15 +190,13 @@ def _lost(figures: Figures) -> float:
     return figures.regret.oracle_s if figures.regret is not None else 0.0
 
 
-def _cells(figures: Figures) -> tuple[str, ...]:
+def _values_of(figures: Figures) -> tuple[Ratio | float | None, ...]:
     plain_s = figures.plain_s / figures.tokens
     return (
-        times(figures.speedup),
-        spread(figures.speedup),
-        times(figures.over_static),
-        share(figures.captured),
-        shares(figures.captured),
-        share(figures.captured_static),
-        f"{1000 * _lost(figures) / plain_s:.0f}",
-        number(figures.accepted_tokens, 2),
+        figures.speedup,
+        figures.over_static,
+        figures.captured,
+        figures.captured_static,
+        1000 * _lost(figures) / plain_s,
+        figures.accepted_tokens,
     )

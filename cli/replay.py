@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -22,27 +23,27 @@ from paceline.cli._options import (
 from paceline.cli._process import exit_code
 from paceline.cli._progress import progress
 from paceline.cli._render import (
+    Column,
     Format,
     Table,
     left_out,
     number,
-    share,
     show,
     show_json,
-    times,
     value_of,
     warn,
 )
 from paceline.core.environment import cores, require
-from paceline.core.errors import ConfigError, PacelineError, TraceError
+from paceline.core.errors import ConfigError, PacelineError
 from paceline.core.files import check_output, printable
+from paceline.lab.stats import share, times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.figures import Comparison, Row
+    from paceline.lab.figures import Comparison
     from paceline.lab.recording.model import Header, Recording
     from paceline.lab.replay.choices import Chosen
     from paceline.lab.replay.partial_traces import Coverage
@@ -58,6 +59,17 @@ BOUNDED = 20_000
 
 NAMED = 5
 """Policies that are named in one line."""
+
+COLUMNS = (
+    Column("", name="order"),
+    Column("", name="start"),
+    "policy",
+    Column("tokens/s", partial(number, digits=1)),
+    Column("over plain", times),
+    Column("over best static", partial(times, digits=3)),
+    Column("tokens a round", partial(number, digits=2)),
+    Column("of headroom", share),
+)
 
 TITLES = {
     "recorded": "texts as recorded",
@@ -121,7 +133,7 @@ def replay(
 
     check_output(out, inputs=[recording, *([config] if config is not None else [])])
     if not recording.is_file():
-        raise TraceError(
+        raise ConfigError(
             f"there is no recording {recording}; make one with `paceline record`, or name another"
         )
     catalogue = Catalogue.load()
@@ -259,15 +271,9 @@ def _show(
     result: Results, comparisons: Sequence[Comparison], header: Header, out: Path, form: Format
 ) -> None:
     """Print the tables on stdout, and on stderr what could not be tried."""
-    for comparison in comparisons:
-        show(
-            Text(f"{TITLES[comparison.order]}; {STARTS[comparison.start]}", style="bold"),
-            _table(comparison),
-            "",
-            form=form,
-        )
     note = " The recording is made up." if header.made_up else ""
     show(
+        *(part for comparison in comparisons for part in (_title(comparison), _table(comparison), "")),
         f"Predicted from recorded agreement and measured times; nothing was decoded.{note} All passes are in {out}; "
         "look at them with `paceline report`.",
         form=form,
@@ -275,33 +281,36 @@ def _show(
     left_out(result.left_out)
 
 
+def _title(comparison: Comparison) -> Text:
+    return Text(f"{TITLES[comparison.order]}; {STARTS[comparison.start]}", style="bold")
+
+
 def _table(comparison: Comparison) -> Table:
     """Return one row a policy, with plain decoding and the best static choice of each draft among them."""
     best = comparison.best_static
     table = Table(
-        ("policy", "tokens/s", "over plain", "over best static", "tokens a round", "of headroom"),
+        COLUMNS,
         caption=f"best static in hindsight, of all drafts and gammas: {best.label if best is not None else ''}",
     )
     shown: set[str] = set()
     for row in comparison.ranked:
         draft = row.policy.partition(":")[2]  # the rows are sorted, so the first of a draft is its best
         if not row.static or draft not in shown or row.policy == comparison.plain:
-            table.add(*_cells(row), style="dim" if row.static else None)
+            figures = row.all
+            table.add(
+                comparison.order,
+                comparison.start,
+                row.policy,
+                figures.tokens_per_second,
+                figures.speedup,
+                figures.over_static,
+                figures.accepted_tokens,
+                figures.captured,
+                style="dim" if row.static else None,
+            )
         if row.static:
             shown.add(draft)
     return table
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    figures = row.all
-    return (
-        row.policy,
-        f"{figures.tokens_per_second:.1f}",
-        times(figures.speedup),
-        times(figures.over_static, digits=3),
-        number(figures.accepted_tokens, 2),
-        share(figures.captured),
-    )
 
 
 def _checked(path: Path, catalogue: Catalogue, names: Sequence[str], *, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,10 @@ from rich.text import Text
 
 from paceline.cli._options import REPLAY, FormatOption, JsonOption, RecordingOption, ReplayArgument
 from paceline.cli._progress import counted
-from paceline.cli._render import Format, Table, number, share, show, show_json, spread, times, warn
+from paceline.cli._render import Column, Format, Table, number, show, show_json, warn
 from paceline.core.environment import require
 from paceline.core.files import check_output, write_text
+from paceline.lab.stats import interval, share, times
 
 if TYPE_CHECKING:
     from paceline.lab.replay.sources import Sources
@@ -116,18 +118,29 @@ def _show(report: Report, form: Format) -> None:
 def ranking(report: Report) -> Table:
     """Return the table with one row a policy."""
     oracle, rows = report.oracle is not None, report.shown
-    captured = ("captured", "beyond\nstatic") if oracle else ()
-    table = Table(("policy", "speed-up", "90%", *captured, "accepted", "tok/\nround", "gamma"))
+
+    def starred(policy: str) -> str:
+        return f"{policy} *" if policy == report.best_static else policy
+
+    table = Table(
+        (
+            Column("policy", starred),
+            Column("speed-up", times, interval),
+            *((Column("captured", share), Column("beyond\nstatic", share)) if oracle else ()),
+            Column("accepted", share),
+            Column("tok/\nround", partial(number, digits=2)),
+            Column("gamma", partial(number, digits=1)),
+        )
+    )
     for row in rows:
         figures = row.all
         table.add(
-            f"{row.policy} *" if row.policy == report.best_static else row.policy,
-            times(figures.speedup),
-            spread(figures.speedup) if row.policy != report.plain.policy else "",
-            *((share(figures.captured), share(figures.captured_static)) if oracle else ()),
-            share(row.acceptance),
-            number(figures.accepted_tokens, 2),
-            number(row.totals.gamma, 1),
+            row.policy,
+            figures.speedup,
+            *((figures.captured, figures.captured_static) if oracle else ()),
+            row.acceptance,
+            figures.accepted_tokens,
+            row.totals.gamma,
             style="bold" if row.policy == report.rows[0].policy else None,
         )
     if report.best_static is not None:
@@ -142,8 +155,12 @@ def validation(report: Report) -> Table:
     """Return the table of predicted against measured tokens a second."""
     from paceline.lab.validation import LARGEST_MISS  # noqa: PLC0415
 
-    table = Table(("replay against the clock", "predicted", "measured", "error"))
+    def signed(error: float) -> Text:
+        return Text(f"{error:+.1%}", style="red" if abs(error) > LARGEST_MISS else "")
+
+    rate = partial(number, digits=1)
+    headings = (Column("predicted", rate), Column("measured", rate), Column("error", signed))
+    table = Table(("replay against the clock", *headings))
     for check in report.checks:
-        error = Text(f"{check.error:+.1%}", style="red" if abs(check.error) > LARGEST_MISS else "")
-        table.add(check.label, f"{check.predicted:.1f}", f"{check.measured:.1f}", error)
+        table.add(check.label, check.predicted, check.measured, check.error)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -167,6 +168,18 @@ def parse_policy(text: str, catalogue: Catalogue) -> PolicyConfig:
         )
     except ValidationError as error:
         raise ConfigError(f"policy {text!r}: {reasons(error)}") from None
+
+
+def short_name(config: PolicyConfig) -> str:
+    """Return a short name that stands for a policy's configuration: its name, and the options that were given."""
+    block = config.model_dump(mode="json")
+    name = static_name(block.pop("gamma")) if config.name == "static" else config.name
+    options = [
+        f"{option}={value if isinstance(value, str) else json.dumps(value)}"
+        for option, value in block.items()
+        if option in config.model_fields_set - {"name"}
+    ]
+    return ":".join((name, *options))
 
 
 def reasons(error: ValidationError) -> str:

@@ -162,27 +162,34 @@ def _captured(base: float, other: float, best: float) -> float | None:
     return (base - other) / way if way > 1e-9 * base else None
 
 
-def times(estimate: Ratio | None) -> str:
-    """Write a ratio as `1.72×`, or nothing when it is unknown."""
-    return "" if estimate is None else f"{estimate.value:.2f}×"
+def times(ratio: Ratio | float | None, digits: int = 2) -> str:
+    """Write a ratio as `1.72×`, or nothing where it is unknown."""
+    return "" if ratio is None else f"{_value(ratio):.{digits}f}×"
 
 
-def share(estimate: Ratio | None) -> str:
-    """Write a share as `41 %`, or nothing when it is unknown."""
-    return "" if estimate is None else f"{_whole(estimate.value)} %"
+def share(part: Ratio | float | None) -> str:
+    """Write a share as `41%`, or nothing where it is unknown."""
+    return "" if part is None else f"{_percent(_value(part))}%"
 
 
-def _whole(value: float) -> str:
-    return f"{100 * value:.0f}".replace("-0", "0").replace("-", MINUS)
+def interval(ratio: Ratio | None) -> str:
+    """Write the interval of a ratio as `1.60–1.80`, or nothing where it is unknown."""
+    return "" if ratio is None or ratio.low is None else f"{ratio.low:.2f}–{ratio.high:.2f}"
 
 
-def interval(estimate: Ratio | None, *, percent: bool = False) -> str:
-    """Write an interval as `1.60–1.80` or `31 to 52`, or nothing when it is unknown."""
-    if estimate is None or estimate.low is None or estimate.high is None:
+def share_interval(part: Ratio | None) -> str:
+    """Write the interval of a share as `31 to 52`, or nothing where it is unknown."""
+    if part is None or part.low is None or part.high is None:
         return ""
-    if percent:
-        return f"{_whole(estimate.low)} to {_whole(estimate.high)}"
-    return f"{estimate.low:.2f}–{estimate.high:.2f}"
+    return f"{_percent(part.low)} to {_percent(part.high)}"
+
+
+def _value(ratio: Ratio | float) -> float:
+    return ratio.value if isinstance(ratio, Ratio) else ratio
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}".replace("-0", "0").replace("-", MINUS)
 
 
 def html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -21,6 +21,7 @@ from paceline.lab.short_names import (
     parse_policy,
     reasons,
     select,
+    short_name,
     static_label,
     static_name,
 )
@@ -56,11 +57,11 @@ class Chosen:
 def choose(
     header: Header,
     catalogue: Catalogue,
-    names: Sequence[str] = (),
+    policies: Sequence[str | PolicyConfig] = (),
     *,
     configured: PolicyConfig | None = None,
 ) -> Chosen:
-    """Return what is tried of these names, of `all` by default: every policy installed and every static choice.
+    """Return what is tried of these policies, of `all` by default: every policy installed and every static choice.
 
     Plain decoding is always among them. `config` stands for the policy of a run file, where there is one.
 
@@ -72,23 +73,29 @@ def choose(
         static = [label_of(each, header) for each in static_gammas(header)]
         return [*static, *([CONFIGURED] if configured is not None else []), *installed(catalogue)]
 
+    configs = {short_name(policy): policy for policy in policies if isinstance(policy, PolicyConfig)}
+    names = [short_name(policy) if isinstance(policy, PolicyConfig) else policy for policy in policies]
+
     def make(name: str) -> PolicyConfig:
-        config = _config(name, catalogue, configured)
+        if name in configs:
+            config = build(configs[name].model_dump(mode="json"), catalogue)
+        else:
+            config = _config(name, catalogue, configured)
         _check(config, header)
         return config
 
     selection = select(
         names, make, base=static_name(0), usual=every, every=every, drafts=list(header.drafts), strict=False
     )
-    policies = {name: config.model_dump(mode="json") for name, config in selection.made.items()}
+    blocks = {name: config.model_dump(mode="json") for name, config in selection.made.items()}
     static = {
-        name: _choice(policies[name], header)
+        name: _choice(blocks[name], header)
         for name, config in selection.made.items()
         if config.name == STATIC
     }
     fingerprints = Fingerprints(catalogue)
     code = {name: fingerprints.of(config) for name, config in selection.made.items()}
-    return Chosen(policies, code, static, selection.left_out, selection.refused)
+    return Chosen(blocks, code, static, selection.left_out, selection.refused)
 
 
 def label_of(static: StaticGamma, header: Header) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
 
+from paceline.core.config.blocks import PolicyConfig
 from paceline.core.environment import versions
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.files import check_output, sha256
@@ -18,6 +19,7 @@ from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.replay.choices import choose
 from paceline.lab.replay.passes import Stage, Task, without
+from paceline.lab.replay.texts import check_drawn
 from paceline.lab.results import Order, Results, ResultsWriter, Start, Stored, read_stored
 
 if TYPE_CHECKING:
@@ -237,7 +239,7 @@ def run_all(path: Path, tasks: Sequence[Task], *, jobs: int, stage: Stage | None
 
 def replay_policies(
     recording: Recording,
-    policies: Sequence[str] = (),
+    policies: Sequence[str | PolicyConfig] = (),
     *,
     orders: Sequence[Order] = ("recorded",),
     starts: Sequence[Start] = ("warm",),
@@ -249,8 +251,8 @@ def replay_policies(
 
     Args:
         recording: The texts.
-        policies: Names as `--policies` takes them, `online:window=5` or `static-3`; by default everything that is
-            installed. Plain decoding is always among them.
+        policies: Names as `--policies` takes them, `online:window=5` or `static-3`, or configurations of policies that
+            are installed; by default everything that is. Plain decoding is always among them.
         orders: How texts follow one another.
         starts: Whether policies go on with what earlier texts taught them.
         seeds: How many seeds, from 0: of the policies and of the orders.
@@ -258,15 +260,21 @@ def replay_policies(
         catalogue: The installed plugins, where they are at hand.
 
     Raises:
-        ConfigError: A name is given twice, there is no such policy, option, order or start, or no seed.
+        ConfigError: A name is given twice, there is no such policy, option, order or start, or no seed or draw.
+        TraceError: Draws of a greedy recording are asked for.
     """
-    if isinstance(policies, str) or not all(isinstance(policy, str) for policy in policies):
-        raise ConfigError("policies are a list of names, as in ['online:window=5', 'static-3']")
+    if isinstance(policies, str) or not all(isinstance(policy, str | PolicyConfig) for policy in policies):
+        raise ConfigError(
+            "policies are a list of names or configurations, as in ['online:window=5', StaticConfig(gamma=3)]"
+        )
     for what, given, allowed in (("order", orders, get_args(Order)), ("start", starts, get_args(Start))):
         if isinstance(given, str) or not given or not set(given) <= set(allowed):
             raise ConfigError(f"{what}s are a list of {', '.join(allowed)}; this is {given!r}")
-    if seeds < 1:
-        raise ConfigError(f"seeds are a number from 1 on; this is {seeds}")
+    for what, count in (("seeds", seeds), ("draws", draws)):
+        if count is not None and count < 1:
+            raise ConfigError(f"{what} are a number from 1 on; this is {count}")
+    if draws is not None:
+        check_drawn(recording.header)
     catalogue = catalogue or Catalogue.load()
     chosen = choose(recording.header, catalogue, policies)
     stage, results = Stage(recording, catalogue), Results(left_out=chosen.left_out)

@@ -171,7 +171,8 @@ def check_drawn(header: Header) -> None:
     """
     if header.mode != "sampled":
         raise TraceError(
-            "this recording is greedy, so that nothing can be drawn anew; leave out --draws, or record at a "
+            "this recording is greedy, so that nothing can be drawn anew; leave out --draws (in "
+            "Python, `draws`), or record at a "
             "temperature above 0"
         )
 

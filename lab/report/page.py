@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from paceline.lab.report.drawing import inline, variables
-from paceline.lab.stats import FEWEST, TOO_FEW, interval, share, times
+from paceline.lab.stats import FEWEST, TOO_FEW, interval, share, share_interval, times
 from paceline.lab.validation import LARGEST_MISS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ PACKAGE = "paceline.lab.report"
 READ = {
     "ranking": (
         "A mark is how many times faster than plain decoding a policy is over all texts; the line through it "
-        "is a 90 % interval over the texts. Filled circles adapt, hollow squares "
+        "is a 90% interval over the texts. Filled circles adapt, hollow squares "
         "plan the same gamma in every round, and the line on the right is what nobody can beat."
     ),
     "timeline": (
@@ -67,7 +67,7 @@ READ = {
 
 def _between(estimate: Ratio | None) -> str:
     inside = interval(estimate)
-    return f" (90 % interval {inside})" if inside else ""
+    return f" (90% interval {inside})" if inside else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _alike(over: Ratio | None) -> bool:
 def _headroom(report: Report, row: Row | None) -> list[str]:
     if report.oracle is None:
         return []
-    said = f"Someone who knew every outcome beforehand would reach {report.oracle:.2f}×."
+    said = f"Someone who knew every outcome beforehand would reach {times(report.oracle)}."
     if row is not None and row.all.captured is not None:
         said += f" {row.policy} saves {share(row.all.captured)} of the time between plain decoding and that"
         if row.all.captured_static is not None and report.best_static is not None:
@@ -163,7 +163,9 @@ def page(report: Report, pictures: Mapping[str, Drawing]) -> str:
         loader=PackageLoader(PACKAGE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    templates.filters.update(times=times, share=share, interval=interval, block=_block, percent=_percent)
+    templates.filters.update(
+        times=times, share=share, interval=interval, share_interval=share_interval, block=_block
+    )
     chosen, prices = report.shown, report.prices
     style = (resources.files(PACKAGE) / "templates" / "style.css").read_text(encoding="utf-8")
     # The two files are ours and hold no data, so they may stand in the page as they are.
@@ -193,10 +195,6 @@ def page(report: Report, pictures: Mapping[str, Drawing]) -> str:
 
 def _block(policy: Mapping[str, Any]) -> str:
     return json.dumps(policy, ensure_ascii=False)
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.0f} %"
 
 
 def document(report: Report) -> dict[str, Any]:

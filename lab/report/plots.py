@@ -20,6 +20,7 @@ from paceline.lab.report.drawing import (
     shortened,
 )
 from paceline.lab.report.rounds import positions, timeline
+from paceline.lab.stats import times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def ranking(report: Report, axes: Axes) -> str | None:
             markerfacecolor=pen("paper") if row.static else colour, markeredgewidth=1.4,
         )  # fmt: skip
         axes.annotate(
-            f"{speed.value:.2f}×", (speed.high or speed.value, place), xytext=(8, 0),
+            times(speed), (speed.high or speed.value, place), xytext=(8, 0),
             textcoords="offset points", va="center", fontsize=10, color=pen("ink"),
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [shortened(row.policy) for row in reversed(rows)])
@@ -53,7 +54,7 @@ def ranking(report: Report, axes: Axes) -> str | None:
     lines = [(1.0, "plain decoding", "soft")]
     if report.oracle is not None:
         axes.axvline(report.oracle, color=pen("orange"), linewidth=1.2, zorder=0)
-        lines.append((report.oracle, f"oracle {report.oracle:.2f}×", "orange"))
+        lines.append((report.oracle, f"oracle {times(report.oracle)}", "orange"))
     for x, name, role in lines:
         axes.annotate(
             name, (x, len(rows) - 0.35), xytext=(4, 0), textcoords="offset points",
@@ -276,8 +277,8 @@ def costs(report: Report, axes: Axes) -> str | None:
         return None
     lines = [("verify a block", pen("gold"), [*sorted(prices.verify.items())])]
     hues = [hue for hue in HUES if hue != "gold"]
-    for number, (draft, times) in enumerate(prices.draft.items()):
-        lines.append((f"draft, {draft}", pen(hues[number % len(hues)]), [*sorted(times.items())]))
+    for number, (draft, seconds) in enumerate(prices.draft.items()):
+        lines.append((f"draft, {draft}", pen(hues[number % len(hues)]), [*sorted(seconds.items())]))
     top = 1.08e3 * max(seconds for _, _, points in lines for _, seconds in points)
     axes.set_ylim(0, top)
     ends = []

@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from paceline.lab.report.drawing import HUES, name_ends, pen, quiet
+from paceline.lab.stats import times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ def timeline(report: Report, figure: FigureBase) -> str | None:
         end = timeline.policy[-1].position + timeline.policy[-1].emitted
         lanes[1].set_xlim(0, end)
         lanes[0].spines["bottom"].set_color(pen("rule"))
-        title = f"{timeline.text} ({timeline.kind}): {timeline.slower:.2f}× the oracle's time"
+        title = f"{timeline.text} ({timeline.kind}): {times(timeline.slower)} the oracle's time"
         lanes[0].set_title(title, fontsize=11)
     lanes[1].set_xlabel("tokens written")
     listed = "; ".join(

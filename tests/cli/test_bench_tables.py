@@ -81,7 +81,7 @@ def test_the_best_static_gamma_is_told_with_its_spread_and_every_mode_against_it
     assert summary.best_static.policy == "static-8"
     assert any(note.startswith("* best static gamma of those run: static-8, ") for note in notes(summary))
     best = summary.best_static.all.speedup
-    assert f"({best.low:.2f}-{best.high:.2f})" in text
+    assert f"({best.low:.2f}–{best.high:.2f})" in text
     assert "static-8 *" in text.split("compared")[1].splitlines()[0]
 
 
@@ -90,7 +90,7 @@ def test_every_mode_is_held_against_the_library_where_that_ran():
     after = text.split("compared")[1].splitlines()
     rows = [line.split() for line in after if line.startswith(("plain", "lib"))]
     assert [row[0] for row in rows] == ["plain", "lib"]
-    assert rows[1] == ["lib", "1.00x"]
+    assert rows[1] == ["lib", "1.00×"]
 
 
 def test_a_mode_that_differs_is_noted_with_prompt_and_position():

@@ -109,6 +109,6 @@ def test_the_table_fits_a_terminal_and_ends_with_the_optimum():
     assert names.count("quick") == names.count("optimum") == 2
     assert names.index("quick") < names.index("optimum")
     quick = next(line for line in lines if line.startswith("quick"))
-    assert quick.split()[1] == "2.00x"
+    assert quick.split()[1] == "2.00×"
     assert "83%" in quick  # (10 - 5) / (10 - 4)
     assert "100" in quick.split()  # 1 second of 10 for 10 tokens, in thousandths of a plain step

@@ -1,11 +1,13 @@
 """The public names of the lab, together as somebody in a notebook would use them."""
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
 
-from paceline.core.errors import ConfigError
+from paceline.core.errors import ConfigError, TraceError
+from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab import (
     Hindsight,
     Results,
@@ -16,6 +18,9 @@ from paceline.lab import (
     made_up_recording,
     replay_policies,
 )
+from paceline.lab.short_names import parse_policy, short_name
+
+CATALOGUE = Catalogue.load()
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +93,52 @@ def test_a_report_is_written_as_a_page(report, tmp_path):
         ({"orders": ["sideways"]}, "orders are a list of recorded, shuffled"),
         ({"orders": []}, "orders are a list"),
         ({"starts": "warm"}, "starts are a list of warm, cold"),
-        ({"seeds": 0}, "a number from 1 on"),
+        ({"seeds": 0}, "seeds are a number from 1 on"),
+        ({"draws": 0}, "draws are a number from 1 on"),
+        ({"policies": [3]}, "a list of names or configurations"),
     ],
 )
 def test_what_replay_cannot_play_is_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         replay_policies(None, **arguments)
+
+
+def test_a_policy_may_be_given_as_its_configuration(recording, results):
+    aimd, static = (CATALOGUE.policies[name].config for name in ("aimd", "static"))
+    given = replay_policies(recording, [static(gamma=2), aimd(), aimd(max_gamma=3), "gate"])
+    assert given.policies() == ["static-0", "static-2", "aimd", "aimd:max_gamma=3", "gate"]
+    assert replay_policies(recording, ["aimd:max_gamma=3"]).options["aimd:max_gamma=3"]["max_gamma"] == 3
+    for policy in ("static-2", "aimd"):
+        again = given.where(policy=policy, order="recorded")
+        assert list(again) == list(results.where(policy=policy, order="recorded", start="warm", seed=0))
+
+
+def test_a_configuration_that_is_not_installed_is_refused(recording):
+    with pytest.raises(ConfigError, match="no policy named 'static'; installed: none"):
+        replay_policies(
+            recording, [CATALOGUE.policies["aimd"].config()], catalogue=Catalogue.load(installed=False)
+        )
+
+
+def test_draws_of_a_greedy_recording_are_refused(recording):
+    greedy = replace(recording, header=replace(recording.header, mode="greedy"))
+    with pytest.raises(TraceError, match="this recording is greedy"):
+        replay_policies(greedy, ["aimd"], draws=2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(set(CATALOGUE.policies) - {"static"}),
+        "static-3:draft=small",
+        "online:window=20:max_gamma=4",
+        "gate:policy.window=9",
+    ],
+)
+def test_the_short_name_of_a_configuration_stands_for_it(name):
+    config = parse_policy(name, CATALOGUE)
+    assert parse_policy(short_name(config), CATALOGUE) == config
+    assert "policy." in name or short_name(config) == name
 
 
 def test_a_policy_without_a_row_is_named_with_those_that_have_one(results):
