@@ -96,7 +96,7 @@ def test_lengths_that_do_not_pay_are_left_alone():
 
 def test_losses_of_the_other_reward_are_refused():
     state = Exp3SpecConfig(reward="rate").build().state_dict()
-    with pytest.raises(ValueError, match="of reward 'rate', not of 'tokens'"):
+    with pytest.raises(ValueError, match="its reward is 'rate', that of this policy 'tokens'"):
         Exp3SpecConfig().build().load_state_dict(state)
 
 

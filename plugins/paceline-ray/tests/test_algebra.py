@@ -156,7 +156,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def hub_knows_what_it_acknowledged(self):
         for key in ("one", "two"):
-            assert self.hub._accounts.pool(key) == self.expected(key)
+            assert self.hub.pool(key) == self.expected(key)
 
 
 class Forgetting(World):
@@ -210,7 +210,7 @@ class Forgetting(World):
     @invariant()
     def hub_knows_what_it_acknowledged(self):
         for key in ("one", "two"):
-            self.same(self.hub._accounts.pool(key), self.expected(key))
+            self.same(self.hub.pool(key), self.expected(key))
 
     @staticmethod
     def same(found, expected):

@@ -44,7 +44,7 @@ def test_the_cause_is_what_was_raised(messages, said):
 def ray_serve(monkeypatch):
     """Ray Serve as far as starting and ending go."""
     found = types.SimpleNamespace()
-    monkeypatch.setattr(lifecycle.imports, "serve", lambda: found)
+    monkeypatch.setattr(lifecycle.actor, "ray", lambda module: found)
     return found
 
 

@@ -22,8 +22,8 @@ def test_every_module_can_be_imported_without_ray_and_torch():
     code = (
         "import sys\nsys.modules['ray'] = None\n"
         f"{lines}\nprint([name for name in ('torch', 'numpy', 'fastapi') if name in sys.modules])\n"
-        "from paceline import BackendError\nfrom paceline_ray import imports\n"
-        "try:\n    imports.serve()\nexcept BackendError as error:\n    print(error)\n"
+        "from paceline import BackendError\nfrom paceline_ray import actor\n"
+        "try:\n    actor.ray('ray.serve')\nexcept BackendError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

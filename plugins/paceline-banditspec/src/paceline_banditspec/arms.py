@@ -6,46 +6,22 @@ for yields fewer tokens for reasons that are not the arm's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from paceline import Capabilities, ConfigError, Plan, Requirements
+from paceline import Capabilities, ConfigError, Fixed, Plan, PolicyState, Requirements, Unsaved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from paceline import Round, RoundStart
 
 
-class Arms(Protocol):
-    """The arms to choose from."""
-
-    kind: str
-    length: int
-    """The paper's L: no round drafts more, so that it yields 1 to L + 1 tokens."""
-
-    def requires(self, latency: bool) -> Requirements:
-        """Return what an engine must be able to do."""
-        ...
-
-    def open(self, start: RoundStart) -> Mapping[str, Plan]:
-        """Return the plan of each arm that this round has a choice of, in order; empty where there is none."""
-        ...
-
-    def rest(self, start: RoundStart) -> Plan:
-        """Return the plan of a round that offers no choice."""
-        ...
-
-    def pulled(self, done: Round) -> str | None:
-        """Return the arm that a finished round was a full pull of."""
-        ...
-
-    def knows(self, arm: str) -> bool:
-        """Tell whether an arm of a saved state can be one of these."""
-        ...
-
-
 class DraftArms:
-    """The paper's main setting: which draft, at a length that never changes."""
+    """The paper's main setting: which draft, at a length that never changes.
+
+    `length` is the paper's L, here and of `GammaArms`: no round drafts more, so that it yields 1 to L + 1 tokens.
+    """
 
     kind = "drafts"
 
@@ -58,7 +34,7 @@ class DraftArms:
         return Requirements(draft_switch="round", latency="fused" if latency else "none")
 
     def open(self, start: RoundStart) -> Mapping[str, Plan]:
-        """Offer every draft, near the end of the text at what length is left."""
+        """Return the plan of each arm that is open: every draft, near the end of the text at what length is left."""
         self._full = _nearest(start.capabilities, self.length)
         gamma = _fitting(start, self.length)
         return {draft: Plan(gamma, draft) for draft in start.drafts} if gamma else {}
@@ -131,6 +107,31 @@ class GammaArms:
                 f"option `draft` is {self._draft!r}, but the drafts are: {', '.join(start.drafts)}"
             )
         return self._draft
+
+
+Arms = DraftArms | GammaArms
+
+
+@dataclass
+class ArmsState(PolicyState):
+    """The arms that a state is about: figures of others, or of another L, mean something else."""
+
+    choice: Unsaved[Arms]
+    arms: Fixed[str] = field(init=False)
+    length: Fixed[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.arms, self.length = self.choice.kind, self.choice.length
+
+    def check_arms(self, names: Iterable[str]) -> None:
+        """Refuse figures of what is no arm.
+
+        Raises:
+            ValueError: A name is not one.
+        """
+        for name in names:
+            if not self.choice.knows(name):
+                raise ValueError(f"the saved state is of other options: {name!r} is no arm of this policy")
 
 
 def _runs(able: Capabilities, gamma: int) -> bool:

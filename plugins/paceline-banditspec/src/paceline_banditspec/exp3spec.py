@@ -24,18 +24,25 @@ no mean of ratios.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from paceline import Requirements, Signal, TokenSignals
-from paceline_banditspec.options import BanditOptions
-from paceline_banditspec.state import arms_of, check_header, header, number, whole
+from pydantic import Field
+
+from paceline import BasePolicy, Fixed, Requirements
+from paceline_banditspec.arms import ArmsState
+from paceline_banditspec.options import BanditOptions, Reward
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from paceline import Plan, Round, RoundStart
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
 
 
 class Exp3SpecConfig(BanditOptions):
@@ -48,19 +55,34 @@ class Exp3SpecConfig(BanditOptions):
         return Exp3SpecPolicy(self, seed)
 
 
-class Exp3SpecPolicy:
+@dataclass
+class Exp3SpecState(ArmsState):
+    """The estimated losses of each arm, and the counts that chances and draws follow from."""
+
+    reward: Fixed[Reward]
+    losses: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
+    rounds: Count = 0
+    draws: Count = 0
+    tokens: Count = 0
+    seconds: Amount = 0.0
+
+    def check(self) -> None:
+        """Refuse losses of other arms, and what is no loss."""
+        self.check_arms(self.losses)
+        if wrong := [loss for loss in self.losses.values() if loss < 0.0]:
+            raise ValueError(f"the saved state is damaged: a loss is {wrong[0]}, which is below 0")
+
+
+class Exp3SpecPolicy(BasePolicy[Exp3SpecState]):
     """The estimated losses of each arm, and the chances that follow from them."""
 
-    needs: frozenset[Signal] = frozenset()
+    version = 2
 
     def __init__(self, config: Exp3SpecConfig, seed: int = 0) -> None:
         self._arms = config.choice()
+        super().__init__(config.name, Exp3SpecState(self._arms, config.maximised()))
         self._rate = config.maximised() == "rate"
         self._seed = seed
-        self._losses: dict[str, float] = {}
-        self._rounds = 0
-        self._draws = 0
-        self._tokens, self._seconds = 0, 0.0
         self._drawn: tuple[str, float] | None = None
         # A loss is divided by the chance that its own round was drawn with, so a decision has to act at once.
         self.requires: Requirements = replace(self._arms.requires(latency=self._rate), immediate=True)
@@ -72,8 +94,8 @@ class Exp3SpecPolicy:
             self._drawn = None
             return self._arms.rest(start)
         chances = self.chances(plans)
-        left = Random(f"{self._seed}/{self._draws}").random()
-        self._draws += 1
+        left = Random(f"{self._seed}/{self.state.draws}").random()
+        self.state.draws += 1
         arm = next(iter(plans))
         for arm in plans:  # the last one stands when rounding leaves something over
             left -= chances[arm]
@@ -82,25 +104,22 @@ class Exp3SpecPolicy:
         self._drawn = (arm, chances[arm])
         return plans[arm]
 
-    def keep_drafting(self, signals: TokenSignals) -> bool:
-        """Never stop early."""
-        return True
-
     def observe(self, done: Round) -> None:
         """Add the loss of a full pull. One that was ended is censored: it might have yielded more."""
         drawn = self._drawn
         if drawn is None or done.ended is not None or self._arms.pulled(done) != drawn[0]:
             return
         arm, chance = drawn
-        self._tokens += done.accepted + 1
-        self._seconds += done.total_s
-        self._losses[arm] = self._losses.get(arm, 0.0) + self._loss(done.accepted + 1, done.total_s) / chance
-        self._rounds += 1
+        state = self.state
+        state.tokens += done.accepted + 1
+        state.seconds += done.total_s
+        state.losses[arm] += self._loss(done.accepted + 1, done.total_s) / chance
+        state.rounds += 1
 
     def chances(self, arms: Iterable[str]) -> dict[str, float]:
         """Return the chance of each of these arms in the next round."""
-        losses = {arm: self._losses.get(arm, 0.0) for arm in arms}
-        eta = math.sqrt(math.log(len(losses)) / ((self._rounds + 1) * len(losses)))
+        losses = {arm: self.state.losses.get(arm, 0.0) for arm in arms}
+        eta = math.sqrt(math.log(len(losses)) / ((self.state.rounds + 1) * len(losses)))
         least = min(losses.values())
         weights = {arm: math.exp(-eta * (loss - least)) for arm, loss in losses.items()}
         total = sum(weights.values())
@@ -111,33 +130,10 @@ class Exp3SpecPolicy:
         most = self._arms.length + 1
         if not self._rate:
             return (most - tokens) / (most - 1)
-        forgone = self._tokens / self._seconds * seconds if self._seconds > 0.0 else 0.0
+        spent = self.state.seconds
+        forgone = self.state.tokens / spent * seconds if spent > 0.0 else 0.0
         return (most - tokens + min(forgone, most)) / (2 * most - 1)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the losses, and the counts that chances and draws follow from."""
-        return header("exp3spec", self._arms) | {
-            "reward": "rate" if self._rate else "tokens",
-            "losses": dict(self._losses),
-            "rounds": self._rounds,
-            "draws": self._draws,
-            "tokens": self._tokens,
-            "seconds": self._seconds,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what was learnt.
-
-        Raises:
-            ValueError: The state is damaged, or of other arms, another L or another reward; nothing is changed.
-        """
-        check_header(state, "exp3spec", self._arms)
-        reward = "rate" if self._rate else "tokens"
-        if state.get("reward") != reward:
-            raise ValueError(f"the saved losses are of reward {state.get('reward')!r}, not of {reward!r}")
-        read = arms_of(state.get("losses"), "losses", self._arms)
-        losses = {arm: float(number(loss, f"the loss of arm {arm!r}")) for arm, loss in read.items()}
-        rounds, draws = whole(state.get("rounds"), "rounds"), whole(state.get("draws"), "draws")
-        tokens, seconds = whole(state.get("tokens"), "tokens"), float(number(state.get("seconds"), "seconds"))
-        self._losses, self._rounds, self._draws = losses, rounds, draws
-        self._tokens, self._seconds, self._drawn = tokens, seconds, None
+    def refresh(self) -> None:
+        """Forget what was drawn before another state came."""
+        self._drawn = None

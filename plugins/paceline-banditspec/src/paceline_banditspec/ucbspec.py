@@ -17,25 +17,19 @@ every arm, so that after two rounds of each length it never explores again; and 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from paceline import Requirements, Signal, TokenSignals
+from paceline import MergeablePolicy, PolicyState, Requirements, Summed
+from paceline_banditspec.arms import ArmsState
 from paceline_banditspec.options import BanditOptions
-from paceline_banditspec.state import arms_of, check_header, header, number, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from paceline import Plan, Round, RoundStart
-
-Sums = tuple[int, int, float]
-"""Pulls of an arm, the tokens that they yielded, and the seconds that they took."""
-
-NOTHING: Sums = (0, 0, 0.0)
-PARTS = ("pulls", "tokens", "seconds")
 
 
 class UcbSpecConfig(BanditOptions):
@@ -57,17 +51,42 @@ class UcbSpecConfig(BanditOptions):
         return UcbSpecPolicy(self)
 
 
-class UcbSpecPolicy:
+@dataclass
+class Pulls(PolicyState):
+    """Pulls of an arm, the tokens that they yielded, and the seconds that they took."""
+
+    pulls: Summed[float] = 0.0
+    tokens: Summed[float] = 0.0
+    seconds: Summed[float] = 0.0
+
+    def check(self) -> None:
+        """Refuse what no rounds yield: each gives one token at least."""
+        if not (self.pulls.is_integer() and self.tokens.is_integer() and 0 <= self.pulls <= self.tokens):
+            raise ValueError(f"these are no statistics of rounds: {self.tokens} tokens of {self.pulls} pulls")
+
+
+@dataclass
+class UcbSpecState(ArmsState):
+    """Sums for each arm."""
+
+    sums: Summed[defaultdict[str, Pulls]] = field(default_factory=partial(defaultdict, Pulls))
+
+    def check(self) -> None:
+        """Refuse sums of other arms."""
+        self.check_arms(self.sums)
+
+
+class UcbSpecPolicy(MergeablePolicy[UcbSpecState]):
     """Sums for each arm, and the index of Algorithm 4."""
 
-    needs: frozenset[Signal] = frozenset()
+    version = 2
 
     def __init__(self, config: UcbSpecConfig) -> None:
         self._config = config
         self._arms = config.choice()
-        self._rate = config.maximised() == "rate"
-        self._sums: dict[str, Sums] = {}
+        self.timed = self._rate = config.maximised() == "rate"
         self.requires: Requirements = self._arms.requires(latency=self._rate)
+        super().__init__(config.name, UcbSpecState(self._arms))
 
     def plan(self, start: RoundStart) -> Plan:
         """Pull an arm that was never pulled, else the one of the largest index; the first one among equals."""
@@ -75,97 +94,45 @@ class UcbSpecPolicy:
         if not plans:
             return self._arms.rest(start)
         for arm, plan in plans.items():
-            if arm not in self._sums:
+            if not self._pulled(arm):
                 return replace(plan, reason="warm-up")
         index = self.index(tuple(plans))
         return plans[max(plans, key=index.__getitem__)]
-
-    def keep_drafting(self, signals: TokenSignals) -> bool:
-        """Never stop early."""
-        return True
 
     def observe(self, done: Round) -> None:
         """Count a full pull. One that was ended is censored: it might have yielded more."""
         arm = self._arms.pulled(done)
         if arm is None or done.ended is not None or (self._rate and done.total_s <= 0.0):
             return
-        pulls, tokens, seconds = self._sums.get(arm, NOTHING)
-        self._sums[arm] = (pulls + 1, tokens + done.accepted + 1, seconds + done.total_s)
+        sums = self.state.sums[arm]
+        sums.pulls += 1.0
+        sums.tokens += done.accepted + 1.0
+        sums.seconds += done.total_s
+
+    def _pulled(self, arm: str) -> bool:
+        return arm in self.state.sums and self.state.sums[arm].pulls > 0.0
 
     def index(self, arms: tuple[str, ...]) -> dict[str, float]:
         """Return the upper confidence bound of each of these arms, all pulled before."""
-        sums = {arm: self._sums[arm] for arm in arms}
+        sums = {arm: self.state.sums[arm] for arm in arms}
         if self._rate:
-            rates = {arm: tokens / seconds if seconds else 0.0 for arm, (_, tokens, seconds) in sums.items()}
+            rates = {
+                arm: known.tokens / known.seconds if known.seconds else 0.0 for arm, known in sums.items()
+            }
             best = max(rates.values()) or 1.0
             means, spread = {arm: rate / best for arm, rate in rates.items()}, 1.0
         else:
-            means = {arm: tokens / pulls for arm, (pulls, tokens, _) in sums.items()}
+            means = {arm: known.tokens / known.pulls for arm, known in sums.items()}
             spread = float(self._arms.length)
-        rounds = sum(pulls for pulls, _, _ in self._sums.values())
+        rounds = sum(known.pulls for known in self.state.sums.values())
         scale, delta = self._config.scale, self._config.delta
         return {
-            arm: means[arm] + scale * radius(pulls, rounds, len(arms), spread, delta)
-            for arm, (pulls, _, _) in sums.items()
+            arm: means[arm] + scale * radius(known.pulls, rounds, len(arms), spread, delta)
+            for arm, known in sums.items()
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return pulls, tokens and seconds of each arm."""
-        return header("ucbspec", self._arms) | {"sums": {arm: list(sums) for arm, sums in self._sums.items()}}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what was counted.
-
-        Raises:
-            ValueError: The state is damaged, or of other arms or another L; nothing is changed.
-        """
-        check_header(state, "ucbspec", self._arms)
-        read = arms_of(state.get("sums"), "sums", self._arms)
-        self._sums = {arm: _checked(sums, arm) for arm, sums in read.items()}
-
-    def export(self) -> dict[str, float]:
-        """Return the sums under keys "arm/pulls", "arm/tokens" and "arm/seconds"."""
-        return {
-            f"{arm}/{part}": amount
-            for arm, sums in self._sums.items()
-            for part, amount in zip(PARTS, sums, strict=True)
-        }
-
-    def absorb(self, statistics: Mapping[str, float]) -> None:
-        """Add the sums of another replica.
-
-        Raises:
-            ValueError: They are not those of this policy and its arms; nothing is changed.
-        """
-        arms = {key.rpartition("/")[0] for key in statistics}
-        if statistics.keys() != {f"{arm}/{part}" for arm in arms for part in PARTS}:
-            raise ValueError("no statistics of ucbspec: each arm needs pulls, tokens and seconds")
-        arms_of(dict.fromkeys(arms), "statistics", self._arms)
-        added = {arm: _checked([statistics[f"{arm}/{part}"] for part in PARTS], arm) for arm in sorted(arms)}
-        for arm, more in added.items():
-            pulls, tokens, seconds = self._sums.get(arm, NOTHING)
-            self._sums[arm] = (pulls + more[0], tokens + more[1], seconds + more[2])
-
-
-def radius(pulls: int, rounds: int, arms: int, spread: float, delta: float) -> float:
+def radius(pulls: float, rounds: float, arms: int, spread: float, delta: float) -> float:
     """Return the paper's confidence radius of an arm that was pulled so often in so many rounds."""
     surprise = 1.0 + 2.0 * math.log(arms * rounds**2 * math.sqrt(1 + pulls) / delta)
     return spread / 2.0 * math.sqrt((1 + pulls) / pulls**2 * surprise)
-
-
-def _checked(sums: object, arm: str) -> Sums:
-    if not isinstance(sums, list) or len(sums) != len(PARTS):
-        raise ValueError(
-            f"the saved state is damaged: of arm {arm!r} it has {sums!r}, not {', '.join(PARTS)}"
-        )
-    pulls, tokens = (
-        whole(_int(value), f"{part} of arm {arm!r}") for part, value in zip(PARTS, sums[:2], strict=False)
-    )
-    if not 1 <= pulls <= tokens:
-        raise ValueError(f"the saved state is damaged: arm {arm!r} has {tokens} tokens of {pulls} pulls")
-    return pulls, tokens, number(sums[2], f"seconds of arm {arm!r}")
-
-
-def _int(value: object) -> object:
-    """Return whole numbers as int: statistics that were added elsewhere may come as floats."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value

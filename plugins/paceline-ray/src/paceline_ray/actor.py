@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from paceline import private_folder
-from paceline_ray import imports
+from paceline import BackendError, private_folder
 from paceline_ray.hub import Hub
 from paceline_ray.messages import Answer, Report
 from paceline_ray.sync import Exchange
 
 log = structlog.get_logger()
 
+REMEDY = "pip install 'ray[serve,data]>=2.60'"
 NAME, NAMESPACE = "paceline-hub", "paceline"
 PATIENCE_S = 5.0
 """Seconds that an answer may take; the hub needs milliseconds."""
+
+
+def ray(module: str = "ray") -> Any:
+    """Return the module `ray`, or one of its parts; most of this package works without.
+
+    Raises:
+        BackendError: It is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise BackendError(f"{module} is missing ({error}); {REMEDY}") from error
 
 
 class HubActor(Hub):
@@ -34,8 +48,6 @@ class HubActor(Hub):
 
     def process(self) -> int:
         """Return the number of the hub's process."""
-        import os  # noqa: PLC0415 - one answer
-
         return os.getpid()
 
     def clear(self) -> None:
@@ -53,18 +65,17 @@ def start_hub(*, half_life_s: float | None, folder: Path | None = None) -> Any:
     """
     place = None if folder is None else str(folder.absolute())
     options = {"name": NAME, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    remote = imports.ray().remote(HubActor)
-    return remote.options(**options, max_restarts=-1, num_cpus=0).remote(half_life_s, place)
+    return ray().remote(HubActor).options(**options, max_restarts=-1, num_cpus=0).remote(half_life_s, place)
 
 
 def end_hub() -> None:
     """End the cluster's hub for good, if there is one."""
-    ray = imports.ray()
+    module = ray()
     try:
-        hub = ray.get_actor(NAME, namespace=NAMESPACE)
-        ray.get(hub.clear.remote(), timeout=PATIENCE_S)
-        ray.kill(hub, no_restart=True)
-    except (ValueError, ray.exceptions.RayError):
+        hub = module.get_actor(NAME, namespace=NAMESPACE)
+        module.get(hub.clear.remote(), timeout=PATIENCE_S)
+        module.kill(hub, no_restart=True)
+    except (ValueError, module.exceptions.RayError):
         return
 
 
@@ -75,20 +86,20 @@ def connect() -> Exchange:
         ValueError: The cluster has no hub.
         ConnectionError: There is no cluster.
     """
-    ray = imports.ray()
-    if not ray.is_initialized():
-        ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
-    hub = ray.get_actor(NAME, namespace=NAMESPACE)
+    module = ray()
+    if not module.is_initialized():
+        module.init(address="auto", namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+    hub = module.get_actor(NAME, namespace=NAMESPACE)
 
     def exchange(report: Report) -> Answer:
-        answer: Answer = ray.get(hub.exchange.remote(report), timeout=PATIENCE_S)
+        answer: Answer = module.get(hub.exchange.remote(report), timeout=PATIENCE_S)
         return answer
 
     return exchange
 
 
 def _own_folder() -> str | None:
-    node = imports.ray().get_runtime_context().get_node_id()
+    node = ray().get_runtime_context().get_node_id()
     try:
         return str(private_folder(f"hub-{node[:24]}"))
     except OSError as error:

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from paceline import PacelineError, load_config
-from paceline_ray import actor, imports
+from paceline_ray import actor
 from paceline_ray.batch_files import PROMPT
 from paceline_ray.openai.responses import Completion
 from paceline_ray.replica import Replica
@@ -67,11 +67,12 @@ class Generate:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - one row's trouble is not that of the others
             problem = f"{type(error).__name__}: {error}"
+        sums = completion.sums()
         return {
             "text": "".join(pieces),
             "ended": completion.tally.ended or "",
-            "tokens": completion.usage()["completion_tokens"],
-            **completion.speculation(),
+            "tokens": sums["usage"]["completion_tokens"],
+            **sums["speculation"],
             "error": problem,
         }
 
@@ -93,21 +94,19 @@ def generate_rows(
         sharing: As for `Generate`.
         period_s: As for `Generate`.
     """
-    imports.ray()
-    import ray.data  # noqa: PLC0415
-
-    context = ray.data.DataContext.get_current()
+    data = actor.ray("ray.data")
+    context = data.DataContext.get_current()
     context.enable_progress_bars = False
     items = [{"place": place, PROMPT: prompt} for place, prompt in rows]
     # What a block holds comes back together: few rows, but not so few that a large file is nothing but blocks.
     size = min(max(len(items) // MOST_BLOCKS, 1), MAX_ACTIVE)
     blocks = max(len(items) // size, 1)
-    answers = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+    answers = data.from_items(items, override_num_blocks=blocks).map_batches(
         Generate,
         fn_constructor_args=(config.model_dump(mode="json"),),
         fn_constructor_kwargs={"sharing": sharing, "period_s": period_s},
         batch_size=size,
-        compute=ray.data.ActorPoolStrategy(size=replicas),
+        compute=data.ActorPoolStrategy(size=replicas),
         num_cpus=1,
     )
     for answer in answers.iter_rows():

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from paceline import BackendError, ConfigError, PacelineError, RunConfig, check_port
-from paceline_ray import actor, imports
+from paceline_ray import actor
 from paceline_ray.batch import generate_rows
 from paceline_ray.batch_files import Journal, read_prompts
 from paceline_ray.lifecycle import (
@@ -110,7 +110,7 @@ def serve(
     )
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with cluster(address, cpus=replicas):
-        module = imports.serve()
+        module = actor.ray("ray.serve")
         try:
             module.start(http_options={"host": host, "port": port})
             if not alone:
@@ -225,7 +225,7 @@ def main() -> None:
 @contextmanager
 def cluster(address: str | None, *, cpus: int) -> Iterator[None]:
     """Join a cluster, or start one on this machine and end it afterwards."""
-    ray = imports.ray()
+    ray = actor.ray()
     options: dict[str, Any] = {"namespace": actor.NAMESPACE, "log_to_driver": True}
     if address is None:
         # One is for whatever Ray runs besides. The number is a ration, not a count of cores.
@@ -247,7 +247,7 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[None]:
 def _checked_run(config: Path | None, *, sharing: bool, own: bool) -> RunConfig:
     """Return the run, once all is seen that can be seen before a cluster starts or a model is loaded."""
     run = replica_run(config, sharing=sharing)
-    imports.serve()
+    actor.ray("ray.serve")
     problems = (
         missing_requirements(run) if own else []
     )  # the machines of other clusters may have what this one lacks

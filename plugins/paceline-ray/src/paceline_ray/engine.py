@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
 
 from paceline import BackendError, Codec, Round, Sampling, SpeculativeDecoder, SupportsChat, Tally
 from paceline_ray.scheduler import RoundRobinScheduler
@@ -17,41 +16,8 @@ Messages = Sequence[dict[str, str]]
 """A conversation: mappings with "role" and "content"."""
 
 
-class Engine(Protocol):
-    """An engine as the HTTP interface needs it."""
-
-    @property
-    def model(self) -> str:
-        """The name clients know the model by."""
-        ...
-
-    @property
-    def codec(self) -> Codec:
-        """The tokenizer."""
-        ...
-
-    @property
-    def sampling(self) -> Sampling:
-        """Settings by which tokens are drawn where a request does not say otherwise."""
-        ...
-
-    def encode(self, prompt: str | Sequence[int]) -> list[int]:
-        """Return the tokens of a prompt. Raises BackendError where it cannot be decoded."""
-        ...
-
-    def chat(self, messages: Messages) -> list[int] | None:
-        """Return the tokens of a conversation, or None if the model has no chat template."""
-        ...
-
-    def rounds(
-        self, prompt: Sequence[int], *, max_new_tokens: int | None, stop: Sequence[str], sampling: Sampling
-    ) -> AsyncIterator[Round]:
-        """Decode; closing the iterator lets the request go."""
-        ...
-
-
 class DecoderEngine:
-    """A decoder of paceline as an engine.
+    """A decoder of paceline behind the HTTP interface.
 
     Args:
         decoder: Used by nobody else from now on.

@@ -1,4 +1,19 @@
-"""The hub: takes reports, keeps accounts, answers with what all replicas know together. It knows nothing of Ray."""
+"""The hub: takes reports, keeps accounts, answers with what all replicas know together. It knows nothing of Ray.
+
+Of each life of each replica the hub keeps the latest totals T and a share S, what is still remembered of them. When a
+report with totals T' comes in, dt seconds after the one before,
+
+    S' = S 2^(-dt / h) + (T' - T),
+
+h being the half-life. So the evidence of a report weighs 1 when it arrives, and half of it h seconds later, wherever
+it came from; the pool of a subject is the sum of its shares as of now. Because T' says everything, a report that is
+lost is made good by the next, and one that comes twice or late finds its sequence number taken. Forgetting takes place
+here alone: if replicas forgot as well, old evidence would fade twice.
+
+A hub that lost an account is given it back by the replica, with the time that has passed since. Of two versions of an
+account the one of the higher sequence number holds: what a hub knows can only grow together (a join of maxima; Shapiro
+et al. 2011, https://doi.org/10.1007/978-3-642-24550-3_29).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +22,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +30,6 @@ from typing import Any
 import structlog
 
 from paceline import PacelineError, StateKey, StateStore
-from paceline_ray.accounts import AccountStore, Identity
 from paceline_ray.messages import Account, Answer, Report, added
 
 log = structlog.get_logger()
@@ -23,6 +37,12 @@ log = structlog.get_logger()
 FILE = "accounts.db"
 VERSION = 1
 SUMS = ("totals", "share", "counts")
+
+GONE = 40
+"""Half-lives after which an account is dropped: 1e-12 of it is left."""
+
+Identity = tuple[str, str]
+"""Replica and epoch."""
 
 
 class Hub:
@@ -44,48 +64,80 @@ class Hub:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = None if folder is None else StateStore(Path(folder) / FILE)
-        accounts = None if self._store is None else read_accounts(self._store)
-        self._now = now
-        self._accounts = AccountStore(now=now, half_life_s=half_life_s, accounts=accounts)
+        self._half_life_s, self._now = half_life_s, now
+        self._accounts = {} if self._store is None else read_accounts(self._store)
 
     def exchange(self, report: Report) -> Answer:
-        """Take in a report and answer it. What is answered is kept: it is written down first.
+        """Take in a report, new or old or known already, and answer it. What is answered is written down first.
 
         Raises:
             PacelineError: It could not be written down; the replica will say it again.
         """
-        identity = (report.replica, report.epoch)
-        before = self._accounts.accounts.get(identity)
-        answer = self._accounts.take(report)
-        after = self._accounts.accounts[identity]
-        if self._store is not None and after is not before:
-            try:
-                document = _document(identity, after)
-                self._store.update(_key(identity), lambda _: document)
-            except PacelineError:
-                if before is None:
-                    del self._accounts.accounts[identity]
-                else:
-                    self._accounts.accounts[identity] = before
-                raise
-            for gone in self._accounts.drop_gone():
-                self._store.remove(_key(gone))
-        elif after is not before:
-            self._accounts.drop_gone()
-        return answer
+        identity, now = (report.replica, report.epoch), self._now()
+        known = self._accounts.get(identity)
+        account = self._account(report, known, now)
+        if account is not known:
+            if self._store is not None:
+                names = {"version": VERSION, "replica": report.replica, "epoch": report.epoch}
+                self._store.update(_key(identity), lambda _: names | asdict(account))
+            self._accounts[identity] = account
+            self._drop_gone(now)
+        remembered = added({}, account.share, weight=self._left(account, now))
+        return Answer(account.sequence, remembered, self.pool(account.subject.name))
+
+    def pool(self, key: str) -> dict[str, float]:
+        """Return what is remembered under a key, of all replicas together."""
+        now, total = self._now(), dict[str, float]()
+        for account in self._accounts.values():
+            if account.subject.name == key:
+                total = added(total, account.share, weight=self._left(account, now))
+        return {name: total[name] for name in sorted(total) if total[name]}
 
     def status(self) -> dict[str, Any]:
         """Return everything that can be shown: for each subject the pool, the counts, and the replicas."""
+        subjects = {account.subject.name: account.subject.about for account in self._accounts.values()}
         return {
-            "half_life_s": self._accounts.half_life_s,
-            "subjects": [self._subject(subject.name, subject.about) for subject in self._accounts.subjects()],
+            "half_life_s": self._half_life_s,
+            "subjects": [self._subject(key, subjects[key]) for key in sorted(subjects)],
         }
 
+    def _account(self, report: Report, known: Account | None, now: float) -> Account:
+        """Return a replica's account after a report."""
+        carried = report.acknowledged
+        if carried is not None and (known is None or known.sequence < carried.sequence):
+            known = replace(carried, at=now - report.age_s)
+        if known is None:
+            known = Account(report.subject, at=now)
+        if report.sequence <= known.sequence:
+            return known
+        news = added(report.totals, known.totals, weight=-1.0)
+        return Account(
+            report.subject,
+            report.sequence,
+            totals=dict(report.totals),
+            share=added(news, known.share, weight=self._left(known, now)),
+            counts=dict(report.counts),
+            at=now,
+        )
+
+    def _left(self, account: Account, now: float) -> float:
+        if self._half_life_s is None:
+            return 1.0
+        return float(2.0 ** (-max(0.0, now - account.at) / self._half_life_s))
+
+    def _drop_gone(self, now: float) -> None:
+        if self._half_life_s is None:
+            return
+        oldest = now - GONE * self._half_life_s
+        for identity in [identity for identity, account in self._accounts.items() if account.at < oldest]:
+            del self._accounts[identity]
+            if self._store is not None:
+                self._store.remove(_key(identity))
+
     def _subject(self, key: str, about: Any) -> dict[str, Any]:
-        now = self._now()
+        now, counts = self._now(), dict[str, float]()
         replicas = []
-        counts: dict[str, float] = {}
-        for (replica, epoch), account in sorted(self._accounts.accounts.items()):
+        for (replica, epoch), account in sorted(self._accounts.items()):
             if account.subject.name == key:
                 counts = added(counts, account.counts)
                 replicas.append(
@@ -101,7 +153,7 @@ class Hub:
         return {
             "key": key,
             "about": dict(about),
-            "pool": self._accounts.pool(key),
+            "pool": self.pool(key),
             "counts": counts,
             "replicas": replicas,
         }
@@ -118,7 +170,7 @@ def read_accounts(store: StateStore) -> dict[Identity, Account]:
     accounts = {}
     for place, read in sources:
         try:
-            identity, account = _account(read())
+            identity, account = _read(read())
         except (OSError, ValueError, TypeError, KeyError, PacelineError) as error:
             log.warning("account_refused", file=place, reason=str(error), action="it is left out")
         else:
@@ -134,11 +186,7 @@ def _key(identity: Identity) -> str:
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
 
 
-def _document(identity: Identity, account: Account) -> dict[str, Any]:
-    return {"version": VERSION, "replica": identity[0], "epoch": identity[1], **asdict(account)}
-
-
-def _account(document: Any) -> tuple[Identity, Account]:
+def _read(document: Any) -> tuple[Identity, Account]:
     if not isinstance(document, dict) or document.get("version") != VERSION:
         raise ValueError(f"it is no account of version {VERSION}")
     sums = {name: {str(key): _number(value) for key, value in document[name].items()} for name in SUMS}

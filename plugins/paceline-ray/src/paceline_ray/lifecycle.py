@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from paceline import BackendError, RunConfig, check_fit
-from paceline_ray import imports
+from paceline_ray import actor
 from paceline_ray.serving import APP
 
 RAISED = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)\b: ")
@@ -71,7 +71,7 @@ def start(application: Any) -> None:
     Raises:
         BackendError: They do not come up; says what the replicas said, not what Ray says of them.
     """
-    serve = imports.serve()
+    serve = actor.ray("ray.serve")
     try:
         serve.run(application, name=APP, route_prefix="/")
     except RuntimeError as error:
@@ -98,7 +98,7 @@ def cause(messages: Iterable[str]) -> str:
 
 def drained(seconds: float) -> bool:
     """Let replicas send new requests away and finish what is under way; return whether that was done in time."""
-    handle = imports.serve().get_app_handle(APP)
+    handle = actor.ray("ray.serve").get_app_handle(APP)
     until = time.monotonic() + seconds
     while True:
         left = sum(handle.broadcast("finish").results(timeout_s=PATIENCE_S))

@@ -68,41 +68,30 @@ def _subject(group: Mapping[str, Any]) -> str:
 
 def _posterior(pool: Mapping[str, float]) -> str:
     known = acceptance_sums(pool)
-    if known:
-        rows = (
-            (
-                place,
-                f"{yes:.1f}",
-                f"{no:.1f}",
-                f"{yes / (yes + no):.3f}" if yes + no else "",
-                _bar(yes, yes + no),
-            )
-            for place, (yes, no) in known.items()
-        )
+    if not known:
         return _table(
-            "Shared posterior", ("draft, bucket, position", "accepted", "refused", "share", ""), rows
+            "Shared sums", ("name", "sum"), [(name, f"{value:.4g}") for name, value in pool.items()]
         )
-    return _table("Shared sums", ("name", "sum"), ((name, f"{value:.4g}") for name, value in pool.items()))
+    rows = []
+    for place, (yes, no) in known.items():
+        share = f"{yes / (yes + no):.3f}" if yes + no else ""
+        rows.append((place, f"{yes:.1f}", f"{no:.1f}", share, _bar(yes, yes + no)))
+    return _table("Shared posterior", ("draft, bucket, position", "accepted", "refused", "share", ""), rows)
 
 
 def _gammas(group: Mapping[str, Any]) -> str:
     chosen = gammas(group["counts"])
     most = max(chosen.values(), default=0.0)
-    rows = ((str(gamma), f"{times:.0f}", _bar(times, most)) for gamma, times in chosen.items())
+    rows = [(str(gamma), f"{times:.0f}", _bar(times, most)) for gamma, times in chosen.items()]
     return _table("Gammas chosen", ("gamma", "rounds", ""), rows)
 
 
 def _replicas(group: Mapping[str, Any]) -> str:
     names = ("requests", "rounds", "drafted", "accepted", "emitted")
-    rows = (
-        (
-            replica["replica"],
-            f"{replica['heard_s_ago']:.1f} s",
-            str(replica["reports"]),
-            *(f"{replica['counts'].get(name, 0.0):.0f}" for name in names),
-        )
-        for replica in group["replicas"]
-    )
+    rows = []
+    for replica in group["replicas"]:
+        counts = [f"{replica['counts'].get(name, 0.0):.0f}" for name in names]
+        rows.append((replica["replica"], f"{replica['heard_s_ago']:.1f} s", str(replica["reports"]), *counts))
     return _table("Replicas", ("replica", "heard ago", "reports", *names), rows)
 
 

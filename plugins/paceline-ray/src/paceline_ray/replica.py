@@ -62,10 +62,7 @@ def statistics_key(config: RunConfig, decoder: SpeculativeDecoder, *, timed: boo
     run = StateKey.of_run(config, decoder.target, decoder.drafts).about
     about = {"target": run["target"], "drafts": run["drafts"]}
     if timed:
-        about["place"] = {
-            "processor": cpu_model(),
-            "versions": {name: _version(name) for name in TIMED_BY},
-        }
+        about["place"] = {"processor": cpu_model(), "versions": {name: _version(name) for name in TIMED_BY}}
     return StateKey.of(run["policy"], about)
 
 

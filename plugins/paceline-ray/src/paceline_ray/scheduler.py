@@ -30,21 +30,16 @@ class RequestTask:
     def __init__(self, start: Callable[[], Iterator[Round]], deliver: Deliver) -> None:
         self._start, self._deliver = start, deliver
         self._rounds: Iterator[Round] | None = None
-        self._cancelled = threading.Event()
+        self.cancelled = False
 
     def cancel(self) -> None:
         """Let the request go; from any thread, at any time. It is closed before its next round would begin."""
-        self._cancelled.set()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it was let go."""
-        return self._cancelled.is_set()
+        self.cancelled = True
 
     def step(self, count: Count) -> bool:
         """Decode one round, or end; return whether there is more to come. In the thread, under the lock."""
         try:
-            if self._cancelled.is_set():
+            if self.cancelled:
                 self.close()
                 self._deliver(None)
                 return False

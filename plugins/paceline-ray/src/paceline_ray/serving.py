@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse, JSONResponse
 
 from paceline import load_config
-from paceline_ray import actor, imports
+from paceline_ray import actor
 from paceline_ray.openai.admission import Admission
 from paceline_ray.openai.app import create_app
 from paceline_ray.openai.errors import ApiError
@@ -50,7 +50,7 @@ class Server:
         sharing: bool,
         period_s: float,
     ) -> None:
-        name = str(imports.serve().get_replica_context().replica_id.unique_id)
+        name = str(actor.ray("ray.serve").get_replica_context().replica_id.unique_id)
         connect = actor.connect if sharing else None
         self._replica = Replica(load_config(run), model=model, name=name, connect=connect, period_s=period_s)
         self._admission = Admission(**admission)
@@ -80,7 +80,7 @@ def application(
     admission: Admission | None = None,
 ) -> Any:
     """Return the Ray Serve application for a run; give it to `serve.run`."""
-    serve = imports.serve()
+    serve = actor.ray("ray.serve")
     admission = Admission() if admission is None else admission
     deployment = serve.deployment(
         name="replica",
@@ -97,7 +97,7 @@ def application(
 
 
 async def _status() -> dict[str, Any]:
-    ray = imports.ray()
+    ray = actor.ray()
     try:
         hub = ray.get_actor(actor.NAME, namespace=actor.NAMESPACE)
         status: dict[str, Any] = await asyncio.wait_for(hub.status.remote(), actor.PATIENCE_S)

@@ -1,1 +1,1 @@
-"""The HTTP interface of OpenAI for any `paceline_ray.engine.Engine`: completions, chat completions, models."""
+"""The HTTP interface of OpenAI for a `paceline_ray.engine.DecoderEngine`: completions, chat completions, models."""

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from paceline import BackendError, CapabilityError, Round
-from paceline_ray.engine import Engine
+from paceline_ray.engine import DecoderEngine
 from paceline_ray.openai.admission import Admission, AdmissionMiddleware
 from paceline_ray.openai.errors import ApiError
 from paceline_ray.openai.requests import (
@@ -45,7 +45,7 @@ GONE = 499
 
 
 def create_app(
-    engine: Engine, *, admission: Admission | None = None, pages: Mapping[str, Handler] | None = None
+    engine: DecoderEngine, *, admission: Admission | None = None, pages: Mapping[str, Handler] | None = None
 ) -> Starlette:
     """Return an application that serves an engine.
 
@@ -78,7 +78,7 @@ def create_app(
 class Api:
     """The handlers."""
 
-    def __init__(self, engine: Engine, admission: Admission) -> None:
+    def __init__(self, engine: DecoderEngine, admission: Admission) -> None:
         self._engine, self._admission = engine, admission
         # Long prompts take seconds to encode. One thread for all, since tokenizers are not made for several, and so
         # that decoding keeps the other cores.

@@ -47,19 +47,16 @@ class Completion:
         """Reason the text ended, in OpenAI's words."""
         return "length" if self.tally.ended == "length" and not self._cut else "stop"
 
-    def usage(self) -> dict[str, int]:
-        """Return the tokens that were read and written."""
-        prompt, completion = self.prompt_tokens, self.tally.totals().emitted
-        return {
+    def sums(self) -> dict[str, dict[str, int]]:
+        """Return the tokens read and written, and what came of drafting, which is no part of OpenAI's interface."""
+        prompt, totals = self.prompt_tokens, self.tally.totals()
+        used = {
             "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
+            "completion_tokens": totals.emitted,
+            "total_tokens": prompt + totals.emitted,
         }
-
-    def speculation(self) -> dict[str, int]:
-        """Return what came of drafting; not a part of OpenAI's interface."""
-        totals = self.tally.totals()
-        return {"rounds": totals.rounds, "drafted": totals.drafted, "accepted": totals.accepted}
+        drafting = {"rounds": totals.rounds, "drafted": totals.drafted, "accepted": totals.accepted}
+        return {"usage": used, "speculation": drafting}
 
     def _show(self, piece: str) -> str:
         if self._cut:
@@ -100,15 +97,9 @@ class ResponseFormat:
 
     def whole(self, text: str, completion: Completion) -> dict[str, Any]:
         """Return the answer to a request that does not stream."""
-        shown: dict[str, Any] = (
-            {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
-        )
-        return {
-            **self._head("chat.completion" if self.chat else "text_completion"),
-            "choices": [self._choice(shown, completion.reason)],
-            "usage": completion.usage(),
-            "speculation": completion.speculation(),
-        }
+        message = {"role": "assistant", "content": text}
+        shown = {"message": message} if self.chat else {"text": text}
+        return self._document("chat.completion", shown, completion.reason) | completion.sums()
 
     def chunk(self, text: str | None, *, reason: str | None = None, first: bool = False) -> dict[str, Any]:
         """Return a piece of an answer; the last one has a reason."""
@@ -116,25 +107,18 @@ class ResponseFormat:
         if self.chat:
             delta = {"role": "assistant"} if first else {}
             shown = {"delta": delta | ({"content": text} if text is not None else {})}
-        return {**self._head(self._chunks), "choices": [self._choice(shown, reason)]}
+        return self._document("chat.completion.chunk", shown, reason)
 
     def tail(self, completion: Completion) -> dict[str, Any]:
         """Return the piece behind the last one that tells what was used."""
+        return self._document("chat.completion.chunk", None, None) | completion.sums()
+
+    def _document(self, kind: str, shown: dict[str, Any] | None, reason: str | None) -> dict[str, Any]:
+        choice = {"index": 0, **(shown or {}), "logprobs": None, "finish_reason": reason}
         return {
-            **self._head(self._chunks),
-            "choices": [],
-            "usage": completion.usage(),
-            "speculation": completion.speculation(),
+            "id": f"{'chatcmpl' if self.chat else 'cmpl'}-{self.id}",
+            "object": kind if self.chat else "text_completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [] if shown is None else [choice],
         }
-
-    @property
-    def _chunks(self) -> str:
-        return "chat.completion.chunk" if self.chat else "text_completion"
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        name = f"{'chatcmpl' if self.chat else 'cmpl'}-{self.id}"
-        return {"id": name, "object": kind, "created": self.created, "model": self.model}
-
-    @staticmethod
-    def _choice(shown: dict[str, Any], reason: str | None) -> dict[str, Any]:
-        return {"index": 0, **shown, "logprobs": None, "finish_reason": reason}
