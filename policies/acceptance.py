@@ -6,17 +6,23 @@ is censored. So position k has y_k acceptances and f_k refusals among the rounds
 further round of evidence, and the chance to be accepted once it is reached, which is one minus the hazard of a
 discrete-time survival curve (Kaplan and Meier 1958), is estimated as
 
-    m    = (sum y + w M) / (sum y + sum f + w)            the mean of the draft, w = p + q
-    M    = (Y + p) / (Y + F + p + q), at most p / (p + q) its mean in the long run, with Y and F fading slower
+    t    = min(1, M (p + q) / p)                          the trust that it has earned
+    M    = (Y + p) / (Y + F + p + q)                      its mean in the long run, with Y and F fading slower
+    m    = (sum y + t p) / (sum y + sum f + p + q)        the mean of the draft
     a_k  = (y_k + s m) / (y_k + f_k + s)                  drawn towards that mean with the weight of s observations
-    a_bk = (y_bk + 4 a_k) / (y_bk + f_bk + 4)             within a bucket of match lengths, drawn towards a_k
+    a_bk = (y_bk + 4 t u) / (y_bk + f_bk + 4)             within a bucket of match lengths, drawn towards what a
+    u    = o / (1 + o),  o = (l + k)^(4/3) / 3            match of l + k tokens promises; k counts from 0 here
 
 A draft that nobody hears of fades, and so comes to be trusted as it was in the long run: one that was good gets another
 chance soon, one that never was does not.
 
-A match length is what some drafts know before they draft, as prompt lookup does. Lengths within the
-same power of two share a bucket. All of this is ours, pieced together from standard parts; that several serving systems
-came to per-position acceptance times measured cost independently speaks for it (SGLang pull request 28045, the
+A match length, l, is what some drafts know before they draft, as prompt lookup does: the longer the run of tokens that
+was seen before, the likelier it goes on as it did. Before anything is known of a bucket, the odds of a token are taken
+for a third of the length to the power of 4/3: fitted to prompt lookup on answers of 128 to 160 tokens by a chat model
+of 135M and a code model of 20M, greedy and at temperature 0.8, where the first token was right in .18 to .34 of matches
+of one token, .46 to .60 of 2 or 3, .74 to .81 of 4 to 7, .84 to .94 of 8 to 15, .90 to 1 of longer ones. Lengths within
+the same power of two share a bucket. All of this is ours, pieced together from standard parts; that several serving
+systems came to per-position acceptance times measured cost independently speaks for it (SGLang pull request 28045, the
 dynamic speculation of vLLM).
 """
 
@@ -135,7 +141,7 @@ def draw_beta(random: Random, right: float, wrong: float) -> float:
 
 
 LARGEST_BUCKET = 6  # match lengths of 32 and more, further than prompt lookup measures a match
-LEANING = 4.0  # observations that the whole draft is worth to a bucket, whose own counts matter more than their number
+LEANING = 4.0  # observations that the length of a match is worth to a bucket
 SLOWER = 6.0  # the long run fades so many times slower: a discount of 0.94 makes a hundred rounds of evidence
 ALL = "all"
 BUCKETS = frozenset({ALL, *map(str, range(LARGEST_BUCKET + 1))})
@@ -144,6 +150,19 @@ BUCKETS = frozenset({ALL, *map(str, range(LARGEST_BUCKET + 1))})
 def bucket(match_length: int | None) -> str:
     """Return the bucket of a match length: "all" for drafts without one, else "0" to "6", powers of two."""
     return ALL if match_length is None else str(min(match_length.bit_length(), LARGEST_BUCKET))
+
+
+def _chance_of_match(length: int) -> float:
+    odds = length ** (4.0 / 3.0) / 3.0
+    return odds / (1.0 + odds)
+
+
+CHANCES_OF_MATCHES = tuple(map(_chance_of_match, range(257)))
+
+
+def chance_of_match(length: int) -> float:
+    """Return u, the chance of a token after a match of so many tokens before anything is known of the draft."""
+    return CHANCES_OF_MATCHES[min(max(length, 1), 256)]
 
 
 @dataclass(slots=True)
@@ -203,26 +222,25 @@ class Acceptance(PolicyState):
         self._remember(right, wrong)
 
     def chances(self, match_length: int | None) -> Iterator[float]:
-        """Return a_b1, a_b2, ... for a match length, as many as are counted, each worked out when it is read."""
+        """Return a_1, a_2, ... or for a match length a_b1, a_b2, ..., as many as are counted, each made when read."""
+        # What was assumed at first, less where the draft has proved worse than that in the long run.
+        right, wrong = self.long_run
+        trust = min(1.0, right / (right + wrong) * sum(self.prior) / self.prior[0])
+        if match_length is not None:
+            mine = self.counts[bucket(match_length)]
+            return (
+                (y + LEANING * trust * chance_of_match(match_length + k)) / (y + f + LEANING)
+                for k, (y, f) in enumerate(zip(mine.accepted, mine.refused, strict=True))
+            )
         whole, s = self.counts[ALL], self.pooling
-        weight = sum(self.prior)
-        assumed = min(self.prior[0], weight * self.long_run[0] / (self.long_run[0] + self.long_run[1]))
         accepted = sum(whole.accepted)
-        pulled = s * (accepted + assumed) / (accepted + sum(whole.refused) + weight)
-        mine = None if match_length is None else self.counts.get(bucket(match_length))
-        counts = zip(whole.accepted, whole.refused, strict=True)
-        if mine is None:
-            return ((y + pulled) / (y + f + s) for y, f in counts)
-        return (
-            (own + LEANING * (y + pulled) / (y + f + s)) / (own + others + LEANING)
-            for (y, f), own, others in zip(counts, mine.accepted, mine.refused, strict=True)
-        )
+        mean = (accepted + trust * self.prior[0]) / (accepted + sum(whole.refused) + sum(self.prior))
+        return ((y + s * mean) / (y + f + s) for y, f in zip(whole.accepted, whole.refused, strict=True))
 
     def sample(self, match_length: int | None, random: Random) -> Iterator[float]:
         """Yield one draw of each chance from its Beta posterior, whose mean `chances` gives."""
-        whole = self.counts[ALL]
-        mine = self.counts.get(bucket(match_length), whole)
-        weight = self.pooling if mine is whole else LEANING
+        mine = self.counts[bucket(match_length)]
+        weight = self.pooling if match_length is None else LEANING
         for y, f, chance in zip(mine.accepted, mine.refused, self.chances(match_length), strict=True):
             total = y + f + weight
             yield draw_beta(random, chance * total, (1.0 - chance) * total)

@@ -7,7 +7,9 @@ for looks; one is due when what it is expected to cost has been saved, and it pa
 well pay in. Over any stretch, looks take no more than `SHARE` of the time, and `MOST` plain steps.
 
 Where even a dear look is cheap against the time since the last one, it is due after `PATIENCE` rounds: a choice that
-was dear when it was last seen is not forgotten, at no more than `DEAREST / PATIENCE` of the time, 1.25 %.
+was dear when it was last seen is not forgotten, at no more than `DEAREST / PATIENCE` of the time, 1.25 %. A look at a
+choice that was in use a short while ago may take a part of what was saved only, and all of it after `RISING` rounds:
+there may soon be a better moment, such as a longer match.
 """
 
 from __future__ import annotations
@@ -34,11 +36,15 @@ DEAREST = 4.0
 MOST = 4.0
 """Plain steps that are saved at most, so that a long quiet time is not followed by a burst of looks."""
 
-CREDIT = 2.0
-"""Plain steps that may be spent before any were saved: a draft that is unlucky at first gets another chance."""
+CREDIT = 0.5
+"""Plain steps that may be spent before any were saved: a draft that is unlucky at first gets another chance. In an
+answer of 32 tokens they are 1.6 % of the time."""
 
 APART = 8
 """Rounds between two looks at the same choice, unless the last one turned out well."""
+
+RISING = 64
+"""Rounds within which the price that may be paid for a look at a choice rises to all that was saved."""
 
 PLAIN = "plain decoding"
 
@@ -62,17 +68,17 @@ class Exploration(PolicyState):
 
         Args:
             choice: A draft, or `PLAIN`.
-            price_s: Seconds that a round of it takes longer than the best choice would for what it surely yields.
+            price_s: Seconds that a round of it takes longer than the best choice would for what it should yield.
             plain_s: Seconds of a plain step.
         """
         first = choice == PLAIN and PLAIN not in self.waited
-        waited = APART if first else self.waited.setdefault(choice, APART)
+        waited = RISING if first else self.waited.setdefault(choice, APART)
         if waited < APART:
             return False
         price = price_s / plain_s if plain_s > 0.0 else 0.0
         # How well a draft does is worth knowing at once, on credit; plain decoding can be guessed from blocks.
         saved = self.saved - (CREDIT if first else 0.0)
-        return price <= saved or (waited >= PATIENCE and price <= DEAREST)
+        return price <= saved * min(1.0, waited / RISING) or (waited >= PATIENCE and price <= DEAREST)
 
     def begin(self, choice: str, token_s: float) -> None:
         """Note that the round that starts now is a look; the best choice would take `token_s` seconds a token."""

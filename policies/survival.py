@@ -51,7 +51,8 @@ class SurvivalOptions(PolicyConfig):
     )
     prior: tuple[Annotated[FiniteFloat, Field(gt=0)], Annotated[FiniteFloat, Field(gt=0)]] = Field(
         default=(2.0, 1.0),
-        description="Accepted and refused tokens assumed of a draft nothing is known about.",
+        description="Accepted and refused tokens assumed of a draft nothing is known about, unless it tells how long "
+        "its match is.",
     )
     pooling: FiniteFloat = Field(
         default=24.0, gt=0, description="Observations that the mean of a draft is worth at each position."
@@ -195,7 +196,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
             price_s = (
                 costs.draft_s(name, least, start.drafts[name].lag)
                 + costs.verify_s(least + 1, start.context)
-                - plain_s
+                - plain_s * (1.0 + next(self.chances(name)))
             )
             if state.exploration.due(name, price_s, plain_s):
                 state.exploration.begin(name, plain_s)

@@ -160,14 +160,30 @@ def test_scores_between_count_what_they_expect(chances):
         reached *= chance
 
 
-def test_a_match_length_matters_once_it_has_been_seen_to():
+def test_what_a_match_length_is_worth_is_learnt_for_each_bucket():
     known = Acceptance(4, 1.0, (2.0, 1.0), 4.0)
+    before = next(known.chances(3))
     for _ in range(30):
         known.observe(9, 4, refused=False)
         known.observe(1, 0, refused=True)
     long, short, unseen = (next(known.chances(match_length)) for match_length in (12, 1, 3))
     assert long > 0.9 > unseen > 0.1 > short
-    assert unseen == next(known.chances(None))
+    assert unseen == before
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_a_longer_match_promises_no_less_before_anything_is_known(length, more):
+    known = Acceptance(4, 1.0, (2.0, 1.0), 4.0)
+    shorter, longer = list(known.chances(length)), list(known.chances(length + more))
+    assert 0.2 < shorter[0] <= longer[0] < 1.0
+    assert shorter == sorted(shorter)
+
+
+def test_matches_of_a_draft_that_is_always_wrong_promise_little_wherever_they_are():
+    known = Acceptance(4, 0.94, (2.0, 1.0), 4.0)
+    for _ in range(80):
+        known.observe(1, 0, refused=True)
+    assert next(known.chances(20)) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -211,10 +227,10 @@ def test_a_draft_at_rest_comes_to_be_trusted_as_in_the_long_run():
     for name, verdicts in {"good": [3] * 60 + [0] * 20, "bad": [0] * 80}.items():
         known = Acceptance(4, 0.94, (2.0, 1.0), 4.0)
         for accepted in verdicts:
-            known.observe(1, accepted, refused=True)
-        assert next(known.chances(1)) < 0.35
+            known.observe(None, accepted, refused=True)
+        assert next(known.chances(None)) < 0.35
         for _ in range(400):
             known.rest(0.98)
-        chances[name] = next(known.chances(1))
+        chances[name] = next(known.chances(None))
     assert chances["good"] > 0.6
     assert chances["bad"] < 0.1

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from paceline.core.policy_state import restored, save
 from paceline.core.records import Plan, Round
-from paceline.policies.exploration import APART, CREDIT, DEAREST, PATIENCE, SHARE, Exploration
+from paceline.policies.exploration import APART, CREDIT, DEAREST, PATIENCE, RISING, SHARE, Exploration
 
 
 def a_round(seconds, *, draft=None, accepted=0):
@@ -49,22 +49,34 @@ def test_looks_take_a_stated_share_of_the_time_and_no_more(prices, rounds):
 
 def test_a_look_that_turns_out_well_may_be_followed_by_another():
     looks = Exploration()
-    assert looks.due("d", 0.1, 1.0)
+    looks.waited["d"] = RISING
+    assert looks.due("d", 0.05, 1.0)
     looks.begin("d", 1.0)
-    looks.observe(a_round(1.1, draft="d", accepted=1), 1.0)
-    assert looks.due("d", 0.1, 1.0)
+    looks.observe(a_round(1.05, draft="d", accepted=1), 1.0)
+    assert looks.due("d", 0.05, 1.0)
 
 
 def test_one_that_does_not_is_not_repeated_at_once():
     looks = Exploration()
     looks.begin("d", 1.0)
-    assert looks.due("d", 0.1, 1.0)
-    looks.observe(a_round(1.1, draft="d"), 1.0)
-    due = [looks.due("d", 0.1, 1.0)]
+    assert looks.due("d", 0.01, 1.0)
+    looks.observe(a_round(1.01, draft="d"), 1.0)
+    due = [looks.due("d", 0.01, 1.0)]
     for _ in range(APART):
         looks.observe(a_round(1.0), 1.0)
-        due.append(looks.due("d", 0.1, 1.0))
+        due.append(looks.due("d", 0.01, 1.0))
     assert due == [False] * APART + [True]
+
+
+def test_a_dear_look_waits_for_a_better_moment():
+    looks = Exploration(saved=1.0)
+    waited = [
+        rounds
+        for rounds in range(1, PATIENCE)
+        if not looks.observe(a_round(1.0), 1.0) and looks.due("d", 0.5, 1.0)
+    ]
+    assert APART < RISING // 4 < waited[0] < RISING // 2
+    assert looks.due("cheap", 0.1, 1.0)
 
 
 def test_what_was_saved_goes_on_where_it_was_kept():
