@@ -153,7 +153,7 @@ def bucket(match_length: int | None) -> str:
 
 
 def _chance_of_match(length: int) -> float:
-    odds = length ** (4.0 / 3.0) / 3.0
+    odds: float = length ** (4.0 / 3.0) / 3.0
     return odds / (1.0 + odds)
 
 
