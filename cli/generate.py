@@ -27,6 +27,8 @@ from paceline.core.environment import versions
 from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import MIB, read_text, size
 from paceline.core.json_text import is_text
+from paceline.core.plugins.catalogue import Catalogue
+from paceline.lab.short_names import parse_policy, plain_decoder
 from paceline.lab.workloads.prompts import embedded
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ def generate(
     ] = None,
     *,
     config: ConfigOption = None,
-    policy: Annotated[str | None, typer.Option("--policy", "-p", help="Use this policy.")] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", "-p", help="Use this policy: online:window=9.")
+    ] = None,
     changes: SetOption = None,
     prompt_file: Annotated[
         str | None, typer.Option("--prompt-file", "-f", help="Read the prompt from a file; - is stdin.")
@@ -88,10 +92,12 @@ def generate(
         text, name = _find_prompt(prompt, prompt_file)
     if demo and max_new_tokens is None and config is None:
         max_new_tokens = DEMO_TOKENS
+    catalogue = Catalogue.load()
     run = read_config(
         config,
         changes,
-        policy=policy,
+        catalogue=catalogue,
+        policy=None if policy is None else parse_policy(policy, catalogue).model_dump(mode="json"),
         generation__max_new_tokens=max_new_tokens,
         generation__temperature=temperature,
         generation__top_p=top_p,
@@ -203,9 +209,7 @@ class _Job:
         self.screen.note(_summary(decoding, self.run.policy.name))
 
     def _compare(self, models: Models, decoder: SpeculativeDecoder, tokens: list[int]) -> PairedTimes:
-        from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
         from paceline.lab.decoding import time_pairs  # noqa: PLC0415
-        from paceline.lab.short_names import plain_decoder  # noqa: PLC0415
 
         comparison = time_pairs(
             models.untraced(decoder),

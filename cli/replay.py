@@ -138,6 +138,8 @@ def replay(
         )
     catalogue = Catalogue.load()
     names = split(policies or "", ",")
+    if policies is not None and not names:
+        raise ConfigError("--policies names no policy; leave it out to try all of them")
     if is_serving(recording):
         raise typer.Exit(_checked(recording, catalogue, names, as_json=as_json))
     recorded = read_recording(recording)

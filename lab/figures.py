@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paceline.core.errors import ConfigError
-from paceline.lab.stats import Ratio, html_table, speedup
+from paceline.lab.stats import Ratio, html_table, share, speedup, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -121,9 +121,9 @@ class Row:
     policy: str
     options: Mapping[str, Any]
     groups: Mapping[str, Figures]
-    kinds: Mapping[str, Figures]
-    totals: Totals
-    measurements: Sequence[Measurement]
+    kinds: Mapping[str, Figures] = field(repr=False)
+    totals: Totals = field(repr=False)
+    measurements: Sequence[Measurement] = field(repr=False)
 
     @property
     def static(self) -> bool:
@@ -163,7 +163,7 @@ class Row:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """Policies on the same texts, in one setting.
 
@@ -189,6 +189,13 @@ class Comparison:
     kinds: Mapping[str, Sequence[str]]
     best_static: BestStatic | None
     times: Mapping[str, Times]
+
+    def __repr__(self) -> str:
+        best = self.ranked[0]
+        return (
+            f"<Comparison: {len(self.rows)} policies on {len(self.groups[ALL])} texts, {self.order}, {self.start}; the "
+            f"fastest is {best.policy}, {times(best.all.speedup)} plain decoding>"
+        )
 
     @property
     def ranked(self) -> list[Row]:
@@ -238,7 +245,7 @@ class Comparison:
             (
                 row.policy,
                 *("" if value is None else str(value) for value in _shown(row.all)),
-                "" if row.acceptance is None else f"{row.acceptance:.0%}",
+                share(row.acceptance),
                 f"{row.totals.gamma:.1f}",
             )
             for row in self.ranked

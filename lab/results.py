@@ -101,7 +101,7 @@ class Measurement:
         return self.totals.emitted
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Results:
     """Measurements, by pass and text.
 
@@ -153,6 +153,10 @@ class Results:
 
     def __len__(self) -> int:
         return sum(map(len, self.passes.values()))
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.policies())} policies on {len(self.texts())} texts in {len(self.passes)} passes"
+        return f"<Results: {counts}{'' if self.complete else ', not complete'}>"
 
     def where(self, **keys: Any) -> Results:
         """Return the results of some passes: `where(order="shuffled", start="warm")`.
@@ -274,7 +278,9 @@ def read_stored(path: Path) -> Stored:
             except TraceError as error:
                 raise TraceError(f"{path}:{number}: {error}") from None
             except MALFORMED as error:
-                damaged = f"this line is damaged: {error!r}"
+                damaged = (
+                    f"this line is damaged: {error!r}; make the file anew with `paceline replay --force`"
+                )
                 what = "this is no file of results; `paceline replay` makes one" if number == 1 else damaged
                 raise TraceError(f"{path}:{number}: {what}") from error
             stored.size += len(line)

@@ -155,6 +155,9 @@ def parse_policy(text: str, catalogue: Catalogue) -> PolicyConfig:
     name, *options = split(text, ":") or [""]
     if match := STATIC.fullmatch(name):
         name, options = "static", [f"gamma={match[1]}", *options]
+    for option in options:
+        if "=" not in option:
+            raise ConfigError(f"policy {text!r}: {option!r} should be option=value, as in online:window=20")
     changes = dict(parse_override(option) for option in options)
     held = {key.partition(".")[0] for key in changes if "." in key}
     start = {"name": name, **_defaults(name, held, catalogue)}

@@ -82,7 +82,9 @@ def check_first(first: object, where: str) -> None:
         TraceError: Says what it is instead, and what can be done with it.
     """
     if not isinstance(first, Mapping) or first.get("kind") != "trace" or "version" not in first:
-        raise TraceError(f"{where}: this is not a paceline trace")
+        replayed = isinstance(first, Mapping) and first.get("kind") == "results"
+        what = "what a replay found, which `paceline report` shows" if replayed else "no recording"
+        raise TraceError(f"{where}: this is {what}; give a recording, which `paceline record` makes")
     if first.get("form") != FORM:
         raise TraceError(
             f"{where}: this trace holds rounds as they were decided, not what every draft would have done; "

@@ -72,7 +72,7 @@ class Prices:
     overhead_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """Everything a report shows.
 
@@ -117,6 +117,9 @@ class Report:
         from paceline.lab.report.plots import pictures  # noqa: PLC0415
 
         write_text(Path(path), page(self, pictures(self)))
+
+    def __repr__(self) -> str:
+        return f"<Report: {self.comparison!r}>"
 
     def _repr_html_(self) -> str:
         return self.comparison._repr_html_()

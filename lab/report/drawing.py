@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -136,16 +136,22 @@ class Drawing:
 
 
 @contextmanager
-def canvas(
-    height: float, *, colours: Literal["stand_in", "light"] = "stand_in", **layout: object
-) -> Iterator[Figure]:
+def canvas(height: float, *, colours: Literal["stand_in", "light"] = "stand_in") -> Iterator[Figure]:
     """Give a figure of the page's width and this height in inches, in the common look."""
     token = _COLOURS.set(colours)
     try:
         with mpl.rc_context(_look()):  # type: ignore[arg-type]
-            yield Figure(figsize=(WIDTH, height), layout="constrained", **layout)  # type: ignore[arg-type]
+            yield Figure(figsize=(WIDTH, height), layout="constrained")
     finally:
         _COLOURS.reset(token)
+
+
+@contextmanager
+def foreign_axes() -> Iterator[None]:
+    """Have the look for axes of the caller, whose fonts stay: some of their letters are there already."""
+    look: Any = {name: value for name, value in _look().items() if not name.startswith("font.")}
+    with mpl.rc_context(look):
+        yield
 
 
 def quiet(axes: Axes, *, grid: str = "") -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.axes import Axes
+
 from paceline.core.errors import ConfigError
 from paceline.lab.figures import ORACLE
 from paceline.lab.report.drawing import (
@@ -13,6 +15,7 @@ from paceline.lab.report.drawing import (
     Drawing,
     canvas,
     finish,
+    foreign_axes,
     legend,
     name_ends,
     pen,
@@ -23,7 +26,6 @@ from paceline.lab.report.rounds import positions, timeline
 from paceline.lab.stats import times
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
     from paceline.lab.figures import Row
@@ -356,8 +358,13 @@ def draw(report: Report, name: str, *, axes: Axes | None = None) -> FigureBase:
         The figure; its `savefig` writes PNG, PDF or SVG, by the ending of the path.
 
     Raises:
-        ConfigError: There is no such picture, the report has no data for it, or it needs several panels.
+        ConfigError: There is no such picture, the report has no data for it, it needs several panels, or `axes` are no
+            axes.
     """
+    if axes is not None and not isinstance(axes, Axes):
+        raise ConfigError(
+            f"axes are those of matplotlib, such as figure.subplots() returns; this is a {type(axes).__name__}"
+        )
     picture = PICTURES.get(name)
     if picture is None:
         raise ConfigError(f"no picture named {name!r}; there are {', '.join(PICTURES)}")
@@ -365,11 +372,14 @@ def draw(report: Report, name: str, *, axes: Axes | None = None) -> FigureBase:
         raise ConfigError(
             f"the picture {name!r} has several panels, so it takes a figure of its own: leave out axes"
         )
-    with canvas(picture.height(report) or 1.0, colours="light") as figure:
-        if axes is not None:
+    figure: FigureBase
+    if axes is not None:
+        figure = axes.figure
+        with foreign_axes():
             alt = picture.draw(report, axes)
-        else:
+    else:
+        with canvas(picture.height(report) or 1.0, colours="light") as figure:
             alt = picture.draw(report, figure if picture.panels else figure.add_subplot())
     if alt is None:
         raise ConfigError(f"the report has no data for the picture {name!r}")
-    return figure if axes is None else axes.figure
+    return figure

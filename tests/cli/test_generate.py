@@ -43,9 +43,11 @@ def test_the_json_document_tells_all_there_is_to_know(cli, toy):
     assert found["speedup_min"] <= found["speedup"] <= found["speedup_max"]
 
 
-@pytest.mark.parametrize("policy", ["static", "online", "thompson"])
-def test_every_policy_writes_the_same_text(cli, toy, policy):
-    found = json.loads(cli.call("generate", "the", "-c", toy, "--policy", policy, "--json", code=0).stdout)
+@pytest.mark.parametrize(
+    ("given", "policy"), [("static-2", "static"), ("online:window=3", "online"), ("thompson", "thompson")]
+)
+def test_every_policy_writes_the_same_text(cli, toy, given, policy):
+    found = json.loads(cli.call("generate", "the", "-c", toy, "--policy", given, "--json", code=0).stdout)
 
     assert (policy, alone("the", 40)) == (found["policy"], found["tokens"])
 
@@ -93,6 +95,7 @@ def test_a_text_ends_where_it_holds_a_stop_string(cli, toy):
     ("arguments", "message"),
     [
         (["generate", "x", "--policy", "onlin"], "did you mean 'online'?"),
+        (["generate", "x", "--policy", "online:windw=3"], "windw"),
         (["generate", "x", "--set", "generation.max_new_token=3"], "did you mean 'max_new_tokens'?"),
         (["generate", "x", "--set", "nonsense"], "key=value"),
         (["generate", "x", "-c", "missing.yaml"], "missing.yaml"),

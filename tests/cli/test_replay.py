@@ -130,6 +130,8 @@ def test_what_was_asked_for_by_name_and_cannot_be_tried_fails_the_command(here, 
         (("-p", "nobody"), "nobody"),
         (("-p", "aimd,aimd"), "each policy can be tried once"),
         (("--draws", "3"), "leave out --draws"),
+        (("-p", ""), "--policies names no policy; leave it out"),
+        (("-p", "online:memory"), "'memory' should be option=value, as in online:window=20"),
         (("nothing.jsonl",), "make one with `paceline record`"),
     ],
 )
@@ -259,3 +261,10 @@ def test_the_decisions_of_a_serving_trace_are_checked(here, run_here, toy, capsy
     code, done = here("trace.jsonl")
     assert code == 1
     assert "decisions were taken otherwise; the first ones:" in done.out
+
+
+def test_what_a_replay_wrote_is_no_recording(here, recorded):
+    assert here("-p", "static-1", "--seeds", 1)[0] == 0
+    code, done = here("runs/replay.jsonl", "-o", "other.jsonl")
+    assert code == 1
+    assert "this is what a replay found, which `paceline report` shows; give a recording" in done.err

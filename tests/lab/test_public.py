@@ -4,7 +4,9 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.plugins.catalogue import Catalogue
@@ -76,6 +78,8 @@ def test_a_picture_that_cannot_be_drawn_says_why(report):
         draw(report, "landscape")
     with pytest.raises(ConfigError, match="several panels"):
         draw(report, "timeline", axes=Figure().add_subplot())
+    with pytest.raises(ConfigError, match=r"such as figure\.subplots\(\) returns; this is a Figure"):
+        draw(report, "ranking", axes=Figure())
     with pytest.raises(ConfigError, match="no data for the picture 'kinds'"):
         draw(report, "kinds")
 
@@ -144,3 +148,20 @@ def test_the_short_name_of_a_configuration_stands_for_it(name):
 def test_a_policy_without_a_row_is_named_with_those_that_have_one(results):
     with pytest.raises(ConfigError, match=r"no row for 'aimed'; there are: .*aimd"):
         compare(results.where(order="recorded")).row("aimed")
+
+
+def test_what_holds_much_says_little_of_itself(results, report):
+    assert repr(results) == "<Results: 3 policies on 6 texts in 12 passes>"
+    assert repr(replace(results, complete=False)).endswith(", not complete>")
+    comparison = compare(results.where(order="recorded"))
+    assert repr(comparison).startswith("<Comparison: 3 policies on 6 texts, recorded, warm; the fastest is ")
+    assert all(len(repr(whole)) < 200 for whole in (comparison, report))
+    assert "measurements" not in repr(comparison.row("aimd"))
+
+
+def test_a_picture_on_axes_of_the_caller_has_the_fonts_of_the_caller(report):
+    with rc_context({"font.family": ["DejaVu Sans Mono"]}):
+        axes = Figure().add_subplot()
+        draw(report, "ranking", axes=axes)
+        letters = [text for text in axes.findobj(Text) if text.get_text()]
+        assert {tuple(text.get_fontfamily()) for text in letters} == {("DejaVu Sans Mono",)}

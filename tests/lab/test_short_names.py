@@ -60,7 +60,7 @@ def test_what_short_names_stand_for(text, expected):
     [
         ("onlin", "did you mean 'online'"),
         ("online:windw=3", "windw"),
-        ("online:window", "key=value"),
+        ("online:window", "option=value"),
         ("holding:length.windw=3", "windw"),
         ("holding:length.name=onlin", "did you mean 'online'"),
         ("holding:lenth.window=3", "lenth"),

@@ -250,7 +250,7 @@ def test_another_version_is_refused(path):
 
 @pytest.mark.parametrize("line", ["{}", "[1]", "nonsense", '{"kind":"text"}', "\x89PNG"])
 def test_what_is_no_trace_is_refused(path, line):
-    with pytest.raises(TraceError, match=r"r\.jsonl:1: this is not a paceline trace"):
+    with pytest.raises(TraceError, match=r"r\.jsonl:1: this is no recording; give a recording"):
         read_recording(damaged(path, 1, line))
 
 
