@@ -152,7 +152,7 @@ class _Job:
         return exit_code(stopped)
 
     def _decode(self, models: Models, decoder: SpeculativeDecoder, prompt: str, *, comparing: bool) -> int:
-        from paceline.core.text import TextStream  # noqa: PLC0415
+        from paceline.core.streaming import TextStream  # noqa: PLC0415
         from paceline.lab.decoding import Decoding, decode  # noqa: PLC0415
 
         codec = decoder.target.codec

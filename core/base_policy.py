@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic
 
 from paceline.core.guards.policy import state_of, take_over
-from paceline.core.policy_state import S, emptied, merged, restored, save, statistics_of
 from paceline.core.records import Requirements
+from paceline.core.state.declared import S, emptied, merged, restored, save, statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

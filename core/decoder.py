@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
-from paceline.core.errors import BackendError, PacelineError, describe
+from paceline.core.errors import BackendError, CapabilityError, PacelineError, describe
 from paceline.core.files import Closing
+from paceline.core.forking import register_forkable
 from paceline.core.generation import Failure, Generation, Tally
 from paceline.core.guards.draft import Drafts, sound_drafts
 from paceline.core.guards.policy import PlainDecoding, PolicyGuard, check_fit
 from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
 from paceline.core.guards.trace import Tracing
-from paceline.core.locks import Occupation
 from paceline.core.loop import Request
 from paceline.core.sampling import GREEDY, Sampling, check_sampling
 from paceline.core.state.scope import PolicySource
-from paceline.core.text import Limits, Stop, TextStream, criteria, pieces
+from paceline.core.stopping import Limits, Stop, criteria
+from paceline.core.streaming import TextStream, pieces
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Clock, Draft, Policy, Target
@@ -93,7 +95,7 @@ class SpeculativeDecoder(Closing):
         self._sampling = sampling
         self._stop = stop
         self._turn = turn if turn is not None else nullcontext()
-        self._occupation = Occupation(interleaved=interleaved)
+        self._lock = DecoderLock(interleaved=interleaved)
         criteria(stop, target.codec)  # refuses now what would be refused at the first prompt
         check_sampling(target, sampling)
         self._policies = PolicySource(
@@ -226,7 +228,7 @@ class SpeculativeDecoder(Closing):
         return tokens
 
     def _rounds(self, tokens: list[int], limits: Limits, tally: Tally, sampling: Sampling) -> Iterator[Round]:
-        with self._occupation.request(), self._policies.request() as policy:
+        with self._lock.request(), self._policies.request() as policy:
             opening = self._clock.now()
             request = self._open(policy, tokens, limits, sampling)
             try:
@@ -234,7 +236,7 @@ class SpeculativeDecoder(Closing):
                     tally.prefill_s = self._clock.now() - opening
                     while request.ended is None:
                         began = self._clock.now()
-                        with self._occupation, self._turn:
+                        with self._lock, self._turn:
                             done = request.round()
                         write(done)
                         tally.add(done, self._clock.now() - began)
@@ -300,3 +302,48 @@ class SpeculativeDecoder(Closing):
                 "this target has no tokenizer: give the prompt as tokens and use rounds() or generate()"
             )
         return GuardedCodec(self.target.codec)
+
+
+class DecoderLock:
+    """Refuses a request while another one is under way, and a round while another thread is in one.
+
+    Args:
+        interleaved: Whether several requests may be under way; the caller takes their rounds in turn.
+    """
+
+    def __init__(self, *, interleaved: bool) -> None:
+        self._interleaved = interleaved
+        self.forked()
+        register_forkable(self)
+
+    def forked(self) -> None:
+        """Be free: whoever held it is not in this process."""
+        self._request, self._round = Lock(), Lock()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Hold the decoder for one request."""
+        if self._interleaved:
+            yield
+            return
+        held = self._request
+        if not held.acquire(blocking=False):
+            raise CapabilityError(
+                "this decoder is in the middle of another request; take that one to its end or close its iterator, or "
+                "make a second decoder (for threads: one for each)"
+            )
+        try:
+            yield
+        finally:
+            held.release()
+
+    def __enter__(self) -> None:
+        if not self._round.acquire(blocking=False):
+            raise CapabilityError(
+                "another thread is in a round of this decoder; take rounds in one thread, or give each thread its own "
+                "decoder"
+            )
+
+    def __exit__(self, *_: object) -> None:
+        if self._round.locked():  # not where the round was forked from the parent's
+            self._round.release()

@@ -21,7 +21,7 @@ from paceline.core.guards.policy import PolicyGuard
 from paceline.core.guards.target import TargetGuard
 from paceline.core.proposals import ready_at
 from paceline.core.records import Capabilities, Ended, RoundStart, finish_round
-from paceline.core.text import Limits
+from paceline.core.stopping import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from paceline.core.loop import Request
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import DraftState, Ended, FrozenDict
 from paceline.core.sampling import GREEDY
-from paceline.core.text import Limits
+from paceline.core.stopping import Limits
 
 if TYPE_CHECKING:
     from paceline.core.guards.policy import PolicyGuard

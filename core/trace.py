@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.errors import TraceError
 from paceline.core.files import MIB, Closing, GrowingFile, input_lines, open_input, printable
+from paceline.core.forking import register_forkable
 from paceline.core.json_text import parse_json
-from paceline.core.locks import register_forkable
 from paceline.core.records import Capabilities, DraftState, Ended, Plan, Round, StopRule, TokenSignals
 
 if TYPE_CHECKING:

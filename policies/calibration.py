@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from paceline.core.policy_state import Amount, PolicyState
+from paceline.core.state.declared import Amount, PolicyState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

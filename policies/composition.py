@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from paceline.core.base_policy import BasePolicy, load_together
 from paceline.core.guards.policy import keeps, needs_of, requires_of, state_of
 from paceline.core.plugins.catalogue import build_policy
-from paceline.core.policy_state import S
 from paceline.core.records import Requirements
+from paceline.core.state.declared import S
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from paceline.core.base_policy import MergeablePolicy
-from paceline.core.policy_state import PolicyState
 from paceline.core.records import Plan, Requirements
+from paceline.core.state.declared import PolicyState
 from paceline.policies.calibration import Calibration
 from paceline.policies.signal_cost_gate import SignalCostGate
 from paceline.policies.survival import SurvivalOptions, SurvivalPolicy

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from paceline.core.policy_state import Count, PolicyState, Unsaved
+from paceline.core.state.declared import Count, PolicyState, Unsaved
 
 if TYPE_CHECKING:
     from paceline.core.records import Round

@@ -32,8 +32,8 @@ from pydantic import Field
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.plugins.catalogue import build_policy
-from paceline.core.policy_state import Count, PolicyState
 from paceline.core.records import Plan
+from paceline.core.state.declared import Count, PolicyState
 from paceline.policies.composition import WrapperPolicy, mark, marked
 from paceline.policies.throughput import Speed, Window
 

@@ -35,8 +35,8 @@ from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.policy_state import Amount, Count, PolicyState, Share, Unsaved
 from paceline.core.records import Plan
+from paceline.core.state.declared import Amount, Count, PolicyState, Share, Unsaved
 from paceline.policies.composition import DraftSelector, choosable, proposing
 from paceline.policies.gamma_scan import LARGEST, best_gamma, catch_up_share_s, drafting
 from paceline.policies.scoring_budget import ScoringBudget

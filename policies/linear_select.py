@@ -42,8 +42,8 @@ from pydantic import Field, FiniteFloat
 from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.policy_state import Count, PolicyState, Summed
 from paceline.core.records import Plan
+from paceline.core.state.declared import Count, PolicyState, Summed
 from paceline.policies.composition import DraftSelector, choosable, mark, marked
 from paceline.policies.gamma_scan import LARGEST, best_gamma, drafting
 from paceline.policies.prompt_accuracy import Prompts

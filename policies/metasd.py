@@ -31,8 +31,8 @@ from pydantic import Field, FiniteFloat
 from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.policy_state import Amount, PolicyState, Summed
 from paceline.core.records import Plan
+from paceline.core.state.declared import Amount, PolicyState, Summed
 from paceline.policies.composition import DraftSelector, choosable, proposing
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.policy_state import Count, PolicyState
 from paceline.core.records import Plan, Requirements
+from paceline.core.state.declared import Count, PolicyState
 from paceline.policies.gamma_scan import (
     LARGEST,
     at_most,

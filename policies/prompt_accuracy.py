@@ -8,7 +8,7 @@ from functools import partial
 from math import isfinite, log, sqrt
 from typing import TYPE_CHECKING
 
-from paceline.core.policy_state import Amount, PolicyState, Summed, Unsaved
+from paceline.core.state.declared import Amount, PolicyState, Summed, Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -23,8 +23,8 @@ from pydantic import AfterValidator, Field
 
 from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig, Strict
-from paceline.core.policy_state import PolicyState
 from paceline.core.records import Plan, Requirements
+from paceline.core.state.declared import PolicyState
 from paceline.policies.gamma_scan import chosen_draft
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from paceline.core.policy_state import Amount, PolicyState, Unsaved
+from paceline.core.state.declared import Amount, PolicyState, Unsaved
 
 if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart

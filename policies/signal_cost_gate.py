@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from paceline.core.policy_state import Amount, Count, PolicyState
+from paceline.core.state.declared import Amount, Count, PolicyState
 
 if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart

@@ -28,8 +28,8 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.policy_state import PolicyState, Summed
 from paceline.core.records import Plan, Requirements
+from paceline.core.state.declared import PolicyState, Summed
 from paceline.policies.acceptance import Hazards, draw_beta
 from paceline.policies.gamma_scan import LARGEST, best_gamma, chosen_draft, drafting
 

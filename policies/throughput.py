@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from paceline.core.policy_state import MOST, Amount, Count, Fixed, PolicyState, Summed, Unsaved
+from paceline.core.state.declared import MOST, Amount, Count, Fixed, PolicyState, Summed, Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -30,7 +30,7 @@ from paceline.backends.torch.sequence import SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
-from paceline.core.text import UNFINISHED
+from paceline.core.streaming import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from paceline.core.config.blocks import Strict
 from paceline.core.config.errors import problem
 from paceline.core.config.resolve import AnyPolicy, DraftBackend, TargetBackend
 from paceline.core.sampling import LEAST_TEMPERATURE, Sampling
-from paceline.core.text import wanted_strings
+from paceline.core.stopping import wanted_strings
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder

@@ -23,9 +23,9 @@ from paceline.core.errors import (
     error_text,
     short_repr,
 )
+from paceline.core.forking import register_forkable
 from paceline.core.guards.policy import breach, has, take_over
 from paceline.core.json_text import not_json
-from paceline.core.locks import register_forkable
 from paceline.core.optional_protocols import Mergeable
 
 if TYPE_CHECKING:

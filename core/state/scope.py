@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 from paceline.core.costs import LiveCosts
+from paceline.core.forking import ForkSafeLock
 from paceline.core.guards.policy import admit, has, requires_of
-from paceline.core.locks import ForkSafeLock
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.state.checkpoint import attempt, restore, restored
 from paceline.core.state.key import StateKey

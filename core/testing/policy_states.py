@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from paceline.core.optional_protocols import Mergeable
-from paceline.core.policy_state import PolicyState
+from paceline.core.state.declared import PolicyState
 from paceline.core.testing.failures import require
 from paceline.core.testing.policy_steps import (
     STEPS,

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from paceline.core.policy_state import PolicyState, Share
 from paceline.core.records import StopRule
+from paceline.core.state.declared import PolicyState, Share
 from paceline.policies.baselines.threshold_policy import ThresholdConfig, ThresholdPolicy
 
 if TYPE_CHECKING:

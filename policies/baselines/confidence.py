@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from paceline.core.policy_state import Count, PolicyState, Share
 from paceline.core.records import StopRule
+from paceline.core.state.declared import Count, PolicyState, Share
 from paceline.policies.baselines.threshold_policy import ThresholdConfig, ThresholdPolicy
 
 if TYPE_CHECKING:

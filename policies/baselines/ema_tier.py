@@ -43,8 +43,8 @@ from pydantic import AfterValidator, Field, FiniteFloat
 
 from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig, Strict
-from paceline.core.policy_state import Amount, Count, PolicyState, Unsaved
 from paceline.core.records import Plan, Requirements
+from paceline.core.state.declared import Amount, Count, PolicyState, Unsaved
 from paceline.policies.gamma_scan import at_most, chosen_draft
 
 if TYPE_CHECKING:

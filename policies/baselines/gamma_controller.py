@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.policy_state import Count, PolicyState, Unsaved
 from paceline.core.records import Plan
+from paceline.core.state.declared import Count, PolicyState, Unsaved
 from paceline.policies.gamma_scan import LARGEST, at_most, chosen_draft
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from paceline.core.policy_state import Amount
 from paceline.core.records import Requirements, StopRule
+from paceline.core.state.declared import Amount
 from paceline.policies.baselines.gamma_controller import GammaController, GammaControllerConfig, GammaState
 
 ROUNDING = 1e-9  # a mean of 4 that is stored as 4.0000000000000009 is not a reason to draft 5

@@ -37,8 +37,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from paceline.core.base_policy import BasePolicy
-from paceline.core.policy_state import MOST, Count, Fixed, PolicyState, Unsaved
 from paceline.core.records import Requirements
+from paceline.core.state.declared import MOST, Count, Fixed, PolicyState, Unsaved
 from paceline.policies.baselines.gamma_arms import GammaArmsConfig, arm_of, open_arms, plan_arm
 from paceline.policies.throughput import ArmStatistics, tells_rate
 

@@ -34,8 +34,8 @@ from pydantic import Field
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.plugins.catalogue import build_policy
-from paceline.core.policy_state import Amount, Count, PolicyState
 from paceline.core.records import Plan
+from paceline.core.state.declared import Amount, Count, PolicyState
 from paceline.policies.composition import WrapperPolicy
 from paceline.policies.gamma_scan import chosen_draft
 

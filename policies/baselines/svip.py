@@ -23,8 +23,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from paceline.core.policy_state import PolicyState
 from paceline.core.records import StopRule
+from paceline.core.state.declared import PolicyState
 from paceline.policies.baselines.threshold_policy import ThresholdConfig, ThresholdPolicy
 from paceline.policies.gamma_scan import LARGEST
 

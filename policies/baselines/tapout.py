@@ -46,7 +46,7 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.guards.policy import keeps, needs_of
 from paceline.core.plugins.catalogue import build_policy
-from paceline.core.policy_state import Fixed, PolicyState, Summed
+from paceline.core.state.declared import Fixed, PolicyState, Summed
 from paceline.policies.baselines.gamma_arms import most_promising
 from paceline.policies.composition import joint_needs, joint_requirements, mark, marked, seed_of
 from paceline.policies.gamma_scan import LARGEST

@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, FiniteFloat
 
 from paceline.core.base_policy import MergeablePolicy
-from paceline.core.policy_state import PolicyState, Summed
 from paceline.core.records import Requirements
+from paceline.core.state.declared import PolicyState, Summed
 from paceline.policies.baselines.gamma_arms import (
     GammaArmsConfig,
     arm_of,

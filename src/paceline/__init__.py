@@ -47,7 +47,6 @@ from paceline.core.optional_protocols import (
 )
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl as hookimpl
-from paceline.core.policy_state import Fixed, PolicyState, Summed, Unsaved
 from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
 from paceline.core.protocols import (
     Clock,
@@ -80,9 +79,11 @@ from paceline.core.records import (
 )
 from paceline.core.sampling import Rng, Sampling, SeededRng, rejection_sample
 from paceline.core.serving import check_port, is_cross_site
+from paceline.core.state.declared import Fixed, PolicyState, Summed, Unsaved
 from paceline.core.state.key import StateKey
 from paceline.core.state.store import StateStore
-from paceline.core.text import StopCriterion, TextStream
+from paceline.core.stopping import StopCriterion
+from paceline.core.streaming import TextStream
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
 __all__ = [

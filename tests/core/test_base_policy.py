@@ -12,8 +12,8 @@ from pydantic import Field
 
 from paceline.core.base_policy import BasePolicy, MergeablePolicy
 from paceline.core.optional_protocols import Mergeable, Shareable
-from paceline.core.policy_state import Amount, Count, Fixed, PolicyState, Share, Summed, Unsaved
 from paceline.core.records import Plan
+from paceline.core.state.declared import Amount, Count, Fixed, PolicyState, Share, Summed, Unsaved
 from paceline.core.testing.policies import check_policy
 
 

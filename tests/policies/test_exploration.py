@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.policy_state import restored, save
 from paceline.core.records import Plan, Round
+from paceline.core.state.declared import restored, save
 from paceline.policies.exploration import APART, CREDIT, DEAREST, PATIENCE, RISING, SHARE, Exploration
 
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.base_policy import BasePolicy
-from paceline.core.policy_state import PolicyState
 from paceline.core.records import DraftState, Plan, Round, RoundStart
+from paceline.core.state.declared import PolicyState
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
 from paceline.policies.scoring_budget import ScoringBudget

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.policy_state import merged, statistics_of
+from paceline.core.state.declared import merged, statistics_of
 from paceline.policies.throughput import HEAVY, READ_ALONG, ArmStatistics, tells_rate
 
 ADDED = st.lists(

@@ -9,9 +9,9 @@ import pytest
 
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.base_policy import BasePolicy
-from paceline.core.policy_state import PolicyState
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan, StopRule
+from paceline.core.state.declared import PolicyState
 from paceline.testing import check_backend, check_policy
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from paceline.core.policy_state import restored, save
 from paceline.core.records import Capabilities, DraftState, Plan, RoundStart, name_draft
+from paceline.core.state.declared import restored, save
 from paceline.core.testing.playing import settle
 from paceline.policies.baselines.ema_tier import EmaTierConfig, Windows
 from paceline.testing import FixedCosts, check_policy, play

@@ -14,8 +14,9 @@ from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
+from paceline.core.stopping import DENSEST, UNSURE, Limits, StopStrings, criteria
+from paceline.core.streaming import TextStream
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
-from paceline.core.text import DENSEST, UNSURE, Limits, StopStrings, TextStream, criteria
 
 
 class Utf8:

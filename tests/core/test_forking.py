@@ -16,7 +16,7 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.clock import CostTableClock
 from paceline.core.costs import CostTable
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.locks import ForkSafeLock
+from paceline.core.forking import ForkSafeLock
 from paceline.core.state.store import StateStore
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.core.trace import TraceWriter, read_trace

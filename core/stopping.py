@@ -1,4 +1,4 @@
-"""Text from tokens as they arrive, and where it ends: end tokens, stop criteria and strings, the length limit.
+"""The end of a text: end-of-sequence tokens, stop criteria and strings, the length limit.
 
 For stop strings only the end of the output is decoded for each token: enough of it to hold the longest string and a
 character that was not complete before.
@@ -6,18 +6,16 @@ character that was not complete before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from paceline.core.errors import BackendError, PacelineError
+from paceline.core.errors import BackendError
 from paceline.core.records import Ended
+from paceline.core.streaming import UNFINISHED
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Codec
-    from paceline.core.records import Round
-
-UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 StopCriterion = Callable[[Sequence[int]], bool]
 """Is shown the output so far after each token, and tells whether the text ends there."""
@@ -30,57 +28,6 @@ UNSURE = 4
 
 DENSEST = 8
 """Tokens for a character that is looked back on, at most; only tokens without any text could be more."""
-
-
-class TextStream:
-    """Decodes a growing list of tokens piece by piece.
-
-    The pieces, joined, are what decoding all tokens at once gives. Tokens whose last character may not be complete are
-    held back until it is, or until `finish`.
-    """
-
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-        self._shown: list[int] = []
-        self._held: list[int] = []
-
-    def push(self, tokens: Sequence[int]) -> str:
-        """Take in tokens and return the text that is certain now, perhaps none."""
-        self._held.extend(tokens)
-        piece = self._piece()
-        # What has no text yet gives no context either: a space could be lost behind it.
-        if not piece or piece.endswith(UNFINISHED):
-            return ""
-        return self._release(piece)
-
-    def finish(self) -> str:
-        """Return what was held back."""
-        return self._release(self._piece())
-
-    def _piece(self) -> str:
-        # The last tokens shown are decoded again for context: some tokenizers drop a leading space.
-        known = self._codec.decode(self._shown)
-        return self._codec.decode([*self._shown, *self._held])[len(known) :]
-
-    def _release(self, piece: str) -> str:
-        if self._held:
-            self._shown, self._held = self._held, []
-        return piece
-
-
-def pieces(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:
-    """Yield the text of rounds as it becomes certain; what was delivered before an error comes before the error."""
-    problem = None
-    try:
-        for done in rounds:
-            if piece := text.push(done.tokens):
-                yield piece
-    except PacelineError as error:
-        problem = error
-    if piece := text.finish():
-        yield piece
-    if problem is not None:
-        raise problem
 
 
 @dataclass(frozen=True, slots=True)

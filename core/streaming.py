@@ -1,0 +1,67 @@
+"""Text from tokens as they arrive, never split inside a character."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paceline.core.errors import PacelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from paceline.core.protocols import Codec
+    from paceline.core.records import Round
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+"""The mark that decoding leaves where bytes of a character are missing."""
+
+
+class TextStream:
+    """Decodes a growing list of tokens piece by piece.
+
+    The pieces, joined, are what decoding all tokens at once gives. Tokens whose last character may not be complete are
+    held back until it is, or until `finish`.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._shown: list[int] = []
+        self._held: list[int] = []
+
+    def push(self, tokens: Sequence[int]) -> str:
+        """Take in tokens and return the text that is certain now, perhaps none."""
+        self._held.extend(tokens)
+        piece = self._piece()
+        # What has no text yet gives no context either: a space could be lost behind it.
+        if not piece or piece.endswith(UNFINISHED):
+            return ""
+        return self._release(piece)
+
+    def finish(self) -> str:
+        """Return what was held back."""
+        return self._release(self._piece())
+
+    def _piece(self) -> str:
+        # The last tokens shown are decoded again for context: some tokenizers drop a leading space.
+        known = self._codec.decode(self._shown)
+        return self._codec.decode([*self._shown, *self._held])[len(known) :]
+
+    def _release(self, piece: str) -> str:
+        if self._held:
+            self._shown, self._held = self._held, []
+        return piece
+
+
+def pieces(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:
+    """Yield the text of rounds as it becomes certain; what was delivered before an error comes before the error."""
+    problem = None
+    try:
+        for done in rounds:
+            if piece := text.push(done.tokens):
+                yield piece
+    except PacelineError as error:
+        problem = error
+    if piece := text.finish():
+        yield piece
+    if problem is not None:
+        raise problem
