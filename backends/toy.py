@@ -21,7 +21,7 @@ from paceline.core.errors import BackendError
 from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict
 from paceline.core.protocols import Target
 from paceline.core.records import SIGNALS, Capabilities, Signal, TokenSignals
-from paceline.core.sampling import Rng, Sampling, SeededRng, chances, process, rejection_sample, softmax
+from paceline.core.sampling import Rng, Sampling, SeededRng, probs_of, process, rejection_sample, softmax
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +139,7 @@ class SampledToyTarget(ToyTargetSession):
         """Accept or refuse drawn tokens, and draw one more; the text is distributed as the target's own draws."""
         wait(self.model.step_s)
         proposed = tuple(proposal.tokens) if proposal is not None else ()
-        draft_probs = proposal.chances if isinstance(proposal, SampledProposal) else None
+        draft_probs = proposal.draft_probs if isinstance(proposal, SampledProposal) else None
         target_probs = (self._chances(proposed[:place]) for place in range(len(proposed) + 1))
         return rejection_sample(proposed, draft_probs, target_probs, self._rng)
 
@@ -149,7 +149,7 @@ class SampledToyTarget(ToyTargetSession):
 
     def _chances(self, tried: Sequence[int]) -> list[float]:
         text = [*self.context, *tried]
-        return chances(process(self.model.scores(text), self._sampling, text), self._sampling)
+        return probs_of(process(self.model.scores(text), self._sampling, text), self._sampling)
 
 
 class SampledToyDraft(ToyDraftSession):
@@ -163,7 +163,7 @@ class SampledToyDraft(ToyDraftSession):
 
     def _choose(self, context: Sequence[int], position: int) -> tuple[int, TokenSignals]:
         processed = self._processed(context)
-        shares = chances(processed, self._sampling)
+        shares = probs_of(processed, self._sampling)
         token = self._rng.draw(shares)
         self._drawn_from.append(shares)
         return token, signals_of(position, token, softmax(processed))
@@ -173,7 +173,7 @@ class SampledToyDraft(ToyDraftSession):
         return SampledProposal(tokens, drawn_from, signals)
 
     def _share(self, context: Sequence[int], token: int) -> float:
-        return chances(self._processed(context), self._sampling)[token]
+        return probs_of(self._processed(context), self._sampling)[token]
 
     def _processed(self, context: Sequence[int]) -> list[float]:
         return process(self._model.scores(context), self._sampling, context)

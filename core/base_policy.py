@@ -5,9 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic
 
-from paceline.core.guards.policy import state_of, take_over
+from paceline.core.guards.policy import load_state, state_of
 from paceline.core.records import Requirements
-from paceline.core.state.declared import S, emptied, merged, restored, save, statistics_of
+from paceline.core.state.declared import (
+    S,
+    add_statistics,
+    load_fields,
+    save_fields,
+    statistics_of,
+    without_statistics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +62,7 @@ class BasePolicy(ABC, Generic[S]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, and those of the policies held, as JSON-able values."""
-        saved: dict[str, Any] = {"policy": self.name, "version": self.version} | save(self.state)
+        saved: dict[str, Any] = {"policy": self.name, "version": self.version} | save_fields(self.state)
         if held := self.held():
             saved["held"] = {name: state_of(policy) for name, policy in held.items()}
         return saved
@@ -72,7 +79,7 @@ class BasePolicy(ABC, Generic[S]):
                 f"expected the state of policy {self.name!r}, version {self.version}, but found policy {header[0]!r}, "
                 f"version {header[1]!r}; delete the saved state to start afresh"
             )
-        fresh = restored(self.state, state)
+        fresh = load_fields(self.state, state)
         load_together(self.held(), state.get("held", {}))
         self.adopt(fresh)
 
@@ -106,7 +113,7 @@ class MergeablePolicy(BasePolicy[S]):
         Raises:
             ValueError: A key or a number is not one that `export` writes with these options; nothing is changed.
         """
-        self.merging.adopt(merged(self.merging.state, statistics))
+        self.merging.adopt(add_statistics(self.merging.state, statistics))
 
     def replace(self, statistics: Mapping[str, float]) -> None:
         """Put the numbers of a group in the place of this policy's own.
@@ -114,7 +121,7 @@ class MergeablePolicy(BasePolicy[S]):
         Raises:
             ValueError: As `absorb`; nothing is changed.
         """
-        self.merging.adopt(merged(emptied(self.merging.state), statistics))
+        self.merging.adopt(add_statistics(without_statistics(self.merging.state), statistics))
 
 
 def load_together(policies: Mapping[str, Any], states: object) -> None:
@@ -133,8 +140,8 @@ def load_together(policies: Mapping[str, Any], states: object) -> None:
         try:
             if not isinstance(states[name], dict):
                 raise ValueError(f"the saved state is damaged: that of {name!r} is {states[name]!r}")  # noqa: TRY004, TRY301 - refused, and undone, like any other
-            take_over(policy, states[name])
+            load_state(policy, states[name])
         except ValueError:
             for changed in list(policies)[:count]:
-                take_over(policies[changed], before[changed])
+                load_state(policies[changed], before[changed])
             raise

@@ -14,15 +14,15 @@ from paceline.core.errors import BackendError, CapabilityError, PacelineError, d
 from paceline.core.files import Closing
 from paceline.core.forking import register_forkable
 from paceline.core.generation import Failure, Generation, Tally
-from paceline.core.guards.draft import Drafts, sound_drafts
+from paceline.core.guards.draft import Drafts, usable_drafts
 from paceline.core.guards.policy import PlainDecoding, PolicyGuard, check_fit
 from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
 from paceline.core.guards.trace import Tracing
 from paceline.core.loop import Request
 from paceline.core.sampling import GREEDY, Sampling, check_sampling
 from paceline.core.state.scope import PolicySource
-from paceline.core.stopping import Limits, Stop, criteria
-from paceline.core.streaming import TextStream, pieces
+from paceline.core.stopping import Stop, StopConditions, stop_criteria
+from paceline.core.streaming import TextStream, stream_text
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Clock, Draft, Policy, Target
@@ -85,7 +85,7 @@ class SpeculativeDecoder(Closing):
         self._fallback = on_policy_error == "fallback"
         self.failures: tuple[Failure, ...] = ()
         left_out: list[Failure] = []
-        self.drafts = sound_drafts(drafts, left_out, fallback=self._fallback)
+        self.drafts = usable_drafts(drafts, left_out, fallback=self._fallback)
         self._left_out = tuple(left_out)
         self.costs = costs if costs is not None else LiveCosts()
         self._clock = clock if clock is not None else WallClock()
@@ -96,7 +96,7 @@ class SpeculativeDecoder(Closing):
         self._stop = stop
         self._turn = turn if turn is not None else nullcontext()
         self._lock = DecoderLock(interleaved=interleaved)
-        criteria(stop, target.codec)  # refuses now what would be refused at the first prompt
+        stop_criteria(stop, target.codec)  # refuses now what would be refused at the first prompt
         check_sampling(target, sampling)
         self._policies = PolicySource(
             policy,
@@ -150,7 +150,7 @@ class SpeculativeDecoder(Closing):
     ) -> Iterator[str]:
         """Decode piece by piece: text leaves when a round ends, and is never split inside a character."""
         rounds = self.rounds(prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
-        return pieces(rounds, TextStream(self._codec()))
+        return stream_text(rounds, TextStream(self._codec()))
 
     def generate(
         self,
@@ -227,7 +227,9 @@ class SpeculativeDecoder(Closing):
                 )
         return tokens
 
-    def _rounds(self, tokens: list[int], limits: Limits, tally: Tally, sampling: Sampling) -> Iterator[Round]:
+    def _rounds(
+        self, tokens: list[int], limits: StopConditions, tally: Tally, sampling: Sampling
+    ) -> Iterator[Round]:
         with self._lock.request(), self._policies.request() as policy:
             opening = self._clock.now()
             request = self._open(policy, tokens, limits, sampling)
@@ -245,7 +247,7 @@ class SpeculativeDecoder(Closing):
                 unmade = (policy.failure,) if isinstance(policy, PlainDecoding) else ()
                 tally.failures = self.failures = (*self._left_out, *unmade, *request.failures())
 
-    def _open(self, policy: Policy, tokens: list[int], limits: Limits, sampling: Sampling) -> Request:
+    def _open(self, policy: Policy, tokens: list[int], limits: StopConditions, sampling: Sampling) -> Request:
         vocabulary = self.target.vocabulary
         drafts = Drafts(self._clock, vocabulary, fallback=self._fallback)
         target = TargetGuard(self.target, tokens, sampling, vocabulary=vocabulary, fallback=self._fallback)
@@ -278,10 +280,10 @@ class SpeculativeDecoder(Closing):
         check_sampling(self.target, sampling)
         return sampling
 
-    def _limits(self, prompt: list[int], max_new_tokens: int | None, stop: Stop | None) -> Limits:
+    def _limits(self, prompt: list[int], max_new_tokens: int | None, stop: Stop | None) -> StopConditions:
         codec = None if self.target.codec is None else self._codec()
-        ends = criteria(self._stop if stop is None else stop, codec)
-        return Limits(self._room(len(prompt), max_new_tokens), self._eos, ends)
+        ends = stop_criteria(self._stop if stop is None else stop, codec)
+        return StopConditions(self._room(len(prompt), max_new_tokens), self._eos, ends)
 
     def _room(self, prompt_tokens: int, max_new_tokens: int | None) -> int:
         limit = self._max_new_tokens if max_new_tokens is None else max_new_tokens

@@ -21,7 +21,7 @@ from paceline.core.guards.policy import PolicyGuard
 from paceline.core.guards.target import TargetGuard
 from paceline.core.proposals import ready_at
 from paceline.core.records import Capabilities, Ended, RoundStart, finish_round
-from paceline.core.stopping import Limits
+from paceline.core.stopping import StopConditions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class Request:
     costs: Costs
     learn: Callable[[Round], object]
     clock: Clock
-    limits: Limits
+    limits: StopConditions
     fallback: bool
     output: list[int]
     perplexity: float | None = None

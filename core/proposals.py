@@ -33,7 +33,7 @@ class SampledProposal:
     """Draft tokens on the host that were drawn, with the distributions they were drawn from.
 
     Attributes:
-        chances: For each token one probability a token of the draft, as it was drawn from: after temperature, top-p
+        draft_probs: For each token one probability a token of the draft, as it was drawn from: after temperature, top-p
             and whatever else was applied. A target that cannot read them takes the tokens for certain.
 
     Raises:
@@ -41,16 +41,16 @@ class SampledProposal:
     """
 
     tokens: tuple[int, ...]
-    chances: tuple[Sequence[float], ...]
+    draft_probs: tuple[Sequence[float], ...]
     signals: tuple[TokenSignals, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.tokens) != len(self.chances):
+        if len(self.tokens) != len(self.draft_probs):
             raise ValueError(
-                f"{len(self.tokens)} drawn tokens need as many distributions, found {len(self.chances)}"
+                f"{len(self.tokens)} drawn tokens need as many distributions, found {len(self.draft_probs)}"
             )
-        for place, (token, chances) in enumerate(zip(self.tokens, self.chances, strict=True)):
-            if not 0 <= token < len(chances) or not chances[token] > 0.0:
+        for place, (token, draft_probs) in enumerate(zip(self.tokens, self.draft_probs, strict=True)):
+            if not 0 <= token < len(draft_probs) or not draft_probs[token] > 0.0:
                 raise ValueError(
                     f"token {token} at {place} cannot have been drawn: it has no probability there"
                 )

@@ -253,7 +253,7 @@ class Clock(Protocol):
         ...
 
     def spend(self, work: Work) -> None:
-        """Be told that a piece of work has just been done; virtual clocks move on here, a wall clock does not."""
+        """Account for a piece of work that has just been done; virtual clocks move on here, a wall clock does not."""
         ...
 
 

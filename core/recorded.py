@@ -19,7 +19,7 @@ from paceline.core.loop import Request
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import DraftState, Ended, FrozenDict
 from paceline.core.sampling import GREEDY
-from paceline.core.stopping import Limits
+from paceline.core.stopping import StopConditions
 
 if TYPE_CHECKING:
     from paceline.core.guards.policy import PolicyGuard
@@ -38,10 +38,10 @@ class TextClock(CostTableClock):
     place = after = 0
 
     def looked(self, draft: str, tokens: int) -> None:
-        """Be told that a draft computed the signals of so many tokens."""
+        """Take note that a draft computed the signals of so many tokens."""
 
     def round_ends(self, place: int) -> None:
-        """Be told that the next round begins after so many tokens."""
+        """Take note that the next round begins after so many tokens."""
         self.place = place
 
 
@@ -313,7 +313,7 @@ class RecordedTargetGuard(TargetGuard):
 
 
 @dataclass(frozen=True, slots=True)
-class TextEnd(Limits):
+class TextEnd(StopConditions):
     """Ends a text where it ended on record, whatever its tokens are.
 
     Attributes:

@@ -256,15 +256,15 @@ class RoundStart:
         budget outranks the engine's set. Without a draft it is 0 alone.
         """
         top = min(limit, self.budget) if self.drafts else 0
-        able = self.capabilities
-        if able.gammas is None:
-            least = 0 if able.zero_gamma or not self.drafts else min(1, self.budget)
+        capabilities = self.capabilities
+        if capabilities.gammas is None:
+            least = 0 if capabilities.zero_gamma or not self.drafts else min(1, self.budget)
             return range(least, max(top, least) + 1)
-        fitting = [gamma for gamma in able.gammas if 0 < gamma <= top]
-        if able.zero_gamma:
+        fitting = [gamma for gamma in capabilities.gammas if 0 < gamma <= top]
+        if capabilities.zero_gamma:
             return [0, *fitting]
         if not fitting and self.drafts:
-            fitting = [gamma for gamma in able.gammas if 0 < gamma <= self.budget][:1]
+            fitting = [gamma for gamma in capabilities.gammas if 0 < gamma <= self.budget][:1]
         return fitting or (0,)
 
 
@@ -286,10 +286,10 @@ class Round:
         tokens: The tokens delivered, `emitted` of them.
         signals: One record for each draft token when the policy asked for signals, else empty.
         match_length: The length of the match that the planned draft had before the round, if it tells that.
-        scores: For each draft that was asked by `Plan.score`, and for each token delivered, the chance that the target
-            would have accepted the draft's token there: under greedy decoding 1.0 where it is the same token and 0.0
-            where it is not; under sampling the probability that the draft would have drawn the very same token, which
-            is at most that chance.
+        scores: For each draft that was asked by `Plan.score`, and for each token delivered, the probability that the
+            target would have accepted the draft's token there: under greedy decoding 1.0 where it is the same token and
+            0.0 where it is not; under sampling the probability that the draft would have drawn the very same token,
+            which is at most that probability.
         score_s: Seconds the scoring took.
         drafts: The state of every draft before the round, as in `RoundStart`.
     """

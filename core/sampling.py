@@ -35,12 +35,12 @@ from paceline.core.proposals import TokenVerdict
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, DraftSession, Target, TargetSession
 
-LEAST_TEMPERATURE = 1e-3
+MIN_TEMPERATURE = 1e-3
 """Colder is greedy to any reader; logits divided by much less leave the range of float32."""
 
 IMPOSSIBLE = -math.inf
 
-Chances: TypeAlias = Sequence[float]
+Probs: TypeAlias = Sequence[float]
 """One probability for each token; a shorter one has 0 for the rest."""
 
 
@@ -80,8 +80,8 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        colder = f"0.0 (greedy), or {LEAST_TEMPERATURE} and more"
-        hot = math.isfinite(self.temperature) and self.temperature >= LEAST_TEMPERATURE
+        colder = f"0.0 (greedy), or {MIN_TEMPERATURE} and more"
+        hot = math.isfinite(self.temperature) and self.temperature >= MIN_TEMPERATURE
         _require(self.temperature == 0.0 or hot, "temperature", colder, self.temperature)
         _require(self.top_k is None or self.top_k >= 1, "top_k", "at least 1", self.top_k)
         _require(self.top_p is None or 0.0 < self.top_p <= 1.0, "top_p", "in (0, 1]", self.top_p)
@@ -145,7 +145,7 @@ def process(scores: Sequence[float], sampling: Sampling, context: Iterable[int])
     return processed
 
 
-def chances(processed: Sequence[float], sampling: Sampling) -> list[float]:
+def probs_of(processed: Sequence[float], sampling: Sampling) -> list[float]:
     """Return the probabilities that processed scores stand for; all on the first of the likeliest when greedy."""
     if not sampling.greedy:
         return softmax(processed)
@@ -240,12 +240,12 @@ class SeededRng:
         return self._random.choices(range(len(weights)), weights)[0]
 
 
-def acceptance(target_probs: Chances, draft_probs: Chances | None, token: int) -> float:
+def acceptance(target_probs: Probs, draft_probs: Probs | None, token: int) -> float:
     """Return the probability that the target accepts a token: min(1, p / q), or p where q is unknown."""
     return target_probs[token] if draft_probs is None else min(1.0, target_probs[token] / draft_probs[token])
 
 
-def residual(target_probs: Chances, draft_probs: Chances | None, token: int) -> list[float]:
+def residual(target_probs: Probs, draft_probs: Probs | None, token: int) -> list[float]:
     """Return the weights to draw from once `token` was refused: what p has more than q, to be normalised.
 
     Where rounding leaves nothing, p and q are the same, and p is what is left to draw from.
@@ -262,8 +262,8 @@ def residual(target_probs: Chances, draft_probs: Chances | None, token: int) -> 
 
 def rejection_sample(
     proposed: Sequence[int],
-    draft_probs: Sequence[Chances] | None,
-    target_probs: Iterable[Chances],
+    draft_probs: Sequence[Probs] | None,
+    target_probs: Iterable[Probs],
     rng: Rng,
 ) -> TokenVerdict:
     """Return the verdict on drawn tokens.

@@ -23,15 +23,15 @@ StopCriterion = Callable[[Sequence[int]], bool]
 Stop: TypeAlias = "str | Sequence[str | StopCriterion]"
 """Ends of texts besides their end tokens: strings, and functions that are shown the output after each token."""
 
-UNSURE = 4
+UNFINISHED_CHARACTERS = 4
 """Characters at the end of a text that the next token may still change: bytes of one that is not complete."""
 
-DENSEST = 8
+MAX_TOKENS_PER_CHARACTER = 8
 """Tokens for a character that is looked back on, at most; only tokens without any text could be more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StopConditions:
     """Decides token by token where the target alone would have stopped."""
 
     max_new_tokens: int
@@ -60,7 +60,7 @@ class Limits:
         return None
 
 
-def wanted_strings(stop: Stop) -> tuple[str, ...]:
+def stop_strings(stop: Stop) -> tuple[str, ...]:
     """Return the strings in `stop`.
 
     Raises:
@@ -73,14 +73,14 @@ def wanted_strings(stop: Stop) -> tuple[str, ...]:
     return strings
 
 
-def criteria(stop: Stop, codec: Codec | None) -> tuple[StopCriterion, ...]:
+def stop_criteria(stop: Stop, codec: Codec | None) -> tuple[StopCriterion, ...]:
     """Return what shows one request where to end; made anew for each, since it remembers the output.
 
     Raises:
         BackendError: There are strings and no tokenizer to read them with, or a string that ends nothing.
     """
     try:
-        strings = wanted_strings(stop)
+        strings = stop_strings(stop)
     except ValueError as problem:
         raise BackendError(str(problem)) from None
     others = tuple(item for item in stop if not isinstance(item, str))
@@ -104,7 +104,7 @@ class StopStrings:
     def __init__(self, codec: Codec, strings: Sequence[str]) -> None:
         self._codec = codec
         self._strings = tuple(strings)
-        self._need = max(map(len, strings)) + UNSURE
+        self._need = max(map(len, strings)) + UNFINISHED_CHARACTERS
         self._seen = 0
         self._window: list[int] = []
         self._whole = True  # whether the window still begins where the output does
@@ -116,7 +116,7 @@ class StopStrings:
             text = self._text(self._window, whole=self._whole)
             if any(string in text for string in self._strings):
                 return True
-            if len(text) >= 2 * self._need or len(self._window) > 2 * DENSEST * self._need:
+            if len(text) >= 2 * self._need or len(self._window) > 2 * MAX_TOKENS_PER_CHARACTER * self._need:
                 self._shorten()
         self._seen = len(output)
         return False
@@ -133,5 +133,7 @@ class StopStrings:
         """Drop the first half of the window, if the rest is long enough to go on with and begins with a character."""
         rest = self._window[len(self._window) // 2 :]
         sound = not self._codec.decode(rest).startswith(UNFINISHED)
-        if (sound and len(self._text(rest, whole=False)) >= self._need) or len(rest) > DENSEST * self._need:
+        if (sound and len(self._text(rest, whole=False)) >= self._need) or len(
+            rest
+        ) > MAX_TOKENS_PER_CHARACTER * self._need:
             self._window, self._whole = rest, False

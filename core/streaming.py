@@ -52,7 +52,7 @@ class TextStream:
         return piece
 
 
-def pieces(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:
+def stream_text(rounds: Iterator[Round], text: TextStream) -> Iterator[str]:
     """Yield the text of rounds as it becomes certain; what was delivered before an error comes before the error."""
     problem = None
     try:

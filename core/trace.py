@@ -29,7 +29,7 @@ VERSION = 1
 SERVING = "serving"
 """Form of a trace whose first line does not say `form`: rounds as they were decided."""
 
-LINE = 16 * MIB
+MAX_LINE_BYTES = 16 * MIB
 """The longest line that is read: a round has some kilobytes."""
 
 
@@ -198,7 +198,7 @@ def trace_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     path, whole = Path(path), 0
     with open_input(path, TraceError) as file:
-        for number, line in input_lines(file, path, TraceError, most=LINE):
+        for number, line in input_lines(file, path, TraceError, most=MAX_LINE_BYTES):
             # Every whole line ends with a newline, so what stands after the last one was cut off.
             if line.endswith(b"\n"):
                 whole = number
@@ -240,7 +240,7 @@ def check_replaceable(path: Path) -> None:
     if not path.is_file() or not path.stat().st_size:
         return
     with open_input(path, TraceError) as file:
-        first = file.readline(LINE)
+        first = file.readline(MAX_LINE_BYTES)
     try:
         header = parse_json(first)
         ours = header["kind"] == "trace" and header.get("form", SERVING) == SERVING
@@ -330,6 +330,6 @@ def round_from_json(values: Mapping[str, Any]) -> Round:
     known["drafts"] = {
         name: DraftState(lag, match_lengths.get(name)) for name, lag in values.get("lags", {}).items()
     }
-    known["scores"] = {name: tuple(chances) for name, chances in known.get("scores", {}).items()}
+    known["scores"] = {name: tuple(probs) for name, probs in known.get("scores", {}).items()}
     known["signals"] = tuple(TokenSignals(**signals) for signals in known.get("signals", ()))
     return Round(**known)

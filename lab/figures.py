@@ -58,8 +58,8 @@ class Regret:
         static_s: To the best static choice of each text; below 0 where that is beaten.
         dynamic_s: To the best static choice of each segment.
         over_tuned: Its speed over the static choice that was best on the other half of the texts.
-        oracle_expected: The speed-up of an oracle that knows the chance of every token and not how it falls; that of
-            the oracle where nothing was drawn.
+        oracle_expected: The speed-up of an oracle that knows the probability of every token and not how it falls; that
+            of the oracle where nothing was drawn.
         exact: Whether some choices reach the oracle's seconds, on every text.
     """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.plugins.catalogue import build_draft, build_policy, build_target
-from paceline.core.state.scope import learning
+from paceline.core.state.scope import scoped_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ class Models:
 
     def decoder(self, *, trace: TraceWriter | None = None) -> SpeculativeDecoder:
         """Return a decoder for the configured policy, drafts and scope."""
-        learns = learning(self.config, self.target, self.drafts)
+        learns = scoped_policy(self.config, self.target, self.drafts)
         return self._decoder(
             learns.policy,
             self.drafts,

@@ -1,9 +1,9 @@
-"""The chance of each draft token to be accepted, position by position, learnt from what became of earlier rounds.
+"""Acceptance probabilities of draft tokens, position by position, learnt from what became of earlier rounds.
 
 A round whose first m draft tokens were accepted and whose next was refused tells what every other gamma would have
 yielded: min(m, gamma). A round accepted as a whole, or cut by the end of the text, says nothing of a larger gamma: it
 is censored. So position k has y_k acceptances and f_k refusals among the rounds that reached it, both fading with each
-further round of evidence, and the chance to be accepted once it is reached, which is one minus the hazard of a
+further round of evidence, and the probability to be accepted once it is reached, which is one minus the hazard of a
 discrete-time survival curve (Kaplan and Meier 1958), is estimated as
 
     t    = min(1, M (p + q) / p)                          the trust that it has earned
@@ -68,7 +68,7 @@ class Hazards(PolicyState):
             self.refused[accepted] += 1.0
 
     def count_scores(self, scores: Sequence[float]) -> None:
-        """Count one proposal by the chance of each token to be accepted: what it reaches, it reaches in part."""
+        """Count one proposal by the probability of each token to be accepted: what it reaches, it reaches in part."""
         reached = 1.0
         for position, score in enumerate(scores[: len(self.accepted)]):
             self.accepted[position] += reached * score
@@ -141,8 +141,10 @@ def draw_beta(random: Random, right: float, wrong: float) -> float:
 
 
 LARGEST_BUCKET = 6  # match lengths of 32 and more, further than prompt lookup measures a match
-LEANING = 4.0  # observations that the length of a match is worth to a bucket
-SLOWER = 6.0  # the long run fades so many times slower: a discount of 0.94 makes a hundred rounds of evidence
+BUCKET_POOLING = 4.0  # observations that the length of a match is worth to a bucket
+LONG_RUN_FACTOR = (
+    6.0  # the long run fades so many times slower: a discount of 0.94 makes a hundred rounds of evidence
+)
 ALL = "all"
 BUCKETS = frozenset({ALL, *map(str, range(LARGEST_BUCKET + 1))})
 
@@ -152,22 +154,22 @@ def bucket(match_length: int | None) -> str:
     return ALL if match_length is None else str(min(match_length.bit_length(), LARGEST_BUCKET))
 
 
-def _chance_of_match(length: int) -> float:
+def _prob_after_match(length: int) -> float:
     odds: float = length ** (4.0 / 3.0) / 3.0
     return odds / (1.0 + odds)
 
 
-CHANCES_OF_MATCHES = tuple(map(_chance_of_match, range(257)))
+PROBS_AFTER_MATCHES = tuple(map(_prob_after_match, range(257)))
 
 
-def chance_of_match(length: int) -> float:
-    """Return u, the chance of a token after a match of so many tokens before anything is known of the draft."""
-    return CHANCES_OF_MATCHES[min(max(length, 1), 256)]
+def prob_after_match(length: int) -> float:
+    """Return u, the probability of a token after a match of so many tokens before anything is known of the draft."""
+    return PROBS_AFTER_MATCHES[min(max(length, 1), 256)]
 
 
 @dataclass(slots=True)
 class Acceptance(PolicyState):
-    """Counts of one draft's accepted and refused tokens, and the chances that follow from them.
+    """Counts of one draft's accepted and refused tokens, and the probabilities that follow from them.
 
     Attributes:
         size: Positions that are counted: the largest gamma.
@@ -189,7 +191,7 @@ class Acceptance(PolicyState):
     def __post_init__(self) -> None:
         self.counts = defaultdict(partial(Hazards, self.size))
         self.long_run = list(self.prior)
-        self.slower = self.discount ** (1.0 / SLOWER)
+        self.slower = self.discount ** (1.0 / LONG_RUN_FACTOR)
 
     def check(self) -> None:
         """Check that the long run holds something, and that the buckets exist.
@@ -210,7 +212,7 @@ class Acceptance(PolicyState):
         self._remember(within, float(refused and within == accepted and accepted < self.size))
 
     def count_scores(self, match_length: int | None, scores: Sequence[float]) -> None:
-        """Count a proposal that was never made, by the chance of each of its tokens to have been accepted."""
+        """Count a proposal that was never made, by the probability of each of its tokens to have been accepted."""
         for hazards in self._aged(match_length):
             hazards.count_scores(scores)
         right = wrong = 0.0
@@ -221,7 +223,7 @@ class Acceptance(PolicyState):
             reached *= score
         self._remember(right, wrong)
 
-    def chances(self, match_length: int | None) -> Iterator[float]:
+    def acceptance_probs(self, match_length: int | None) -> Iterator[float]:
         """Return a_1, a_2, ... or for a match length a_b1, a_b2, ..., as many as are counted, each made when read."""
         # What was assumed at first, less where the draft has proved worse than that in the long run.
         right, wrong = self.long_run
@@ -229,7 +231,7 @@ class Acceptance(PolicyState):
         if match_length is not None:
             mine = self.counts[bucket(match_length)]
             return (
-                (y + LEANING * trust * chance_of_match(match_length + k)) / (y + f + LEANING)
+                (y + BUCKET_POOLING * trust * prob_after_match(match_length + k)) / (y + f + BUCKET_POOLING)
                 for k, (y, f) in enumerate(zip(mine.accepted, mine.refused, strict=True))
             )
         whole, s = self.counts[ALL], self.pooling
@@ -238,12 +240,14 @@ class Acceptance(PolicyState):
         return ((y + s * mean) / (y + f + s) for y, f in zip(whole.accepted, whole.refused, strict=True))
 
     def sample(self, match_length: int | None, random: Random) -> Iterator[float]:
-        """Yield one draw of each chance from its Beta posterior, whose mean `chances` gives."""
+        """Yield one draw of each probability from its Beta posterior, whose mean `acceptance_probs` gives."""
         mine = self.counts[bucket(match_length)]
-        weight = self.pooling if match_length is None else LEANING
-        for y, f, chance in zip(mine.accepted, mine.refused, self.chances(match_length), strict=True):
+        weight = self.pooling if match_length is None else BUCKET_POOLING
+        for y, f, acceptance_prob in zip(
+            mine.accepted, mine.refused, self.acceptance_probs(match_length), strict=True
+        ):
             total = y + f + weight
-            yield draw_beta(random, chance * total, (1.0 - chance) * total)
+            yield draw_beta(random, acceptance_prob * total, (1.0 - acceptance_prob) * total)
 
     def rest(self, discount: float) -> None:
         """Let all that is known weigh less, so that a draft nobody hears of comes to be trusted as in the long run."""

@@ -46,8 +46,8 @@ class Calibration(PolicyState):
     expected_accepted: list[Amount] = field(default_factory=_no_counts)
     expected_refused: list[Amount] = field(default_factory=_no_counts)
 
-    def chance(self, expected: float, prob: float) -> float:
-        """Return the chance of acceptance of a token of this probability; `expected` is that of any token here."""
+    def acceptance_prob(self, expected: float, prob: float) -> float:
+        """Return the probability that a token of this `prob` is accepted; `expected` is that of any token here."""
         here = bin_of(prob)
         right = expected * ((self.accepted[here] + WEIGHT) / (self.expected_accepted[here] + WEIGHT))
         wrong = (1.0 - expected) * ((self.refused[here] + WEIGHT) / (self.expected_refused[here] + WEIGHT))
@@ -60,7 +60,7 @@ class Calibration(PolicyState):
 
         Args:
             probs: The probability of each token drafted.
-            expected: The chance of each of them as it was expected before its probability was known.
+            expected: The probability of each of them as it was expected before its probability was known.
             accepted: How many were accepted.
             refused: Whether the next one was refused.
         """

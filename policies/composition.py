@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
 from paceline.core.base_policy import BasePolicy, load_together
-from paceline.core.guards.policy import keeps, needs_of, requires_of, state_of
+from paceline.core.guards.policy import ask_keep_drafting, needs_of, requires_of, state_of
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Requirements
 from paceline.core.state.declared import S
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Policy
     from paceline.core.records import Plan, Round, RoundStart, Signal, TokenSignals
 
-DETAIL = ("none", "fused", "split")
-OFTEN = ("none", "request", "round")
+LATENCY_ORDER = ("none", "fused", "split")
+SWITCH_ORDER = ("none", "request", "round")
 
 
-def only(start: RoundStart, draft: str) -> RoundStart:
+def with_one_draft(start: RoundStart, draft: str) -> RoundStart:
     """Return what a policy sees that has one draft to choose from."""
     if len(start.drafts) == 1 and draft in start.drafts:
         return start
@@ -45,8 +45,8 @@ def joint_requirements(policies: Iterable[Policy], **own: Any) -> Requirements:
     }
     listened = {each.draft for each in demands if each.signals}
     return Requirements(
-        draft_switch=max((each.draft_switch for each in demands), key=OFTEN.index),
-        latency=max((each.latency for each in demands), key=DETAIL.index),
+        draft_switch=max((each.draft_switch for each in demands), key=SWITCH_ORDER.index),
+        latency=max((each.latency for each in demands), key=LATENCY_ORDER.index),
         signals=frozenset[Any]().union(*(each.signals for each in demands)),
         draft=listened.pop() if len(listened) == 1 else None,
         **others,
@@ -58,12 +58,12 @@ def seed_of(seed: int, name: str) -> int:
     return Random(f"{seed}/{name}").getrandbits(32)
 
 
-def mark(plan: Plan, word: str) -> Plan:
+def tag_plan(plan: Plan, word: str) -> Plan:
     """Return a plan whose reason begins with a word, by which its rounds are known again whenever they are over."""
     return replace(plan, reason=f"{word}/{plan.reason}" if plan.reason else word)
 
 
-def marked(done: Round, words: Collection[str]) -> tuple[str | None, Round]:
+def untag_round(done: Round, words: Collection[str]) -> tuple[str | None, Round]:
     """Return the word of these that a round's plan was marked with, if one, and the round under the unmarked plan."""
     word, _, reason = (done.plan.reason or "").partition("/")
     if word not in words:
@@ -93,7 +93,7 @@ class WrapperPolicy(BasePolicy[S]):
 
     def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the inner policy, which planned this round if anything was drafted."""
-        return keeps(self.inner, signals)
+        return ask_keep_drafting(self.inner, signals)
 
     def held(self) -> Mapping[str, Policy]:
         """Return the inner policy."""
@@ -119,12 +119,12 @@ class PerDraftPolicies:
     def plan(self, start: RoundStart, draft: str) -> Plan:
         """Return the plan of this draft's policy, under the draft's name."""
         self._planned = self.of(draft)
-        plan = self._planned.plan(only(start, draft))
+        plan = self._planned.plan(with_one_draft(start, draft))
         return replace(plan, draft=draft) if plan.gamma and plan.draft is None else plan
 
     def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the policy that planned this round."""
-        return self._planned is None or keeps(self._planned, signals)
+        return self._planned is None or ask_keep_drafting(self._planned, signals)
 
     def observe(self, done: Round) -> None:
         """Show a round to the policy of its draft; one without a draft to the policy that planned last, if one did."""
@@ -199,7 +199,7 @@ class DraftSelector(BasePolicy[S]):
         return {"lengths": self._lengths}
 
 
-def choosable(start: RoundStart, current: str | None) -> Sequence[str]:
+def available_drafts(start: RoundStart, current: str | None) -> Sequence[str]:
     """Return the drafts that may be planned now, in the order listed; empty only when there is none.
 
     An engine that never switches runs the first one listed; one that switches between requests keeps to `current`.
@@ -211,6 +211,6 @@ def choosable(start: RoundStart, current: str | None) -> Sequence[str]:
     return drafts[:1] if switch == "none" else drafts
 
 
-def proposing(start: RoundStart, drafts: Sequence[str]) -> Sequence[str]:
+def drafts_with_proposals(start: RoundStart, drafts: Sequence[str]) -> Sequence[str]:
     """Return those of `drafts` that do not say they have nothing to propose, or all of them when all say so."""
     return [draft for draft in drafts if start.drafts[draft].match_length != 0] or drafts

@@ -1,19 +1,21 @@
 """Stop drafting where one more token is no longer worth its time: optimal stopping with the estimates of `survival`.
 
-`survival` chooses the draft and what may be expected of it. While that draft goes on, its probability of each token
-tells more: with c_k the chance of token k in the light of its probability (see `paceline.policies.calibration`), the
-chance that everything so far stands is S = c_1 ... c_k. Drafting on to a length g > k adds
+`survival` chooses the draft and what may be expected of it. While that draft goes on, the probability that it gives
+to each of its tokens tells more: with c_k the probability that token k is accepted in the light of that (see
+`paceline.policies.calibration`), everything so far stands with probability S = c_1 ... c_k. Drafting on to a length
+g > k adds
 
     S a_(k+1) + S a_(k+1) a_(k+2) + ...  tokens, up to a_g,  and  T(g) - T(k)  seconds,
 
-where a are the chances of `survival` and T the time of a round. By renewal reward, time is worth the tokens per
-second that are delivered on the whole, rho; so drafting goes on if for some g the tokens exceed rho (T(g) - T(k)).
-That is the threshold rule of SpecDec++ (https://arxiv.org/abs/2405.19715, Theorem 3.1), with chances that are counted
-in place of a trained head, measured costs, and several tokens of foresight, since verification times have steps. The
-combination is ours.
+where a are the acceptance probabilities of `survival` and T the time of a round. By renewal reward, time is worth the
+tokens per second that are delivered on the whole, rho; so drafting goes on if for some g the tokens exceed rho (T(g) -
+T(k)). That is the threshold rule of SpecDec++ (https://arxiv.org/abs/2405.19715, Theorem 3.1), with probabilities
+counted in place of a trained head, measured costs, and several tokens of foresight, since verification times have
+steps. The combination is ours.
 
-A draft that delivers no probabilities, such as prompt lookup, drafts what `survival` plans. The chances of deep
-positions are learnt from rounds that the rule let go so far, the promising ones: they are chances given that it did.
+A draft that delivers no probabilities, such as prompt lookup, drafts what `survival` plans. The acceptance
+probabilities of deep positions are learnt from rounds that the rule let go so far, the promising ones: they hold given
+that it did.
 """
 
 from __future__ import annotations
@@ -113,10 +115,10 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
         calibration = self.state.calibrations.get(plan.draft)
         if calibration is None:
             return True
-        chances = self._expected(plan.draft)
-        if self._drafted >= len(chances):
+        acceptance_probs = self._expected(plan.draft)
+        if self._drafted >= len(acceptance_probs):
             return False
-        self._stands *= calibration.chance(chances[self._drafted], signals.prob)
+        self._stands *= calibration.acceptance_prob(acceptance_probs[self._drafted], signals.prob)
         self._drafted += 1
         return self._worth_it(start, plan.draft, plan.gamma)
 
@@ -134,9 +136,9 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
         self.survival.observe(done)
 
     def _expected(self, draft: str) -> list[float]:
-        """Return the chance of each position as it was expected when the round was planned."""
+        """Return the probability of each position as it was expected when the round was planned."""
         if not self._chances:
-            self._chances = list(self.survival.chances(draft))
+            self._chances = list(self.survival.acceptance_probs(draft))
         return self._chances
 
     def _worth_it(self, start: RoundStart, draft: str, gamma: int) -> bool:

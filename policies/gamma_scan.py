@@ -1,8 +1,8 @@
-"""The gamma of least time per token, given the chance of each position and the costs measured so far.
+"""The gamma of least time per token, given the probability of each position and the costs measured so far.
 
 A round of gamma tokens of which S_k reach position k accepted yields E = 1 + S_1 + ... + S_gamma tokens in T seconds,
 the sum of drafting and verifying; the best gamma has the least T / E (Leviathan et al. 2023,
-https://arxiv.org/abs/2211.17192, section 3.4, with a chance for each position and with costs as measured).
+https://arxiv.org/abs/2211.17192, section 3.4, with a probability for each position and with costs as measured).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Costs
     from paceline.core.records import RoundStart
 
-LARGEST: Final = 1024
+LARGEST_GAMMA: Final = 1024
 """The largest gamma that a policy may be told to consider: its figures, and each decision, grow with it."""
 
 
-def drafting(gammas: Sequence[int]) -> Sequence[int]:
+def positive_gammas(gammas: Sequence[int]) -> Sequence[int]:
     """Return those of ascending `gammas` that draft anything."""
     return gammas[1:] if gammas[0] == 0 else gammas
 
 
-def at_most(gammas: Sequence[int], limit: int) -> int:
+def largest_at_most(gammas: Sequence[int], limit: int) -> int:
     """Return the largest of ascending `gammas` that is not above `limit`, or the smallest of them."""
     return gammas[max(bisect_right(gammas, limit) - 1, 0)]
 
@@ -85,7 +85,7 @@ def best_gamma(
     start: RoundStart,
     draft: str,
     gammas: Sequence[int],
-    chances: Iterator[float],
+    acceptance_probs: Iterator[float],
     best_s: float,
     *,
     lagging: bool = True,
@@ -96,7 +96,8 @@ def best_gamma(
         start: Costs, context and lag of the draft are taken from it.
         draft: The draft that would propose.
         gammas: What may be planned, ascending, without 0.
-        chances: The chance of each position to be accepted once it is reached; read only as far as the scan gets.
+        acceptance_probs: The probability of each position to be accepted once it is reached; read only as far as the
+            scan gets.
         best_s: Seconds per token to beat.
         lagging: Whether the price of catching up counts.
 
@@ -110,7 +111,7 @@ def best_gamma(
     best, survival, tokens = 0, 1.0, 1.0
     every = len(gammas) == longest
     for gamma in range(1, longest + 1):
-        survival *= next(chances, 0.0)  # an engine may force a gamma that is not counted
+        survival *= next(acceptance_probs, 0.0)  # an engine may force a gamma that is not counted
         tokens += survival
         if not every and gamma not in gammas:
             continue

@@ -34,7 +34,7 @@ from paceline.core.config.resolve import AnyPolicy
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Plan
 from paceline.core.state.declared import Count, PolicyState
-from paceline.policies.composition import WrapperPolicy, mark, marked
+from paceline.policies.composition import WrapperPolicy, tag_plan, untag_round
 from paceline.policies.throughput import Speed, Window
 
 if TYPE_CHECKING:
@@ -141,12 +141,12 @@ class GatePolicy(WrapperPolicy[GateState]):
         if not self._handed_on:
             return Plan(0, reason=f"gate-{self.state.phase}")
         plan = self.inner.plan(start)
-        return mark(plan, PROBE) if self.state.phase == "probe" else plan
+        return tag_plan(plan, PROBE) if self.state.phase == "probe" else plan
 
     def observe(self, done: Round) -> None:
         """Show the inner policy a round that it planned, and count what was delivered in which time."""
         if self._handed_on:
-            self.inner.observe(marked(done, (PROBE,))[1])
+            self.inner.observe(untag_round(done, (PROBE,))[1])
         state = self.state
         state.waited += done.emitted
         if done.ended is not None:

@@ -37,8 +37,8 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.core.state.declared import Amount, Count, PolicyState, Share, Unsaved
-from paceline.policies.composition import DraftSelector, choosable, proposing
-from paceline.policies.gamma_scan import LARGEST, best_gamma, catch_up_share_s, drafting
+from paceline.policies.composition import DraftSelector, available_drafts, drafts_with_proposals
+from paceline.policies.gamma_scan import LARGEST_GAMMA, best_gamma, catch_up_share_s, positive_gammas
 from paceline.policies.scoring_budget import ScoringBudget
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 class RunLengths(PolicyState):
     """Fading sums of Q_1, ..., Q_size.
 
-    With g_1, g_2, ... the chances that the draft's token is accepted at consecutive places of the text, a block of K
-    tokens that starts at place t yields
+    With g_1, g_2, ... the probabilities that the draft's token is accepted at consecutive places of the text, a block
+    of K tokens that starts at place t yields
 
         L_t = sum over k = 1..K+1 of k (1 - g_(t+k-1)) prod over j < k of g_(t+j-1),     the (K+1)-th g being 0
 
@@ -102,16 +102,16 @@ class RunLengths(PolicyState):
     def tokens(self, gamma: int) -> float:
         """Return the mean of L for blocks of `gamma` tokens."""
         survival, tokens = 1.0, 1.0
-        chances = self.chances()
+        acceptance_probs = self.acceptance_probs()
         for _ in range(gamma):
-            survival *= next(chances, 0.0)
+            survival *= next(acceptance_probs, 0.0)
             tokens += survival
         return tokens
 
-    def chances(self) -> Iterator[float]:
-        """Yield, for k = 1, 2, ..., the chance that token k is accepted once it is reached: Q_k / Q_(k-1), at most 1.
+    def acceptance_probs(self) -> Iterator[float]:
+        """Yield the probability that token k = 1, 2, ... is accepted once it is reached: Q_k / Q_(k-1), at most 1.
 
-        Where no k tokens in a row were seen yet, the chance of the first one stands in.
+        Where no k tokens in a row were seen yet, the probability of the first one stands in.
         """
         before = 1.0
         for total, count in zip(self.sums, self.counts, strict=True):
@@ -124,7 +124,7 @@ class RunLengths(PolicyState):
             before = min(mean, before)
 
 
-LEAST = 1e-12  # with a share of 0 nothing else keeps a weight from vanishing for good
+MIN_WEIGHT = 1e-12  # with a share of 0 nothing else keeps a weight from vanishing for good
 
 
 @dataclass(slots=True)
@@ -162,7 +162,7 @@ class Weights(PolicyState):
         before = sum(map(self.of, losses))
         moved = {expert: self.of(expert) * exp(-eta * loss) for expert, loss in losses.items()}
         scale = before / sum(moved.values())
-        self.known.update({expert: max(weight * scale, LEAST) for expert, weight in moved.items()})
+        self.known.update({expert: max(weight * scale, MIN_WEIGHT) for expert, weight in moved.items()})
         mean = sum(map(self.of, everyone)) / len(everyone)
         for expert in everyone:
             self.known[expert] = (1.0 - self.share) * self.of(expert) + self.share * mean
@@ -179,7 +179,7 @@ class HedgeConfig(PolicyConfig):
         default=32, ge=1, description="Tokens of text that drafts are judged by; older ones fade."
     )
     max_gamma: int = Field(
-        default=16, ge=1, le=LARGEST, description="The largest gamma considered when drafts compete."
+        default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered when drafts compete."
     )
     share: float = Field(
         default=0.1,
@@ -285,12 +285,14 @@ class HedgePolicy(DraftSelector[HedgeState]):
     def _hold_trial(self, start: RoundStart) -> None:
         """Hold a trial among the drafts that were scored since the last one, if there are two of them."""
         awake = [draft for draft in start.drafts if draft in self.state.scored]
-        gammas = drafting(start.gammas(self._config.max_gamma))
+        gammas = positive_gammas(start.gammas(self._config.max_gamma))
         if len(awake) < 2 or not gammas or gammas[-1] == 0:
             return
         for draft in awake:
-            chances = self.state.run_lengths[draft].chances()
-            self.state.seconds[draft] = best_gamma(start, draft, gammas, chances, math.inf, lagging=False)[1]
+            acceptance_probs = self.state.run_lengths[draft].acceptance_probs()
+            self.state.seconds[draft] = best_gamma(
+                start, draft, gammas, acceptance_probs, math.inf, lagging=False
+            )[1]
         best_s = min(self.state.seconds[draft] for draft in awake)
         losses = {
             draft: 1.0 - best_s / self.state.seconds[draft] if self.state.seconds[draft] > best_s else 0.0
@@ -301,7 +303,7 @@ class HedgePolicy(DraftSelector[HedgeState]):
 
     def _choose(self, start: RoundStart) -> str | None:
         """Return the draft of most weight, or the one that runs where a change costs more; or one drawn by weight."""
-        drafts = proposing(start, choosable(start, self.state.draft))
+        drafts = drafts_with_proposals(start, available_drafts(start, self.state.draft))
         if self._config.sample:
             return self._drawn(drafts)
         best = max(drafts, key=self.state.weights.of)

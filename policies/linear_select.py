@@ -44,8 +44,8 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.core.state.declared import Count, PolicyState, Summed
-from paceline.policies.composition import DraftSelector, choosable, mark, marked
-from paceline.policies.gamma_scan import LARGEST, best_gamma, drafting
+from paceline.policies.composition import DraftSelector, available_drafts, tag_plan, untag_round
+from paceline.policies.gamma_scan import LARGEST_GAMMA, best_gamma, positive_gammas
 from paceline.policies.prompt_accuracy import Prompts
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class LinearSelectConfig(PolicyConfig):
         default="online", validate_default=True, description="Policy that plans gamma, one for each draft."
     )
     max_gamma: int = Field(
-        default=16, ge=1, le=LARGEST, description="The largest gamma considered when drafts compete."
+        default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered when drafts compete."
     )
     max_accuracy: float = Field(default=0.95, gt=0, lt=1, description="Cap on predicted accuracy (Acc_max).")
     buckets: int = Field(
@@ -152,11 +152,11 @@ class LinearSelectPolicy(DraftSelector[LinearSelectState], MergeablePolicy[Linea
             self._lengths.rest()
             return Plan(0, reason=reason)
         plan = self._lengths.plan(start, draft)
-        return plan if reason is None else mark(plan, reason)
+        return plan if reason is None else tag_plan(plan, reason)
 
     def observe(self, done: Round) -> None:
         """Count the verdict; the last round of a request is the moment to learn from it."""
-        self._lengths.observe(marked(done, REASONS)[1])
+        self._lengths.observe(untag_round(done, REASONS)[1])
         request = self.state.request
         if not request.active:
             return
@@ -170,7 +170,7 @@ class LinearSelectPolicy(DraftSelector[LinearSelectState], MergeablePolicy[Linea
     def _begin(self, start: RoundStart) -> str | None:
         """Learn from the request before, and choose the draft of this one; return why, if it is not the best one."""
         self._finish()
-        drafts = choosable(start, None)
+        drafts = available_drafts(start, None)
         gammas = start.gammas(self._config.max_gamma)
         if not drafts or gammas[-1] == 0:
             return None
@@ -199,7 +199,7 @@ class LinearSelectPolicy(DraftSelector[LinearSelectState], MergeablePolicy[Linea
 
     def _token_s(self, start: RoundStart, draft: str, features: list[float]) -> float:
         """Return 1 / R at the best gamma of a draft, with its share of the price of catching up."""
-        gammas = drafting(start.gammas(self._config.max_gamma))
+        gammas = positive_gammas(start.gammas(self._config.max_gamma))
         return best_gamma(start, draft, gammas, repeat(self.accuracy(draft, features)), math.inf)[1]
 
     def _finish(self) -> None:

@@ -33,7 +33,7 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.core.state.declared import Amount, PolicyState, Summed
-from paceline.policies.composition import DraftSelector, choosable, proposing
+from paceline.policies.composition import DraftSelector, available_drafts, drafts_with_proposals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ class MetaSDPolicy(DraftSelector[MetaSDState], MergeablePolicy[MetaSDState]):
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft of the highest bound; its length policy plans the round."""
-        drafts = proposing(start, choosable(start, self.state.draft))
+        drafts = drafts_with_proposals(start, available_drafts(start, self.state.draft))
         self.state.draft = self._best(drafts)
         if self.state.draft is None:
             self._lengths.rest()

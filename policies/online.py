@@ -31,11 +31,11 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Count, PolicyState
 from paceline.policies.gamma_scan import (
-    LARGEST,
-    at_most,
+    LARGEST_GAMMA,
     catch_up_share_s,
     chosen_draft,
-    drafting,
+    largest_at_most,
+    positive_gammas,
     round_times,
 )
 
@@ -52,7 +52,7 @@ class OnlineConfig(PolicyConfig):
 
     name: Literal["online"] = "online"
     window: int = Field(default=20, ge=1, description="Rounds the accuracy is estimated from (h of Eq 2).")
-    max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma considered.")
+    max_gamma: int = Field(default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered.")
     max_accuracy: float = Field(default=0.95, gt=0, lt=1, description="Cap on the estimate (Acc_max).")
     prior: tuple[Annotated[FiniteFloat, Field(ge=0)], Annotated[FiniteFloat, Field(ge=0)]] | None = Field(
         default=(2.0, 1.0),
@@ -112,14 +112,16 @@ class OnlinePolicy(BasePolicy[OnlineState]):
             return Plan(0)
         accuracy = self.accuracy()
         if accuracy is None:
-            return Plan(at_most(drafting(gammas), options.first_gamma), draft, reason="warm-up")
+            return Plan(
+                largest_at_most(positive_gammas(gammas), options.first_gamma), draft, reason="warm-up"
+            )
         gamma = _best_gamma(start, draft, gammas, accuracy)
         if gamma:
             return Plan(gamma, draft)
         if self.state.quiet >= options.probe_every:
             pays_at_best = _best_gamma(start, draft, gammas, options.max_accuracy) > 0
             if pays_at_best or self.state.quiet >= RARER * options.probe_every:
-                return Plan(drafting(gammas)[0], draft, reason="probe")
+                return Plan(positive_gammas(gammas)[0], draft, reason="probe")
         return Plan(0)
 
     def observe(self, done: Round) -> None:

@@ -1,7 +1,7 @@
 """Survival of draft tokens times measured cost: the draft and gamma of least time per token.
 
-The chance of each position to be accepted is learnt as `paceline.policies.acceptance` says, for each draft apart, and
-for drafts that tell a match length within buckets of it; the plan is the draft and gamma of least T / E as
+The probability of each position to be accepted is learnt as `paceline.policies.acceptance` says, for each draft apart,
+and for drafts that tell a match length within buckets of it; the plan is the draft and gamma of least T / E as
 `paceline.policies.gamma_scan` finds it, plain decoding included. Choosing a length is no bandit: a round tells what
 every smaller gamma would have yielded, and up to its refusal every larger one.
 
@@ -33,7 +33,7 @@ from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Count, PolicyState, Summed
 from paceline.policies.acceptance import Acceptance
 from paceline.policies.exploration import PLAIN, Exploration
-from paceline.policies.gamma_scan import LARGEST, best_gamma, chosen_draft, drafting
+from paceline.policies.gamma_scan import LARGEST_GAMMA, best_gamma, chosen_draft, positive_gammas
 from paceline.policies.scoring_budget import ScoringBudget
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 class SurvivalOptions(PolicyConfig):
     """Options: what is learnt, how fast it fades, and what may be tried."""
 
-    max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma considered.")
+    max_gamma: int = Field(default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered.")
     discount: float = Field(
         default=0.94, gt=0, le=1, description="Weight of what is known, for each further round of evidence."
     )
@@ -143,15 +143,15 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         if gammas[-1] == 0:
             self.scorers = frozenset()
             return 0, None, None
-        plain, able = gammas[0] == 0, drafting(gammas)
+        plain, drafted_gammas = gammas[0] == 0, positive_gammas(gammas)
         drafts = self._candidates(start, must_draft=not plain)
         plain_s = math.inf
         if plain:
             self._plain_s = plain_s = start.costs.verify_s(1, start.context)
-        gamma, draft = self._best(start, drafts, able, plain_s)
+        gamma, draft = self._best(start, drafts, drafted_gammas, plain_s)
         reason = None
         if plain:
-            gamma, draft, reason = self._explored(start, drafts, able[0], gamma, draft)
+            gamma, draft, reason = self._explored(start, drafts, drafted_gammas[0], gamma, draft)
         self.scorers = frozenset() if self._config.draft else self.state.scoring.select(start, draft)
         return gamma, draft, reason
 
@@ -170,11 +170,11 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
                 known.rest(self._config.idle_discount)
         state.drafting = state.drafting + 1 if done.drafted else 0
 
-    def chances(self, draft: str) -> Iterator[float]:
-        """Yield the chance of each position of this draft's next proposal: its mean, or a draw."""
+    def acceptance_probs(self, draft: str) -> Iterator[float]:
+        """Yield the probability of each position of this draft's next proposal: its mean, or a draw."""
         known, match_length = self.state.known[draft], self._match_length(draft)
         random = self.state.random
-        return known.chances(match_length) if random is None else known.sample(match_length, random)
+        return known.acceptance_probs(match_length) if random is None else known.sample(match_length, random)
 
     def _explored(
         self, start: RoundStart, drafts: Sequence[str], least: int, gamma: int, draft: str | None
@@ -196,7 +196,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
             price_s = (
                 costs.draft_s(name, least, start.drafts[name].lag)
                 + costs.verify_s(least + 1, start.context)
-                - plain_s * (1.0 + next(self.chances(name)))
+                - plain_s * (1.0 + next(self.acceptance_probs(name)))
             )
             if state.exploration.due(name, price_s, plain_s):
                 state.exploration.begin(name, plain_s)
@@ -223,7 +223,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         """Return the draft and gamma of least time per token, if any takes less than `best_s`."""
         best, best_draft = 0, None
         for draft in drafts:
-            gamma, token_s = best_gamma(start, draft, gammas, self.chances(draft), best_s)
+            gamma, token_s = best_gamma(start, draft, gammas, self.acceptance_probs(draft), best_s)
             if gamma:
                 best, best_draft, best_s = gamma, draft, token_s
         self.token_s = best_s

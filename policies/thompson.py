@@ -6,7 +6,7 @@ the end of a proposal that was accepted as a whole or cut short: those are censo
 
     h_k ~ Beta(y_k + s m, f_k + s (1 - m)),     m = (sum y + p) / (sum y + sum f + p + q),
 
-the chance that position k is accepted once it is reached, drawn towards the mean m of the draft with the weight
+the probability that position k is accepted once it is reached, drawn towards the mean m of the draft with the weight
 of s observations. Then S_k = h_1 ... h_k, a round of gamma tokens yields E = 1 + S_1 + ... + S_gamma tokens in
 T = draft + verify seconds, and the plan is the draft and gamma of most E / T; gamma 0 yields 1 token.
 
@@ -31,7 +31,7 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import PolicyState, Summed
 from paceline.policies.acceptance import Hazards, draw_beta
-from paceline.policies.gamma_scan import LARGEST, best_gamma, chosen_draft, drafting
+from paceline.policies.gamma_scan import LARGEST_GAMMA, best_gamma, chosen_draft, positive_gammas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ class ThompsonConfig(PolicyConfig):
     """Sample how far each draft may be trusted, and plan the draft and gamma of most tokens per second."""
 
     name: Literal["thompson"] = "thompson"
-    max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma considered.")
+    max_gamma: int = Field(default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered.")
     discount: float = Field(
         default=0.98, gt=0, le=1, description="Weight of what is known, for each round of age."
     )
@@ -91,7 +91,7 @@ class ThompsonPolicy(MergeablePolicy[ThompsonState]):
         best = Plan(0)
         best_s = start.costs.verify_s(1, start.context) if gammas[0] == 0 else math.inf
         for draft in self._drafts(start):
-            gamma, token_s = best_gamma(start, draft, drafting(gammas), self._sample(draft), best_s)
+            gamma, token_s = best_gamma(start, draft, positive_gammas(gammas), self._sample(draft), best_s)
             if gamma:
                 best, best_s = Plan(gamma, draft), token_s
         return best
@@ -117,6 +117,6 @@ class ThompsonPolicy(MergeablePolicy[ThompsonState]):
         return () if draft is None else (draft,)
 
     def _sample(self, draft: str) -> Iterator[float]:
-        """Yield one draw of the chance of each position."""
+        """Yield one draw of the probability of each position."""
         for right, wrong in self.state.known[draft].posterior(self._config.prior, self._config.pooling):
             yield draw_beta(self.state.random, right, wrong)

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from paceline.core.state.declared import MOST, Amount, Count, Fixed, PolicyState, Summed, Unsaved
+from paceline.core.state.declared import MAX_AMOUNT, Amount, Count, Fixed, PolicyState, Summed, Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from paceline.core.records import Round
 
-READ_ALONG = 32  # lagging tokens that are read in one block with the last one, and hardly take longer
-HEAVY = 2.0**64  # far below the largest float, and seldom reached: a discount of .99 takes 4400 rounds to it
+SMALL_LAG = 32  # lagging tokens that are read in one block with the last one, and hardly take longer
+MAX_WEIGHT = (
+    2.0**64
+)  # far below the largest float, and seldom reached: a discount of .99 takes 4400 rounds to it
 KINDS = ("rounds", "gained", "spent")
-Weighted = Annotated[float, Field(ge=0, le=MOST * HEAVY)]
+Weighted = Annotated[float, Field(ge=0, le=MAX_AMOUNT * MAX_WEIGHT)]
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class ArmStatistics(PolicyState):
 
     arms: Fixed[list[str]]
     discount: Unsaved[float] = 1.0
-    weight: Annotated[float, Field(ge=1, le=2 * HEAVY)] = 1.0
+    weight: Annotated[float, Field(ge=1, le=2 * MAX_WEIGHT)] = 1.0
     rounds: Summed[list[Weighted]] = field(init=False)
     gained: Summed[list[Weighted]] = field(init=False)
     spent: Summed[list[Weighted]] = field(init=False)
@@ -53,7 +55,7 @@ class ArmStatistics(PolicyState):
         self.rounds[arm] += self.weight
         self.gained[arm] += gained * self.weight
         self.spent[arm] += spent * self.weight
-        if self.weight > HEAVY:
+        if self.weight > MAX_WEIGHT:
             for sums in (self.rounds, self.gained, self.spent):
                 sums[:] = [amount / self.weight for amount in sums]
             self.weight = 1.0
@@ -91,14 +93,14 @@ class ArmStatistics(PolicyState):
         getattr(self, path[1])[self.arms.index(path[0])] += amount * self.weight
 
 
-def tells_rate(done: Round) -> bool:
+def is_rate_sample(done: Round) -> bool:
     """Tell whether tokens and seconds of a round say how fast its plan is.
 
     A round that was ended took its full time, but the tokens past the cut are missing: it would look slow, and the
     slower the more it drafted. A round that first had to read a prompt, or a long rest, paid once for all rounds to
     come, whichever plan they follow. Both are left out.
     """
-    return done.ended is None and done.lag <= READ_ALONG
+    return done.ended is None and done.lag <= SMALL_LAG
 
 
 WEIGHT = 0.3

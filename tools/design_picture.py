@@ -45,7 +45,7 @@ BOXES = {
     "draft": Box("backends/", 4.2, "gamma tokens in turn", "5  DraftSession"),
     "keep": Box("policies/", 5.1, "draft another?", "6  keep_drafting"),
     "verify": Box("backends/", 6.2, "all of them in one pass", "7  TargetSession"),
-    "cut": Box("core/", 7.0, "EOS, stop, length", "8  Limits"),
+    "cut": Box("core/", 7.0, "EOS, stop, length", "8  StopConditions"),
     "advance": Box("backends/", 8.2, "caches to what is written", "9  advance"),
     "round": Box("core/", 8.8, "plan, counts, seconds", "10  Round"),
     "costs": Box("core/", 10.6, "what work takes now", "11  LiveCosts"),

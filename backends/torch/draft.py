@@ -165,8 +165,8 @@ class SampledDraftSession(DraftModelSession):
         return self._sampler.draw(self._drawn_from[-1]), scores
 
     def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
-        chances, self._drawn_from = torch.cat(self._drawn_from), []
-        return DeviceProposal(tokens, chances, signals)
+        draft_probs, self._drawn_from = torch.cat(self._drawn_from), []
+        return DeviceProposal(tokens, draft_probs, signals)
 
     def _token_probs(self, logits: torch.Tensor, tokens: Sequence[int]) -> list[float]:
         return self._sampler.token_probs(logits, tokens, self._vocabulary)

@@ -205,13 +205,13 @@ class Sampler:
             tokens: They need not be below `width`; those that are not have no share.
             width: As in `process`.
         """
-        chances = self.probs(self.process(logits, [self.tokens(tokens[:-1])], width))
+        probs = self.probs(self.process(logits, [self.tokens(tokens[:-1])], width))
         known = [min(token, width - 1) for token in tokens]
-        shares: list[float] = chances.gather(1, self.tokens(known).T).flatten().tolist()
+        known_probs: list[float] = probs.gather(1, self.tokens(known).T).flatten().tolist()
         return [
             # Rounding may carry a share past 1.
-            min(share, 1.0) if token < width else 0.0
-            for share, token in zip(shares, tokens, strict=True)
+            min(prob, 1.0) if token < width else 0.0
+            for prob, token in zip(known_probs, tokens, strict=True)
         ]
 
     @torch.inference_mode()
@@ -243,11 +243,11 @@ class DeviceProposal:
     """Draft tokens on the host, with the distributions they were drawn from still on the device.
 
     Attributes:
-        chances: Shape (tokens, vocabulary of the draft).
+        draft_probs: Shape (tokens, vocabulary of the draft).
     """
 
     tokens: tuple[int, ...]
-    chances: torch.Tensor
+    draft_probs: torch.Tensor
     signals: tuple[TokenSignals, ...] = ()
 
     def __len__(self) -> int:
@@ -257,12 +257,12 @@ class DeviceProposal:
 def draft_probs_of(proposal: Proposal | None, like: torch.Tensor) -> torch.Tensor | None:
     """Return the distributions that tokens were drawn from, no wider than `like`; None where the proposal is silent."""
     if isinstance(proposal, DeviceProposal):
-        chances = proposal.chances
+        draft_probs = proposal.draft_probs
     elif isinstance(proposal, SampledProposal):
-        chances = torch.tensor(proposal.chances)
+        draft_probs = torch.tensor(proposal.draft_probs)
     else:
         return None
-    return chances[:, : like.shape[-1]].to(like)
+    return draft_probs[:, : like.shape[-1]].to(like)
 
 
 @torch.inference_mode()

@@ -108,7 +108,7 @@ class BackendConfig(Strict):
         raise TypeError(f"{type(self).__name__} does not override build_draft()")
 
     def check_target(self, run: RunConfig) -> Readiness:
-        """Tell what can be known of this target before its weights are read, by the rules it is refused by.
+        """Return facts about this target before its weights are read, by the rules it is refused by.
 
         Called by `paceline doctor`, once a run. Optional: by default it tells what is `missing`.
 
@@ -118,7 +118,7 @@ class BackendConfig(Strict):
         return Readiness(self.missing())
 
     def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:
-        """Tell what can be known of this draft before its weights are read, by the rules it is refused by.
+        """Return facts about this draft before its weights are read, by the rules it is refused by.
 
         Called by `paceline doctor`, once a draft, after the target was asked. Optional, as `check_target`.
 

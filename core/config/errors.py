@@ -35,7 +35,7 @@ _OWN = frozenset(
 )
 """Errors whose message says what was found by itself."""
 
-_WANTED = {
+_EXPECTED = {
     "string_type": "should be text",
     "path_type": "should be a path",
     "bool_parsing": "should be true or false",
@@ -53,14 +53,14 @@ _WANTED = {
 }
 """Allowed values, for errors whose own words are about Python or say more than helps."""
 
-_WANTS_TEXT = frozenset({"string_type", "name_type", "path_type", "literal_error", "block_type"})
+_EXPECTS_TEXT = frozenset({"string_type", "name_type", "path_type", "literal_error", "block_type"})
 _AMBIGUOUS = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false"})
 _ABSENT = object()
 
-DEEPEST = 64
+MAX_DEPTH = 64
 """Levels of a run: policies that hold policies take two each."""
 
-TOO_DEEP = f"nested too deeply, or holds itself; a run has at most {DEEPEST} levels"
+TOO_DEEP = f"nested too deeply, or holds itself; a run has at most {MAX_DEPTH} levels"
 
 
 class Place(NamedTuple):
@@ -168,7 +168,7 @@ def _message(row: ErrorDetails, raw: str | None) -> str:
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind in _OWN:
         return message
-    allowed = _WANTED.get(kind, message.replace("Input should be", "should be").replace("Input is", "is"))
+    allowed = _EXPECTED.get(kind, message.replace("Input should be", "should be").replace("Input is", "is"))
     return f"found {show(value, raw)}; {allowed}{_quotes(kind, value, raw)}"
 
 
@@ -181,7 +181,7 @@ def _remedy(value: object, loc: Path) -> str:
 
 def _quotes(kind: str, value: object, raw: str | None) -> str:
     """Return the hint to quote a plain YAML scalar that was meant as text."""
-    if kind not in _WANTS_TEXT or raw is None or isinstance(value, str) or value is None:
+    if kind not in _EXPECTS_TEXT or raw is None or isinstance(value, str) or value is None:
         return ""
     if kind == "block_type" and not isinstance(value, bool):
         return ""
@@ -239,7 +239,7 @@ def check_values(data: Mapping[str, Any], locate: Locate) -> None:
 
 
 def _problems(node: object, path: Path) -> Iterator[tuple[Path, str]]:
-    if len(path) > DEEPEST:
+    if len(path) > MAX_DEPTH:
         yield path[:1], TOO_DEEP
     elif isinstance(node, Mapping):
         for key, value in node.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from paceline.core.config import errors
-from paceline.core.config.errors import DEEPEST, TOO_DEEP, check_values, show
+from paceline.core.config.errors import MAX_DEPTH, TOO_DEEP, check_values, show
 from paceline.core.config.resolve import CONTEXT
 from paceline.core.config.run import RunConfig, with_defaults
 from paceline.core.config.yaml import Document, parse_yaml, read_yaml
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from paceline.core.config.errors import Locate
     from paceline.core.decoder import SpeculativeDecoder
 
-PLACE = re.compile("[0-9]{1,6}")
+LIST_INDEX = re.compile("[0-9]{1,6}")
 """A part of a key that leads into a list."""
 
-SHOWN = 120
+MAX_SHOWN = 120
 """Letters of an override that messages repeat."""
 
 
@@ -54,7 +54,7 @@ def assignment(key: str, value: object) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def apply_overrides(
@@ -73,7 +73,7 @@ def apply_overrides(
     """
     result: dict[str, Any] = dict(data)
     for key in overrides:
-        if key.count(".") > DEEPEST:
+        if key.count(".") > MAX_DEPTH:
             raise ConfigError(f"override {assignment(key, overrides[key])}: {TOO_DEEP}")
     for key in sorted(overrides, key=lambda key: key.count(".")):
         first, *rest = key.split(".")
@@ -100,7 +100,7 @@ def _replaced(key: str, path: list[str], node: object, value: object, *, word: s
         node = {word: node}
     if isinstance(node, Mapping):
         return {**node, part: _replaced(key, rest, node.get(part), value, word=word)}
-    if isinstance(node, list) and PLACE.fullmatch(part) and int(part) < len(node):
+    if isinstance(node, list) and LIST_INDEX.fullmatch(part) and int(part) < len(node):
         below = _replaced(key, rest, node[int(part)], value, word=word)
         return [*node[: int(part)], below, *node[int(part) + 1 :]]
     raise ConfigError(

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 from paceline.core.config.blocks import Strict
 from paceline.core.config.errors import problem
 from paceline.core.config.resolve import AnyPolicy, DraftBackend, TargetBackend
-from paceline.core.sampling import LEAST_TEMPERATURE, Sampling
-from paceline.core.stopping import wanted_strings
+from paceline.core.sampling import MIN_TEMPERATURE, Sampling
+from paceline.core.stopping import stop_strings
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
@@ -32,10 +32,8 @@ def _number(value: object) -> object:
 
 
 def _temperature(value: float) -> float:
-    if value != 0.0 and not LEAST_TEMPERATURE <= value < math.inf:
-        raise problem(
-            "temperature", f"should be 0.0 (greedy decoding), or {LEAST_TEMPERATURE} and more", value
-        )
+    if value != 0.0 and not MIN_TEMPERATURE <= value < math.inf:
+        raise problem("temperature", f"should be 0.0 (greedy decoding), or {MIN_TEMPERATURE} and more", value)
     return value
 
 
@@ -56,7 +54,7 @@ def _draft_name(name: str) -> str:
 
 def _stop_string(text: str) -> str:
     try:
-        wanted_strings((text,))
+        stop_strings((text,))
     except ValueError:
         raise problem("stop_string", "should be text, not empty and without U+FFFD", text) from None
     return text
@@ -150,7 +148,7 @@ class RunConfig(Strict):
         """
         from paceline.core.decoder import SpeculativeDecoder  # noqa: PLC0415  # reading a file needs no loop
         from paceline.core.plugins.catalogue import build_draft, build_target  # noqa: PLC0415
-        from paceline.core.state.scope import learning  # noqa: PLC0415
+        from paceline.core.state.scope import scoped_policy  # noqa: PLC0415
         from paceline.core.trace import TraceWriter  # noqa: PLC0415
 
         target = build_target(self.target)
@@ -158,7 +156,7 @@ class RunConfig(Strict):
         trace = (
             None if self.trace is None else TraceWriter(self.trace, {"config": self.model_dump(mode="json")})
         )
-        learns = learning(self, target, drafts)
+        learns = scoped_policy(self, target, drafts)
         return SpeculativeDecoder(
             target,
             drafts,

@@ -22,10 +22,10 @@ _PLAIN = frozenset(
 )
 """Tags that need no `!` to be understood."""
 
-MOST = 256 * KIB
+MAX_BYTES = 256 * KIB
 """Bytes of a run file: a long one has some kilobytes."""
 
-VALUES = 20_000
+MAX_VALUES = 20_000
 """Values of a file with every alias written out; a few lines of aliases of aliases may stand for billions."""
 
 
@@ -68,7 +68,7 @@ def read_yaml(path: Path) -> Document:
         ConfigError: The file cannot be read, or is not what is described here; names file and line.
     """
     text = read_text(
-        path, ConfigError, most=MOST, missing="give the path of a run file, or none for the defaults"
+        path, ConfigError, most=MAX_BYTES, missing="give the path of a run file, or none for the defaults"
     )
     name = printable(path)
     root, data = _parsed(text, name)
@@ -118,9 +118,9 @@ def _construct(name: str, loader: yaml.SafeLoader, root: yaml.Node) -> Any:
     problems: list[str] = []
     _check(name, root, [], set(), problems)
     # Only a tree that does not lead back into itself can be counted.
-    if not problems and (count := _count(root, {})) > VALUES:
+    if not problems and (count := _count(root, {})) > MAX_VALUES:
         problems.append(
-            f"{name}: stands for {_about(count)} values, aliases written out; at most {VALUES} are read"
+            f"{name}: stands for {_about(count)} values, aliases written out; at most {MAX_VALUES} are read"
         )
     if problems:
         raise ConfigError("\n".join(problems))

@@ -30,9 +30,9 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_BEYOND = 1e300
+_MAX_SIGNAL = 1e300
 
-LARGEST = 2**31
+MAX_LENGTH = 2**31
 """Lags and match lengths stay below; no text is that long, and beyond it prices could overflow."""
 
 NO_SCORES: Mapping[str, tuple[float, ...]] = FrozenDict()
@@ -91,7 +91,7 @@ def check_signals(name: str, session: DraftSession, about: object) -> None:
     if not isinstance(about, TokenSignals):
         raise _draft_breach(name, session, f"signals are TokenSignals, found {short_repr(about)}")
     for value in (about.top1, about.prob, about.entropy, about.margin):
-        if value is not None and not (isinstance(value, float | int) and -_BEYOND < value < _BEYOND):
+        if value is not None and not (isinstance(value, float | int) and -_MAX_SIGNAL < value < _MAX_SIGNAL):
             raise _draft_breach(name, session, f"signals are finite numbers, found {short_repr(about)}")
     if not (about.token is None or isinstance(about.token, int)):
         raise _draft_breach(name, session, f"the signal `token` is a token, found {short_repr(about)}")
@@ -99,20 +99,20 @@ def check_signals(name: str, session: DraftSession, about: object) -> None:
 
 def check_lag(name: str, session: DraftSession, lag: object) -> None:
     """Refuse a lag that is no count of tokens."""
-    if not isinstance(lag, int) or not 0 <= lag < LARGEST:
+    if not isinstance(lag, int) or not 0 <= lag < MAX_LENGTH:
         raise _draft_breach(name, session, f"a lag is a whole number of at least 0, found {short_repr(lag)}")
 
 
 def check_match_length(name: str, session: DraftSession, match_length: object) -> None:
     """Refuse a match length that is no whole number of at least 0."""
-    if not isinstance(match_length, int) or not 0 <= match_length < LARGEST:
+    if not isinstance(match_length, int) or not 0 <= match_length < MAX_LENGTH:
         raise _draft_breach(
             name, session, f"a match length is a whole number of at least 0, found {short_repr(match_length)}"
         )
 
 
 def check_scores(name: str, session: DraftSession, scores: Sequence[float], tokens: int) -> None:
-    """Refuse scores that are not one chance for each token."""
+    """Refuse scores that are not one probability for each token."""
     if len(scores) != tokens or not all(0.0 <= score <= 1.0 for score in scores):
         raise _draft_breach(
             name, session, f"{tokens} tokens need as many scores from 0 to 1, found {short_repr(scores)}"
@@ -140,7 +140,9 @@ class Drafted:
     signals: tuple[TokenSignals, ...] = ()
 
 
-def sound_drafts(drafts: Mapping[str, Draft], failures: list[Failure], *, fallback: bool) -> dict[str, Draft]:
+def usable_drafts(
+    drafts: Mapping[str, Draft], failures: list[Failure], *, fallback: bool
+) -> dict[str, Draft]:
     """Return the drafts that can be asked; under `fallback` the others are left out, and added to `failures`.
 
     Raises:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Draft
     from paceline.core.records import RoundStart
 
-LONGEST_REASON = 100
+MAX_REASON_LENGTH = 100
 """Characters of `Plan.reason`, which is a word for a live line and a trace."""
 
 
@@ -47,10 +47,8 @@ def _wrong_words(plan: Plan, drafts: Mapping[str, Draft]) -> str | None:
     if stop is not None and not isinstance(stop, StopRule):
         return f"stop must be a StopRule or None, found {short_repr(stop)}"
     reason: object = plan.reason
-    if reason is not None and not (isinstance(reason, str) and len(reason) <= LONGEST_REASON):
-        return (
-            f"reason must be None or text of at most {LONGEST_REASON} characters, found {short_repr(reason)}"
-        )
+    if reason is not None and not (isinstance(reason, str) and len(reason) <= MAX_REASON_LENGTH):
+        return f"reason must be None or text of at most {MAX_REASON_LENGTH} characters, found {short_repr(reason)}"
     if not isinstance(plan.use_signals, bool):
         return f"use_signals must be True or False, found {short_repr(plan.use_signals)}"
     return None

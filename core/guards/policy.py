@@ -41,9 +41,9 @@ T = TypeVar("T")
 
 MANDATORY = ("plan", "observe")
 OPTIONAL = ("keep_drafting", "state_dict", "load_state_dict")
-NOTHING: frozenset[Signal] = frozenset()
-ANYWHERE = Requirements()
-PLAIN = Plan(gamma=0, reason="fallback")
+NO_SIGNALS: frozenset[Signal] = frozenset()
+NO_REQUIREMENTS = Requirements()
+FALLBACK_PLAN = Plan(gamma=0, reason="fallback")
 
 
 def check_members(policy: object) -> None:
@@ -53,7 +53,7 @@ def check_members(policy: object) -> None:
         ContractError: Names the policy's class and the member.
     """
     for name in MANDATORY:
-        if not has(policy, name):
+        if not has_member(policy, name):
             raise breach(
                 policy,
                 f"it has no {name}(); a policy needs plan() and observe(), see docs/writing-a-policy.md",
@@ -61,19 +61,19 @@ def check_members(policy: object) -> None:
     for name in (*MANDATORY, *OPTIONAL):
         if not callable(member := _declared(policy, name, callable)):
             raise breach(policy, f"`{name}` must be a method, found {short_repr(member)}")
-    needs = _declared(policy, "needs", NOTHING)
+    needs = _declared(policy, "needs", NO_SIGNALS)
     if not isinstance(needs, frozenset) or not needs <= SIGNALS:
         raise breach(
             policy, f"`needs` must be a frozenset of {', '.join(sorted(SIGNALS))}; found {short_repr(needs)}"
         )
-    requires = _declared(policy, "requires", ANYWHERE)
+    requires = _declared(policy, "requires", NO_REQUIREMENTS)
     if not isinstance(requires, Requirements):
         raise breach(policy, f"`requires` must be a Requirements, found {short_repr(requires)}")
 
 
 def _declared(policy: object, name: str, default: object) -> object:
     """Return a member of a policy, or what stands for one that is left out."""
-    if not has(policy, name):
+    if not has_member(policy, name):
         return default
     try:
         return getattr(policy, name)
@@ -83,38 +83,38 @@ def _declared(policy: object, name: str, default: object) -> object:
         raise breach(policy, f"asked for `{name}`, it raised {short_repr(error)}") from error
 
 
-def has(policy: object, name: str) -> bool:
+def has_member(policy: object, name: str) -> bool:
     """Tell whether a policy has a member; a property that raises counts as one that is there."""
     return hasattr(type(policy), name) or hasattr(policy, name)
 
 
 def needs_of(policy: Policy) -> frozenset[Signal]:
     """Return the signals that a policy wants after each draft token."""
-    return policy.needs if has(policy, "needs") else NOTHING
+    return policy.needs if has_member(policy, "needs") else NO_SIGNALS
 
 
 def requires_of(policy: Policy) -> Requirements:
     """Return what a policy cannot do without."""
-    return policy.requires if has(policy, "requires") else ANYWHERE
+    return policy.requires if has_member(policy, "requires") else NO_REQUIREMENTS
 
 
-def keeps(policy: Policy, signals: TokenSignals) -> bool:
+def ask_keep_drafting(policy: Policy, signals: TokenSignals) -> bool:
     """Ask a policy whether to draft another token."""
-    return policy.keep_drafting(signals) if has(policy, "keep_drafting") else True
+    return policy.keep_drafting(signals) if has_member(policy, "keep_drafting") else True
 
 
 def state_of(policy: Policy) -> dict[str, Any]:
     """Return what a policy has learnt; nothing where it keeps nothing."""
-    return policy.state_dict() if has(policy, "state_dict") else {}
+    return policy.state_dict() if has_member(policy, "state_dict") else {}
 
 
-def take_over(policy: Policy, state: Mapping[str, Any]) -> None:
+def load_state(policy: Policy, state: Mapping[str, Any]) -> None:
     """Give a policy what was learnt before.
 
     Raises:
         ValueError: It does not take it, or keeps nothing at all.
     """
-    if has(policy, "load_state_dict"):
+    if has_member(policy, "load_state_dict"):
         policy.load_state_dict(state)
     elif state:
         raise ValueError(f"{describe(policy)} has no load_state_dict(), so it takes over nothing")
@@ -155,7 +155,7 @@ class PlainDecoding:
 
     def plan(self, start: RoundStart) -> Plan:
         """Plan no drafting."""
-        return PLAIN
+        return FALLBACK_PLAN
 
     def observe(self, done: Round) -> None:
         """Learn nothing."""
@@ -271,7 +271,7 @@ class PolicyGuard:
     def plan(self, start: RoundStart) -> Plan:
         """Return the policy's plan with its draft's name filled in, or gamma 0 once the policy has failed."""
         if self.failure is not None:
-            return PLAIN
+            return FALLBACK_PLAN
         self._round = start.index
         try:
             return check_plan(self._policy, self._policy.plan(start), start, self._drafts)
@@ -279,16 +279,16 @@ class PolicyGuard:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
             self._blame("plan", error)
-            return PLAIN
+            return FALLBACK_PLAN
 
     def control(self, plan: Plan) -> PlannedControl | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
         if not plan.use_signals and plan.stop is None:
             return None
-        signals = self._ask("needs", self._needed, NOTHING, plan)
+        signals = self._ask("needs", self._needed, NO_SIGNALS, plan)
         if not signals and plan.stop is None:
             return None
-        keep_drafting = self._keep_drafting if signals and has(self._policy, "keep_drafting") else None
+        keep_drafting = self._keep_drafting if signals and has_member(self._policy, "keep_drafting") else None
         if plan.stop is not None:
             signals |= {plan.stop.signal}
         return PlannedControl(signals, plan.stop, keep_drafting)
@@ -311,7 +311,7 @@ class PolicyGuard:
 
     def _needed(self, plan: Plan) -> frozenset[Signal]:
         if plan.draft is None or not plan.use_signals:
-            return NOTHING
+            return NO_SIGNALS
         return needs_of(self._policy) & self._drafts[plan.draft].signals
 
     def _keep_drafting(self, signals: TokenSignals) -> bool:

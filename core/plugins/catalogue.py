@@ -29,7 +29,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _ROLES = frozenset({"target", "draft"})
 
-MOST = 1000
+MAX_CLASSES = 1000
 """Classes of one plugin and hook; an iterable that never ends is cut here."""
 
 
@@ -243,9 +243,9 @@ def _listed(hook: str, result: object) -> list[object]:
     """Return what a hook returned as a list; a lazy iterable runs here, inside the caller's `try`."""
     if isinstance(result, type) or not isinstance(result, Iterable):
         raise TypeError(f"{hook}() returned {short_repr(result)}; it must return a list of classes")
-    classes = list(islice(result, MOST + 1))
-    if len(classes) > MOST:
-        raise TypeError(f"{hook}() returned more than {MOST} classes")
+    classes = list(islice(result, MAX_CLASSES + 1))
+    if len(classes) > MAX_CLASSES:
+        raise TypeError(f"{hook}() returned more than {MAX_CLASSES} classes")
     return classes
 
 

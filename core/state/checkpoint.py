@@ -24,7 +24,7 @@ from paceline.core.errors import (
     short_repr,
 )
 from paceline.core.forking import register_forkable
-from paceline.core.guards.policy import breach, has, take_over
+from paceline.core.guards.policy import breach, has_member, load_state
 from paceline.core.json_text import not_json
 from paceline.core.optional_protocols import Mergeable
 
@@ -46,7 +46,7 @@ Restore = Callable[["Policy"], "StateCheckpoint"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SavedState:
     """Entry of one policy: its state or statistics or both, and the costs that it learnt beside."""
 
     state: Mapping[str, Any] | None = None
@@ -54,7 +54,9 @@ class Entry:
     costs: Mapping[str, Any] | None = None
 
     @classmethod
-    def from_json(cls, document: object, about: Mapping[str, Any], *, refused: Entry | None = None) -> Entry:
+    def from_json(
+        cls, document: object, about: Mapping[str, Any], *, refused: SavedState | None = None
+    ) -> SavedState:
         """Return an entry from its document in a store.
 
         Raises:
@@ -93,7 +95,7 @@ class Entry:
         statistics = self.statistics if isinstance(policy, Mergeable) else None
         if self.state is not None:
             try:
-                take_over(policy, self.state)
+                load_state(policy, self.state)
             except ValueError:
                 if statistics is None:
                     raise
@@ -118,7 +120,7 @@ def check_statistics(statistics: object) -> None:
             raise ValueError(f"the statistic {name!r} is {value!r}, not a finite number")
 
 
-def pooled(
+def pool_statistics(
     now: Mapping[str, float], own: Mapping[str, float], before: Mapping[str, float]
 ) -> dict[str, float]:
     """Return `now` + (`own` - `before`), name by name: what others added meanwhile, and what was gathered here.
@@ -148,11 +150,11 @@ def restore(store: StateStore, key: StateKey, costs: LiveCosts | None, policy: P
     Raises:
         ContractError: The policy fails while it is restored, or does not tell its state.
     """
-    known: Entry | None = None
-    refused: Entry | None = None
+    known: SavedState | None = None
+    refused: SavedState | None = None
     try:
         document = store.read(key.name)
-        known = None if document is None else Entry.from_json(document, key.about)
+        known = None if document is None else SavedState.from_json(document, key.about)
     except (PacelineError, ValueError) as error:
         _warn_refused(store, key, error)
     if known is not None:
@@ -210,8 +212,8 @@ class StateCheckpoint:
         costs: LiveCosts | None,
         policy: Policy,
         *,
-        known: Entry | None,
-        refused: Entry | None,
+        known: SavedState | None,
+        refused: SavedState | None,
     ) -> None:
         self._store = store
         self._key = key
@@ -247,10 +249,12 @@ class StateCheckpoint:
                 check_statistics(sums)
 
             def add(document: object) -> dict[str, Any]:
-                now = None if document is None else Entry.from_json(document, about, refused=self._refused)
+                now = (
+                    None if document is None else SavedState.from_json(document, about, refused=self._refused)
+                )
                 return self._merged(now, state, sums).to_json(about)
 
-            written = Entry.from_json(self._store.update(self._key.name, add), about)
+            written = SavedState.from_json(self._store.update(self._key.name, add), about)
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - a policy or disk that fails costs knowledge, never a text
@@ -266,13 +270,17 @@ class StateCheckpoint:
             return
         self._known, self._refused, self._before = written, None, (state, sums)
 
-    def _merged(self, now: Entry | None, state: dict[str, Any], sums: dict[str, float] | None) -> Entry:
+    def _merged(
+        self, now: SavedState | None, state: dict[str, Any], sums: dict[str, float] | None
+    ) -> SavedState:
         costs = None if self._costs is None else self._costs.state_dict()
         if sums is None:
-            return Entry(state, costs=costs)
+            return SavedState(state, costs=costs)
         self._alone = self._alone and now == self._known
         there = now.statistics if now is not None and now.statistics is not None else {}
-        return Entry(state if self._alone else None, pooled(there, sums, self._before[1] or {}), costs)
+        return SavedState(
+            state if self._alone else None, pool_statistics(there, sums, self._before[1] or {}), costs
+        )
 
     def _learnt(self) -> tuple[dict[str, Any], dict[str, float] | None]:
         """Return state and sums as they read back from JSON, so that they compare equal to what is in a file."""
@@ -288,7 +296,7 @@ class StateCheckpoint:
         return read
 
 
-def restored(restore: Restore, policy: Policy, *, fallback: bool) -> StateCheckpoint | None:
+def open_checkpoint(restore: Restore, policy: Policy, *, fallback: bool) -> StateCheckpoint | None:
     """Give a policy what is known, and return what saves what it learns; None for one that has no state.
 
     Under `fallback` a policy that cannot be restored goes on with what it has, and nothing of it is saved.
@@ -300,12 +308,12 @@ def restored(restore: Restore, policy: Policy, *, fallback: bool) -> StateCheckp
             raise TypeError(f"it returned {short_repr(checkpoint)}, which has no save()")
         return checkpoint
 
-    if not has(policy, "state_dict"):
+    if not has_member(policy, "state_dict"):
         return None
-    return attempt(checked, policy, "going on without what was learnt before", fallback=fallback)
+    return run_guarded(checked, policy, "going on without what was learnt before", fallback=fallback)
 
 
-def attempt(act: Callable[[], T], policy: Policy, otherwise: str, *, fallback: bool) -> T | None:
+def run_guarded(act: Callable[[], T], policy: Policy, otherwise: str, *, fallback: bool) -> T | None:
     """Return what restoring or saving a policy's state answers; None if it failed, under `fallback`.
 
     Raises:

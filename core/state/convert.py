@@ -13,7 +13,7 @@ from typing import Any
 from paceline.core.errors import PacelineError
 from paceline.core.files import printable, read_input
 from paceline.core.json_text import parse_json
-from paceline.core.state.store import MOST, StateStore
+from paceline.core.state.store import MAX_BYTES, StateStore
 
 
 def convert(old: Path | str, new: Path | str) -> int:
@@ -23,7 +23,7 @@ def convert(old: Path | str, new: Path | str) -> int:
         PacelineError: A file cannot be used; names it.
     """
     try:
-        document = parse_json(read_input(old, PacelineError, most=MOST))
+        document = parse_json(read_input(old, PacelineError, most=MAX_BYTES))
         kind, version, entries = document["kind"], document["version"], dict(document["entries"])
     except (ValueError, KeyError, TypeError) as error:
         raise PacelineError(f"{printable(old)}: cannot be converted: {error!r}") from error

@@ -28,20 +28,20 @@ from urllib.parse import quote, unquote
 from pydantic import Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
-MOST = 10**12
+MAX_AMOUNT = 10**12
 """No count of rounds or tokens, and no time in seconds, gets there; the arithmetic of policies stays exact below."""
 
-Count = Annotated[int, Field(ge=0, le=MOST)]
+Count = Annotated[int, Field(ge=0, le=MAX_AMOUNT)]
 """A whole number of rounds or tokens."""
 
-Amount = Annotated[float, Field(ge=0, le=MOST)]
+Amount = Annotated[float, Field(ge=0, le=MAX_AMOUNT)]
 """A count that fades, or a time in seconds."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
 
 
-class Role(Enum):
+class FieldKind(Enum):
     """Treatment of a field when its state is saved and merged."""
 
     KEPT = "saved"
@@ -50,13 +50,13 @@ class Role(Enum):
     UNSAVED = "not saved"
 
 
-Summed = Annotated[T, Role.SUMMED]
+Summed = Annotated[T, FieldKind.SUMMED]
 """A field of numbers that are never negative and add up between replicas; states in it say which of theirs do."""
 
-Fixed = Annotated[T, Role.FIXED]
+Fixed = Annotated[T, FieldKind.FIXED]
 """A field that must have the same value wherever the state is read."""
 
-Unsaved = Annotated[T, Role.UNSAVED]
+Unsaved = Annotated[T, FieldKind.UNSAVED]
 """A field that is neither saved nor merged: an option, or scratch space, of the methods of the state."""
 
 
@@ -96,15 +96,15 @@ class PolicyState:
 S = TypeVar("S", bound=PolicyState)
 
 
-def save(value: Any) -> Any:
+def save_fields(value: Any) -> Any:
     """Return a state, or a value of one, as JSON-able values."""
     match value:
         case PolicyState():
-            return {item.name: save(getattr(value, item.name)) for item in _saved(value)}
+            return {item.name: save_fields(getattr(value, item.name)) for item in _saved(value)}
         case dict():
-            return {key: save(item) for key, item in value.items()}
+            return {key: save_fields(item) for key, item in value.items()}
         case list() | tuple() | deque():
-            return [save(item) for item in value]
+            return [save_fields(item) for item in value]
         case set() | frozenset():
             return sorted(value)
         case Random():
@@ -114,12 +114,12 @@ def save(value: Any) -> Any:
             return value
 
 
-def restored(template: S, saved: object, where: str = "") -> S:
+def load_fields(template: S, saved: object, where: str = "") -> S:
     """Return a copy of a state with saved values.
 
     Args:
         template: A state whose settings, lengths and keys are the right ones.
-        saved: What `save` wrote.
+        saved: What `save_fields` wrote.
         where: The path to it, for messages.
 
     Raises:
@@ -133,10 +133,10 @@ def restored(template: S, saved: object, where: str = "") -> S:
         if item.name not in saved:
             raise ValueError(f"the saved state is damaged: it has no {path}")
         own, value = getattr(template, item.name), saved[item.name]
-        if item.role is Role.FIXED and save(own) != value:
+        if item.role is FieldKind.FIXED and save_fields(own) != value:
             raise ValueError(
-                f"the saved state is of other options: its {path} is {value!r}, that of this policy {save(own)!r}; "
-                "delete the saved state to start afresh"
+                f"the saved state is of other options: its {path} is {value!r}, that of this policy "
+                f"{save_fields(own)!r}; delete the saved state to start afresh"
             )
         if isinstance(own, Random) or Random in get_args(item.hint):
             value = _random(own, value, path)
@@ -147,7 +147,7 @@ def restored(template: S, saved: object, where: str = "") -> S:
     return state
 
 
-def merged(state: S, statistics: Mapping[str, float]) -> S:
+def add_statistics(state: S, statistics: Mapping[str, float]) -> S:
     """Return a copy of a state to which statistics were added.
 
     Raises:
@@ -155,8 +155,8 @@ def merged(state: S, statistics: Mapping[str, float]) -> S:
     """
     state = copy.deepcopy(state)
     for key, amount in statistics.items():
-        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount <= MOST:
-            raise ValueError(f"the statistic {key!r} is {amount!r}, not a number from 0 to {MOST}")
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount <= MAX_AMOUNT:
+            raise ValueError(f"the statistic {key!r} is {amount!r}, not a number from 0 to {MAX_AMOUNT}")
         try:
             state.add_statistic([unquote(name) for name in key.split("/")], amount)
         except LookupError:
@@ -174,7 +174,7 @@ def statistics_of(state: PolicyState) -> dict[str, float]:
     }
 
 
-def emptied(state: S) -> S:
+def without_statistics(state: S) -> S:
     """Return a copy of a state whose numbers that add up are 0."""
     state = copy.copy(state)
     for name in _summed(state):
@@ -187,7 +187,7 @@ class _Declared:
     """A declared field; `hint` is its annotation."""
 
     name: str
-    role: Role
+    role: FieldKind
     hint: Any
 
     @cached_property
@@ -211,17 +211,17 @@ def _fields(state: Any) -> tuple[_Declared, ...]:
     return _DECLARED[kind]
 
 
-def _role(hint: Any) -> Role:
+def _role(hint: Any) -> FieldKind:
     marks = getattr(hint, "__metadata__", ())
-    return next((mark for mark in marks if isinstance(mark, Role)), Role.KEPT)
+    return next((mark for mark in marks if isinstance(mark, FieldKind)), FieldKind.KEPT)
 
 
 def _summed(state: Any) -> list[str]:
-    return [item.name for item in _fields(state) if item.role is Role.SUMMED]
+    return [item.name for item in _fields(state) if item.role is FieldKind.SUMMED]
 
 
 def _saved(state: Any) -> list[_Declared]:
-    return [item for item in _fields(state) if item.role is not Role.UNSAVED]
+    return [item for item in _fields(state) if item.role is not FieldKind.UNSAVED]
 
 
 def _damaged(where: str, value: object, problem: str) -> ValueError:
@@ -233,12 +233,12 @@ def _damaged(where: str, value: object, problem: str) -> ValueError:
 
 def _restored(own: Any, value: Any, where: str, item: _Declared) -> Any:
     if isinstance(own, PolicyState):
-        return restored(own, value, where)
+        return load_fields(own, value, where)
     if isinstance(own, list) and own and isinstance(own[0], PolicyState):
         if not isinstance(value, list) or len(value) != len(own):
             raise _damaged(where, value, f"not a list of {len(own)}")
         return [
-            restored(mine, item, f"{where}.{i}")
+            load_fields(mine, item, f"{where}.{i}")
             for i, (mine, item) in enumerate(zip(own, value, strict=True))
         ]
     make: Any = own.default_factory if isinstance(own, defaultdict) else None
@@ -246,7 +246,7 @@ def _restored(own: Any, value: Any, where: str, item: _Declared) -> Any:
         if not isinstance(value, Mapping):
             raise _damaged(where, value, "not a mapping")
         return defaultdict(
-            make, {str(key): restored(make(), state, f"{where}.{key}") for key, state in value.items()}
+            make, {str(key): load_fields(make(), state, f"{where}.{key}") for key, state in value.items()}
         )
     try:
         read = item.adapter.validate_json(json.dumps(value, allow_nan=False), strict=True)
@@ -343,7 +343,7 @@ def _check(value: Any) -> None:
 def _zero(value: Any) -> Any:
     match value:
         case PolicyState():
-            return emptied(value)
+            return without_statistics(value)
         case defaultdict():
             return defaultdict(value.default_factory)
         case dict():

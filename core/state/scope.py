@@ -15,9 +15,9 @@ from weakref import WeakValueDictionary
 
 from paceline.core.costs import LiveCosts
 from paceline.core.forking import ForkSafeLock
-from paceline.core.guards.policy import admit, has, requires_of
+from paceline.core.guards.policy import admit, has_member, requires_of
 from paceline.core.plugins.catalogue import build_policy
-from paceline.core.state.checkpoint import attempt, restore, restored
+from paceline.core.state.checkpoint import open_checkpoint, restore, run_guarded
 from paceline.core.state.key import StateKey
 from paceline.core.state.store import StateStore
 
@@ -55,7 +55,7 @@ class PolicySource:
         restore: Restore | None,
         fallback: bool,
     ) -> None:
-        makes = callable(policy) and (isinstance(policy, type) or not has(policy, "plan"))
+        makes = callable(policy) and (isinstance(policy, type) or not has_member(policy, "plan"))
         self._fresh = cast("Callable[[], Policy]", policy) if makes else None
         self._restore = restore
         self._fallback = fallback
@@ -86,15 +86,17 @@ class PolicySource:
         self._fits(policy)
 
     def _restored(self, policy: Policy) -> StateCheckpoint | None:
-        return None if self._restore is None else restored(self._restore, policy, fallback=self._fallback)
+        return (
+            None if self._restore is None else open_checkpoint(self._restore, policy, fallback=self._fallback)
+        )
 
     def _save(self, checkpoint: StateCheckpoint | None) -> None:
         if checkpoint is not None:
-            attempt(checkpoint.save, self.policy, "what was learnt is lost", fallback=self._fallback)
+            run_guarded(checkpoint.save, self.policy, "what was learnt is lost", fallback=self._fallback)
 
 
 @dataclass(frozen=True, slots=True)
-class Learning:
+class ScopedPolicy:
     """Parts that a decoder learns with.
 
     Attributes:
@@ -119,7 +121,7 @@ class SharedPolicy(ForkSafeLock):
     def __init__(self, policy: Policy, known: Restore | None, costs: LiveCosts, *, fallback: bool) -> None:
         super().__init__()
         self.policy, self.costs = policy, costs
-        self.checkpoint = None if known is None else restored(known, policy, fallback=fallback)
+        self.checkpoint = None if known is None else open_checkpoint(known, policy, fallback=fallback)
 
 
 # The one thing that a process has in common. A policy is forgotten with the last decoder that uses it.
@@ -127,14 +129,14 @@ _shared: WeakValueDictionary[str, SharedPolicy] = WeakValueDictionary()
 _sharing = ForkSafeLock()
 
 
-def learning(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> Learning:
+def scoped_policy(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> ScopedPolicy:
     """Return what a decoder of this run learns with."""
     fresh = partial(build_policy, config.policy, config.generation.seed)
     fallback = config.on_policy_error == "fallback"
     made = partial(admit, fresh, lambda _policy: None, fallback=fallback)
     costs = LiveCosts()
     if config.state is None and config.scope != "process":
-        return Learning(fresh if config.scope == "request" else made(), costs=costs)
+        return ScopedPolicy(fresh if config.scope == "request" else made(), costs=costs)
     key = StateKey.of_run(config, target, drafts)
     store = None if config.state is None else StateStore(config.state)
     known = None if store is None else partial(restore, store, key, costs)
@@ -144,10 +146,10 @@ def learning(config: RunConfig, target: Target, drafts: Mapping[str, Draft]) -> 
         same = json.dumps([key.about, options, config.generation.seed, file], sort_keys=True)
         shared = _share(same, lambda: SharedPolicy(made(), known, costs, fallback=fallback))
         checkpoint = shared.checkpoint
-        return Learning(
+        return ScopedPolicy(
             shared.policy, None if checkpoint is None else (lambda _policy: checkpoint), shared, shared.costs
         )
-    return Learning(fresh if config.scope == "request" else made(), known, costs=costs)
+    return ScopedPolicy(fresh if config.scope == "request" else made(), known, costs=costs)
 
 
 def _share(key: str, make: Callable[[], SharedPolicy]) -> SharedPolicy:

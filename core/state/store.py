@@ -21,24 +21,24 @@ from paceline.core.errors import PacelineError
 from paceline.core.files import MIB, ROOM, check_output, file_errors, not_regular, printable, size
 from paceline.core.json_text import parse_json
 
-APPLICATION: Final = int.from_bytes(b"pace")
+APPLICATION_ID: Final = int.from_bytes(b"pace")
 """Stands in the header of the file, and tells it from other programs' databases."""
 
 VERSION: Final = 2
 """Raised when a reader of the old version would misread a new file. Version 1 was JSON, up to 0.1."""
 
-MARKS: Final = {"application_id": APPLICATION, "user_version": VERSION}
+HEADER: Final = {"application_id": APPLICATION_ID, "user_version": VERSION}
 
 TABLES: Final = (
     "CREATE TABLE documents (key TEXT PRIMARY KEY, document TEXT NOT NULL)",
     "CREATE TABLE refused (key TEXT NOT NULL, document TEXT NOT NULL, UNIQUE (key, document))",
 )
-MOST: Final = 32 * MIB
+MAX_BYTES: Final = 32 * MIB
 """Bytes of a state file: a policy keeps some kilobytes for each pair of models."""
 
-PAGE: Final = 4096
+PAGE_BYTES: Final = 4096
 
-PATIENCE_S = 10.0
+BUSY_TIMEOUT_S = 10.0
 """Seconds to wait for another process that writes; writing takes milliseconds."""
 
 CONVERT: Final = "`python -m paceline.core.state.convert OLD NEW` copies what it holds into a new file"
@@ -52,7 +52,10 @@ PROBLEMS: Final = {
         "end that process, or wait",
     ),
     sqlite3.SQLITE_READONLY: ("may not be written", "change its permissions or those of its folder"),
-    sqlite3.SQLITE_FULL: (f"has no room: the disk is full, or it would have more than {size(MOST)}", ROOM),
+    sqlite3.SQLITE_FULL: (
+        f"has no room: the disk is full, or it would have more than {size(MAX_BYTES)}",
+        ROOM,
+    ),
 }
 """Faults of a file and their remedies, by SQLite's code of the error."""
 
@@ -151,8 +154,8 @@ class StateStore:
             except (FileNotFoundError, NotADirectoryError):
                 return False
         what = not_regular(status.st_mode)
-        if what is None and status.st_size > MOST:
-            what = f"has more than {size(MOST)}, the most that is read here; {AWAY}"
+        if what is None and status.st_size > MAX_BYTES:
+            what = f"has more than {size(MAX_BYTES)}, the most that is read here; {AWAY}"
         if what is not None:
             raise PacelineError(f"{printable(self.path)}: {what}")
         return status.st_size > 0
@@ -162,10 +165,10 @@ class StateStore:
         """Give a connection within a transaction, which is rolled back unless it was committed."""
         with _in_use:
             try:
-                connection = sqlite3.connect(self.path, PATIENCE_S, isolation_level=None)
+                connection = sqlite3.connect(self.path, BUSY_TIMEOUT_S, isolation_level=None)
                 with closing(connection) as database:
                     database.execute("PRAGMA trusted_schema = OFF")
-                    database.execute(f"PRAGMA max_page_count = {MOST // PAGE}")
+                    database.execute(f"PRAGMA max_page_count = {MAX_BYTES // PAGE_BYTES}")
                     database.execute(begin)
                     self._check_kind(database)
                     yield database
@@ -176,11 +179,11 @@ class StateStore:
         """Make the tables where there are none; refuse a database of another version or another program."""
         tables = {sql for (sql,) in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
         if not tables:  # a new file, or one whose first writer was killed
-            for statement in (*TABLES, *(f"PRAGMA {name} = {number}" for name, number in MARKS.items())):
+            for statement in (*TABLES, *(f"PRAGMA {name} = {number}" for name, number in HEADER.items())):
                 database.execute(statement)
             return
-        marks = {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in MARKS}
-        if marks["application_id"] != APPLICATION:
+        marks = {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in HEADER}
+        if marks["application_id"] != APPLICATION_ID:
             what = "is no state file, but another database"
         elif marks["user_version"] != VERSION:
             what = f"is of version {marks['user_version']}; this paceline reads version {VERSION}"

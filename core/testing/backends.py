@@ -252,10 +252,10 @@ def _decode(
 def _could_be_drawn(proposal: Proposal) -> None:
     """Look at what each token was drawn from, where the proposal holds it as numbers."""
     if isinstance(proposal, SampledProposal):
-        for chances in proposal.chances:
+        for draft_probs in proposal.draft_probs:
             require(
-                math.isclose(math.fsum(chances), 1.0, abs_tol=1e-3),
-                f"D2: the chances that a token was drawn from add up to {math.fsum(chances)}, not to 1",
+                math.isclose(math.fsum(draft_probs), 1.0, abs_tol=1e-3),
+                f"D2: the probabilities that a token was drawn from add up to {math.fsum(draft_probs)}, not to 1",
             )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from paceline.core.clock import ScoreWork
 from paceline.core.errors import ContractError
-from paceline.core.guards.policy import PolicyGuard, keeps, needs_of
+from paceline.core.guards.policy import PolicyGuard, ask_keep_drafting, needs_of
 from paceline.core.recorded import DraftTable, RecordedText, TextClock
 from paceline.core.records import SIGNALS, Capabilities, TokenSignals, finish_round
 from paceline.core.testing.doubles import FixedCosts
@@ -107,7 +107,7 @@ def propose(policy: Policy | None, plan: Plan, signals: Sequence[TokenSignals]) 
     listening = policy if policy is not None and needs_of(policy) and plan.use_signals else None
     for drafted, signal in enumerate(signals, start=1):
         stopped = plan.stop is not None and plan.stop.stops(signal)
-        if stopped or (listening is not None and not keeps(listening, signal)):
+        if stopped or (listening is not None and not ask_keep_drafting(listening, signal)):
             return drafted
     return len(signals)
 

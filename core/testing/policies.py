@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.errors import CapabilityError
-from paceline.core.guards.policy import check_fit, check_members, check_plan, has
+from paceline.core.guards.policy import check_fit, check_members, check_plan, has_member
 from paceline.core.records import SIGNALS, Capabilities, Plan, RoundStart
 from paceline.core.testing import policy_serving, policy_states
 from paceline.core.testing.failures import blamed, require
@@ -231,7 +231,7 @@ def _check(make: Make, drafts: Sequence[str], examples: int) -> None:
     reads_no_clock(make, drafts)
     repeats_itself(make, drafts, examples)
     tells_cut_from_refused(make, drafts)
-    if has(make(), "state_dict"):
+    if has_member(make(), "state_dict"):
         policy_states.survives_a_restart(make, drafts, examples)
         policy_states.can_be_saved_within_a_round(make, drafts)
         policy_states.refuses_damaged_state(make, drafts)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from paceline.core.guards.policy import has
+from paceline.core.guards.policy import has_member
 from paceline.core.records import Capabilities, name_draft
 from paceline.core.testing.failures import require
 from paceline.core.testing.playing import settle
@@ -127,7 +127,7 @@ def bears_batches_and_delay(
             "two policies of the same configuration and seed planned differently in the same batches: one reads a "
             "clock, an unseeded generator, or state shared between instances",
         )
-        if not has(first, "load_state_dict"):
+        if not has_member(first, "load_state_dict"):
             return
         restored = make()
         restored.load_state_dict(json.loads(saved(first)))

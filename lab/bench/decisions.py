@@ -15,7 +15,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from paceline.core.costs import LiveCosts
-from paceline.core.guards.policy import keeps, needs_of, requires_of, state_of, take_over
+from paceline.core.guards.policy import ask_keep_drafting, load_state, needs_of, requires_of, state_of
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.playing import play
@@ -133,7 +133,7 @@ class Clocked:
     def keep_drafting(self, signals: TokenSignals) -> bool:
         """Keep or stop, timed."""
         began = perf_counter_ns()
-        kept = keeps(self.policy, signals)
+        kept = ask_keep_drafting(self.policy, signals)
         self.keeps_ns.append(perf_counter_ns() - began)
         return kept
 
@@ -154,7 +154,7 @@ class Clocked:
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Load the state of the policy."""
-        take_over(self.policy, state)
+        load_state(self.policy, state)
 
 
 def _span(times_ns: Sequence[int]) -> Span:

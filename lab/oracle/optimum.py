@@ -1,7 +1,7 @@
 """The optimum of a text and the rounds that reach it, by a dynamic program backwards from the end of the text.
 
 With V(p, s) the least seconds from start p on, s saying for each draft with a cache up to where it is filled, and the
-chances S_j that the first j tokens of a draft are accepted,
+probabilities S_j that the first j tokens of a draft are accepted,
 
     V(n, s) = 0
     V(p, s) = min over drafts d and numbers k of tokens of
@@ -62,7 +62,7 @@ class Optimum:
 
     Attributes:
         text: Its name.
-        seconds: The optimum: of this text, or of the mean over all draws where only chances are known.
+        seconds: The optimum: of this text, or of the mean over all draws where only probabilities are known.
         exact: Whether some sequence of choices reaches it. False where caches were let off catching up because there
             would have been too many states: then no policy can do better, and perhaps none as well.
         choices: What reaches it, round by round, on the tokens that were really accepted.
@@ -85,7 +85,7 @@ def clairvoyant(text: Text, header: Header, *, cells: int = CELLS) -> Optimum:
 
 
 def expectation(text: Text, header: Header, *, cells: int = CELLS) -> Optimum:
-    """Return the optimum of somebody who knows the chance of every token, and not how it will fall.
+    """Return the optimum of somebody who knows the probability of every token, and not how it will fall.
 
     It differs from `clairvoyant` only where tokens were drawn. No policy that does not foresee chance takes less on
     average over the draws; on a single draw one may be lucky.
@@ -240,10 +240,10 @@ def expected(draft: DraftCosts, start: int, partly: Values, fully: Values, count
     """
     most = int(draft.most[start])
     ends = np.minimum(np.arange(start + 1, start + most + 2), count)
-    chances = draft.survive[start, : most + 1]
+    probs = draft.survive[start, : most + 1]
     shape = (most,) + (1,) * (partly.ndim - 1)
-    refused = np.cumsum((chances[:-1] - chances[1:]).reshape(shape) * partly[ends[:-1]], axis=0)
-    passed = chances[1:].reshape(shape) * fully[ends[1:]]
+    refused = np.cumsum((probs[:-1] - probs[1:]).reshape(shape) * partly[ends[:-1]], axis=0)
+    passed = probs[1:].reshape(shape) * fully[ends[1:]]
     total: Values = draft.seconds[start, 1 : most + 1].reshape(shape) + (refused + passed)
     return total
 

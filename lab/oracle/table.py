@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from paceline.lab.recording.model import DraftInfo, Header, Starts, Text
 
 Foresight = Literal["clairvoyant", "expectation"]
-"""Foreknowledge: which tokens are accepted, or only the chance of each."""
+"""Foreknowledge: which tokens are accepted, or only the probability of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class DraftCosts:
         short: See `DraftInfo.short`.
         most: int (n,). The most tokens it can propose in a round that begins there.
         seconds: (n, G + 1). Of a round that drafts so many tokens, without catching up.
-        survive: (n, G + 1). The chance that the first so many tokens are all accepted; 0 past the end of the text.
+        survive: (n, G + 1). The probability that the first so many tokens are all accepted; 0 past the end of the text.
         catch_up: By lag, seconds by the profile; of length prompt + n + short.
         score_s: Seconds by the profile that scoring takes besides catching up, where it can pay to score so as to catch
             up early; else None.
@@ -154,8 +154,8 @@ def _draft_costs(
         most=np.minimum(np.minimum(starts.offered.astype(np.int64), longest), budget),
         seconds=verify + tokens * factor[:, None],
         survive=_certain(starts, longest)
-        if starts.chance is None or foresight == "clairvoyant"
-        else _likely(starts.chance, longest),
+        if starts.acceptance_probs is None or foresight == "clairvoyant"
+        else _likely(starts.acceptance_probs, longest),
         catch_up=catch_up,
         score_s=float(tokens[1])
         if info.scores and info.caches and (bool((factor != 1.0).any()) or _pays(catch_up, tokens[1]))
@@ -168,9 +168,9 @@ def _certain(starts: Starts, longest: int) -> NDArray[np.float64]:
     return (np.arange(longest + 1) <= starts.agreed[:, None]).astype(np.float64)
 
 
-def _likely(chance: NDArray[np.float32], longest: int) -> NDArray[np.float64]:
-    count = len(chance)
-    padded = np.concatenate([chance.astype(np.float64), np.zeros(longest)])
+def _likely(acceptance_probs: NDArray[np.float32], longest: int) -> NDArray[np.float64]:
+    count = len(acceptance_probs)
+    padded = np.concatenate([acceptance_probs.astype(np.float64), np.zeros(longest)])
     windows = padded[np.arange(count)[:, None] + np.arange(longest)]
     return np.concatenate([np.ones((count, 1)), np.cumprod(windows, axis=1)], axis=1)
 

@@ -112,7 +112,10 @@ class Places:
         self._settled = start + 1
 
     def starts(
-        self, *, match_lengths: NDArray[np.int32] | None = None, chance: NDArray[np.float32] | None = None
+        self,
+        *,
+        match_lengths: NDArray[np.int32] | None = None,
+        acceptance_probs: NDArray[np.float32] | None = None,
     ) -> Starts:
         """Return all of it."""
         ends = tail_places(self.bits)
@@ -120,7 +123,7 @@ class Places:
             name: spread(path, self._tails[name][ends], ends, self.longest)
             for name, path in self._path.items()
         }
-        return Starts(self._offered, runs(self.bits, self._offered), match_lengths, chance, signals)
+        return Starts(self._offered, runs(self.bits, self._offered), match_lengths, acceptance_probs, signals)
 
 
 class Rows:

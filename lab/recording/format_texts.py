@@ -48,8 +48,8 @@ def starts_to_json(starts: Starts, longest: int) -> dict[str, Any]:
         values["agreed"] = np.asarray(starts.agreed).tolist()
     if starts.match_lengths is not None:
         values["hints"] = np.asarray(starts.match_lengths).tolist()
-    if starts.chance is not None:
-        values["chance"] = pack(starts.chance)
+    if starts.acceptance_probs is not None:
+        values["chance"] = pack(starts.acceptance_probs)
     if starts.signals:
         ends = tail_places(bits) if "bits" in values else None
         values["signals"] = {
@@ -85,8 +85,8 @@ def starts_from_json(values: Mapping[str, Any], n: int, longest: int) -> Starts:
         if name in SIGNALS
     }
     match_lengths = _counts(values["hints"], n, np.int32) if "hints" in values else None
-    chance = unpack(values["chance"], FLOAT, n) if "chance" in values else None
-    return Starts(offered, agreed, match_lengths, chance, signals)
+    acceptance_probs = unpack(values["chance"], FLOAT, n) if "chance" in values else None
+    return Starts(offered, agreed, match_lengths, acceptance_probs, signals)
 
 
 def runs(bits: NDArray[np.bool_], offered: NDArray[Any]) -> NDArray[np.int16]:

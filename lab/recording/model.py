@@ -4,7 +4,7 @@ A start is a number of tokens emitted, 0 <= start < len(text.tokens). Everything
 for gamma tokens at `start`, a draft proposes d = min(gamma, offered[start]) tokens, of which the target accepts
 min(d, agreed[start]), and the round emits one more token than it accepts. This is exact under greedy decoding, where
 the text does not depend on the policy. Where tokens are drawn, the text is a draw of the target's, and given the
-text the chance that the token at a place had been accepted is min(1, q/p) for its probabilities q under the draft
+text the probability that the token at a place had been accepted is min(1, q/p) for its probabilities q under the draft
 and p under the target, independently for each place (from the acceptance rule of Leviathan et al. 2023,
 https://arxiv.org/abs/2211.17192); `agreed` is then one draw of it.
 """
@@ -35,8 +35,8 @@ class Starts:
         offered: int16 (n,). Tokens it proposes when asked for `Header.longest`; fewer where it knows no more.
         agreed: int16 (n,). How many of those, from the first on, the target accepts; at most n - start.
         match_lengths: int32 (n,), the length of its match at each start; None for drafts that do not tell it.
-        chance: float32 (n,). Where tokens are drawn and the draft depends on the context alone: the chance that its
-            token at this place is accepted, given the text. None where `agreed` is certain.
+        acceptance_probs: float32 (n,). Where tokens are drawn and the draft depends on the context alone: the
+            probability that its token at this place is accepted, given the text. None where `agreed` is certain.
         signals: For each signal recorded, float32 (n, longest) (`token`: int32): row `start`, column k is about the
             k-th token that it would draft from there. Columns from `offered` on mean nothing.
         known: int16 (n,). From serving traces, where not everything was tried: the largest gamma whose outcome is known
@@ -46,7 +46,7 @@ class Starts:
     offered: NDArray[np.int16]
     agreed: NDArray[np.int16]
     match_lengths: NDArray[np.int32] | None = None
-    chance: NDArray[np.float32] | None = None
+    acceptance_probs: NDArray[np.float32] | None = None
     signals: Mapping[Signal, NDArray[Any]] = field(default_factory=dict)
     known: NDArray[np.int16] | None = None
 

@@ -89,7 +89,7 @@ def _columns(arrow: ModuleType, text: Text, name: str, starts: Starts, schema: A
         "offered": starts.offered,
         "agreed": starts.agreed,
         "match_length": [None] * n if starts.match_lengths is None else starts.match_lengths,
-        "chance": [None] * n if starts.chance is None else starts.chance,
+        "chance": [None] * n if starts.acceptance_probs is None else starts.acceptance_probs,
     }
     changes = text.changes
     columns["draft_factor"] = (

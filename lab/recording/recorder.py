@@ -19,7 +19,7 @@ from paceline.lab.recording.draft_walk import (
     walk_draft,
 )
 from paceline.lab.recording.model import DraftInfo, Text
-from paceline.lab.recording.sampled_walk import acceptance_chances, draw, token_probs
+from paceline.lab.recording.sampled_walk import acceptance_probabilities, draw, token_probs
 from paceline.lab.repetition import repetition
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ class Recorder:
             if drawn is not None and self._draws(name):
                 own = self._draft_shares(name, prompt.tokens, tokens)
                 random = Random(f"{self.sampling.seed}/{prompt.name}/{name}")
-                chance = acceptance_chances(own, drawn)
+                acceptance_probs = acceptance_probabilities(own, drawn)
                 return draw(
                     query,
                     tokens,
                     self.longest,
                     own=own,
-                    chance=chance,
+                    acceptance_probs=acceptance_probs,
                     random=random,
                     match_lengths=match_lengths,
                 )

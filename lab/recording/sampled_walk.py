@@ -1,7 +1,7 @@
 """Outcomes of a draft that draws its tokens, from every start of a text that the target drew.
 
-Given the text, the draft's token at a place was accepted with the chance min(1, q/p), for the probabilities q and p of
-the text's token there under draft and target, independently for each place. That is exact (Leviathan et al. 2023,
+Given the text, the draft's token at a place was accepted with the probability min(1, q/p), for the probabilities q and
+p of the text's token there under draft and target, independently for each place. That is exact (Leviathan et al. 2023,
 https://arxiv.org/abs/2211.17192, algorithm 1: a token x is drawn and accepted with probability min(p(x), q(x)), and
 the text has it with p(x)). `agreed` is one draw of it.
 
@@ -53,7 +53,9 @@ def token_probs(session: Session, scoring: SupportsScoring, tokens: Sequence[int
     return probs
 
 
-def acceptance_chances(draft_probs: Sequence[float], target_probs: Sequence[float]) -> NDArray[np.float32]:
+def acceptance_probabilities(
+    draft_probs: Sequence[float], target_probs: Sequence[float]
+) -> NDArray[np.float32]:
     """Return min(1, q/p) for each token; a token that the target has, but rounding says it has not, counts as 1."""
     q, p = np.asarray(draft_probs, np.float64), np.asarray(target_probs, np.float64)
     ratio = np.divide(q, p, out=np.where(q > 0.0, 1.0, 0.0), where=p > 0.0)
@@ -66,7 +68,7 @@ def draw(
     longest: int,
     *,
     own: Sequence[float],
-    chance: NDArray[np.float32],
+    acceptance_probs: NDArray[np.float32],
     random: Random,
     match_lengths: NDArray[np.int32] | None = None,
 ) -> Starts:
@@ -77,19 +79,19 @@ def draw(
         tokens: The text.
         longest: Tokens asked for at a time.
         own: Its probability of each token.
-        chance: That it is accepted.
+        acceptance_probs: That it is accepted.
         random: Decides what is accepted.
         match_lengths: The length of its match at every start, if it tells that.
     """
     places = Places(len(tokens), longest, query.signals)
-    places.bits[:] = [random.random() < share for share in chance]
+    places.bits[:] = [random.random() < share for share in acceptance_probs]
     if query.signals:
         for place, token in enumerate(tokens):
             _look(query, places, place, token, own[place])
         if places.bits[-1] and longest > 1:
             _, signals = query.draft(longest - 1)
             places.after(len(tokens) - 1, signals)
-    return places.starts(match_lengths=match_lengths, chance=chance)
+    return places.starts(match_lengths=match_lengths, acceptance_probs=acceptance_probs)
 
 
 def _look(query: DraftQuery, places: Places, place: int, token: int, own: float) -> None:

@@ -101,7 +101,7 @@ class RecordedTable(DraftTable):
             self._unanswered(1, place)
         if self._drawn:
             raise TraceError(
-                f"the policy asks {self.name} for the chances of tokens that others proposed, which a recording of "
+                f"the policy asks {self.name} for probabilities of tokens that others proposed, which a recording of "
                 "drawn texts does not hold; record greedily, at temperature 0"
             )
         return super().score(place, after)

@@ -1,6 +1,6 @@
 """Texts as a replay meets them: in an order, spliced from two, with agreement drawn anew.
 
-Given the text, a draft that depends on the context alone is accepted at each place with a chance of its own,
+Given the text, a draft that depends on the context alone is accepted at each place with a probability of its own,
 independently of all other places (`paceline.lab.recording.model`). One draw of all places is one way in which the
 rounds could have gone; the recording holds one, and as many more can be had as are wanted.
 """
@@ -110,7 +110,7 @@ def spliced(first: Text, second: Text) -> Text:
 
     What a draft proposed before the switch goes on with the first text, so it is refused at the switch. Positions,
     contexts and lags count on; prompt and perplexity are those of the first text. Where tokens were drawn, the spliced
-    text holds the draws alone: chances would run on over the switch.
+    text holds the draws alone: probabilities would run on over the switch.
     """
     at = half(len(first.tokens))
     if not 0 < at < len(second.tokens):
@@ -178,11 +178,11 @@ def check_drawn(header: Header) -> None:
 
 
 def drawn(text: Text, header: Header, *, seed: int) -> Text:
-    """Return a text with the agreement of each draft that has chances drawn anew, from the seed and the text's name.
+    """Return a text with the agreement of drafts that have probabilities drawn anew, from the seed and the text's name.
 
-    Drafts without chances propose one token for certain, which the text shows to be accepted or not. Of the signals
-    those stay that hold whatever was drawn, along the text itself; what would have been drafted after a refusal is
-    another draw, of which nothing is known.
+    Drafts without probabilities propose one token for certain, which the text shows to be accepted or not. Of the
+    signals those stay that hold whatever was drawn, along the text itself; what would have been drafted after a refusal
+    is another draw, of which nothing is known.
     """
     random = np.random.default_rng([seed, crc32(text.name.encode())])
     drafts = {name: _redrawn(starts, header.longest, random) for name, starts in text.drafts.items()}
@@ -190,9 +190,9 @@ def drawn(text: Text, header: Header, *, seed: int) -> Text:
 
 
 def _redrawn(starts: Starts, longest: int, random: np.random.Generator) -> Starts:
-    if starts.chance is None:
+    if starts.acceptance_probs is None:
         return starts
-    bits = random.random(len(starts.chance)) < starts.chance
+    bits = random.random(len(starts.acceptance_probs)) < starts.acceptance_probs
     agreed = np.minimum(runs(bits), starts.offered).astype(np.int16)
     signals = {signal: _on_path(signal, known, agreed, longest) for signal, known in starts.signals.items()}
     return replace(starts, agreed=agreed, signals=signals)

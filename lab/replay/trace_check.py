@@ -19,7 +19,7 @@ from paceline.core.json_text import parse_json
 from paceline.core.loop import TokenView
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Capabilities, RoundStart
-from paceline.core.trace import LINE, SERVING, round_from_json, trace_lines
+from paceline.core.trace import MAX_LINE_BYTES, SERVING, round_from_json, trace_lines
 from paceline.lab.replay.choices import build
 from paceline.lab.replay.tables import UnkeptPrompt
 
@@ -86,7 +86,7 @@ def is_serving(path: Path) -> bool:
     """Tell whether a file is a serving trace, by its first line; what is neither that nor a recording is neither."""
     try:
         with open_input(path, TraceError) as file:
-            first = parse_json(next(input_lines(file, path, TraceError, most=LINE))[1])
+            first = parse_json(next(input_lines(file, path, TraceError, most=MAX_LINE_BYTES))[1])
     except (TraceError, ValueError, StopIteration):
         return False
     return isinstance(first, dict) and first.get("kind") == "trace" and first.get("form", SERVING) == SERVING

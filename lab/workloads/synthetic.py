@@ -44,23 +44,23 @@ STAY = 100.0
 PERIOD = 600.0
 
 
-def _steady(chance: float) -> Acceptances:
-    def chances(tokens: int, random: Random) -> list[float]:
+def _steady(prob: float) -> Acceptances:
+    def probs(tokens: int, random: Random) -> list[float]:
         del random
-        return [chance] * tokens
+        return [prob] * tokens
 
-    return chances
+    return probs
 
 
 def _regimes(tokens: int, random: Random) -> list[float]:
-    chances, now, other = [], 0.9, 0.3
+    probs, now, other = [], 0.9, 0.3
     if random.random() < 0.5:
         now, other = other, now
     for _ in range(tokens):
-        chances.append(now)
+        probs.append(now)
         if random.random() < 1.0 / STAY:
             now, other = other, now
-    return chances
+    return probs
 
 
 def _drift(tokens: int, random: Random) -> list[float]:
@@ -101,8 +101,8 @@ class Cell:
     def text(self, tokens: int, seed: int) -> list[bool]:
         """Return the bits of one text."""
         random = Random(f"{self.name}/{seed}")
-        chances = ACCEPTANCES[self.acceptance](tokens, random)
-        return [random.random() < chance for chance in chances]
+        probs = ACCEPTANCES[self.acceptance](tokens, random)
+        return [random.random() < prob for prob in probs]
 
 
 CELLS = tuple(Cell(price, acceptance) for price in PRICES for acceptance in ACCEPTANCES)

@@ -2,7 +2,7 @@
 
 "AdaEDL: Early Draft Stopping for Speculative Decoding of Large Language Models via an Entropy-based Lower Bound on
 Token Acceptance Probability" (https://arxiv.org/abs/2410.18351). With H(q) the entropy of the draft in nats and g a
-constant, the chance that a draft token is accepted is estimated from below by 1 - sqrt(g H(q)), and drafting stops
+constant, the probability that a draft token is accepted is estimated from below by 1 - sqrt(g H(q)), and drafting stops
 where
 
     1 - sqrt(g H(q)) < lambda,    that is    H(q) > (1 - lambda)^2 / g    for lambda <= 1.

@@ -45,7 +45,7 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig, Strict
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Amount, Count, PolicyState, Unsaved
-from paceline.policies.gamma_scan import at_most, chosen_draft
+from paceline.policies.gamma_scan import chosen_draft, largest_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -216,7 +216,7 @@ class EmaTierPolicy(BasePolicy[EmaTierState]):
         if draft is None:
             return Plan(0)
         tiers = _tiers(start, self._config.slots[slot].tiers)
-        standing.tier = at_most(tiers, standing.tier)
+        standing.tier = largest_at_most(tiers, standing.tier)
         if standing.left == 0:
             self._move(standing, tiers, start, draft)
         gamma = start.gammas(standing.tier)[-1]
@@ -276,12 +276,12 @@ def _best_scored(windows: Windows, before: int, tiers: Sequence[int], start: Rou
 
 def _tiers(start: RoundStart, listed: tuple[int, ...]) -> Sequence[int]:
     """Return the tiers that the engine can run, ascending and never empty."""
-    able = start.capabilities
-    zero = (0,) if listed[0] == 0 and able.zero_gamma else ()
-    if able.gammas is None:
+    capabilities = start.capabilities
+    zero = (0,) if listed[0] == 0 and capabilities.zero_gamma else ()
+    if capabilities.gammas is None:
         drafting = tuple(tier for tier in listed if tier)
         smallest = 1
     else:
-        drafting = tuple(gamma for gamma in able.gammas if 0 < gamma <= listed[-1])
-        smallest = next((gamma for gamma in able.gammas if gamma), 1)
+        drafting = tuple(gamma for gamma in capabilities.gammas if 0 < gamma <= listed[-1])
+        smallest = next((gamma for gamma in capabilities.gammas if gamma), 1)
     return zero + drafting or (smallest,)

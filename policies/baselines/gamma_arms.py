@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.errors import ConfigError
 from paceline.core.records import Plan
-from paceline.policies.gamma_scan import at_most, chosen_draft
+from paceline.policies.gamma_scan import chosen_draft, largest_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,11 +47,11 @@ def open_arms(start: RoundStart, gammas: Sequence[int]) -> list[int]:
     Raises:
         ConfigError: The engine runs a fixed set of gammas, and none of the arms that draft is one of them.
     """
-    able = start.capabilities.gammas
-    if able is not None and start.drafts and not set(able).intersection(gammas) - {0}:
+    engine_gammas = start.capabilities.gammas
+    if engine_gammas is not None and start.drafts and not set(engine_gammas).intersection(gammas) - {0}:
         raise ConfigError(
             f"the policy's option `gammas` is {', '.join(map(str, gammas))}, but this engine drafts "
-            f"{', '.join(map(str, able))} tokens a round; list some of those"
+            f"{', '.join(map(str, engine_gammas))} tokens a round; list some of those"
         )
     left = start.gammas(gammas[-1])
     return [arm for arm, gamma in enumerate(gammas) if gamma in left]
@@ -69,7 +69,7 @@ def arm_of(done: Round, gammas: Sequence[int]) -> int | None:
 def plan_arm(start: RoundStart, options: GammaArmsConfig, arm: int | None, reason: str | None = None) -> Plan:
     """Return the plan of an arm; without one, that of the largest gamma the round allows below all arms."""
     smallest, largest = options.gammas[0], options.gammas[-1]
-    gamma = at_most(start.gammas(largest), smallest) if arm is None else options.gammas[arm]
+    gamma = largest_at_most(start.gammas(largest), smallest) if arm is None else options.gammas[arm]
     return Plan(gamma, chosen_draft(start, options.draft) if gamma else None, reason=reason)
 
 

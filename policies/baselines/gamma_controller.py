@@ -18,7 +18,7 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan
 from paceline.core.state.declared import Count, PolicyState, Unsaved
-from paceline.policies.gamma_scan import LARGEST, at_most, chosen_draft
+from paceline.policies.gamma_scan import LARGEST_GAMMA, chosen_draft, largest_at_most
 
 if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart, StopRule
@@ -29,7 +29,7 @@ class GammaControllerConfig(PolicyConfig):
 
     first_gamma: int = Field(default=4, ge=1, description="Gamma to start from; `max_gamma` if that is less.")
     min_gamma: int = Field(default=1, ge=1, description="The smallest gamma.")
-    max_gamma: int = Field(default=16, ge=1, le=LARGEST, description="The largest gamma.")
+    max_gamma: int = Field(default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma.")
     draft: str | None = Field(
         default=None, description="Name of the draft; the first one listed if left out."
     )
@@ -94,14 +94,16 @@ class GammaController(BasePolicy[S]):
             return Plan(0)
         if start.capabilities.gammas is not None:
             self._keep_within(start.capabilities.gammas)
-        return Plan(at_most(gammas, self.state.gamma), draft, stop=self.stop)
+        return Plan(largest_at_most(gammas, self.state.gamma), draft, stop=self.stop)
 
     def observe(self, done: Round) -> None:
         """Move gamma by a verdict."""
         if done.ended is None and done.drafted:
             self.state.move(self.moved(done.accepted, done.drafted))
 
-    def _keep_within(self, able: tuple[int, ...]) -> None:
-        span = [gamma for gamma in able if self._options.min_gamma <= gamma <= self._options.max_gamma]
+    def _keep_within(self, engine_gammas: tuple[int, ...]) -> None:
+        span = [
+            gamma for gamma in engine_gammas if self._options.min_gamma <= gamma <= self._options.max_gamma
+        ]
         if span:
             self.state.gamma = min(max(self.state.gamma, span[0]), span[-1])

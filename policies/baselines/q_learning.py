@@ -24,7 +24,7 @@ pace; a cell that was never visited borrows the value of its gamma over all stat
 would have to be tried one by one; a mean until 1 / visits falls to the learning rate.
 
 Rounds that were ended teach nothing and end the chain. A round that another policy planned, or that read a long lag
-first (see `tells_rate`), changes the state but not the table. Where engine and budget leave no arm, the largest
+first (see `is_rate_sample`), changes the state but not the table. Where engine and budget leave no arm, the largest
 possible gamma below them is planned.
 """
 
@@ -38,9 +38,9 @@ from pydantic import Field
 
 from paceline.core.base_policy import BasePolicy
 from paceline.core.records import Requirements
-from paceline.core.state.declared import MOST, Count, Fixed, PolicyState, Unsaved
+from paceline.core.state.declared import MAX_AMOUNT, Count, Fixed, PolicyState, Unsaved
 from paceline.policies.baselines.gamma_arms import GammaArmsConfig, arm_of, open_arms, plan_arm
-from paceline.policies.throughput import ArmStatistics, tells_rate
+from paceline.policies.throughput import ArmStatistics, is_rate_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Values(PolicyState):
 
     states: Unsaved[int]
     actions: Unsaved[int]
-    values: list[list[Annotated[float, Field(ge=-MOST, le=MOST)]]] = field(init=False)
+    values: list[list[Annotated[float, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]]] = field(init=False)
     visits: list[list[Count]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -152,7 +152,7 @@ class QLearningPolicy(BasePolicy[QLearningState]):
         """Change the table by the reward of the round, and go over to the next state."""
         arm = arm_of(done, self._config.gammas)
         before, self.state.state = self.state.state, state_after(done)
-        if not tells_rate(done):
+        if not is_rate_sample(done):
             return
         if arm is not None and self.state.pace.total_rounds():
             reward = done.emitted - self.state.pace.rate(0) * done.total_s

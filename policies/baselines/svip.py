@@ -26,7 +26,7 @@ from pydantic import Field
 from paceline.core.records import StopRule
 from paceline.core.state.declared import PolicyState
 from paceline.policies.baselines.threshold_policy import ThresholdConfig, ThresholdPolicy
-from paceline.policies.gamma_scan import LARGEST
+from paceline.policies.gamma_scan import LARGEST_GAMMA
 
 
 class SvipConfig(ThresholdConfig):
@@ -37,7 +37,7 @@ class SvipConfig(ThresholdConfig):
         default=0.3,
         gt=0,
         le=1,
-        description="Largest bound on the chance of a refusal at which drafting goes on (h).",
+        description="Largest bound on the probability of a refusal at which drafting goes on (h).",
     )
     kappa: float = Field(
         default=0.15,
@@ -46,7 +46,7 @@ class SvipConfig(ThresholdConfig):
         description="Half the divergence of the two models, as a share of the draft's entropy.",
     )
     max_gamma: int = Field(
-        default=40, ge=1, le=LARGEST, description="Draft tokens of a round that nothing stops."
+        default=40, ge=1, le=LARGEST_GAMMA, description="Draft tokens of a round that nothing stops."
     )
 
     def build(self, seed: int = 0) -> SvipPolicy:

@@ -16,7 +16,7 @@ TapOut (2025, https://arxiv.org/abs/2511.02017) chooses with UCB1 among rules th
 thresholds, once a round (its "sequence level"), and blends accepted length with the rate of acceptance. Our reading:
 the form of the blend and a = 1/2. Its c is sqrt(2). Ours: the reward by throughput, which is the default because a rule
 that is twice as accurate may still be slower; any policy as an arm; c = 0.2, for differences between good rules are
-a few percent; N + 1. Rounds that were ended, or that first read a long lag, are left out (see `tells_rate`).
+a few percent; N + 1. Rounds that were ended, or that first read a long lag, are left out (see `is_rate_sample`).
 
 All arms observe all rounds unless `share` is off. What do the built-in policies make of a round they did not plan?
 
@@ -44,13 +44,13 @@ from pydantic import Field, FiniteFloat
 from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.config.resolve import AnyPolicy
-from paceline.core.guards.policy import keeps, needs_of
+from paceline.core.guards.policy import ask_keep_drafting, needs_of
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.state.declared import Fixed, PolicyState, Summed
 from paceline.policies.baselines.gamma_arms import most_promising
-from paceline.policies.composition import joint_needs, joint_requirements, mark, marked, seed_of
-from paceline.policies.gamma_scan import LARGEST
-from paceline.policies.throughput import ArmStatistics, tells_rate
+from paceline.policies.composition import joint_needs, joint_requirements, seed_of, tag_plan, untag_round
+from paceline.policies.gamma_scan import LARGEST_GAMMA
+from paceline.policies.throughput import ArmStatistics, is_rate_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +86,7 @@ class TapOutConfig(PolicyConfig):
     max_gamma: int = Field(
         default=20,
         ge=1,
-        le=LARGEST,
+        le=LARGEST_GAMMA,
         description="With `blended`: the accepted length that counts in full (gamma_max).",
     )
     share: bool = Field(
@@ -139,20 +139,20 @@ class TapOutPolicy(MergeablePolicy[TapOutState]):
             self._planned = most_promising(
                 self.state.rates, arms, self._config.exploration, normalise=normalise
             )
-        return mark(self._arms[self._planned].plan(start), self._labels[self._planned])
+        return tag_plan(self._arms[self._planned].plan(start), self._labels[self._planned])
 
     def keep_drafting(self, signals: TokenSignals) -> bool:
         """Ask the arm that planned this round, if it listens at all."""
         if self._planned is None:
             return True
         arm = self._arms[self._planned]
-        return not needs_of(arm) or keeps(arm, signals)
+        return not needs_of(arm) or ask_keep_drafting(arm, signals)
 
     def observe(self, done: Round) -> None:
         """Reward the arm that planned the round, and let the arms learn from it."""
-        label, own = marked(done, self._labels)
+        label, own = untag_round(done, self._labels)
         planned = self._labels.index(label) if label is not None else None
-        if planned is not None and tells_rate(done):
+        if planned is not None and is_rate_sample(done):
             if self._config.reward == "throughput":
                 self.state.rates.count(planned, done.emitted, done.total_s)
             else:

@@ -16,7 +16,7 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import S
-from paceline.policies.gamma_scan import LARGEST, chosen_draft
+from paceline.policies.gamma_scan import LARGEST_GAMMA, chosen_draft
 
 if TYPE_CHECKING:
     from paceline.core.records import RoundStart, StopRule
@@ -26,7 +26,7 @@ class ThresholdConfig(PolicyConfig):
     """The options of every policy that stops by a threshold."""
 
     max_gamma: int = Field(
-        default=20, ge=1, le=LARGEST, description="Draft tokens of a round that nothing stops."
+        default=20, ge=1, le=LARGEST_GAMMA, description="Draft tokens of a round that nothing stops."
     )
     draft: str | None = Field(
         default=None,

@@ -22,8 +22,8 @@ at most the share `cold_start` of the time so far; when drafting is dear, the la
 Rounds that count. A round is put down to the gamma that was planned, if that was one of the arms: where the budget
 or the engine forbids an arm, another arm is chosen, not a part of it. Where no arm is left, the largest possible gamma
 below them is planned, and counts for none. Rounds that were ended, and rounds that first read a long lag, are left out
-(see `tells_rate`). A draft that proposes fewer tokens than planned, or none, is what planning that gamma brings, and
-counts. Rounds that another policy planned are left out, since their drafting may have been stopped by other rules.
+(see `is_rate_sample`). A draft that proposes fewer tokens than planned, or none, is what planning that gamma brings,
+and counts. Rounds that another policy planned are left out, since their drafting may have been stopped by other rules.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from paceline.policies.baselines.gamma_arms import (
     plan_arm,
 )
 from paceline.policies.gamma_scan import chosen_draft
-from paceline.policies.throughput import ArmStatistics, tells_rate
+from paceline.policies.throughput import ArmStatistics, is_rate_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ class UcbPolicy(MergeablePolicy[UcbState]):
         arm = arm_of(done, self._gammas)
         if arm is None:
             return
-        if self.state.seen[arm] and tells_rate(done):
+        if self.state.seen[arm] and is_rate_sample(done):
             self.state.rates.count(arm, done.emitted, done.total_s)
         self.state.seen[arm] = True
 

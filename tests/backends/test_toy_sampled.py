@@ -12,7 +12,7 @@ from paceline.core import sampling
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import Plan, StopRule
-from paceline.core.sampling import Sampling, SeededRng, chances, process
+from paceline.core.sampling import Sampling, SeededRng, probs_of, process
 from paceline.core.testing.doubles import ScriptedPolicy
 
 EXACT = 1e-12
@@ -114,7 +114,7 @@ class Pretender(SampledToyDraft):
     def _choose(self, context, position):
         token, about = ToyDraftSession._choose(self, context, position)
         self._drawn_from.append(
-            chances(process(self._model.scores(context), self._sampling, context), self._sampling)
+            probs_of(process(self._model.scores(context), self._sampling, context), self._sampling)
         )
         return token, about
 
@@ -127,7 +127,7 @@ class Dropper(SampledToyDraft):
         assert isinstance(made, SampledProposal)
         if len(made) == gamma:
             return made
-        return SampledProposal(made.tokens[:-1], made.chances[:-1], made.signals[:-1])
+        return SampledProposal(made.tokens[:-1], made.draft_probs[:-1], made.signals[:-1])
 
 
 def test_a_draft_that_draws_in_secret_is_lossless_because_its_tokens_count_as_certain(tiny_pair, apart):
@@ -218,8 +218,8 @@ def test_a_score_is_the_probability_that_the_draft_would_have_drawn_the_token():
     draft, sampling = ToyDraft(target), Sampling(top_k=2)
     scores = draft.open_sampled([1, 2], sampling).score([3, 1])
     assert scores == [
-        chances(process(draft.scores([1, 2]), sampling, [1, 2]), sampling)[3],
-        chances(process(draft.scores([1, 2, 3]), sampling, [1, 2, 3]), sampling)[1],
+        probs_of(process(draft.scores([1, 2]), sampling, [1, 2]), sampling)[3],
+        probs_of(process(draft.scores([1, 2, 3]), sampling, [1, 2, 3]), sampling)[1],
     ]
 
 

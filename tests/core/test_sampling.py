@@ -19,7 +19,7 @@ from paceline.core.sampling import (
     Sampling,
     SeededRng,
     acceptance,
-    chances,
+    probs_of,
     process,
     rejection_sample,
     residual,
@@ -73,7 +73,7 @@ SCORES = [math.log(share) for share in (0.4, 0.3, 0.2, 0.1)]
 
 def shares(context=(), **options):
     sampling = Sampling(**options)
-    return chances(process(SCORES, sampling, context), sampling)
+    return probs_of(process(SCORES, sampling, context), sampling)
 
 
 @pytest.mark.parametrize(
@@ -265,12 +265,12 @@ def test_a_certain_token_that_is_refused_never_comes_out():
 
 
 @pytest.mark.parametrize(
-    ("tokens", "chances"),
+    ("tokens", "draft_probs"),
     [((2,), ([0.5, 0.5],)), ((1,), ([1.0, 0.0],)), ((0, 0), ([1.0],)), ((-1,), ([1.0],))],
 )
-def test_a_proposal_that_cannot_have_been_drawn_is_refused(tokens, chances):
+def test_a_proposal_that_cannot_have_been_drawn_is_refused(tokens, draft_probs):
     with pytest.raises(ValueError, match="drawn"):
-        SampledProposal(tokens, chances)
+        SampledProposal(tokens, draft_probs)
 
 
 def test_seeded_dice_fall_as_often_as_they_should_and_repeat_themselves():

@@ -14,7 +14,13 @@ from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
-from paceline.core.stopping import DENSEST, UNSURE, Limits, StopStrings, criteria
+from paceline.core.stopping import (
+    MAX_TOKENS_PER_CHARACTER,
+    UNFINISHED_CHARACTERS,
+    StopConditions,
+    StopStrings,
+    stop_criteria,
+)
 from paceline.core.streaming import TextStream
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 
@@ -69,7 +75,7 @@ tokens_lists = st.lists(st.integers(0, 5), max_size=40)
     data=st.data(),
 )
 def test_cutting_block_by_block_ends_where_cutting_token_by_token_ends(tokens, eos, longest, data):
-    limits = Limits(longest, eos, (lambda output: output[-2:] == [4, 4],))
+    limits = StopConditions(longest, eos, (lambda output: output[-2:] == [4, 4],))
     one_by_one, by_blocks = [], []
     ended_single = ended_block = None
     for token in tokens:
@@ -89,18 +95,18 @@ def test_cutting_block_by_block_ends_where_cutting_token_by_token_ends(tokens, e
 def test_the_end_token_is_delivered_and_nothing_after_it():
     output = [7]
 
-    emitted, ended = Limits(9, frozenset({0})).cut(output, [3, 0, 5])
+    emitted, ended = StopConditions(9, frozenset({0})).cut(output, [3, 0, 5])
 
     assert (emitted, ended) == ([3, 0], "eos")
     assert output == [7, 3, 0]
 
 
 def test_an_end_token_at_the_length_limit_counts_as_eos():
-    assert Limits(2, frozenset({0})).cut([3], [0])[1] == "eos"
+    assert StopConditions(2, frozenset({0})).cut([3], [0])[1] == "eos"
 
 
 def test_a_stop_criterion_is_asked_before_the_length_limit():
-    assert Limits(1, frozenset(), (lambda output: True,)).cut([], [3])[1] == "stop"
+    assert StopConditions(1, frozenset(), (lambda output: True,)).cut([], [3])[1] == "stop"
 
 
 TOY = ToyTarget(seed=3)
@@ -151,7 +157,7 @@ def first_end(codec, tokens, strings):
 
 
 def found_end(codec, tokens, strings):
-    (criterion,) = criteria(strings, codec)
+    (criterion,) = stop_criteria(strings, codec)
     return next((end for end in range(1, len(tokens) + 1) if criterion(tokens[:end])), len(tokens))
 
 
@@ -226,7 +232,10 @@ def test_only_the_end_of_a_long_text_is_decoded(highest, tokens, length):
     stop = StopStrings(codec, ["¶" * length])
     for end in range(1, len(tokens) + 1):
         stop(tokens[:end])
-    assert codec.longest <= (2 if highest == 127 else 2 * DENSEST) * (length + UNSURE) + 2
+    assert (
+        codec.longest
+        <= (2 if highest == 127 else 2 * MAX_TOKENS_PER_CHARACTER) * (length + UNFINISHED_CHARACTERS) + 2
+    )
 
 
 def decoder(policy, **options):
@@ -298,8 +307,8 @@ def test_a_string_that_ends_nothing_is_refused(wrong):
 
 def test_strings_need_a_tokenizer():
     with pytest.raises(BackendError, match="no tokenizer"):
-        criteria("END", None)
-    assert len(criteria(lambda_of(3), None)) == 1
+        stop_criteria("END", None)
+    assert len(stop_criteria(lambda_of(3), None)) == 1
 
 
 @settings(deadline=None, max_examples=200)

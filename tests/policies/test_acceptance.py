@@ -100,7 +100,7 @@ def bare(size=6, discount=1.0, pooling=1e-9):
 
 
 def kaplan_meier(proposals, size):
-    """Return the chance to survive each position, from times of death and of censoring (Kaplan and Meier 1958)."""
+    """Return the probability to survive each position, from times of death and of censoring (Kaplan and Meier 1958)."""
     curve, survival = [], 1.0
     for place in range(size):
         deaths = sum(1 for accepted, refused in proposals if refused and accepted == place)
@@ -119,10 +119,12 @@ def test_without_pooling_it_is_the_curve_of_kaplan_and_meier(proposals):
     for accepted, refused in proposals:
         known.observe(None, accepted, refused=refused)
     survival = 1.0
-    for chance, expected in zip(known.chances(None), kaplan_meier(proposals, 6), strict=True):
+    for acceptance_prob, expected in zip(
+        known.acceptance_probs(None), kaplan_meier(proposals, 6), strict=True
+    ):
         if math.isnan(expected):
             break
-        survival *= chance
+        survival *= acceptance_prob
         assert survival == pytest.approx(expected, abs=1e-6)
 
 
@@ -134,7 +136,7 @@ def test_it_finds_the_truth_whatever_gammas_were_planned():
         while accepted < gamma and random.random() < truth[accepted]:
             accepted += 1
         known.observe(None, accepted, refused=accepted < gamma)
-    assert list(known.chances(None)) == pytest.approx(truth, abs=0.02)
+    assert list(known.acceptance_probs(None)) == pytest.approx(truth, abs=0.02)
 
 
 @settings(deadline=None)
@@ -149,24 +151,24 @@ def test_scores_of_ones_and_zeros_count_like_the_proposal_they_stand_for(bits):
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6))
-def test_scores_between_count_what_they_expect(chances):
+def test_scores_between_count_what_they_expect(acceptance_probs):
     scored = bare()
-    scored.count_scores(None, chances)
+    scored.count_scores(None, acceptance_probs)
     reached = 1.0
-    for place, chance in enumerate(chances):
+    for place, acceptance_prob in enumerate(acceptance_probs):
         right, wrong = (scored.counts[ALL].accepted[place], scored.counts[ALL].refused[place])
-        assert right == pytest.approx(reached * chance, abs=1e-12)
-        assert wrong == pytest.approx(reached * (1 - chance), abs=1e-12)
-        reached *= chance
+        assert right == pytest.approx(reached * acceptance_prob, abs=1e-12)
+        assert wrong == pytest.approx(reached * (1 - acceptance_prob), abs=1e-12)
+        reached *= acceptance_prob
 
 
 def test_what_a_match_length_is_worth_is_learnt_for_each_bucket():
     known = Acceptance(4, 1.0, (2.0, 1.0), 4.0)
-    before = next(known.chances(3))
+    before = next(known.acceptance_probs(3))
     for _ in range(30):
         known.observe(9, 4, refused=False)
         known.observe(1, 0, refused=True)
-    long, short, unseen = (next(known.chances(match_length)) for match_length in (12, 1, 3))
+    long, short, unseen = (next(known.acceptance_probs(match_length)) for match_length in (12, 1, 3))
     assert long > 0.9 > unseen > 0.1 > short
     assert unseen == before
 
@@ -174,7 +176,7 @@ def test_what_a_match_length_is_worth_is_learnt_for_each_bucket():
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_a_longer_match_promises_no_less_before_anything_is_known(length, more):
     known = Acceptance(4, 1.0, (2.0, 1.0), 4.0)
-    shorter, longer = list(known.chances(length)), list(known.chances(length + more))
+    shorter, longer = list(known.acceptance_probs(length)), list(known.acceptance_probs(length + more))
     assert 0.2 < shorter[0] <= longer[0] < 1.0
     assert shorter == sorted(shorter)
 
@@ -183,7 +185,7 @@ def test_matches_of_a_draft_that_is_always_wrong_promise_little_wherever_they_ar
     known = Acceptance(4, 0.94, (2.0, 1.0), 4.0)
     for _ in range(80):
         known.observe(1, 0, refused=True)
-    assert next(known.chances(20)) < 0.1
+    assert next(known.acceptance_probs(20)) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -195,15 +197,15 @@ def test_match_lengths_within_a_power_of_two_share_a_bucket(match_length, name):
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | st.integers(0, 40), st.integers(0, 6), st.booleans()), max_size=30))
-def test_every_chance_lies_between_its_own_share_and_the_mean(proposals):
+def test_every_probability_lies_between_its_own_share_and_the_mean(proposals):
     known = Acceptance(6, 0.9, (2.0, 1.0), 4.0)
     for match_length, accepted, refused in proposals:
         known.observe(match_length, accepted, refused=refused)
     for match_length in (None, 1, 40):
-        assert all(0.0 < chance < 1.0 for chance in known.chances(match_length))
+        assert all(0.0 < acceptance_prob < 1.0 for acceptance_prob in known.acceptance_probs(match_length))
 
 
-def test_draws_scatter_around_the_chances_and_less_the_more_is_known():
+def test_draws_scatter_around_the_probabilities_and_less_the_more_is_known():
     spread = {}
     for rounds in (5, 200):
         known = Acceptance(3, 1.0, (2.0, 1.0), 4.0)
@@ -212,9 +214,9 @@ def test_draws_scatter_around_the_chances_and_less_the_more_is_known():
         random = Random(0)
         for match_length in (None, 5):
             draws = [list(known.sample(match_length, random)) for _ in range(4000)]
-            for place, chance in enumerate(known.chances(match_length)):
+            for place, acceptance_prob in enumerate(known.acceptance_probs(match_length)):
                 column = [draw[place] for draw in draws]
-                assert sum(column) / len(column) == pytest.approx(chance, abs=0.02)
+                assert sum(column) / len(column) == pytest.approx(acceptance_prob, abs=0.02)
             first = [draw[0] for draw in draws]
             mean = sum(first) / len(first)
             spread[rounds] = math.sqrt(sum((one - mean) ** 2 for one in first) / len(first))
@@ -223,14 +225,14 @@ def test_draws_scatter_around_the_chances_and_less_the_more_is_known():
 
 def test_a_draft_at_rest_comes_to_be_trusted_as_in_the_long_run():
     """One that was good for long and bad lately gets another chance; one that was always bad does not."""
-    chances = {}
+    acceptance_probs = {}
     for name, verdicts in {"good": [3] * 60 + [0] * 20, "bad": [0] * 80}.items():
         known = Acceptance(4, 0.94, (2.0, 1.0), 4.0)
         for accepted in verdicts:
             known.observe(None, accepted, refused=True)
-        assert next(known.chances(None)) < 0.35
+        assert next(known.acceptance_probs(None)) < 0.35
         for _ in range(400):
             known.rest(0.98)
-        chances[name] = next(known.chances(None))
-    assert chances["good"] > 0.6
-    assert chances["bad"] < 0.1
+        acceptance_probs[name] = next(known.acceptance_probs(None))
+    assert acceptance_probs["good"] > 0.6
+    assert acceptance_probs["bad"] < 0.1

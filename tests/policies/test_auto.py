@@ -9,9 +9,9 @@ from paceline.policies.auto import AutoConfig
 from paceline.testing import FixedCosts, play
 
 
-def bits(chance, tokens=3000):
-    random = Random(str(chance))
-    return [random.random() < chance for _ in range(tokens)]
+def bits(acceptance_prob, tokens=3000):
+    random = Random(str(acceptance_prob))
+    return [random.random() < acceptance_prob for _ in range(tokens)]
 
 
 def test_it_goes_to_the_draft_that_the_text_calls_for():

@@ -3,7 +3,11 @@
 import pytest
 
 from paceline.core.records import Capabilities, DraftState, Requirements, RoundStart, StopRule
-from paceline.policies.composition import choosable, joint_requirements, proposing
+from paceline.policies.composition import (
+    available_drafts,
+    drafts_with_proposals,
+    joint_requirements,
+)
 from paceline.policies.hedge import HedgeConfig
 from paceline.policies.linear_select import LinearSelectConfig
 from paceline.policies.metasd import MetaSDConfig
@@ -51,25 +55,25 @@ def at(index=5, *, switch="round", match_lengths=None):
 
 
 def test_an_engine_that_switches_every_round_leaves_the_choice_open():
-    assert choosable(at(), "b") == ("a", "b", "c")
+    assert available_drafts(at(), "b") == ("a", "b", "c")
 
 
 def test_an_engine_that_never_switches_runs_the_first_one():
-    assert choosable(at(switch="none"), "b") == ("a",)
+    assert available_drafts(at(switch="none"), "b") == ("a",)
 
 
 def test_an_engine_that_switches_between_requests_keeps_its_draft_in_between():
-    assert choosable(at(0, switch="request"), "b") == ("a", "b", "c")
-    assert choosable(at(3, switch="request"), "b") == ("b",)
-    assert choosable(at(3, switch="request"), "gone") == ("a", "b", "c")
+    assert available_drafts(at(0, switch="request"), "b") == ("a", "b", "c")
+    assert available_drafts(at(3, switch="request"), "b") == ("b",)
+    assert available_drafts(at(3, switch="request"), "gone") == ("a", "b", "c")
 
 
 def test_who_has_nothing_to_propose_is_passed_over_unless_nobody_has():
     drafts = ("a", "b", "c")
-    assert proposing(at(), drafts) == [*drafts]
-    assert proposing(at(match_lengths={"b": 0}), drafts) == ["a", "c"]
-    assert proposing(at(match_lengths={"b": 2}), drafts) == ["a", "b", "c"]
-    assert proposing(at(match_lengths={"a": 0, "b": 0, "c": 0}), drafts) == drafts
+    assert drafts_with_proposals(at(), drafts) == [*drafts]
+    assert drafts_with_proposals(at(match_lengths={"b": 0}), drafts) == ["a", "c"]
+    assert drafts_with_proposals(at(match_lengths={"b": 2}), drafts) == ["a", "b", "c"]
+    assert drafts_with_proposals(at(match_lengths={"a": 0, "b": 0, "c": 0}), drafts) == drafts
 
 
 @each_selector

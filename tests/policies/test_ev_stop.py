@@ -13,11 +13,11 @@ from paceline.testing import FixedCosts, check_policy, play
 DEAR = FixedCosts(3.0, 10.0)
 
 
-def speaking(chances, seed=0):
+def speaking(acceptance_probs, seed=0):
     """Return bits that come true as often as the draft says, and what it says."""
     random = Random(seed)
-    return [random.random() < chance for chance in chances], [
-        TokenSignals(0, top1=chance, prob=chance, entropy=1.0, margin=0.1, token=0) for chance in chances
+    return [random.random() < prob for prob in acceptance_probs], [
+        TokenSignals(0, top1=prob, prob=prob, entropy=1.0, margin=0.1, token=0) for prob in acceptance_probs
     ]
 
 

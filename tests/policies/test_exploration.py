@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.records import Plan, Round
-from paceline.core.state.declared import restored, save
+from paceline.core.state.declared import load_fields, save_fields
 from paceline.policies.exploration import APART, CREDIT, DEAREST, PATIENCE, RISING, SHARE, Exploration
 
 
@@ -84,4 +84,4 @@ def test_what_was_saved_goes_on_where_it_was_kept():
     looks.due("d", 0.1, 1.0)
     looks.begin("d", 1.0)
     looks.observe(a_round(3.0, draft="d"), 1.0)
-    assert restored(Exploration(), save(looks)) == looks
+    assert load_fields(Exploration(), save_fields(looks)) == looks

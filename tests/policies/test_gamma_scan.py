@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import ConfigError
 from paceline.core.records import DraftState, RoundStart
-from paceline.policies.gamma_scan import at_most, best_gamma, chosen_draft, drafting
+from paceline.policies.gamma_scan import (
+    best_gamma,
+    chosen_draft,
+    largest_at_most,
+    positive_gammas,
+)
 from paceline.testing import FixedCosts
 
 
@@ -33,21 +38,21 @@ def test_the_first_draft_is_the_default():
 
 
 def test_at_most_rounds_down_and_never_below_the_smallest():
-    assert [at_most((2, 4, 8), wanted) for wanted in (1, 2, 3, 7, 8, 99)] == [2, 2, 2, 4, 8, 8]
-    assert list(drafting(range(5))) == [1, 2, 3, 4]
-    assert list(drafting((3, 5))) == [3, 5]
+    assert [largest_at_most((2, 4, 8), wanted) for wanted in (1, 2, 3, 7, 8, 99)] == [2, 2, 2, 4, 8, 8]
+    assert list(positive_gammas(range(5))) == [1, 2, 3, 4]
+    assert list(positive_gammas((3, 5))) == [3, 5]
 
 
 CHANCES = st.lists(st.floats(0.0, 1.0), min_size=12, max_size=12)
 VERIFY = st.lists(st.floats(0.0, 3.0), min_size=13, max_size=13)
 
 
-def by_trying(start, gammas, chances, best_s):
+def by_trying(start, gammas, acceptance_probs, best_s):
     best = (0, best_s)
     for gamma in gammas:
         survival, tokens = 1.0, 1.0
-        for chance in chances[:gamma]:
-            survival *= chance
+        for acceptance_prob in acceptance_probs[:gamma]:
+            survival *= acceptance_prob
             tokens += survival
         round_s = start.costs.draft_s("draft", gamma) + start.costs.verify_s(gamma + 1, start.context)
         if round_s / tokens < best[1]:
@@ -60,37 +65,37 @@ FACTORY = [HealthCheck.function_scoped_fixture]  # `start` only makes values
 
 @settings(deadline=None, max_examples=300, suppress_health_check=FACTORY)
 @given(
-    chances=CHANCES,
+    acceptance_probs=CHANCES,
     draft_s=st.floats(0.0, 5.0),
     steps=VERIFY,
     gammas=st.sets(st.integers(1, 12), min_size=1).map(sorted),
     plain=st.booleans(),
 )
-def test_it_finds_what_trying_every_gamma_finds(start, chances, draft_s, steps, gammas, plain):
+def test_it_finds_what_trying_every_gamma_finds(start, acceptance_probs, draft_s, steps, gammas, plain):
     levels = [10.0]
     for step in steps:
         levels.append(levels[-1] + step)  # verification never gets cheaper with length
     here = start(costs=FixedCosts(draft_s, lambda length, _: levels[length]))
     limit = levels[1] if plain else math.inf
-    gamma, token_s = best_gamma(here, "draft", gammas, iter(chances), limit)
-    expected, expected_s = by_trying(here, gammas, chances, limit)
+    gamma, token_s = best_gamma(here, "draft", gammas, iter(acceptance_probs), limit)
+    expected, expected_s = by_trying(here, gammas, acceptance_probs, limit)
     assert token_s == pytest.approx(expected_s)
     assert gamma == expected or token_s == pytest.approx(expected_s, rel=1e-12)
 
 
 @settings(deadline=None, suppress_health_check=FACTORY)
 @given(
-    chances=CHANCES,
+    acceptance_probs=CHANCES,
     rounds=st.lists(st.tuples(st.integers(0, 12), st.floats(0.1, 3.0), st.floats(0.0, 2.0)), max_size=40),
     gammas=st.sets(st.integers(1, 12), min_size=1).map(sorted),
 )
-def test_a_table_of_costs_leads_to_the_same_gamma(start, done, chances, rounds, gammas):
+def test_a_table_of_costs_leads_to_the_same_gamma(start, done, acceptance_probs, rounds, gammas):
     costs = LiveCosts()
     for gamma, token_s, verify_s in rounds:
         costs.observe(replace(done(gamma, 0), draft_s=gamma * token_s, verify_s=verify_s))
     here = start(costs=costs)
-    gamma, token_s = best_gamma(here, "draft", gammas, iter(chances), math.inf)
-    expected, expected_s = by_trying(here, gammas, chances, math.inf)
+    gamma, token_s = best_gamma(here, "draft", gammas, iter(acceptance_probs), math.inf)
+    expected, expected_s = by_trying(here, gammas, acceptance_probs, math.inf)
     assert token_s == pytest.approx(expected_s)
     assert gamma == expected or token_s == pytest.approx(expected_s, rel=1e-12)
 
@@ -113,15 +118,15 @@ def test_what_the_context_adds_to_a_table_counts(start):
     assert found[0][1] == pytest.approx(found[1][1])
 
 
-def test_chances_are_read_no_further_than_the_scan_gets(start):
+def test_probabilities_are_read_no_further_than_the_scan_gets(start):
     read = []
 
-    def chances():
+    def acceptance_probs():
         for place in range(100):
             read.append(place)
             yield 0.1
 
-    assert best_gamma(start(), "draft", range(1, 65), chances(), 10.0) == (0, 10.0)
+    assert best_gamma(start(), "draft", range(1, 65), acceptance_probs(), 10.0) == (0, 10.0)
     assert len(read) < 5
 
 

@@ -72,21 +72,23 @@ def test_blocks_do_not_reach_over_a_pause():
     assert survival.sums == [2.0, 1.0]
 
 
-def test_where_no_block_was_as_long_yet_the_first_chance_stands_in():
-    assert list(survival_of([0.5], size=3).chances()) == [0.5, 0.5, 0.5]
-    assert list(RunLengths(2).chances()) == [0.0, 0.0]
+def test_where_no_block_was_as_long_yet_the_first_probability_stands_in():
+    assert list(survival_of([0.5], size=3).acceptance_probs()) == [0.5, 0.5, 0.5]
+    assert list(RunLengths(2).acceptance_probs()) == [0.0, 0.0]
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.5, 1))
-def test_chances_are_chances(scores, keep):
-    assert all(0.0 <= chance <= 1.0 for chance in survival_of(scores, keep=keep).chances())
+def test_probabilities_are_probabilities(scores, keep):
+    assert all(
+        0.0 <= acceptance_prob <= 1.0 for acceptance_prob in survival_of(scores, keep=keep).acceptance_probs()
+    )
 
 
 def test_a_longer_block_survives_no_better_than_a_shorter_one():
     """Faded means need not fall with k: .5, .8, .25 are read as .5, .5, .25."""
     survival = RunLengths(3)
     survival.sums, survival.counts = [0.5, 0.8, 0.25], [1.0, 1.0, 1.0]
-    assert list(survival.chances()) == [0.5, 1.0, 0.5]
+    assert list(survival.acceptance_probs()) == [0.5, 1.0, 0.5]
 
 
 def test_a_step_by_hand_without_share():

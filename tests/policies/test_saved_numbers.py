@@ -9,7 +9,7 @@ from paceline import policies
 from paceline.core.config.load import load_config
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.core.state.checkpoint import Entry
+from paceline.core.state.checkpoint import SavedState
 
 BUILT_IN = {config.model_fields["name"].default: config for config in policies.register_policies()}
 TOY = {
@@ -54,7 +54,7 @@ def test_a_number_that_nobody_can_have_counted_is_refused_or_harmless(name, cata
     for number, place in enumerate(listed[:: max(1, len(listed) // PLACES)]):
         other = load_config(TOY | {"policy": name}, catalogue=catalogue).build()
         try:
-            Entry(changed(state, place, UNCOUNTED[number % len(UNCOUNTED)])).restore(other.policy)
+            SavedState(changed(state, place, UNCOUNTED[number % len(UNCOUNTED)])).restore(other.policy)
         except ValueError:
             continue
         assert other.generate("the rain", max_new_tokens=12).tokens == expected, place

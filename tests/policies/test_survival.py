@@ -11,9 +11,9 @@ from paceline.policies.survival import SurvivalConfig
 from paceline.testing import FixedCosts, check_policy, play
 
 
-def bits(chance, tokens=3000, seed=0):
-    random = Random(f"{chance}/{seed}")
-    return [random.random() < chance for _ in range(tokens)]
+def bits(acceptance_prob, tokens=3000, seed=0):
+    random = Random(f"{acceptance_prob}/{seed}")
+    return [random.random() < acceptance_prob for _ in range(tokens)]
 
 
 def seconds(rounds):
@@ -49,7 +49,7 @@ def test_a_draft_that_never_ran_is_known_from_its_scores():
     drafts = {"dear": bits(0.5), "free": bits(0.05)}
     play(policy, drafts, costs=FixedCosts({"dear": 0.5, "free": 0.0}, 10.0))
     known = policy.state.known["free"]
-    assert next(known.chances(None)) < 0.35
+    assert next(known.acceptance_probs(None)) < 0.35
     assert sum(known.counts["all"].refused) > 3
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.state.declared import merged, statistics_of
-from paceline.policies.throughput import HEAVY, READ_ALONG, ArmStatistics, tells_rate
+from paceline.core.state.declared import add_statistics, statistics_of
+from paceline.policies.throughput import MAX_WEIGHT, SMALL_LAG, ArmStatistics, is_rate_sample
 
 ADDED = st.lists(
     st.tuples(st.integers(0, 2), st.floats(0.0, 20.0), st.floats(0.01, 10.0)), min_size=1, max_size=60
@@ -61,7 +61,7 @@ def test_ten_thousand_rounds_of_ageing_neither_overflow_nor_lose_the_sums():
     assert rates.total_rounds() == pytest.approx(10.0)
     assert rates.rate(0) == pytest.approx(1.5)
     assert rates.rate(1) == pytest.approx(0.5)
-    assert 1.0 <= rates.weight <= HEAVY
+    assert 1.0 <= rates.weight <= MAX_WEIGHT
 
 
 @settings(deadline=None)
@@ -69,7 +69,7 @@ def test_ten_thousand_rounds_of_ageing_neither_overflow_nor_lose_the_sums():
 def test_absorbing_adds_what_the_other_one_exports(one, other, discount):
     first, second = filled(one, discount), filled(other, discount)
     both = filled(one, discount)
-    both = merged(both, statistics_of(second))
+    both = add_statistics(both, statistics_of(second))
     for key in statistics_of(first) | statistics_of(second):
         expected = statistics_of(first).get(key, 0.0) + statistics_of(second).get(key, 0.0)
         assert statistics_of(both)[key] == pytest.approx(expected)
@@ -80,16 +80,16 @@ def test_statistics_of_other_arms_are_refused_as_a_whole(key):
     rates = filled([(0, 1.0, 2.0)])
     before = statistics_of(rates)
     with pytest.raises(ValueError, match="no statistic"):
-        merged(rates, {"a/rounds": 1.0, key: 1.0})
+        add_statistics(rates, {"a/rounds": 1.0, key: 1.0})
     with pytest.raises(ValueError, match="a/spent"):
-        merged(rates, {"a/rounds": 1.0, "a/spent": math.nan})
+        add_statistics(rates, {"a/rounds": 1.0, "a/spent": math.nan})
     assert statistics_of(rates) == before
 
 
 def test_cut_rounds_and_rounds_that_read_a_prompt_first_say_nothing(done):
     from dataclasses import replace
 
-    assert tells_rate(done(4, 2))
-    assert tells_rate(replace(done(4, 2), lag=READ_ALONG))
-    assert not tells_rate(replace(done(4, 2), lag=READ_ALONG + 1))
-    assert not any(tells_rate(done(4, 2, ended=why)) for why in ("eos", "stop", "length"))
+    assert is_rate_sample(done(4, 2))
+    assert is_rate_sample(replace(done(4, 2), lag=SMALL_LAG))
+    assert not is_rate_sample(replace(done(4, 2), lag=SMALL_LAG + 1))
+    assert not any(is_rate_sample(done(4, 2, ended=why)) for why in ("eos", "stop", "length"))

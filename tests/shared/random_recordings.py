@@ -149,14 +149,14 @@ def _starts(draw: DrawFn, draft: str, count: int, header: Header) -> Starts:
         return Starts(_short(offered), _short(agreed), np.array(match_lengths, np.int32), None, signals)
     room = draw(st.just(count + longest) | st.integers(1, count + longest))
     offered = [max(0, min(longest, room - start)) for start in range(count)]
-    chance = None
+    acceptance_probs = None
     if header.mode == "sampled":
         eighths = draw(st.lists(st.integers(0, 8), min_size=count, max_size=count))
-        chance = np.array(eighths, np.float32) / np.float32(8)
+        acceptance_probs = np.array(eighths, np.float32) / np.float32(8)
         bits = [eighth == 8 or (eighth > 0 and draw(st.booleans())) for eighth in eighths]
     else:
         bits = draw(st.lists(st.booleans(), min_size=count, max_size=count))
-    return Starts(_short(offered), _short(_runs(bits, offered)), None, chance, signals)
+    return Starts(_short(offered), _short(_runs(bits, offered)), None, acceptance_probs, signals)
 
 
 def _runs(bits: Sequence[bool], offered: Sequence[int]) -> list[int]:

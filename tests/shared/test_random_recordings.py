@@ -25,9 +25,9 @@ def test_a_random_recording_is_lawful(recording):
             assert starts.signals.keys() == info.signals
             assert all(values.shape == (count, header.longest) for values in starts.signals.values())
             if header.mode == "sampled" and not info.match_lengths:
-                assert starts.chance is not None
-                assert (starts.agreed[starts.chance == 0] == 0).all()
-                assert (starts.agreed[(starts.chance == 1) & (starts.offered > 0)] > 0).all()
+                assert starts.acceptance_probs is not None
+                assert (starts.agreed[starts.acceptance_probs == 0] == 0).all()
+                assert (starts.agreed[(starts.acceptance_probs == 1) & (starts.offered > 0)] > 0).all()
 
 
 @settings(deadline=None)

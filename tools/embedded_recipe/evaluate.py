@@ -51,7 +51,7 @@ def text_measures(
     """Return, for each model, its loss on the text and its agreement with the model named target.
 
     `agreement` is the share of positions with the same most likely token,
-    `overlap` the mean of sum(min(p, q)): the chance that a sampled token of
+    `overlap` the mean of sum(min(p, q)): the probability that a sampled token of
     the draft is accepted at temperature 1.
     """
     sums: dict[str, dict[str, float]] = {name: {} for name in models}

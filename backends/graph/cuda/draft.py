@@ -44,7 +44,7 @@ class DraftBuffers(RequestBuffers):
 
     Attributes:
         proposal_buffer: What it proposed last.
-        chances: What the tokens were drawn from, shape (largest, vocabulary); None before the first that draws.
+        draft_probs: What the tokens were drawn from, shape (largest, vocabulary); None before the first that draws.
         generation: Counts the proposals, so that an old one is not taken for what is there now.
     """
 
@@ -55,7 +55,7 @@ class DraftBuffers(RequestBuffers):
             self.numbers(ProposalBuffer.size(engine.largest)), engine.largest
         )
         self.host = engine.runner.host(len(self.proposal_buffer.numbers))
-        self.chances: torch.Tensor | None = None
+        self.draft_probs: torch.Tensor | None = None
         self.generation = 0
         self.began, self.ended = engine.runner.event(), engine.runner.event()
         # The token before the last one of the context, the last one, the length of the context, tokens wanted, the
@@ -66,8 +66,8 @@ class DraftBuffers(RequestBuffers):
     def prepare(self, kind: Kind) -> None:
         """Be ready for programs of this kind."""
         super().prepare(kind)
-        if kind != "greedy" and self.chances is None:
-            self.chances = self.probabilities(self.vocabulary)
+        if kind != "greedy" and self.draft_probs is None:
+            self.draft_probs = self.probabilities(self.vocabulary)
 
     def warm(self) -> None:
         """Build every program that a request of the kind at hand may need."""
@@ -120,8 +120,8 @@ class DraftBuffers(RequestBuffers):
         if self.params.kind == "greedy":
             return scores.argmax(dim=-1)
         probs = torch.softmax(scores, dim=-1)
-        assert self.chances is not None
-        self.chances.index_copy_(0, place, probs)
+        assert self.draft_probs is not None
+        self.draft_probs.index_copy_(0, place, probs)
         return self.rng.draw(probs)
 
 

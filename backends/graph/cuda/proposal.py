@@ -132,9 +132,9 @@ class BufferedProposal:
         return self._content is not None
 
     @property
-    def chances(self) -> torch.Tensor | None:
+    def draft_probs(self) -> torch.Tensor | None:
         """Distributions that the tokens were drawn from, (largest, vocabulary of the draft); None where not known."""
-        return self.buffers.chances if self._drawn and self.current else None
+        return self.buffers.draft_probs if self._drawn and self.current else None
 
     def __len__(self) -> int:
         return len(self._read()[0])

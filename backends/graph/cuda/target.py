@@ -236,7 +236,7 @@ class CudaTargetSession(GraphSession[TargetBuffers]):
             self._require(proposal.most)
             buffers.proposal_buffer.numbers.copy_(proposal.buffers.proposal_buffer.numbers)
             if buffers.draft_probs is not None:
-                self._claim(proposal.chances)
+                self._claim(proposal.draft_probs)
             return proposal.most
         # What is no token of the target's cannot be fed, and is never its choice: the proposal ends there.
         guess = [*takewhile(lambda token: 0 <= token < buffers.engine.vocabulary, proposal.tokens)]
@@ -244,19 +244,19 @@ class CudaTargetSession(GraphSession[TargetBuffers]):
         buffers.proposal_upload.send([len(guess), *guess])
         if buffers.draft_probs is not None:
             if isinstance(proposal, BufferedProposal):
-                self._claim(proposal.chances)
+                self._claim(proposal.draft_probs)
             else:
                 self._claim(draft_probs_of(proposal, buffers.draft_probs))
         return len(guess)
 
-    def _claim(self, chances: torch.Tensor | None) -> None:
+    def _claim(self, draft_probs: torch.Tensor | None) -> None:
         """Say what the tokens were drawn from."""
         buffers = self.buffers
         assert buffers.draft_probs is not None
-        buffers.certain.fill_(chances is None)
-        if chances is not None:
-            rows, width = min(len(chances), len(buffers.draft_probs)), chances.shape[1]
-            buffers.draft_probs[:rows, :width].copy_(chances[:rows])
+        buffers.certain.fill_(draft_probs is None)
+        if draft_probs is not None:
+            rows, width = min(len(draft_probs), len(buffers.draft_probs)), draft_probs.shape[1]
+            buffers.draft_probs[:rows, :width].copy_(draft_probs[:rows])
             buffers.draft_probs[:rows, width:].zero_()
 
     def _require(self, count: int) -> None:

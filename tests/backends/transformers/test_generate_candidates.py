@@ -81,6 +81,6 @@ def test_a_generator_that_reads_hidden_states_is_refused():
 
 def test_logits_count_only_where_tokens_are_said_to_be_drawn_from_them():
     draft = paceline.hf.candidate_draft(Knows(torch.tensor([[3, 1, 2]]), torch.zeros(1, 1, 8)))
-    assert not hasattr(draft.open([3, 1]).draft(2, None), "chances")
+    assert not hasattr(draft.open([3, 1]).draft(2, None), "draft_probs")
     drawn = paceline.hf.candidate_draft(Knows(torch.tensor([[3, 1, 2]]), torch.zeros(1, 1, 8)), drawn=True)
-    assert drawn.open([3, 1]).draft(2, None).chances.tolist() == [[0.125] * 8]
+    assert drawn.open([3, 1]).draft(2, None).draft_probs.tolist() == [[0.125] * 8]

@@ -14,7 +14,7 @@ from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Plan, StopRule
-from paceline.core.sampling import GREEDY, Sampling, chances, process
+from paceline.core.sampling import GREEDY, Sampling, probs_of, process
 from paceline.core.testing.doubles import ScriptedPolicy
 
 from ..exact import apart, every_outcome, texts
@@ -151,7 +151,7 @@ def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatc
 @pytest.mark.parametrize("sampling", SETTINGS, ids=repr)
 def test_scores_processed_in_plain_python_are_those_of_transformers(sampling):
     logits = models()[0].open(PROMPT).logits().tolist()
-    found = chances(process(logits, sampling, PROMPT), sampling)
+    found = probs_of(process(logits, sampling, PROMPT), sampling)
     target_probs = torch.softmax(own_scores(PROMPT, sampling), dim=-1).tolist()
     assert found == pytest.approx(target_probs, abs=1e-6)
 
@@ -246,9 +246,9 @@ def test_a_proposal_carries_what_its_tokens_were_drawn_from():
     for _ in range(2):
         proposal = session.draft(3, None)
         assert isinstance(proposal, DeviceProposal)
-        assert proposal.chances.shape == (3, SIZE - 1)
-        assert proposal.chances.sum(dim=1).tolist() == pytest.approx([1.0] * 3)
-        assert ((proposal.chances > 0).sum(dim=1) == 3).all()
+        assert proposal.draft_probs.shape == (3, SIZE - 1)
+        assert proposal.draft_probs.sum(dim=1).tolist() == pytest.approx([1.0] * 3)
+        assert ((proposal.draft_probs > 0).sum(dim=1) == 3).all()
         session.advance([1])
 
 
@@ -260,7 +260,7 @@ def test_signals_and_scores_are_of_the_distribution_that_was_drawn_from():
 
     _, draft = models()
     proposal = draft.open_sampled(PROMPT, WARM).draft(3, DraftControl())
-    for place, (signals, shares) in enumerate(zip(proposal.signals, proposal.chances, strict=True)):
+    for place, (signals, shares) in enumerate(zip(proposal.signals, proposal.draft_probs, strict=True)):
         assert signals.top1 == pytest.approx(float(shares.max()))
         assert signals.prob == pytest.approx(float(shares[proposal.tokens[place]]))
         assert signals.token == proposal.tokens[place]
@@ -311,6 +311,6 @@ def test_where_the_two_distributions_are_the_same_nothing_is_refused_and_nothing
 
 def test_half_precision_models_are_drawn_from_in_float32():
     target, draft = models(dtype=torch.bfloat16)
-    assert draft.open_sampled(PROMPT, WARM).draft(2, None).chances.dtype == torch.float32
+    assert draft.open_sampled(PROMPT, WARM).draft(2, None).draft_probs.dtype == torch.float32
     made = SpeculativeDecoder(target, {"draft": draft}, ScriptedPolicy([2]), sampling=WARM)
     assert len(made.generate(PROMPT, max_new_tokens=6).tokens) == 6

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from paceline.core.errors import ConfigError, PacelineError
-from paceline.core.state.store import MOST, StateStore
+from paceline.core.state.store import MAX_BYTES, StateStore
 
 # Each is what stands in the file, made from a good file.
 FILES = [
@@ -18,7 +18,7 @@ FILES = [
     (lambda good: good[:4096] + b"\xff" * 100 + good[4196:], "is damaged"),
     (lambda good: good[: len(good) // 2], "is damaged"),
     (lambda _good: b'{"kind": "paceline-state", "version": 1}', "of paceline 0.1, which was JSON"),
-    (lambda good: good + b"\x00" * MOST, "has more than 32 MiB"),
+    (lambda good: good + b"\x00" * MAX_BYTES, "has more than 32 MiB"),
 ]
 STATEMENTS = [
     ("PRAGMA user_version = 3", "is of version 3; this paceline reads version 2"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.state.checkpoint import pooled
+from paceline.core.state.checkpoint import pool_statistics
 
 counts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 100).map(float))
 
@@ -20,7 +20,7 @@ counts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 100).map(float))
     ],
 )
 def test_what_others_added_and_what_was_gathered_here(now, own, before, expected):
-    assert pooled(now, own, before) == expected
+    assert pool_statistics(now, own, before) == expected
 
 
 @settings(deadline=None)
@@ -33,5 +33,5 @@ def test_processes_that_started_from_the_same_may_finish_in_any_order(start, gai
     there = {name: value for name, value in start.items() if value}
     for gain in gains:
         own = {name: start.get(name, 0.0) + gain.get(name, 0.0) for name in start.keys() | gain.keys()}
-        there = pooled(there, own, start)
+        there = pool_statistics(there, own, start)
     assert there == {name: value for name, value in total.items() if value}

@@ -80,7 +80,7 @@ def test_a_file_never_grows_beyond_its_bound(tmp_path):
     store = StateStore(tmp_path / "state.db")
     store.update("small", lambda _: 1)
     with pytest.raises(PacelineError, match="it would have more than 32 MiB"):
-        store.update("large", lambda _: "x" * store_module.MOST)
+        store.update("large", lambda _: "x" * store_module.MAX_BYTES)
     assert store.keys() == ["small"]
     store.check()
 
@@ -99,7 +99,7 @@ def test_a_lock_that_is_never_let_go_ends_in_a_warning(kept, monkeypatch):
     kept.learn()
     decoder = kept.load()
     decoder.generate("in spain")
-    monkeypatch.setattr(store_module, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.05)
     other = sqlite3.connect(kept.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with capture_logs() as logs:

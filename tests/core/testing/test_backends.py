@@ -216,7 +216,7 @@ def test_a_draft_that_says_it_drew_from_what_is_no_distribution_fails():
     class Lying(SampledToyDraft):
         def _propose(self, tokens, signals):
             made = super()._propose(tokens, signals)
-            return replace(made, chances=tuple([0.9] * len(chances) for chances in made.chances))
+            return replace(made, draft_probs=tuple([0.9] * len(chances) for chances in made.draft_probs))
 
     class Draft(ToyDraft):
         def open_sampled(self, prompt, sampling):

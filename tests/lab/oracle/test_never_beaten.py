@@ -72,7 +72,7 @@ def test_no_static_gamma_beats_the_optimum_in_expectation_on_average(recording):
     """On average over all patterns of accepted tokens, each with its probability."""
     header, (text,) = recording.header, recording
     starts, count = text.drafts["model"], len(text.tokens)
-    chance, sums = starts.chance.astype(float), dict.fromkeys(static_gammas(header), 0.0)
+    chance, sums = starts.acceptance_probs.astype(float), dict.fromkeys(static_gammas(header), 0.0)
     for number in range(1 << count):
         bits = np.array([bool(number >> place & 1) for place in range(count)])
         agreed = np.minimum(runs(bits), starts.offered).astype(np.int16)

@@ -85,17 +85,17 @@ class Game:
         return seconds, (start + emitted, tuple(after.values()))
 
     def certain(self, state, move):
-        """Return the outcomes of a move with their chances, all accepted tokens known."""
+        """Return the outcomes of a move with their probabilities, all accepted tokens known."""
         name = move[0]
         agreed = int(self.text.drafts[name].agreed[state[0]]) if name is not None else 0
         return [(1.0, min(self.drafted(state, move), agreed))]
 
-    def chances(self, state, move):
-        """Return the outcomes of a move with their chances, only the chances of tokens known."""
+    def probabilities(self, state, move):
+        """Return the outcomes of a move with their probabilities, only the probabilities of tokens known."""
         name = move[0]
-        if name is None or self.text.drafts[name].chance is None:
+        if name is None or self.text.drafts[name].acceptance_probs is None:
             return self.certain(state, move)
-        known = self.text.drafts[name].chance[state[0] :].tolist()
+        known = self.text.drafts[name].acceptance_probs[state[0] :].tolist()
         outcomes, passed, drafted = [], 1.0, self.drafted(state, move)
         for place in range(drafted):
             chance = known[place] if place < len(known) else 0.0
@@ -129,7 +129,7 @@ class Game:
         def value(state):
             if state[0] >= self.end:
                 return 0.0
-            return self.through(state, choose(state), self.chances, value)
+            return self.through(state, choose(state), self.probabilities, value)
 
         return value(self.beginning)
 
@@ -150,8 +150,11 @@ def test_the_optimum_in_expectation_is_that_of_brute_force(recording):
     for text in recording:
         game = Game(text, recording.header)
         found = expectation(text, recording.header)
-        assert found.seconds == pytest.approx(game.best(game.chances), rel=TIGHT)
-        if all(starts.chance is None or set(starts.chance) <= {0, 1} for starts in text.drafts.values()):
+        assert found.seconds == pytest.approx(game.best(game.probabilities), rel=TIGHT)
+        if all(
+            starts.acceptance_probs is None or set(starts.acceptance_probs) <= {0, 1}
+            for starts in text.drafts.values()
+        ):
             assert found.seconds == pytest.approx(clairvoyant(text, recording.header).seconds, rel=TIGHT)
 
 

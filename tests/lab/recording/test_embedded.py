@@ -82,7 +82,7 @@ def test_a_sampled_recording_has_the_chances_of_both_models(parts, prompt, catal
     sampled = type(parts)(drawn, parts.target, parts.drafts)
     record_run(sampled, catalogue, [prompt], path, settings=Settings(longest=LONGEST), run={})
     text = next(iter(read_recording(path)))
-    chance = text.drafts["small"].chance
+    chance = text.drafts["small"].acceptance_probs
     sampling = drawn.generation.sampling()
     context = list(prompt.tokens)
     for place, token in enumerate(text.tokens):

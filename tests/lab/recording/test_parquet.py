@@ -34,7 +34,9 @@ def test_every_number_is_in_its_row(tmp_path, recording):
                     None if starts.match_lengths is None else starts.match_lengths[start]
                 )
                 assert row["chance"] == (
-                    None if starts.chance is None else pytest.approx(float(starts.chance[start]))
+                    None
+                    if starts.acceptance_probs is None
+                    else pytest.approx(float(starts.acceptance_probs[start]))
                 )
                 changes = CostFactors(text, recording.header.drafts)
                 assert row["draft_factor"] == changes.drafts[name][start]

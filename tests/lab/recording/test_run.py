@@ -372,14 +372,14 @@ def test_without_signals_and_measuring_the_rest_is_the_same(tmp_path, toy_parts,
             assert (starts.offered == other.drafts[name].offered).all()
 
 
-def test_a_sampled_run_is_recorded_with_chances(tmp_path, toy_parts, catalogue, prompts):
+def test_a_sampled_run_is_recorded_with_probabilities(tmp_path, toy_parts, catalogue, prompts):
     path = tmp_path / "r.jsonl"
     record_run(toy_parts(temperature=1.0), catalogue, prompts, path, settings=Settings(longest=4), run=RUN)
     recording = read_recording(path)
     assert recording.header.mode == "sampled"
     for text in recording:
-        assert text.drafts["good"].chance is not None
-        assert text.drafts["lookup"].chance is None
+        assert text.drafts["good"].acceptance_probs is not None
+        assert text.drafts["lookup"].acceptance_probs is None
 
 
 def test_short_texts_are_tried_until_everything_was_measured(tmp_path, toy_parts, catalogue, prompts):

@@ -16,7 +16,7 @@ from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 from paceline.lab.recording.draft_walk import DraftQuery, walk_draft
 from paceline.lab.recording.format_texts import runs
-from paceline.lab.recording.sampled_walk import acceptance_chances, draw, token_probs
+from paceline.lab.recording.sampled_walk import acceptance_probabilities, draw, token_probs
 
 LENGTH = 4
 
@@ -54,7 +54,7 @@ def replayed(tokens, bits, gammas):
 
 def chance_of(tiny, draft, tokens):
     own, wanted = (model.open_sampled(tiny.prompt, tiny.sampling) for model in (draft, tiny.target))
-    return acceptance_chances(token_probs(own, own, tokens), token_probs(wanted, wanted, tokens))
+    return acceptance_probabilities(token_probs(own, own, tokens), token_probs(wanted, wanted, tokens))
 
 
 @pytest.mark.parametrize("gammas", [(1,), (2, 1), (3,)])
@@ -85,7 +85,7 @@ def test_what_is_drawn_falls_as_the_chances_say(tiny_pair):
     chance, accepted = chance_of(tiny_pair, draft, tokens), np.zeros(4)
     for seed in range(400):
         asked = DraftQuery("d", draft.open_sampled(tiny_pair.prompt, tiny_pair.sampling), frozenset(), 3)
-        starts = draw(asked, tokens, 4, own=chance, chance=chance, random=Random(seed))
+        starts = draw(asked, tokens, 4, own=chance, acceptance_probs=chance, random=Random(seed))
         accepted += starts.agreed > 0
     assert 0.0 < chance.min() < 1.0
     assert np.abs(accepted / 400 - chance).max() < 0.1
@@ -143,6 +143,6 @@ def test_a_penalty_at_temperature_0_is_greedy_and_certain(toy_recorder, prompts)
     recorder = toy_recorder(repetition_penalty=1.5)
     assert recorder.sampling == Sampling(temperature=0.0, repetition_penalty=1.5)
     text = recorder.text(prompts[0], 24)
-    assert all(starts.chance is None for starts in text.drafts.values())
+    assert all(starts.acceptance_probs is None for starts in text.drafts.values())
     drafted = recorder.drafts["good"].open_sampled(prompts[0].tokens, recorder.sampling).draft(1, None).tokens
     assert (text.drafts["good"].agreed[0] > 0) == (drafted[0] == text.tokens[0])

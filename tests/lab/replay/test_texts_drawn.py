@@ -18,13 +18,13 @@ def test_runs_count_what_is_set_in_a_row(bits):
 
 @settings(deadline=None)
 @given(lab_recordings(sampled=True), st.integers(0, 9))
-def test_drawing_depends_on_seed_and_text_alone_and_touches_no_draft_without_chances(recording, seed):
+def test_drawing_depends_on_seed_and_text_alone_and_touches_no_draft_without_probabilities(recording, seed):
     for text in recording:
         once, again = (drawn(text, recording.header, seed=seed) for _ in range(2))
         for name, starts in once.drafts.items():
             assert (starts.agreed == again.drafts[name].agreed).all()
             assert (starts.agreed <= starts.offered).all()
-            if text.drafts[name].chance is None:
+            if text.drafts[name].acceptance_probs is None:
                 assert starts is text.drafts[name]
 
 
@@ -35,14 +35,15 @@ def test_what_is_certain_is_not_drawn_otherwise(recording):
         replace(
             text,
             drafts={
-                name: replace(starts, chance=np.round(starts.chance)) for name, starts in text.drafts.items()
+                name: replace(starts, acceptance_probs=np.round(starts.acceptance_probs))
+                for name, starts in text.drafts.items()
             },
         )
         for text in recording
     ]
     for text in certain:
         for starts in drawn(text, recording.header, seed=1).drafts.values():
-            wanted = np.minimum(runs(starts.chance == 1.0), starts.offered)
+            wanted = np.minimum(runs(starts.acceptance_probs == 1.0), starts.offered)
             assert (starts.agreed == wanted).all()
 
 

@@ -129,7 +129,7 @@ def test_only_the_last_2048_verdicts_count(done):
 
 
 def test_a_calibrated_draft_gets_a_threshold_at_which_good_and_bad_balance(done):
-    """With p uniform and p its chance of acceptance, the loss is least where (1 - p) / (1/2) = 3 p / (1/2)."""
+    """With p uniform and p its probability of acceptance, the loss is least where (1 - p) / (1/2) = 3 p / (1/2)."""
     random = Random(0)
     policy = ConfidenceConfig().build()
     found = []

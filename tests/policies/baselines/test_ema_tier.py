@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from paceline.core.records import Capabilities, DraftState, Plan, RoundStart, name_draft
-from paceline.core.state.declared import restored, save
+from paceline.core.state.declared import load_fields, save_fields
 from paceline.core.testing.playing import settle
 from paceline.policies.baselines.ema_tier import EmaTierConfig, Windows
 from paceline.testing import FixedCosts, check_policy, play
@@ -75,10 +75,10 @@ def test_forgetting_leaves_the_positions_before_alone(proposals, position):
 @settings(deadline=None)
 @given(proposals=PROPOSALS, size=st.integers(1, 30))
 def test_a_saved_state_reads_back_and_is_cut_to_the_size_of_the_reader(proposals, size):
-    saved = save(counted(proposals))
-    assert save(restored(Windows(20), saved)) == saved
+    saved = save_fields(counted(proposals))
+    assert save_fields(load_fields(Windows(20), saved)) == saved
     cut = [window[-size:] for window in saved["positions"]]
-    assert save(restored(Windows(size), saved)) == {"positions": cut}
+    assert save_fields(load_fields(Windows(size), saved)) == {"positions": cut}
 
 
 LADDER = [{"batch": 1, "tiers": [0, 1, 3, 7]}]

@@ -13,7 +13,7 @@ from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan, StopRule
-from paceline.core.sampling import Sampling, chances, process
+from paceline.core.sampling import Sampling, probs_of, process
 from paceline.core.testing.doubles import ScriptedPolicy
 
 from ...exact import apart, every_outcome, texts
@@ -69,7 +69,7 @@ def alone(length, sampling):
 
     def next_probs(text):
         context = [*PROMPT, *text]
-        return chances(process(target.open(context).logits().tolist(), sampling, context), sampling)
+        return probs_of(process(target.open(context).logits().tolist(), sampling, context), sampling)
 
     return texts(length, next_probs)
 
@@ -117,7 +117,7 @@ def test_scores_are_those_of_plain_python(sampling):
     numbers = torch.tensor(sampling_numbers(sampling, 12), dtype=torch.float64)
     found = torch.softmax(SamplingParams(sampling_kind(sampling), numbers).scores(logits), dim=-1)
     for row, shares in zip(logits.tolist(), found.tolist(), strict=True):
-        assert shares == pytest.approx(chances(process(row, sampling, ()), sampling), abs=1e-9)
+        assert shares == pytest.approx(probs_of(process(row, sampling, ()), sampling), abs=1e-9)
 
 
 def test_what_the_programs_cannot_do_is_refused_before_anything_is_read():
@@ -178,7 +178,7 @@ def test_signals_and_scores_are_of_the_distribution_that_was_drawn_from():
     session = drafts["drawing"].open_sampled(PROMPT, SHARP)
     proposal = session.draft(3, DraftControl())
     for place, (signals, token) in enumerate(zip(proposal.signals, proposal.tokens, strict=True)):
-        shares = proposal.chances[place]
+        shares = proposal.draft_probs[place]
         assert (signals.position, signals.token) == (place, token)
         assert signals.prob == pytest.approx(float(shares[token]))
         assert signals.top1 == pytest.approx(float(shares.max()))
