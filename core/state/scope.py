@@ -139,6 +139,8 @@ def scoped_policy(config: RunConfig, target: Target, drafts: Mapping[str, Draft]
         return ScopedPolicy(fresh if config.scope == "request" else made(), costs=costs)
     key = StateKey.of_run(config, target, drafts)
     store = None if config.state is None else StateStore(config.state)
+    if store is not None:
+        store.repair()
     known = None if store is None else partial(restore, store, key, costs)
     if config.scope == "process":
         file = None if store is None else str(store.path)

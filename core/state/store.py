@@ -3,23 +3,32 @@
 Every call is a transaction on a connection of its own, so nothing is held between calls. The journal is SQLite's
 rollback journal, not its write-ahead log: writes are few and small, nobody waits for longer than one, and what is at
 rest is a single file that can be copied. A process that is killed while it writes leaves a journal, from which the next
-one to open the file restores what was there.
+one to open the file restores what was there. A file that is damaged all the same is set aside under another name.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import structlog
 
 from paceline.core.errors import PacelineError
 from paceline.core.files import MIB, ROOM, check_output, file_errors, not_regular, printable, size
 from paceline.core.json_text import parse_json
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
 
 APPLICATION_ID: Final = int.from_bytes(b"pace")
 """Stands in the header of the file, and tells it from other programs' databases."""
@@ -46,7 +55,7 @@ AWAY: Final = "name another file, or move this one away"
 
 PROBLEMS: Final = {
     sqlite3.SQLITE_NOTADB: ("is no state file", AWAY),
-    sqlite3.SQLITE_CORRUPT: ("is damaged", f"put a good copy in its place, or {AWAY}"),
+    sqlite3.SQLITE_CORRUPT: ("is damaged, and no state file that this paceline reads", AWAY),
     sqlite3.SQLITE_BUSY: (
         "is in use by another process that does not let go of it",
         "end that process, or wait",
@@ -59,6 +68,18 @@ PROBLEMS: Final = {
 }
 """Faults of a file and their remedies, by SQLite's code of the error."""
 
+DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+SQLITE_MAGIC: Final = b"SQLite format 3\0"
+HEADER_BYTES: Final = 100
+"""Of an SQLite file: at 60 the user version, at 68 the application id (https://www.sqlite.org/fileformat2.html)."""
+
+LOCKED_BYTES: Final = (0x40000000, 512)
+"""Place and number of the bytes that SQLite locks in a file (https://www.sqlite.org/lockingv3.html). While one process
+holds them all for itself, no other is within a transaction."""
+
+ATTEMPTS: Final = 8
+"""At a transaction: each but the last ended because another file stands in the path's place now."""
+
 # A process must not be forked while one of its threads is inside SQLite, whose own locks nobody could release there.
 _in_use = RLock()
 os.register_at_fork(before=_in_use.acquire, after_in_parent=_in_use.release, after_in_child=_in_use.release)
@@ -66,6 +87,9 @@ os.register_at_fork(before=_in_use.acquire, after_in_parent=_in_use.release, aft
 
 class StateStore:
     """Documents by key in one file.
+
+    A damaged file is renamed to `NAME.damaged-1`, or the next number that is free, with a warning; then all goes on as
+    if there were none.
 
     Args:
         path: The file; it and its folder are made when something is first written. A link is followed.
@@ -78,19 +102,29 @@ class StateStore:
         self.path = Path(os.path.realpath(path))
 
     def check(self) -> None:
-        """Refuse a file that is there and is damaged, of another version, or no state file at all."""
-        if self._there():
-            with self._transaction("BEGIN") as database:
-                ((answer,),) = database.execute("PRAGMA quick_check(1)")
-                if answer != "ok":
-                    raise self._problem(sqlite3.SQLITE_CORRUPT, answer)
+        """Refuse a file of another version, or that is no state file at all; nothing is changed."""
+        with suppress(_DamagedError):
+            self._attempt("BEGIN", lambda _database: None)
+
+    def repair(self) -> None:
+        """Set the file aside if any page of it is damaged."""
+
+        def check_pages(database: sqlite3.Connection) -> None:
+            ((answer,),) = database.execute("PRAGMA quick_check(1)")
+            if answer != "ok":
+                error = sqlite3.DatabaseError(answer)
+                error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise error
+
+        self._run("BEGIN", check_pages)
 
     def keys(self) -> list[str]:
         """Return the keys of all documents, sorted."""
-        if not self._there():
-            return []
-        with self._transaction("BEGIN") as database:
+
+        def select(database: sqlite3.Connection) -> list[str]:
             return [key for (key,) in database.execute("SELECT key FROM documents ORDER BY key")]
+
+        return self._run("BEGIN", select) or []
 
     def read(self, key: str) -> Any:
         """Return the document of a key; None if there is none.
@@ -98,10 +132,7 @@ class StateStore:
         Raises:
             ValueError: What stands there is no JSON, or holds numbers out of all bounds.
         """
-        if not self._there():
-            return None
-        with self._transaction("BEGIN") as database:
-            text = _text(database, key)
+        text = self._run("BEGIN", lambda database: _text(database, key))
         return None if text is None else parse_json(text)
 
     def update(self, key: str, change: Callable[[Any], Any]) -> Any:
@@ -118,11 +149,8 @@ class StateStore:
         Raises:
             ValueError: The new document is not JSON-able, or `change` raises it though there is nothing.
         """
-        check_output(self.path, PacelineError)
-        with file_errors(self.path, PacelineError, "cannot be written", ROOM):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._there()
-        with self._transaction("BEGIN IMMEDIATE") as database:
+
+        def replace(database: sqlite3.Connection) -> Any:
             text = _text(database, key)
             try:
                 document = change(None if text is None else parse_json(text))
@@ -137,43 +165,118 @@ class StateStore:
                 "INSERT OR REPLACE INTO documents VALUES (?, ?)", (key, json.dumps(document, allow_nan=False))
             )
             database.execute("COMMIT")
-        return document
+            return document
+
+        check_output(self.path, PacelineError)
+        with file_errors(self.path, PacelineError, "cannot be written", ROOM):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self._run("BEGIN IMMEDIATE", replace, make=True)
 
     def remove(self, key: str) -> None:
         """Remove a document, if it is there."""
-        if self._there():
-            with self._transaction("BEGIN IMMEDIATE") as database:
-                database.execute("DELETE FROM documents WHERE key = ?", (key,))
-                database.execute("COMMIT")
 
-    def _there(self) -> bool:
-        """Tell whether there is a file with something in it; refuse what is no file, or too large."""
-        with file_errors(self.path, PacelineError, "cannot be read"):
+        def delete(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM documents WHERE key = ?", (key,))
+            database.execute("COMMIT")
+
+        self._run("BEGIN IMMEDIATE", delete)
+
+    def _run(self, begin: str, act: Callable[[sqlite3.Connection], T], *, make: bool = False) -> T | None:
+        """Return what `act` answers within a transaction, of a new file if the one that is there is damaged."""
+        for _ in range(ATTEMPTS):
             try:
-                status = self.path.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-        what = not_regular(status.st_mode)
-        if what is None and status.st_size > MAX_BYTES:
-            what = f"has more than {size(MAX_BYTES)}, the most that is read here; {AWAY}"
-        if what is not None:
-            raise PacelineError(f"{printable(self.path)}: {what}")
-        return status.st_size > 0
+                return self._attempt(begin, act, make=make)
+            except _DamagedError as damage:
+                self._set_aside(damage)
+                reason = damage.reason
+        raise PacelineError(f"{printable(self.path)}: is damaged again and again ({reason}); {AWAY}")
 
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        """Give a connection within a transaction, which is rolled back unless it was committed."""
+    def _attempt(self, begin: str, act: Callable[[sqlite3.Connection], T], *, make: bool = False) -> T | None:
+        """Return what `act` answers within a transaction, which is rolled back unless it commits.
+
+        None where there is no file with something in it, unless one is to be made.
+
+        Raises:
+            _DamagedError: The file is one of ours and damaged, or was set aside by another process just now.
+        """
         with _in_use:
+            status = self._status()
+            if not make and (status is None or not status.st_size):
+                return None
             try:
-                connection = sqlite3.connect(self.path, BUSY_TIMEOUT_S, isolation_level=None)
-                with closing(connection) as database:
+                with closing(sqlite3.connect(self.path, BUSY_TIMEOUT_S, isolation_level=None)) as database:
                     database.execute("PRAGMA trusted_schema = OFF")
                     database.execute(f"PRAGMA max_page_count = {MAX_BYTES // PAGE_BYTES}")
                     database.execute(begin)
                     self._check_kind(database)
-                    yield database
+                    return act(database)
             except sqlite3.Error as error:
-                raise self._problem(getattr(error, "sqlite_errorcode", 0), str(error)) from error
+                code = getattr(error, "sqlite_errorcode", 0)
+                moved = code == sqlite3.SQLITE_READONLY_DBMOVED
+                if moved or (code & 0xFF in DAMAGE and self._is_ours()):
+                    raise _DamagedError(str(error), status) from error
+                raise self._problem(code & 0xFF, str(error)) from error
+
+    def _status(self) -> os.stat_result | None:
+        """Return facts about the file, None where there is none; refuse what is no file, or too large."""
+        with file_errors(self.path, PacelineError, "cannot be read"):
+            try:
+                status = self.path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        problem = not_regular(status.st_mode)
+        if problem is None and status.st_size > MAX_BYTES:
+            problem = f"has more than {size(MAX_BYTES)}, the most that is read here; {AWAY}"
+        if problem is not None:
+            raise PacelineError(f"{printable(self.path)}: {problem}")
+        return status
+
+    def _set_aside(self, damage: _DamagedError) -> None:
+        """Rename a damaged file, unless another process has done so already.
+
+        Its journal goes first: left behind, it would be rolled back into the new file.
+        """
+        with _in_use, file_errors(self.path, PacelineError, "is damaged, and cannot be set aside", AWAY):
+            try:
+                descriptor = os.open(self.path, os.O_RDWR)
+            except FileNotFoundError:
+                return
+            try:
+                self._lock(descriptor)
+                here, opened = self._status(), os.fstat(descriptor)
+                known = (here, damage.status)
+                if any(status is None or not os.path.samestat(status, opened) for status in known):
+                    return  # a new file stands in its place
+                names = (self.path.with_name(f"{self.path.name}.damaged-{number}") for number in count(1))
+                aside = next(name for name in names if not name.exists())
+                journal = self.path.with_name(f"{self.path.name}-journal")
+                if journal.exists():
+                    journal.rename(aside.with_name(f"{aside.name}-journal"))
+                self.path.rename(aside)
+            finally:
+                os.close(descriptor)
+        log.warning(
+            "state_set_aside",
+            file=str(self.path),
+            moved_to=str(aside),
+            reason=damage.reason,
+            action="a new file is begun; what policies had learnt is not used",
+            remedy="put a good copy in its place, or remove the damaged file",
+        )
+
+    def _lock(self, descriptor: int) -> None:
+        """Wait until no process is within a transaction; the lock is free again when the file is closed."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        place, length = LOCKED_BYTES
+        locked = False
+        while not locked:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, length, place)
+                locked = True
+            except (BlockingIOError, PermissionError):
+                if time.monotonic() > deadline:
+                    raise self._problem(sqlite3.SQLITE_BUSY, "it is damaged and locked") from None
+                time.sleep(0.01)
 
     def _check_kind(self, database: sqlite3.Connection) -> None:
         """Make the tables where there are none; refuse a database of another version or another program."""
@@ -182,30 +285,51 @@ class StateStore:
             for statement in (*TABLES, *(f"PRAGMA {name} = {number}" for name, number in HEADER.items())):
                 database.execute(statement)
             return
-        marks = {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in HEADER}
-        if marks["application_id"] != APPLICATION_ID:
-            what = "is no state file, but another database"
-        elif marks["user_version"] != VERSION:
-            what = f"is of version {marks['user_version']}; this paceline reads version {VERSION}"
+        header = {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in HEADER}
+        if header["application_id"] != APPLICATION_ID:
+            problem = "is no state file, but another database"
+        elif header["user_version"] != VERSION:
+            problem = f"is of version {header['user_version']}; this paceline reads version {VERSION}"
         elif tables != set(TABLES):
-            what = "has other tables than a state file"
+            problem = "has other tables than a state file"
         else:
             return
-        raise PacelineError(f"{printable(self.path)}: {what}; {AWAY}")
+        raise PacelineError(f"{printable(self.path)}: {problem}; {AWAY}")
+
+    def _first_bytes(self) -> bytes:
+        with self.path.open("rb") as file:
+            return file.read(HEADER_BYTES)
+
+    def _is_ours(self) -> bool:
+        """Tell whether a file that SQLite cannot read begins as a state file of this version, or a part of one does."""
+        header = self._first_bytes()
+        numbers = header[60:64], header[68:72]
+        ours = VERSION.to_bytes(4), APPLICATION_ID.to_bytes(4)
+        return header.startswith(SQLITE_MAGIC) and (len(header) < HEADER_BYTES or numbers == ours)
 
     def _problem(self, code: int, reason: str) -> PacelineError:
-        """Return the error for what SQLite found; `code` may be an extended one."""
-        what, remedy = PROBLEMS.get(code & 0xFF, ("cannot be used", ROOM))
-        if code & 0xFF == sqlite3.SQLITE_NOTADB and self._is_json():
-            what, remedy = (
+        """Return the error for what SQLite found."""
+        problem, remedy = PROBLEMS.get(code, ("cannot be used", ROOM))
+        if code in DAMAGE and self._first_bytes().lstrip().startswith(b"{"):
+            problem, remedy = (
                 "is a state file of paceline 0.1, which was JSON",
                 f"{CONVERT}, to be named instead",
             )
-        return PacelineError(f"{printable(self.path)}: {what} ({reason}); {remedy}")
+        return PacelineError(f"{printable(self.path)}: {problem} ({reason}); {remedy}")
 
-    def _is_json(self) -> bool:
-        with self.path.open("rb") as file:
-            return file.read(64).lstrip().startswith(b"{")
+
+class _DamagedError(Exception):
+    """A file is damaged.
+
+    Attributes:
+        reason: What SQLite says.
+        status: Facts about the file before it was opened.
+    """
+
+    def __init__(self, reason: str, status: os.stat_result | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
 
 
 def _text(database: sqlite3.Connection, key: str) -> bytes | None:

@@ -57,7 +57,7 @@ def test_drawing_again_until_a_token_is_likely_would_be_found_out(tiny_pair, apa
 
             def draft(gamma, control):
                 first = plain(gamma, control)
-                return first if first.acceptance_probs[0][first.tokens[0]] > 0.5 else plain(gamma, control)
+                return first if first.draft_probs[0][first.tokens[0]] > 0.5 else plain(gamma, control)
 
             session.draft = draft
             return session
