@@ -17,12 +17,12 @@ from paceline.core.generation import Failure, Generation, Tally
 from paceline.core.guards.draft import Drafts, usable_drafts
 from paceline.core.guards.policy import PlainDecoding, PolicyGuard, check_fit
 from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
-from paceline.core.guards.trace import Tracing
 from paceline.core.loop import Request
 from paceline.core.sampling import GREEDY, Sampling, check_sampling
 from paceline.core.state.scope import PolicySource
 from paceline.core.stopping import Stop, StopConditions, stop_criteria
 from paceline.core.streaming import TextStream, stream_text
+from paceline.core.trace import Tracing
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Clock, Draft, Policy, Target

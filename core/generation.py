@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import accumulate, zip_longest
-from typing import TypeVar
+from typing import Any
 
 from paceline.core.records import Ended, Round
-
-Key = TypeVar("Key", int, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +67,15 @@ class Totals:
         return max(0.0, 1.0 - (self.draft_s + self.verify_s) / self.seconds) if self.seconds else 0.0
 
     def __add__(self, other: Totals) -> Totals:
-        return Totals(
-            self.rounds + other.rounds,
-            self.drafted + other.drafted,
-            self.accepted + other.accepted,
-            self.emitted + other.emitted,
-            self.prefill_s + other.prefill_s,
-            self.draft_s + other.draft_s,
-            self.verify_s + other.verify_s,
-            self.seconds + other.seconds,
-            self.score_s + other.score_s,
-            _joined(self.gammas, other.gammas),
-            _joined(self.drafts, other.drafts),
-            tuple(map(sum, zip_longest(self.reached, other.reached, fillvalue=0))),
-            tuple(map(sum, zip_longest(self.agreed, other.agreed, fillvalue=0))),
-        )
+        return Totals(*(_sum(getattr(self, item.name), getattr(other, item.name)) for item in fields(Totals)))
 
 
-def _joined(left: Mapping[Key, int], right: Mapping[Key, int]) -> dict[Key, int]:
-    joined = dict(left)
-    for key, count in right.items():
-        joined[key] = joined.get(key, 0) + count
-    return dict(sorted(joined.items()))
+def _sum(left: Any, right: Any) -> Any:
+    if isinstance(left, Mapping):
+        return {key: left.get(key, 0) + right.get(key, 0) for key in sorted({*left, *right})}
+    if isinstance(left, Sequence):
+        return tuple(map(sum, zip_longest(left, right, fillvalue=0)))
+    return left + right
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,24 +128,6 @@ class Tally:
         ended: Why the text ended, as of the last round.
         failures: What failed and was gone on without; whoever runs the rounds sets it.
     """
-
-    __slots__ = (
-        "_accepted",
-        "_agreed",
-        "_draft_s",
-        "_drafted",
-        "_drafts",
-        "_emitted",
-        "_gammas",
-        "_reached",
-        "_rounds",
-        "_score_s",
-        "_seconds",
-        "_verify_s",
-        "ended",
-        "failures",
-        "prefill_s",
-    )
 
     def __init__(self) -> None:
         self.prefill_s = 0.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from paceline.core.clock import CostTableClock
@@ -45,6 +45,7 @@ class TextClock(CostTableClock):
         self.place = place
 
 
+@dataclass(slots=True, eq=False)
 class DraftTable(ABC):
     """Table of one draft: its proposal at every place of a text.
 
@@ -59,33 +60,19 @@ class DraftTable(ABC):
         scores: Whether it can say what it would have made of tokens of others.
     """
 
-    __slots__ = ("agreed", "caches", "match_lengths", "name", "offered", "scores", "short", "signals")
-
-    def __init__(
-        self,
-        name: str,
-        offered: Sequence[int],
-        agreed: Sequence[int],
-        *,
-        match_lengths: Sequence[int] | None = None,
-        caches: bool = True,
-        short: int = 1,
-        signals: frozenset[Signal] = frozenset(),
-        scores: bool = True,
-    ) -> None:
-        self.name = name
-        self.offered = offered
-        self.agreed = agreed
-        self.match_lengths = match_lengths
-        self.caches = caches
-        self.short = short
-        self.signals = signals
-        self.scores = scores
+    name: str
+    offered: Sequence[int]
+    agreed: Sequence[int]
+    _: KW_ONLY
+    match_lengths: Sequence[int] | None = None
+    caches: bool = True
+    short: int = 1
+    signals: frozenset[Signal] = frozenset()
+    scores: bool = True
 
     def proposed(self, gamma: int, place: int) -> int:
         """Return how many tokens it proposes when asked for `gamma` at a place."""
-        offered = self.offered[place]
-        return min(offered, gamma)
+        return min(self.offered[place], gamma)
 
     def match_length(self, place: int) -> int | None:
         """Return the length of its match at a place."""
@@ -116,29 +103,19 @@ class RecordedTarget:
         text: The text.
         clock: Told the places of the text.
         capabilities: What an engine can do that knows only what is on record.
+        vocabulary: As of the text.
+        eos: The last token, if the text ended by one.
+        codec: None: texts on record are tokens.
+        max_context: None: the text ends by itself.
     """
 
     text: RecordedText
     clock: TextClock
     capabilities: Capabilities
-
-    @property
-    def codec(self) -> None:
-        """None: texts on record are tokens."""
-
-    @property
-    def max_context(self) -> None:
-        """None: the text ends by itself."""
-
-    @property
-    def vocabulary(self) -> int:
-        """As of the text."""
-        return self.text.vocabulary
-
-    @property
-    def eos(self) -> frozenset[int]:
-        """The last token, if the text ended by one."""
-        return frozenset(self.text.tokens[-1:]) if self.text.ended == "eos" else frozenset()
+    vocabulary: int
+    eos: frozenset[int]
+    codec: None = None
+    max_context: None = None
 
     def open(self, prompt: Sequence[int]) -> RecordedTargetSession:
         """Start the text from its beginning."""
@@ -260,19 +237,14 @@ class RecordedDraftSession:
 
     def _watched(self, control: DraftControl, count: int) -> tuple[TokenSignals, ...]:
         """Return the signals of the tokens drafted until somebody says stop."""
-        row, stop, keep_drafting = (
-            self._table.row(control.signals, self._place, count),
-            control.stop,
-            control.keep_drafting,
-        )
-        for position in range(count):
-            about = (
-                row[position] if position < len(row) else self._table.row_ends(control.signals, self._place)
-            )
-            if (stop is not None and stop.stops(about)) or (
-                keep_drafting is not None and not keep_drafting(about)
-            ):
-                return tuple(row[: position + 1])
+        stop, keep_drafting = control.stop, control.keep_drafting
+        row = self._table.row(control.signals, self._place, count)
+        for position, signals in enumerate(row[:count], start=1):
+            stopped = stop is not None and stop.stops(signals)
+            if stopped or (keep_drafting is not None and not keep_drafting(signals)):
+                return tuple(row[:position])
+        if len(row) < count:
+            self._table.row_ends(control.signals, self._place)
         return tuple(row[:count])
 
 
@@ -356,7 +328,8 @@ class RecordedText:
 
     def target(self, capabilities: Capabilities, clock: TextClock) -> RecordedTarget:
         """Return its target."""
-        return RecordedTarget(self, clock, capabilities)
+        eos = frozenset(self.tokens[-1:]) if self.ended == "eos" else frozenset[int]()
+        return RecordedTarget(self, clock, capabilities, self.vocabulary, eos)
 
     def draft(self, name: str, clock: TextClock) -> RecordedDraft:
         """Return one of its drafts."""

@@ -9,19 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from paceline.core.errors import TraceError
+import structlog
+
+from paceline.core.errors import INTERRUPTS, PacelineError, TraceError, short_repr
 from paceline.core.files import MIB, Closing, GrowingFile, input_lines, open_input, printable
 from paceline.core.forking import register_forkable
 from paceline.core.json_text import parse_json
 from paceline.core.records import Capabilities, DraftState, Ended, Plan, Round, StopRule, TokenSignals
 
 if TYPE_CHECKING:
+    from paceline.core.loop import Request
     from paceline.core.protocols import Draft
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
 
 VERSION = 1
 """Raised when a reader of the old version would misread a new trace; new keys alone do not raise it."""
@@ -145,6 +153,72 @@ class RequestRecorder:
             self.writer.write(line)
 
 
+class Tracing:
+    """A decoder's way to its trace.
+
+    Under `fallback` the first failure is logged and nothing is written from then on: what comes after a line that was
+    cut off could not be read. Otherwise it raises `TraceError`.
+    """
+
+    def __init__(self, writer: TraceWriter | None, *, fallback: bool) -> None:
+        self._writer = writer
+        self._fallback = fallback
+
+    @contextmanager
+    def request(self, request: Request, drafts: Mapping[str, Draft]) -> Iterator[Callable[[Round], None]]:
+        """Write how a request begins, give what writes a round, and write its end, be it that it was abandoned."""
+        recorder = self._attempt(
+            lambda writer: writer.begin(
+                request.prompt,
+                request.limits.max_new_tokens,
+                drafts=drafts,
+                capabilities=request.capabilities,
+                memoryless=request.drafts.memoryless(),
+                perplexity=request.perplexity,
+            )
+        )
+        if recorder is None:
+            yield lambda _done: None
+            return
+        try:
+            yield lambda done: self._attempt(lambda _writer: recorder.round(done))
+        except TraceError:  # a line was cut off
+            raise
+        except BaseException:
+            self._attempt(lambda _writer: recorder.end(request.ended))
+            raise
+        self._attempt(lambda _writer: recorder.end(request.ended))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._attempt(lambda writer: writer.close())
+
+    def _attempt(self, write: Callable[[TraceWriter], T]) -> T | None:
+        """Return what writing answers; None where nothing is written, or the trace is given up."""
+        writer = self._writer
+        if writer is None:
+            return None
+        try:
+            return write(writer)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            if not self._fallback:
+                if isinstance(error, PacelineError):
+                    raise
+                raise TraceError(
+                    f"{writer.path}: the trace cannot be written: {short_repr(error)}"
+                ) from error
+            log.warning(
+                "trace_failed",
+                file=str(writer.path),
+                error=short_repr(error),
+                action="going on without a trace",
+            )
+            self._writer = None
+            return None
+
+
 @dataclass(slots=True)
 class TracedRequest:
     """One request of a trace.
@@ -202,7 +276,12 @@ def trace_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
             # Every whole line ends with a newline, so what stands after the last one was cut off.
             if line.endswith(b"\n"):
                 whole = number
-                yield number, _header(path, line) if number == 1 else _parsed(path, number, line)
+                try:
+                    values = parse_json(line)
+                except ValueError as error:
+                    problem = "is not a paceline trace" if number == 1 else f"line is damaged: {error!r}"
+                    raise TraceError(f"{path}:{number}: this {problem}") from error
+                yield number, _header(path, values) if number == 1 else values
     if not whole:
         raise TraceError(f"{path}: the trace is empty; was the run stopped before its first request?")
 
@@ -252,31 +331,20 @@ def check_replaceable(path: Path) -> None:
         )
 
 
-def _header(path: Path, line: bytes) -> dict[str, Any]:
-    try:
-        header = parse_json(line)
-        version = header["version"] if header["kind"] == "trace" else None
-    except (ValueError, KeyError, TypeError):
-        version = None
-    if version is None:
+def _header(path: Path, header: Any) -> dict[str, Any]:
+    """Return the first line of a trace, checked."""
+    if not isinstance(header, dict) or header.get("kind") != "trace" or header.get("version") is None:
         raise TraceError(f"{path}:1: this is not a paceline trace")
     if header.get("form", SERVING) != SERVING:
         raise TraceError(
             f"{path}:1: this is a {header['form']}, which holds what drafts would have done; "
             "a serving trace, of rounds as they were decided, is expected here"
         )
-    if version != VERSION:
-        raise TraceError(f"{path}:1: trace version {version}; this paceline reads version {VERSION}")
-    known: dict[str, Any] = header
-    return known
-
-
-def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = parse_json(line)
-    except ValueError as error:
-        raise TraceError(f"{path}:{number}: this line is damaged: {error!r}") from error
-    return values
+    if header["version"] != VERSION:
+        raise TraceError(
+            f"{path}:1: trace version {header['version']}; this paceline reads version {VERSION}"
+        )
+    return header
 
 
 def _take(line: dict[str, Any], requests: dict[int, TracedRequest]) -> None:
@@ -293,27 +361,23 @@ def _take(line: dict[str, Any], requests: dict[int, TracedRequest]) -> None:
 def round_to_json(done: Round) -> dict[str, Any]:
     """Return a round as JSON-able values; what is empty is left out."""
     values = asdict(done)
-    plan = {key: value for key, value in values["plan"].items() if value is not None}
-    plan["score"] = sorted(done.plan.score)
-    if not done.plan.score:
-        del plan["score"]
-    if plan.pop("use_signals") is False:
-        plan["look"] = False
-    values["plan"] = plan
-    del values["drafts"]
-    values["hint"] = values.pop("match_length")
-    values["lags"] = {name: state.lag for name, state in done.drafts.items()}
-    values["hints"] = {
-        name: state.match_length for name, state in done.drafts.items() if state.match_length is not None
+    plan, score_s = values["plan"], values.pop("score_s")
+    plan["score"] = sorted(done.plan.score) or None
+    plan["look"] = False if plan.pop("use_signals") is False else None
+    matches = {name: state.match_length for name, state in done.drafts.items()}
+    optional = {
+        "hint": values.pop("match_length"),
+        "signals": values.pop("signals") or None,
+        "lags": {name: state.lag for name, state in values.pop("drafts").items()} or None,
+        "hints": _without_none(matches) or None,
+        "scores": values.pop("scores") or None,
+        "score_s": score_s if done.scores else None,
     }
-    if done.match_length is None:
-        del values["hint"]
-    for key in ("signals", "lags", "hints"):
-        if not values[key]:
-            del values[key]
-    if not done.scores:
-        del values["scores"], values["score_s"]
-    return values
+    return values | {"plan": _without_none(plan)} | _without_none(optional)
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def round_from_json(values: Mapping[str, Any]) -> Round:

@@ -7,14 +7,14 @@ a name means what is installed, as it does for `load_config`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 
-from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role
+from paceline.core.config.blocks import BackendConfig, PolicyConfig, Role, Strict
 from paceline.core.config.errors import nearest, problem
 from paceline.core.errors import PluginError
-from paceline.core.plugins.catalogue import C, Catalogue, Entry
+from paceline.core.plugins.catalogue import Catalogue, Entry
 
 CONTEXT = "catalogue"
 """Key of the catalogue in the validation context."""
@@ -29,36 +29,26 @@ def catalogue_of(info: ValidationInfo) -> Catalogue | None:
     return catalogue if isinstance(catalogue, Catalogue) else None
 
 
-def _policy(value: object, info: ValidationInfo) -> PolicyConfig:
-    if isinstance(value, PolicyConfig):
-        return value
-    catalogue = catalogue_of(info) or Catalogue.load()
-    return _read("policy", "name", value, info, catalogue.policies, catalogue.policy)
+def _installed(kind: Literal["policy", "backend"]) -> BeforeValidator:
+    """Read a name, or a mapping with one, as the block of a policy or backend that is installed."""
+    key: str = "name" if kind == "policy" else kind
 
+    def resolve(value: object, info: ValidationInfo) -> Strict:
+        """Return the block that `value` stands for, validated by the class of its name."""
+        if isinstance(value, PolicyConfig if kind == "policy" else BackendConfig):
+            return value
+        catalogue = catalogue_of(info) or Catalogue.load()
+        options = _options(kind, key, value, catalogue.policies if kind == "policy" else catalogue.backends)
+        find: Callable[[str], Entry[Any]] = catalogue.policy if kind == "policy" else catalogue.backend
+        try:
+            entry = find(options[key])
+        except PluginError as error:
+            path = (key,) if isinstance(value, Mapping) else ()
+            raise problem("unknown_name", str(error), value, *path) from None
+        block: Strict = entry.config.model_validate(options, context=info.context)
+        return block
 
-def _backend(value: object, info: ValidationInfo) -> BackendConfig:
-    if isinstance(value, BackendConfig):
-        return value
-    catalogue = catalogue_of(info) or Catalogue.load()
-    return _read("backend", "backend", value, info, catalogue.backends, catalogue.backend)
-
-
-def _read(
-    kind: str,
-    key: str,
-    value: object,
-    info: ValidationInfo,
-    installed: Iterable[str],
-    find: Callable[[str], Entry[C]],
-) -> C:
-    """Return the block that `value` stands for, validated by the class of its name."""
-    options = _options(kind, key, value, installed)
-    try:
-        entry = find(options[key])
-    except PluginError as error:
-        path = (key,) if isinstance(value, Mapping) else ()
-        raise problem("unknown_name", str(error), value, *path) from None
-    return entry.config.model_validate(options, context=info.context)
+    return BeforeValidator(resolve)
 
 
 def _options(kind: str, key: str, value: object, installed: Iterable[str]) -> dict[str, Any]:
@@ -101,28 +91,22 @@ def _plays(role: Role) -> AfterValidator:
     return AfterValidator(check)
 
 
+_BACKEND = _installed("backend")
+
 AnyPolicy = Annotated[
-    SerializeAsAny[PolicyConfig], BeforeValidator(_policy), WithJsonSchema({PLACEHOLDER: "policy"})
+    SerializeAsAny[PolicyConfig], _installed("policy"), WithJsonSchema({PLACEHOLDER: "policy"})
 ]
 """Any installed policy: a mapping with `name`, a bare name, or a configuration that is already built."""
 
-AnyBackend = Annotated[
-    SerializeAsAny[BackendConfig], BeforeValidator(_backend), WithJsonSchema({PLACEHOLDER: "backend"})
-]
+AnyBackend = Annotated[SerializeAsAny[BackendConfig], _BACKEND, WithJsonSchema({PLACEHOLDER: "backend"})]
 """Any installed backend: a mapping with `backend`, a bare name, or a configuration that is already built."""
 
 TargetBackend = Annotated[
-    SerializeAsAny[BackendConfig],
-    BeforeValidator(_backend),
-    _plays("target"),
-    WithJsonSchema({PLACEHOLDER: "target"}),
+    SerializeAsAny[BackendConfig], _BACKEND, _plays("target"), WithJsonSchema({PLACEHOLDER: "target"})
 ]
 """Any installed backend that can be a target."""
 
 DraftBackend = Annotated[
-    SerializeAsAny[BackendConfig],
-    BeforeValidator(_backend),
-    _plays("draft"),
-    WithJsonSchema({PLACEHOLDER: "draft"}),
+    SerializeAsAny[BackendConfig], _BACKEND, _plays("draft"), WithJsonSchema({PLACEHOLDER: "draft"})
 ]
 """Any installed backend that can be a draft."""

@@ -1,1 +1,1 @@
-"""Guards: what policies, drafts, targets and traces answer is checked here, so that the loop may trust it."""
+"""Guards: answers of policies, drafts and targets are checked here, so that the loop may trust them."""

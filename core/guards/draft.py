@@ -80,34 +80,25 @@ def check_proposal(name: str, session: DraftSession, proposal: Proposal, gamma: 
 
 def read_signals(name: str, session: DraftSession, proposal: Proposal) -> tuple[TokenSignals, ...]:
     """Return the signals of a proposal; refuse what is no record of finite numbers."""
-    signals = tuple(proposal.signals)
-    for about in signals:
-        check_signals(name, session, about)
-    return signals
+    records = tuple(proposal.signals)
+    for signals in records:
+        if not isinstance(signals, TokenSignals):
+            raise _draft_breach(name, session, f"signals are TokenSignals, found {short_repr(signals)}")
+        for value in (signals.top1, signals.prob, signals.entropy, signals.margin):
+            if value is not None and not (
+                isinstance(value, float | int) and -_MAX_SIGNAL < value < _MAX_SIGNAL
+            ):
+                raise _draft_breach(name, session, f"signals are finite numbers, found {short_repr(signals)}")
+        if not (signals.token is None or isinstance(signals.token, int)):
+            raise _draft_breach(name, session, f"the signal `token` is a token, found {short_repr(signals)}")
+    return records
 
 
-def check_signals(name: str, session: DraftSession, about: object) -> None:
-    """Refuse signals that are no finite numbers."""
-    if not isinstance(about, TokenSignals):
-        raise _draft_breach(name, session, f"signals are TokenSignals, found {short_repr(about)}")
-    for value in (about.top1, about.prob, about.entropy, about.margin):
-        if value is not None and not (isinstance(value, float | int) and -_MAX_SIGNAL < value < _MAX_SIGNAL):
-            raise _draft_breach(name, session, f"signals are finite numbers, found {short_repr(about)}")
-    if not (about.token is None or isinstance(about.token, int)):
-        raise _draft_breach(name, session, f"the signal `token` is a token, found {short_repr(about)}")
-
-
-def check_lag(name: str, session: DraftSession, lag: object) -> None:
-    """Refuse a lag that is no count of tokens."""
-    if not isinstance(lag, int) or not 0 <= lag < MAX_LENGTH:
-        raise _draft_breach(name, session, f"a lag is a whole number of at least 0, found {short_repr(lag)}")
-
-
-def check_match_length(name: str, session: DraftSession, match_length: object) -> None:
-    """Refuse a match length that is no whole number of at least 0."""
-    if not isinstance(match_length, int) or not 0 <= match_length < MAX_LENGTH:
+def check_length(name: str, session: DraftSession, what: str, length: object) -> None:
+    """Refuse a lag or a match length that is no count of tokens."""
+    if not isinstance(length, int) or not 0 <= length < MAX_LENGTH:
         raise _draft_breach(
-            name, session, f"a match length is a whole number of at least 0, found {short_repr(match_length)}"
+            name, session, f"{what} is a whole number of at least 0, found {short_repr(length)}"
         )
 
 
@@ -204,14 +195,8 @@ class Drafts:
         name = plan.draft
         if plan.gamma == 0 or name is None or name not in self.sessions:
             return None
-        try:
-            drafted = self._propose(name, plan.gamma, control)
-        except INTERRUPTS:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-            self._give_up(name, error)
-            return None
-        if drafted.is_async:
+        drafted = self._ask(name, self._propose, name, plan.gamma, control)
+        if drafted is None or drafted.is_async:
             return drafted
         self._clock.spend(DraftWork(name, drafted.count, states[name].lag))
         return drafted if drafted.count else None
@@ -241,25 +226,17 @@ class Drafts:
     def advance(self, emitted: Sequence[int]) -> None:
         """Show every draft the tokens of the round."""
         for name, session in tuple(self.sessions.items()):
-            try:
-                session.advance(emitted)
-            except INTERRUPTS:
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-                self._give_up(name, error)
+            self._ask(name, session.advance, emitted)
 
     def close(self) -> list[BackendError]:
         """Close every session, and return what went wrong."""
-        problems = []
-        for name, session in self.sessions.items():
-            try:
-                session.close()
-            except INTERRUPTS:
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever a draft raises, the others are closed
-                problems.append(BackendError(f"draft {name!r} failed in close(): {short_repr(error)}"))
+        failures = [(name, _closed(session)) for name, session in self.sessions.items()]
         self.sessions.clear()
-        return problems
+        return [
+            BackendError(f"draft {name!r} failed in close(): {short_repr(error)}")
+            for name, error in failures
+            if error is not None
+        ]
 
     def _open(self, name: str, draft: Draft, prompt: Sequence[int], sampling: Sampling) -> None:
         session = open_draft(name, draft, prompt, sampling)
@@ -267,18 +244,10 @@ class Drafts:
         check_draft_session(name, draft, session)
 
     def _each(self, ask: Callable[[str, DraftSession], T | None]) -> dict[str, T]:
-        answers = {}
-        for name, session in tuple(self.sessions.items()):
-            try:
-                answer = ask(name, session)
-            except INTERRUPTS:
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-                self._give_up(name, error)
-            else:
-                if answer is not None:
-                    answers[name] = answer
-        return answers
+        answers = (
+            (name, self._ask(name, ask, name, session)) for name, session in tuple(self.sessions.items())
+        )
+        return {name: answer for name, answer in answers if answer is not None}
 
     def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:
         proposal = self.sessions[name].draft(gamma, control)
@@ -317,26 +286,31 @@ class Drafts:
         """Say that a draft failed, and go on without it."""
         self.failures.append(_refused(name, error, self._round, fallback=self._fallback))
         session = self.sessions.pop(name, None)
-        if session is None:
-            return
-        try:
-            session.close()
-        except INTERRUPTS:
-            raise
-        except BaseException as problem:  # noqa: BLE001 - it has failed already
+        if session is not None and (problem := _closed(session)) is not None:
             log.warning("close_failed", draft=name, error=short_repr(problem))
+
+
+def _closed(session: DraftSession) -> BaseException | None:
+    """Close a session, and return what it raised."""
+    try:
+        session.close()
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it raises, the others are closed
+        return error
+    return None
 
 
 def _lag(name: str, session: DraftSession) -> int:
     lag = session.lag
-    check_lag(name, session, lag)
+    check_length(name, session, "a lag", lag)
     return lag
 
 
 def _state(name: str, session: DraftSession) -> DraftState:
     match_length: int | None = getattr(session, "match_length", None)
     if match_length is not None:
-        check_match_length(name, session, match_length)
+        check_length(name, session, "a match length", match_length)
     return DraftState(_lag(name, session), match_length)
 
 

@@ -10,7 +10,7 @@ on with gamma 0: a policy can cost speed, never tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -199,62 +199,36 @@ def check_fit(policy: Policy, capabilities: Capabilities, drafts: Mapping[str, D
     Raises:
         CapabilityError: Lists everything that does not fit.
     """
-    needs: Requirements = requires_of(policy)
-    detail = {"none": 0, "fused": 1, "split": 2}
-    often = {"none": 0, "request": 1, "round": 2}
-    problems = [
-        sentence
-        for wrong, sentence in (
-            (
-                needs.any_gamma and not _without_gaps(capabilities.gammas),
-                f"it plans any gamma, the engine only {capabilities.gammas}; let it choose from start.gammas(limit)",
-            ),
-            (
-                needs.zero_gamma and not capabilities.zero_gamma,
-                "it plans rounds without drafting, the engine cannot",
-            ),
-            (
-                len(drafts) > 1 and often[needs.draft_switch] > often[capabilities.draft_switch],
-                f"it changes drafts between {needs.draft_switch}s, the engine "
-                + ("never" if capabilities.draft_switch == "none" else "between requests only"),
-            ),
-            (
-                detail[needs.latency] > detail[capabilities.latency],
-                f"it learns from {needs.latency} latencies, the engine reports {capabilities.latency}",
-            ),
-            (
-                needs.immediate and capabilities.action_delay > 0,
-                f"its decisions must act at once, here they act {capabilities.action_delay} rounds later",
-            ),
-        )
-        if wrong
-    ]
-    problems += _missing_signals(needs, capabilities, drafts)
-    if problems:
+    if problems := [*_misfits(requires_of(policy), capabilities, drafts)]:
         raise CapabilityError(f"policy {describe(policy)} does not fit this engine: {'; '.join(problems)}")
 
 
-def _without_gaps(gammas: tuple[int, ...] | None) -> bool:
-    """Tell whether an engine runs every gamma up to its largest."""
-    return gammas is None or {*range(1, max(gammas, default=0) + 1)} <= {*gammas}
-
-
-def _missing_signals(
-    needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]
-) -> list[str]:
-    """Return a sentence for each draft that may be planned and does not deliver what drafting is stopped by."""
-    problems = []
+def _misfits(needs: Requirements, capabilities: Capabilities, drafts: Mapping[str, Draft]) -> Iterator[str]:
+    """Yield a sentence for each thing that a policy cannot do without and does not get."""
+    detail, often = ("none", "fused", "split"), ("none", "request", "round")
+    gammas = capabilities.gammas
+    if needs.any_gamma and gammas is not None and not {*range(1, max(gammas, default=0) + 1)} <= {*gammas}:
+        yield f"it plans any gamma, the engine only {gammas}; let it choose from start.gammas(limit)"
+    if needs.zero_gamma and not capabilities.zero_gamma:
+        yield "it plans rounds without drafting, the engine cannot"
+    switch = capabilities.draft_switch
+    if len(drafts) > 1 and often.index(needs.draft_switch) > often.index(switch):
+        when = "never" if switch == "none" else "between requests only"
+        yield f"it changes drafts between {needs.draft_switch}s, the engine {when}"
+    if detail.index(needs.latency) > detail.index(capabilities.latency):
+        yield f"it learns from {needs.latency} latencies, the engine reports {capabilities.latency}"
+    if needs.immediate and capabilities.action_delay > 0:
+        yield f"its decisions must act at once, here they act {capabilities.action_delay} rounds later"
     planned = list(drafts) if needs.draft_switch != "none" else list(drafts)[:1]
     if needs.draft is not None:
         planned = [needs.draft]
     for name, draft in drafts.items():
         missing = needs.signals - (draft.signals & capabilities.signals)
         if missing and name in planned:
-            problems.append(
+            yield (
                 f"it stops drafting by {', '.join(sorted(missing))}, which the draft {name!r} does not deliver here "
                 "(leave that draft out, list another one first, or name it in the policy's option `draft`)"
             )
-    return problems
 
 
 class PolicyGuard:
@@ -270,16 +244,8 @@ class PolicyGuard:
 
     def plan(self, start: RoundStart) -> Plan:
         """Return the policy's plan with its draft's name filled in, or gamma 0 once the policy has failed."""
-        if self.failure is not None:
-            return FALLBACK_PLAN
         self._round = start.index
-        try:
-            return check_plan(self._policy, self._policy.plan(start), start, self._drafts)
-        except INTERRUPTS:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-            self._blame("plan", error)
-            return FALLBACK_PLAN
+        return self._ask("plan", self._planned, FALLBACK_PLAN, start)
 
     def control(self, plan: Plan) -> PlannedControl | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
@@ -300,14 +266,7 @@ class PolicyGuard:
 
     def observe(self, done: Round) -> None:
         """Show the policy a finished round."""
-        if self.failure is not None:
-            return
-        try:
-            self._policy.observe(done)
-        except INTERRUPTS:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
-            self._blame("observe", error)
+        self._ask("observe", self._policy.observe, None, done)
 
     def _needed(self, plan: Plan) -> frozenset[Signal]:
         if plan.draft is None or not plan.use_signals:
@@ -345,3 +304,6 @@ class PolicyGuard:
         if not self._fallback:
             raise breach(self._policy, reason, place) from error
         self.failure = _failed(self._policy, self._round, reason, place, "gamma 0 until the request ends")
+
+    def _planned(self, start: RoundStart) -> Plan:
+        return check_plan(self._policy, self._policy.plan(start), start, self._drafts)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.core.guards.draft import check_match_length, check_proposal
+from paceline.core.guards.draft import check_length, check_proposal
 from paceline.core.optional_protocols import Memoryless
 from paceline.lab.recording.format_texts import runs, spread, tail_places
 from paceline.lab.recording.model import Starts
@@ -212,7 +212,7 @@ def match_lengths_of(name: str, session: DraftSession, tokens: Sequence[int]) ->
     lengths = []
     for token in tokens:
         match_length = getattr(session, "match_length", None)
-        check_match_length(name, session, match_length)
+        check_length(name, session, "a match length", match_length)
         lengths.append(match_length)
         session.advance([token])
     return np.array(lengths, np.int32)
