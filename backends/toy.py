@@ -21,7 +21,15 @@ from paceline.core.errors import BackendError
 from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict
 from paceline.core.protocols import Target
 from paceline.core.records import SIGNALS, Capabilities, Signal, TokenSignals
-from paceline.core.sampling import Rng, Sampling, SeededRng, probs_of, process, rejection_sample, softmax
+from paceline.core.rejection_sampling import (
+    Rng,
+    SeededRng,
+    probs_of,
+    process_logits,
+    rejection_sample,
+    softmax,
+)
+from paceline.core.sampling import Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +157,7 @@ class SampledToyTarget(ToyTargetSession):
 
     def _chances(self, tried: Sequence[int]) -> list[float]:
         text = [*self.context, *tried]
-        return probs_of(process(self.model.scores(text), self._sampling, text), self._sampling)
+        return probs_of(process_logits(self.model.scores(text), self._sampling, text), self._sampling)
 
 
 class SampledToyDraft(ToyDraftSession):
@@ -163,9 +171,9 @@ class SampledToyDraft(ToyDraftSession):
 
     def _choose(self, context: Sequence[int], position: int) -> tuple[int, TokenSignals]:
         processed = self._processed(context)
-        shares = probs_of(processed, self._sampling)
-        token = self._rng.draw(shares)
-        self._drawn_from.append(shares)
+        probs = probs_of(processed, self._sampling)
+        token = self._rng.draw(probs)
+        self._drawn_from.append(probs)
         return token, signals_of(position, token, softmax(processed))
 
     def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
@@ -176,14 +184,14 @@ class SampledToyDraft(ToyDraftSession):
         return probs_of(self._processed(context), self._sampling)[token]
 
     def _processed(self, context: Sequence[int]) -> list[float]:
-        return process(self._model.scores(context), self._sampling, context)
+        return process_logits(self._model.scores(context), self._sampling, context)
 
 
-def signals_of(position: int, token: int, shares: Sequence[float]) -> TokenSignals:
+def signals_of(position: int, token: int, probs: Sequence[float]) -> TokenSignals:
     """Return all signals of a token that was drawn from a distribution."""
-    first, second = heapq.nlargest(2, shares)
-    entropy = -math.fsum(share * math.log(share) for share in shares if share)
-    return TokenSignals(position, first, shares[token], entropy, first - second, token)
+    first, second = heapq.nlargest(2, probs)
+    entropy = -math.fsum(prob * math.log(prob) for prob in probs if prob)
+    return TokenSignals(position, first, probs[token], entropy, first - second, token)
 
 
 LETTERS = " etaoinshrdlucmfwygpbvkqjxz"

@@ -78,7 +78,7 @@ class SampledTarget(Protocol):
         """Start a request whose tokens are drawn; like `open` otherwise.
 
         What `verify` delivers must be distributed as the target's own draws after `sampling`, whatever was proposed:
-        see `paceline.core.sampling`. All chance comes from `sampling.seed`.
+        see `paceline.core.rejection_sampling`. All randomness comes from `sampling.seed`.
         """
         ...
 
@@ -94,7 +94,7 @@ class SampledDraft(Protocol):
         """Start a request whose tokens are drawn; like `open` otherwise.
 
         Each token comes from the draft's distribution after `sampling`, and every token drawn is in the proposal.
-        All chance comes from `sampling.seed`.
+        All randomness comes from `sampling.seed`.
         """
         ...
 

@@ -1,47 +1,22 @@
-"""Sampling: how tokens are drawn, from a model's scores to the verdict on drawn draft tokens, in plain Python.
-
-Scores are processed as transformers does it, in the same order
-(https://huggingface.co/docs/transformers/internal/generation_utils). A score is a logit; -inf is impossible.
-
-Drawn draft tokens are accepted so that the text is distributed as the target's own. With p the target's distribution at
-a position and q the one the draft drew its token x from:
-
-    accept x with probability min(1, p(x) / q(x));
-    where one is refused, draw from max(p - q, 0), normalised, and drop the tokens after it;
-    where all were accepted, draw one more from p.
-
-Source: Leviathan et al. 2023 (https://arxiv.org/abs/2211.17192), algorithm 1, and Chen et al. 2023
-(https://arxiv.org/abs/2302.01318), algorithm 2, which are the same.
-
-A token whose q is unknown counts as certain, q(x) = 1: it is accepted with probability p(x), else the target draws
-among the others. What comes out is then distributed as p whatever x was, so this holds for any draft, a greedy one
-and one that draws in secret alike, if only its choice does not depend on the target's draws to come.
-"""
+"""Sampling: the settings that tokens of a request are drawn by, and the sessions that draw them."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
-from random import Random
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
 from paceline.core.errors import CapabilityError, describe
 from paceline.core.optional_protocols import SampledDraft, SampledTarget
-from paceline.core.proposals import TokenVerdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paceline.core.protocols import Draft, DraftSession, Target, TargetSession
 
 MIN_TEMPERATURE = 1e-3
 """Colder is greedy to any reader; logits divided by much less leave the range of float32."""
-
-IMPOSSIBLE = -math.inf
-
-Probs: TypeAlias = Sequence[float]
-"""One probability for each token; a shorter one has 0 for the rest."""
 
 
 def _require(held: bool, name: str, allowed: str, value: object) -> None:
@@ -119,71 +94,6 @@ GREEDY = Sampling(temperature=0.0)
 """Plain greedy decoding."""
 
 
-def process(scores: Sequence[float], sampling: Sampling, context: Iterable[int]) -> list[float]:
-    """Return the scores of the token after `context` with penalty, temperature and the cuts applied."""
-    processed = list(scores)
-    if sampling.repetition_penalty != 1.0:
-        for token in {token for token in context if token < len(processed)}:
-            score, penalty = processed[token], sampling.repetition_penalty
-            processed[token] = score * penalty if score < 0 else score / penalty
-    if sampling.greedy:
-        return processed
-    processed = [score / sampling.temperature for score in processed]
-    if sampling.top_k is not None:
-        least = sorted(processed, reverse=True)[: sampling.top_k][-1]
-        processed = [score if score >= least else IMPOSSIBLE for score in processed]
-    if sampling.top_p is not None and sampling.top_p < 1.0:
-        processed = _top_p(processed, sampling.top_p)
-    if sampling.min_p is not None:
-        shares = softmax(processed)
-        least = sampling.min_p * max(shares)
-        processed = [
-            score if share >= least else IMPOSSIBLE for score, share in zip(processed, shares, strict=True)
-        ]
-    if sampling.typical_p is not None:
-        processed = _typical(processed, sampling.typical_p)
-    return processed
-
-
-def probs_of(processed: Sequence[float], sampling: Sampling) -> list[float]:
-    """Return the probabilities that processed scores stand for; all on the first of the likeliest when greedy."""
-    if not sampling.greedy:
-        return softmax(processed)
-    best = max(range(len(processed)), key=processed.__getitem__)
-    return [float(token == best) for token in range(len(processed))]
-
-
-def softmax(scores: Sequence[float]) -> list[float]:
-    """Return probabilities proportional to exp(score)."""
-    top = max(scores)
-    weights = [math.exp(score - top) for score in scores]
-    total = math.fsum(weights)
-    return [weight / total for weight in weights]
-
-
-def _top_p(scores: list[float], mass: float) -> list[float]:
-    shares = softmax(scores)
-    rising = sorted(range(len(scores)), key=shares.__getitem__)
-    # The likeliest token stays, whatever the rounding of the sums says.
-    for token, below in zip(rising[:-1], accumulate(shares[token] for token in rising), strict=False):
-        if below <= 1.0 - mass:
-            scores[token] = IMPOSSIBLE
-    return scores
-
-
-def _typical(scores: list[float], mass: float) -> list[float]:
-    shares = softmax(scores)
-    entropy = -math.fsum(share * math.log(share) for share in shares if share)
-    away = [abs(-math.log(share) - entropy) if share else math.inf for share in shares]
-    nearest = sorted(range(len(scores)), key=away.__getitem__)
-    needed = sum(1 for total in accumulate(shares[token] for token in nearest) if total < mass)
-    farthest = away[nearest[min(needed, len(nearest) - 1)]]
-    return [
-        score if far <= farthest or token == nearest[0] else IMPOSSIBLE
-        for token, (score, far) in enumerate(zip(scores, away, strict=True))
-    ]
-
-
 def check_sampling(target: Target, sampling: Sampling) -> None:
     """Refuse to sample with a target that cannot.
 
@@ -211,73 +121,3 @@ def open_draft(name: str, draft: Draft, prompt: Sequence[int], sampling: Samplin
     if sampling.plain or not isinstance(draft, SampledDraft):
         return draft.open(prompt)
     return draft.open_sampled(prompt, sampling.of(f"draft {name}"))
-
-
-class Rng(Protocol):
-    """Decides what is left to chance."""
-
-    def accept(self, probability: float) -> bool:
-        """Return True with a probability from 0 to 1."""
-        ...
-
-    def draw(self, weights: Sequence[float]) -> int:
-        """Return an index with a probability proportional to its weight; weights are not negative, not all 0."""
-        ...
-
-
-class SeededRng:
-    """Pseudo-random numbers, the same for the same seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = Random(seed)
-
-    def accept(self, probability: float) -> bool:
-        """Return True with this probability."""
-        return self._random.random() < probability
-
-    def draw(self, weights: Sequence[float]) -> int:
-        """Return an index with a probability proportional to its weight."""
-        return self._random.choices(range(len(weights)), weights)[0]
-
-
-def acceptance(target_probs: Probs, draft_probs: Probs | None, token: int) -> float:
-    """Return the probability that the target accepts a token: min(1, p / q), or p where q is unknown."""
-    return target_probs[token] if draft_probs is None else min(1.0, target_probs[token] / draft_probs[token])
-
-
-def residual(target_probs: Probs, draft_probs: Probs | None, token: int) -> list[float]:
-    """Return the weights to draw from once `token` was refused: what p has more than q, to be normalised.
-
-    Where rounding leaves nothing, p and q are the same, and p is what is left to draw from.
-    """
-    if draft_probs is None:
-        weights = [0.0 if other == token else share for other, share in enumerate(target_probs)]
-    else:
-        weights = [
-            max(0.0, share - (draft_probs[other] if other < len(draft_probs) else 0.0))
-            for other, share in enumerate(target_probs)
-        ]
-    return weights if any(weights) else list(target_probs)
-
-
-def rejection_sample(
-    proposed: Sequence[int],
-    draft_probs: Sequence[Probs] | None,
-    target_probs: Iterable[Probs],
-    rng: Rng,
-) -> TokenVerdict:
-    """Return the verdict on drawn tokens.
-
-    Args:
-        proposed: The draft's tokens.
-        draft_probs: For each of them the distribution it was drawn from, or None when that is not known.
-        target_probs: For each position, and for the one after, the target's distribution after the tokens before it.
-            Asked for no further than tokens are accepted.
-        rng: The target's own; they may not have decided anything about the draft.
-    """
-    rows = iter(target_probs)
-    for place, token in enumerate(proposed):
-        own, drawn_from = next(rows), None if draft_probs is None else draft_probs[place]
-        if not rng.accept(acceptance(own, drawn_from, token)):
-            return TokenVerdict(place, (*proposed[:place], rng.draw(residual(own, drawn_from, token))))
-    return TokenVerdict(len(proposed), (*proposed, rng.draw(next(rows))))

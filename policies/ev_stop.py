@@ -83,7 +83,7 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
         self._gated = gate is not None
         self._start: RoundStart | None = None
         self._plan = Plan(0)
-        self._chances: list[float] = []
+        self._acceptance_probs: list[float] = []
         self._stands = 1.0
         self._drafted = 0
 
@@ -103,7 +103,7 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
         if use_signals and draft in self.state.calibrations:
             gamma = start.gammas(self.survival.max_gamma)[-1]
         self._plan = Plan(gamma, draft, reason=reason, score=self.survival.scorers, use_signals=use_signals)
-        self._start, self._chances = start, []
+        self._start, self._acceptance_probs = start, []
         self._stands, self._drafted = 1.0, 0
         return self._plan
 
@@ -137,17 +137,17 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
 
     def _expected(self, draft: str) -> list[float]:
         """Return the probability of each position as it was expected when the round was planned."""
-        if not self._chances:
-            self._chances = list(self.survival.acceptance_probs(draft))
-        return self._chances
+        if not self._acceptance_probs:
+            self._acceptance_probs = list(self.survival.acceptance_probs(draft))
+        return self._acceptance_probs
 
     def _worth_it(self, start: RoundStart, draft: str, gamma: int) -> bool:
         """Tell whether drafting on, for one token or a few, brings more than the same time does on the whole."""
         costs, context, drafted = start.costs, start.context, self._drafted
         spent_s = costs.draft_s(draft, drafted) + costs.verify_s(drafted + 1, context)
         stands, more = self._stands, 0.0
-        for longer in range(drafted + 1, min(gamma, drafted + FORESIGHT, len(self._chances)) + 1):
-            stands *= self._chances[longer - 1]
+        for longer in range(drafted + 1, min(gamma, drafted + FORESIGHT, len(self._acceptance_probs)) + 1):
+            stands *= self._acceptance_probs[longer - 1]
             more += stands
             round_s = costs.draft_s(draft, longer) + costs.verify_s(longer + 1, context)
             # rho is 1 / token_s: tokens over seconds per token.

@@ -12,7 +12,8 @@ from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.cli import app
 from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.sampling import Sampling, probs_of, process
+from paceline.core.rejection_sampling import probs_of, process_logits
+from paceline.core.sampling import Sampling
 from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 
@@ -62,7 +63,7 @@ class TinyPair:
             if len(written) == length or 0 in written:
                 found[written] = probability
                 return
-            shares = probs_of(process(self.target.scores(text), settings, text), settings)
+            shares = probs_of(process_logits(self.target.scores(text), settings, text), settings)
             for token, share in enumerate(shares):
                 if share:
                     extend((*text, token), probability * share)

@@ -5,7 +5,7 @@ few, and their text comes back as tokens of the target. Only tokens that the dra
 proposed, and no special ones.
 
 Nothing is lost under sampling either: no distribution comes with the tokens, so each counts as certain and is accepted
-with the target's own probability of it (see `paceline.core.sampling`). The draft is therefore greedy, which
+with the target's own probability of it (see `paceline.core.rejection_sampling`). The draft is therefore greedy, which
 makes its proposals the likeliest ones it knows of.
 
 The context is encoded a window at a time. A text that grows is encoded again from a few dozen tokens before its end,

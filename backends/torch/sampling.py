@@ -296,7 +296,7 @@ def accept_or_redraw(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return how many draft tokens are accepted, and the token that is drawn after them, each of shape (1,).
 
-    The rule of `paceline.core.sampling` on tensors; nothing is copied from the device.
+    The rule of `paceline.core.rejection_sampling` on tensors; nothing is copied from the device.
 
     Args:
         target_probs: p after each token before, shape (tokens + 1, vocabulary).

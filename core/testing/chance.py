@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from paceline.core.sampling import Rng
+    from paceline.core.rejection_sampling import Rng
 
 Outcome = TypeVar("Outcome", bound=Hashable)
 

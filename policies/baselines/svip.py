@@ -1,6 +1,6 @@
 """SVIP: stop drafting once the draft's entropy says that the target may well disagree.
 
-"Draft Model Knows When to Stop" (https://arxiv.org/abs/2411.18462) bounds the chance beta that a draft token is
+"Draft Model Knows When to Stop" (https://arxiv.org/abs/2411.18462) bounds the probability beta that a draft token is
 accepted from below. With q the draft's distribution, p the target's and KL their divergence, beta is one minus
 their total variation distance, and Pinsker's inequality gives
 

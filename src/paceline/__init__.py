@@ -77,7 +77,8 @@ from paceline.core.records import (
     TokenSignals,
     finish_round,
 )
-from paceline.core.sampling import Rng, Sampling, SeededRng, rejection_sample
+from paceline.core.rejection_sampling import Rng, SeededRng, rejection_sample
+from paceline.core.sampling import Sampling
 from paceline.core.serving import check_port, is_cross_site
 from paceline.core.state.declared import Fixed, PolicyState, Summed, Unsaved
 from paceline.core.state.key import StateKey

@@ -8,11 +8,12 @@ import pytest
 
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import SampledToyDraft, ToyDraft, ToyDraftSession, ToyTarget
-from paceline.core import sampling
+from paceline.core import rejection_sampling
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import Plan, StopRule
-from paceline.core.sampling import Sampling, SeededRng, probs_of, process
+from paceline.core.rejection_sampling import SeededRng, probs_of, process_logits
+from paceline.core.sampling import Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
 
 EXACT = 1e-12
@@ -114,7 +115,7 @@ class Pretender(SampledToyDraft):
     def _choose(self, context, position):
         token, about = ToyDraftSession._choose(self, context, position)
         self._drawn_from.append(
-            probs_of(process(self._model.scores(context), self._sampling, context), self._sampling)
+            probs_of(process_logits(self._model.scores(context), self._sampling, context), self._sampling)
         )
         return token, about
 
@@ -156,17 +157,17 @@ def _from_the_target(target_probs, draft_probs, token):
     return list(target_probs)
 
 
-right = sampling.residual
+right = rejection_sampling.residual
 
 
 @pytest.mark.parametrize("wrong", [_not_normalised, _from_the_target])
 def test_a_wrong_residual_is_found_out(wrong, tiny_pair, apart, monkeypatch):
-    monkeypatch.setattr(sampling, "residual", wrong)
+    monkeypatch.setattr(rejection_sampling, "residual", wrong)
     assert apart(tiny_pair.scripted([2, 1], 3), tiny_pair.alone(3)) > 0.01
 
 
 def test_a_wrong_acceptance_is_found_out(tiny_pair, apart, monkeypatch):
-    monkeypatch.setattr(sampling, "acceptance", lambda target_probs, draft_probs, token: 1.0)
+    monkeypatch.setattr(rejection_sampling, "acceptance_prob", lambda target_probs, draft_probs, token: 1.0)
     assert apart(tiny_pair.scripted([2, 1], 3), tiny_pair.alone(3)) > 0.01
 
 
@@ -218,8 +219,8 @@ def test_a_score_is_the_probability_that_the_draft_would_have_drawn_the_token():
     draft, sampling = ToyDraft(target), Sampling(top_k=2)
     scores = draft.open_sampled([1, 2], sampling).score([3, 1])
     assert scores == [
-        probs_of(process(draft.scores([1, 2]), sampling, [1, 2]), sampling)[3],
-        probs_of(process(draft.scores([1, 2, 3]), sampling, [1, 2, 3]), sampling)[1],
+        probs_of(process_logits(draft.scores([1, 2]), sampling, [1, 2]), sampling)[3],
+        probs_of(process_logits(draft.scores([1, 2, 3]), sampling, [1, 2, 3]), sampling)[1],
     ]
 
 

@@ -103,7 +103,7 @@ class TargetBuffers(RequestBuffers):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the guess with the token drawn put where it ends, and how much of it is accepted.
 
-        The rule is that of `paceline.core.sampling`.
+        The rule is that of `paceline.core.rejection_sampling`.
         """
         probs = torch.softmax(scores, dim=-1)
         if len(guess) == 0:

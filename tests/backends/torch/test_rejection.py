@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.backends.torch.sampling import DeviceRng, accept_or_redraw
-from paceline.core import sampling
+from paceline.core import rejection_sampling
 from paceline.core.testing.chance import outcomes
 
 from ..exact import apart, every_outcome
@@ -31,7 +31,9 @@ def test_both_rules_give_the_same_verdicts_with_the_same_probabilities(made, kno
     target_probs, draft_probs, tokens = made
 
     def plainly(rng):
-        verdict = sampling.rejection_sample(tokens, draft_probs if known else None, iter(target_probs), rng)
+        verdict = rejection_sampling.rejection_sample(
+            tokens, draft_probs if known else None, iter(target_probs), rng
+        )
         return verdict.tokens
 
     def on_tensors():

@@ -14,7 +14,8 @@ from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Plan, StopRule
-from paceline.core.sampling import GREEDY, Sampling, probs_of, process
+from paceline.core.rejection_sampling import probs_of, process_logits
+from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
 
 from ..exact import apart, every_outcome, texts
@@ -151,7 +152,7 @@ def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatc
 @pytest.mark.parametrize("sampling", SETTINGS, ids=repr)
 def test_scores_processed_in_plain_python_are_those_of_transformers(sampling):
     logits = models()[0].open(PROMPT).logits().tolist()
-    found = probs_of(process(logits, sampling, PROMPT), sampling)
+    found = probs_of(process_logits(logits, sampling, PROMPT), sampling)
     target_probs = torch.softmax(own_scores(PROMPT, sampling), dim=-1).tolist()
     assert found == pytest.approx(target_probs, abs=1e-6)
 

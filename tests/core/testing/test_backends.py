@@ -16,7 +16,7 @@ from paceline.backends.toy import (
 )
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import Capabilities
-from paceline.core.sampling import SeededRng
+from paceline.core.rejection_sampling import SeededRng
 from paceline.core.testing.backends import check_backend
 
 

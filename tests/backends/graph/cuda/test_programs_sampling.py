@@ -13,7 +13,8 @@ from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import Plan, StopRule
-from paceline.core.sampling import Sampling, probs_of, process
+from paceline.core.rejection_sampling import probs_of, process_logits
+from paceline.core.sampling import Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
 
 from ...exact import apart, every_outcome, texts
@@ -69,7 +70,7 @@ def alone(length, sampling):
 
     def next_probs(text):
         context = [*PROMPT, *text]
-        return probs_of(process(target.open(context).logits().tolist(), sampling, context), sampling)
+        return probs_of(process_logits(target.open(context).logits().tolist(), sampling, context), sampling)
 
     return texts(length, next_probs)
 
@@ -117,7 +118,7 @@ def test_scores_are_those_of_plain_python(sampling):
     numbers = torch.tensor(sampling_numbers(sampling, 12), dtype=torch.float64)
     found = torch.softmax(SamplingParams(sampling_kind(sampling), numbers).scores(logits), dim=-1)
     for row, shares in zip(logits.tolist(), found.tolist(), strict=True):
-        assert shares == pytest.approx(probs_of(process(row, sampling, ()), sampling), abs=1e-9)
+        assert shares == pytest.approx(probs_of(process_logits(row, sampling, ()), sampling), abs=1e-9)
 
 
 def test_what_the_programs_cannot_do_is_refused_before_anything_is_read():

@@ -14,17 +14,16 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError
 from paceline.core.proposals import SampledProposal
 from paceline.core.records import Capabilities
-from paceline.core.sampling import (
-    GREEDY,
-    Sampling,
+from paceline.core.rejection_sampling import (
     SeededRng,
-    acceptance,
+    acceptance_prob,
     probs_of,
-    process,
+    process_logits,
     rejection_sample,
     residual,
     softmax,
 )
+from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import ScriptedPolicy
 
@@ -73,7 +72,7 @@ SCORES = [math.log(share) for share in (0.4, 0.3, 0.2, 0.1)]
 
 def shares(context=(), **options):
     sampling = Sampling(**options)
-    return probs_of(process(SCORES, sampling, context), sampling)
+    return probs_of(process_logits(SCORES, sampling, context), sampling)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_a_penalty_makes_seen_tokens_less_likely_once_however_often_they_were_se
 
 def test_positive_scores_are_divided():
     sampling = Sampling(repetition_penalty=2.0)
-    assert process([3.0, 1.0], sampling, [0]) == [1.5, 1.0]
+    assert process_logits([3.0, 1.0], sampling, [0]) == [1.5, 1.0]
 
 
 def test_tokens_that_the_model_does_not_know_are_not_penalised():
@@ -239,8 +238,8 @@ def test_a_chain_is_distributed_as_the_targets_and_ends_at_the_first_refusal(tar
 
 def test_the_rule_is_that_of_the_source():
     p, q = [0.9, 0.1], [0.5, 0.5]
-    assert acceptance(p, q, 0) == 1.0
-    assert acceptance(p, q, 1) == pytest.approx(0.2)
+    assert acceptance_prob(p, q, 0) == 1.0
+    assert acceptance_prob(p, q, 1) == pytest.approx(0.2)
     assert residual(p, q, 1) == pytest.approx([0.4, 0.0])
 
 
