@@ -109,7 +109,7 @@ def measure(
     """Let every mode write every prompt's text, and append what is not in the file yet.
 
     The modes take turns on each prompt, and another one begins each time. A mode that cannot be used is left out from
-    there on.
+    there on. Numbers of threads follow one another: the engines of one fill the memory of a small machine.
 
     Args:
         prompts: In the order in which they are taken.
@@ -120,27 +120,32 @@ def measure(
     Returns:
         The modes that were left out, with the reason.
     """
-    done, failed = read(path), dict[str, str]()
-    left = [list(_open(prompt, number, plan, done)) for number, prompt in enumerate(prompts)]
-    with _appending(path) as file, closing(_Workers(start, prompts[0], failed)) as workers:
-        workers.warm({(mode, key.precision, key.threads): None for keys in left for mode, key in keys})
-        began = perf_counter()
-        for number, (prompt, keys) in enumerate(zip(prompts, left, strict=True)):
-            spent = (perf_counter() - began) / 60
-            if spent > plan.minutes:
-                _say(f"{plan.minutes:g} minutes are over; the same command goes on")
-                break
-            for mode, key in keys:
-                text = workers.write(mode, key, prompt, plan.seed)
-                if text is not None:
-                    file.write(json.dumps({**key._asdict(), **text._asdict()}) + "\n")
-                    file.flush()
-            _say(f"{number + 1} of {len(prompts)} prompts, {(perf_counter() - began) / 60:.1f} min")
+    failed = dict[str, str]()
+    began = perf_counter()
+    for threads in dict.fromkeys(setting.threads for setting in plan.settings):
+        done = read(path)
+        left = [list(_open(prompt, number, plan, threads, done)) for number, prompt in enumerate(prompts)]
+        with _appending(path) as file, closing(_Workers(start, prompts[0], failed)) as workers:
+            workers.warm({(mode, key.precision, key.threads): None for keys in left for mode, key in keys})
+            for number, (prompt, keys) in enumerate(zip(prompts, left, strict=True)):
+                if (perf_counter() - began) / 60 > plan.minutes:
+                    _say(f"{plan.minutes:g} minutes are over; the same command goes on")
+                    return failed
+                for mode, key in keys:
+                    text = workers.write(mode, key, prompt, plan.seed)
+                    if text is not None:
+                        file.write(json.dumps({**key._asdict(), **text._asdict()}) + "\n")
+                        file.flush()
+                _say(f"{number + 1} of {len(prompts)} prompts, {(perf_counter() - began) / 60:.1f} min")
     return failed
 
 
-def _open(prompt: Prompt, number: int, plan: Plan, done: Mapping[Key, Text]) -> Iterator[tuple[Mode, Key]]:
+def _open(
+    prompt: Prompt, number: int, plan: Plan, threads: int, done: Mapping[Key, Text]
+) -> Iterator[tuple[Mode, Key]]:
     for setting in plan.settings:
+        if setting.threads != threads:
+            continue
         for turn in range(len(plan.modes)):
             mode, precision = plan.modes[(turn + number) % len(plan.modes)]
             key = Key(prompt.name, mode.name, precision, *setting, plan.limit)

@@ -18,6 +18,9 @@ PLAIN, LOOKUP = "plain", "lookup"
 PROPOSED, NGRAM = 5, 3
 """Tokens that prompt lookup proposes and matches, as in the samples of OpenVINO GenAI."""
 
+WHOLE = 2**20
+"""Tokens of a prompt that are read together, as its pipeline for one request has it by itself."""
+
 
 def load(models: str, precision: str, threads: int) -> Callable[[Request], list[int]]:
     """Load a pipeline for each mode; 8 bit with the settings that it chooses by itself, float32 without rounding."""
@@ -28,6 +31,11 @@ def load(models: str, precision: str, threads: int) -> Callable[[Request], list[
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
     if precision == FLOAT:
         options |= {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+    # By itself it remembers the prompts that it has read, and would read none twice: here several modes take each.
+    scheduler = genai.SchedulerConfig()
+    scheduler.enable_prefix_caching = False
+    scheduler.max_num_batched_tokens = WHOLE
+    options["scheduler_config"] = scheduler
     pipelines = {
         PLAIN: genai.LLMPipeline(file, "CPU", **options),
         LOOKUP: genai.LLMPipeline(file, "CPU", prompt_lookup=True, **options),

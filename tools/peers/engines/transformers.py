@@ -27,7 +27,8 @@ def load(models: str, precision: str, threads: int) -> Callable[[Request], list[
     library: Any = torch
     model: Any = AutoModelForCausalLM.from_pretrained(Path(models) / HF, dtype=torch.float32).eval()
     if precision != FLOAT:
-        model = library.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+        rule = library.ao.quantization.per_channel_dynamic_qconfig
+        model = library.ao.quantization.quantize_dynamic(model, {torch.nn.Linear: rule})
     options: dict[str, dict[str, Any]] = {
         PLAIN: {},
         LOOKUP: {"prompt_lookup_num_tokens": TOKENS},
