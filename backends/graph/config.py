@@ -22,6 +22,10 @@ class GraphConfig(ModelConfig):
     checking = "paceline.backends.graph.models"
 
     backend: Literal["graph"] = "graph"
+    dtype: Literal["auto", "float32", "float64", "bfloat16", "float16", "int8"] = Field(
+        default="auto",
+        description="Number format of the weights; auto is the one they are stored in, int8 is made of it (CPU only).",
+    )
     threads: int | None = Field(
         default=1,
         ge=1,
@@ -34,5 +38,5 @@ class GraphConfig(ModelConfig):
     )
     deterministic: bool = Field(
         default=False,
-        description="Promise the same bits whatever is drafted; float32 and bfloat16 on the CPU, tried at the start.",
+        description="Promise the same bits whatever is drafted; float32, bfloat16 and int8 on the CPU, tried before.",
     )

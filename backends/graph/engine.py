@@ -135,7 +135,8 @@ class GraphEngine:
         max_context: The longest prompt + output; each session takes memory for all of it.
         deterministic: Promise the same bits for every sequence of blocks.
         packed: Pack matrices where it pays.
-        dtype: The number format to compute in; the model's own if None. Each matrix is converted as it is packed.
+        dtype: The number format of the matrices; the model's own if None. Each matrix is converted as it is packed.
+            Beside int8 matrices, all else is float32.
         huge_pages: Ask the system for large pages under the packed matrices.
         consume: Let go of the model's own matrices as they are packed; it cannot be used afterwards.
 
@@ -166,18 +167,27 @@ class GraphEngine:
         self.vocabulary = self.shape.vocabulary
         self.eos = end_tokens(model, config)
         capacity = self.max_context + MARGIN
-        weights = take_weights(model, self.shape, positions=capacity, name=self.name, dtype=dtype)
-        self.dtype, self.device = weights.dtype, weights.device
+        computed = torch.float32 if dtype == torch.int8 else dtype
+        weights = take_weights(model, self.shape, positions=capacity, name=self.name, dtype=computed)
+        self.dtype, self.device = dtype or weights.dtype, weights.device
         self.deterministic = deterministic
         self._identity = identity(self.name, model, self.device, self.dtype)
+        if self.dtype == torch.int8:
+            require_packing(self.name, self.dtype, self.device)
         problem = packing_problem(self.dtype, self.device) if packed else "packing is switched off"
         if deterministic and problem is not None:
             raise BackendError(
                 f"graph: {self.name} cannot be `deterministic`, which needs packed matrices: {problem}. Leave "
                 "`deterministic` out"
             )
-        layers = take_layers(model, self.dtype, consume=consume)
-        self.products = prepare(self.shape, weights, layers, packed=problem is None, same_bits=deterministic)
+        self.products = prepare(
+            self.shape,
+            weights,
+            take_layers(model, weights.dtype, consume=consume),
+            self.dtype,
+            packed=problem is None,
+            same_bits=deterministic,
+        )
         if huge_pages:
             enlarge_pages(self.products.packed())
         self.forward = Forward(
@@ -248,6 +258,20 @@ class GraphEngine:
             cache.filled = filled
             raise
         return torch.cat(logits_of_blocks)
+
+
+def require_packing(name: str, dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse int8 where its products are missing or wrong.
+
+    Raises:
+        BackendError: They are; says why and what to do.
+    """
+    problem = packing_problem(dtype, device)
+    if problem is not None:
+        raise BackendError(
+            f"graph: {name} cannot run in {str(dtype).removeprefix('torch.')}: {problem}. Use `dtype: bfloat16`, or "
+            "leave `dtype` out"
+        )
 
 
 def context_of(shape: Shape, requested: int | None, name: str) -> int:

@@ -13,7 +13,7 @@ import torch
 from paceline.backends.graph.cuda.engine import TIERS
 from paceline.backends.graph.cuda.models import open_draft, open_target
 from paceline.backends.graph.cuda.sampling import sampling_kind
-from paceline.backends.graph.engine import MARGIN, GraphEngine, context_of
+from paceline.backends.graph.engine import MARGIN, GraphEngine, context_of, require_packing
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.torch import loading
 from paceline.backends.torch.draft import DraftModel
@@ -136,15 +136,19 @@ def check_settings(config: GraphConfig, settings: Any) -> None:
 
 
 def require_cpu(config: GraphConfig) -> None:
-    """Refuse what is promised on the CPU only, where the model is on a GPU.
+    """Refuse what there is on the CPU only, where the model is on a GPU.
 
     Raises:
-        BackendError: `deterministic` is asked for.
+        BackendError: `deterministic` or `dtype: int8` is asked for.
     """
     if config.deterministic:
         raise BackendError(
             "graph: `deterministic` is promised on the CPU only; on a GPU the kernels change with the length of a "
             "block. Leave it out, or use `device: cpu`"
+        )
+    if config.dtype == "int8":
+        raise BackendError(
+            "graph: `dtype: int8` is computed on the CPU only. Use `dtype: bfloat16`, or `device: cpu`"
         )
 
 
@@ -195,8 +199,11 @@ def _look(config: GraphConfig) -> ModelInspection:
         check_settings(config, settings)
 
     inspection = inspect_model(config, refuse)
-    if inspection.device is not None and inspection.device.type == "cuda":
+    device = inspection.device
+    if device is not None and device.type == "cuda":
         inspection.attempt(lambda: require_cpu(config))
+    elif device is not None and config.dtype == "int8":
+        inspection.attempt(lambda: require_packing(config.model, torch.int8, device))
     return inspection
 
 
@@ -205,5 +212,5 @@ def _readiness(inspection: ModelInspection, config: GraphConfig) -> Readiness:
         return inspection.readiness(cache=0)
     shape = read_shape(inspection.settings, config.model)
     room = context_of(shape, config.max_context, config.model) + MARGIN
-    size = inspection.dtype.itemsize
+    size = torch.float32.itemsize if inspection.dtype == torch.int8 else inspection.dtype.itemsize
     return inspection.readiness(cache=2 * shape.layers * shape.kv_heads * shape.head_dim * room * size)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import torch
 from torch.nn import functional as F
 
+from paceline.backends.graph.int8 import QuantisedLinear, quantisation_problem
 from paceline.backends.graph.layers import rms_norm
 from paceline.backends.graph.weights import Matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from paceline.backends.graph.shape import Shape
     from paceline.backends.graph.weights import LayerWeights, Weights
@@ -44,6 +45,9 @@ class Linear(Protocol):
     rows: int
     """The number of rows from which it is cheapest."""
 
+    weight: torch.Tensor
+    """The matrix, perhaps in a layout of oneDNN's."""
+
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the map of each row."""
         ...
@@ -59,16 +63,16 @@ class PlainLinear:
     rows = 1
 
     def __init__(self, matrix: Matrix) -> None:
-        self._weight = matrix.weight
+        self.weight = matrix.weight
         self._bias = matrix.bias
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the map of each row."""
-        return F.linear(rows, self._weight, self._bias)
+        return F.linear(rows, self.weight, self._bias)
 
     def add(self, rows: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """Return the map of each row, added to `base`."""
-        return F.linear(rows, self._weight, self._bias).add_(base)
+        return F.linear(rows, self.weight, self._bias).add_(base)
 
 
 class PackedLinear:
@@ -101,7 +105,14 @@ class PackedLinear:
 
 
 def packing_problem(dtype: torch.dtype, device: torch.device) -> str | None:
-    """Say why the matrices of a model cannot be packed; None where they can."""
+    """Say why the matrices of a model cannot be packed; None where they can.
+
+    Args:
+        dtype: Their number format, int8 included.
+        device: Where the model is.
+    """
+    if dtype == torch.int8:
+        return quantisation_problem(device)
     if device.type != "cpu":
         return f"matrices are packed on the CPU only, and the model is on {device}"
     if dtype not in {torch.float32, torch.bfloat16}:
@@ -171,9 +182,9 @@ class Products:
         """Yield the packed matrices, in the order in which a pass reads them."""
         for layer in self.layers:
             for linear in (layer.qkv, layer.out, *layer.feed_forward.matrices):
-                if isinstance(linear, PackedLinear):
+                if not isinstance(linear, PlainLinear):
                     yield linear.weight
-        if isinstance(self.head, PackedLinear):
+        if not isinstance(self.head, PlainLinear):
             yield self.head.weight
 
 
@@ -226,7 +237,13 @@ class PackedGatedMlp:
 
 
 def prepare(
-    shape: Shape, weights: Weights, layers: Iterable[LayerWeights], *, packed: bool, same_bits: bool
+    shape: Shape,
+    weights: Weights,
+    layers: Iterable[LayerWeights],
+    dtype: torch.dtype,
+    *,
+    packed: bool,
+    same_bits: bool,
 ) -> Products:
     """Return the matrices of a model, ready for use.
 
@@ -234,10 +251,11 @@ def prepare(
         shape: Of the model.
         weights: Its weights.
         layers: Its layers, each let go once it is prepared.
+        dtype: The number format of the matrices; those in int8 are always packed.
         packed: Pack those for which it pays.
         same_bits: Make every product add up the same way for any number of rows; needs `packed`.
     """
-    form = _forms(weights.dtype, packed=packed, same_bits=same_bits)
+    form = Form(dtype, packed=packed, same_bits=same_bits)
     head = form(weights.head)  # first, while all that is in memory beside it is its source
     # A map, unlike a loop, holds no layer while it waits for the next one.
     prepared = tuple(map(partial(_layer, shape, form), layers))
@@ -249,15 +267,28 @@ def prepare(
     )
 
 
-def _forms(dtype: torch.dtype, *, packed: bool, same_bits: bool) -> Callable[[Matrix], Linear]:
-    def form(matrix: Matrix) -> Linear:
-        pays = packed and matrix.weight.numel() * dtype.itemsize >= LEAST_BYTES
-        return (PackedLinear if same_bits or pays else PlainLinear)(matrix.to(dtype))
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form that matrices are brought into; see `prepare`."""
 
-    return form
+    dtype: torch.dtype
+    packed: bool
+    same_bits: bool
+
+    def __call__(self, matrix: Matrix) -> Linear:
+        """Return a matrix in its form."""
+        if self.dtype == torch.int8:
+            return QuantisedLinear(matrix)
+        return (PackedLinear if self.packs(matrix) else PlainLinear)(matrix.to(self.dtype))
+
+    def packs(self, matrix: Matrix) -> bool:
+        """Tell whether it becomes a packed matrix of floating-point numbers."""
+        if not self.packed or self.dtype == torch.int8:
+            return False
+        return self.same_bits or matrix.weight.numel() * self.dtype.itemsize >= LEAST_BYTES
 
 
-def _layer(shape: Shape, form: Callable[[Matrix], Linear], weights: LayerWeights) -> LayerProducts:
+def _layer(shape: Shape, form: Form, weights: LayerWeights) -> LayerProducts:
     return LayerProducts(
         attention_norm=RmsNorm(weights.attention_norm, shape.norm_eps),
         qkv=form(weights.qkv),
@@ -269,9 +300,10 @@ def _layer(shape: Shape, form: Callable[[Matrix], Linear], weights: LayerWeights
     )
 
 
-def _feed_forward(weights: LayerWeights, form: Callable[[Matrix], Linear]) -> FeedForward:
-    down = form(weights.down)
-    gate, up = map(form, weights.gate_up)
-    if isinstance(gate, PackedLinear) and isinstance(up, PackedLinear):
-        return PackedGatedMlp(gate, up, down)
-    return GatedMlp(form(Matrix.side_by_side(*weights.gate_up)), down)
+def _feed_forward(weights: LayerWeights, form: Form) -> FeedForward:
+    gate, up = weights.gate_up
+    if form.packs(gate):
+        return PackedGatedMlp(
+            PackedLinear(gate.to(form.dtype)), PackedLinear(up.to(form.dtype)), form(weights.down)
+        )
+    return GatedMlp(form(Matrix.side_by_side(gate, up)), form(weights.down))

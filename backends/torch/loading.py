@@ -57,7 +57,7 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
     """Load the weights (safetensors only) onto their device; all of them, and nothing else, must be there.
 
     Args:
-        config: Which, and in which form.
+        config: Which, and in which form; to be int8 later, it is loaded as it is stored.
         options: For transformers, besides what `config` says.
 
     Raises:
@@ -71,7 +71,7 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
         described(config, settings, stored_tensors(config, settings))
         model, info = AutoModelForCausalLM.from_pretrained(
             config.model,
-            dtype=config.dtype,
+            dtype="auto" if config.dtype == "int8" else config.dtype,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name

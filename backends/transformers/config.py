@@ -23,4 +23,7 @@ class HfConfig(ModelConfig):
     checking = "paceline.backends.transformers.models"
 
     backend: Literal["hf"] = "hf"
+    dtype: Literal["auto", "float32", "float64", "bfloat16", "float16"] = Field(
+        default="auto", description="Number format of the weights; auto is the one they are stored in."
+    )
     attention: str | None = Field(default=None, description="Attention implementation: eager, sdpa, ...")
