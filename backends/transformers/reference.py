@@ -6,6 +6,7 @@ end-of-sequence tokens and length limit.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Target
     from paceline.core.sampling import Sampling
 
+    Original = Callable[[], PreTrainedModel]
+    Options = Callable[[], dict[str, Any]]
+
 
 def references(run: RunConfig, target: Target, draft: Draft | None) -> dict[str, Generate]:
     """Return transformers' ways to decode with the models of a run.
 
     Args:
-        run: Says how tokens are chosen. Its blocks are loaded anew where an engine has taken a model apart.
+        run: Says how tokens are chosen. Where an engine has taken a model apart, its block is loaded anew, once and not
+            before it is needed: a comparison without these ways has no second model in memory.
         target: The target of the run.
         draft: Its first draft, for assisted generation; one that is no model of transformers is left out, and so is
             one with another tokenizer where tokens are drawn, for which transformers has a method of its own.
@@ -48,20 +53,27 @@ def references(run: RunConfig, target: Target, draft: Draft | None) -> dict[str,
     assistant = None
     if isinstance(draft, DraftModel):
         assistant = _original(draft, next(iter(run.drafts.values()), None))
-    return reference_modes(_original(target, run.target), assistant, target.eos, sampling, **options)
+    return reference_modes(
+        _original(target, run.target), assistant, target.eos, sampling, device=target.engine.device, **options
+    )
 
 
-def _original(loaded: TargetModel | DraftModel, block: Any) -> PreTrainedModel:
-    """Return the model as transformers knows it."""
+def _original(loaded: TargetModel | DraftModel, block: Any) -> Original:
+    """Return what gives the model as transformers knows it."""
     engine = loaded.engine
-    return engine.model if isinstance(engine, TransformersEngine) else load_model(block)
+    if isinstance(engine, TransformersEngine):
+        model = engine.model
+        return lambda: model
+    return cache(lambda: load_model(block))
 
 
 def reference_modes(
-    target: PreTrainedModel,
-    draft: PreTrainedModel | None,
+    target: Original,
+    draft: Original | None,
     eos: frozenset[int],
     sampling: Sampling,
+    *,
+    device: torch.device,
     **options: Any,
 ) -> dict[str, Generate]:
     """Return functions from prompt tokens and a length limit to new tokens, by name; the first decodes plainly.
@@ -72,31 +84,37 @@ def reference_modes(
     passes; releases before 5.24 know no such assisted generation. Where tokens are drawn, each call begins with the
     seed; the random state of the process is put back.
     """
-    compiled = target.device.type in COMPILING
+    compiled = device.type in COMPILING
     ways = {"hf generate": _way(target, eos, sampling)}
     if compiled:
         ways["hf compiled"] = _way(target, eos, sampling, static=True)
     if draft is not None:
-        ways["hf assisted"] = _way(target, eos, sampling, assistant_model=draft, **options)
+        assisted: Options = lambda: {"assistant_model": draft(), **options}  # noqa: E731 - beside its use
+        ways["hf assisted"] = _way(target, eos, sampling, assisted)
         if compiled and STATIC_CACHES_ROLL_BACK:
-            ways["hf compiled assisted"] = _way(
-                target, eos, sampling, static=True, assistant_model=draft, **options
-            )
+            ways["hf compiled assisted"] = _way(target, eos, sampling, assisted, static=True)
         if not options:
-            ways["hf adaptive"] = _way(target, eos, sampling, custom_generate=adaptive(draft))
+            ways["hf adaptive"] = _way(target, eos, sampling, lambda: {"custom_generate": adaptive(draft())})
     return ways
 
 
 def _way(
-    target: PreTrainedModel, eos: frozenset[int], sampling: Sampling, *, static: bool = False, **options: Any
+    target: Original,
+    eos: frozenset[int],
+    sampling: Sampling,
+    options: Options = dict,
+    *,
+    static: bool = False,
 ) -> Callable[[list[int], int], list[int]]:
-    generate: Any = target.generate
-    settings = _settings(target, sampling)
-    devices = [target.device] if target.device.type == "cuda" else []
+    """Return one way to decode; the models and what is made of them come with its first call."""
+    options = cache(options)
 
     def decode(prompt: list[int], max_new_tokens: int) -> list[int]:
-        ids = torch.tensor([prompt], device=target.device)
+        model = target()
+        ids = torch.tensor([prompt], device=model.device)
         kind = static_cache(len(prompt) + max_new_tokens) if static else {}
+        devices = [model.device] if model.device.type == "cuda" else []
+        generate: Any = model.generate
         with torch.random.fork_rng(devices=devices), no_warnings():
             torch.manual_seed(sampling.seed)
             written = generate(
@@ -105,9 +123,9 @@ def _way(
                 max_new_tokens=max_new_tokens,
                 eos_token_id=sorted(eos) or None,
                 pad_token_id=min(eos, default=0),
-                **settings,
+                **_settings(model, sampling),
                 **kind,
-                **options,
+                **options(),
             )
         new: list[int] = written[0, len(prompt) :].tolist()
         return new

@@ -6,6 +6,7 @@ from transformers import CONFIG_MAPPING
 
 from paceline.backends.graph import GraphConfig, GraphTarget
 from paceline.backends.graph.shape import FAMILIES, read_shape
+from paceline.backends.transformers import reference
 from paceline.core.config.load import load_config
 from paceline.core.errors import BackendError
 
@@ -123,15 +124,21 @@ def test_a_folder_gives_a_pair_that_works_together(tmp_path):
     assert "graph" in target.identity
 
 
-def test_a_model_taken_apart_is_loaded_anew_for_comparisons(tmp_path):
+def test_a_model_taken_apart_is_loaded_anew_for_comparisons_once_they_run(tmp_path, monkeypatch):
     folder = folder_of(tmp_path)
     block = GraphConfig(model=folder, device="cpu", local_files_only=True)
     target = block.build_target()
     run = load_config({"target": block.model_dump(), "drafts": {"small": block.model_dump()}})
     ways = block.reference_modes(run, target, block.build_draft(target))
     assert list(ways) == ["hf generate", "hf assisted", "hf adaptive"]
+    loaded, load = [], reference.load_model
+    monkeypatch.setattr(reference, "load_model", lambda config: loaded.append(config) or load(config))
     session = target.open([1, 2, 3])
-    assert ways["hf generate"]([1, 2, 3], 1) == list(session.verify(None).tokens)
+    expected = list(session.verify(None).tokens)
+    assert [ways["hf generate"]([1, 2, 3], 1) for _ in range(2)] == [expected] * 2
+    assert loaded == [run.target]
+    assert ways["hf assisted"]([1, 2, 3], 1) == ways["hf adaptive"]([1, 2, 3], 1) == expected
+    assert loaded == [run.target, run.drafts["small"]]
 
 
 def test_a_draft_with_another_tokenizer_gets_its_text_re_encoded(tmp_path):

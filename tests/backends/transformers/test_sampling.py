@@ -217,7 +217,9 @@ def test_greedy_decoding_with_a_penalty_is_that_of_generate():
     made = SpeculativeDecoder(target, {"draft": draft}, ScriptedPolicy([4, 2]), sampling=sampling)
     found = made.generate(PROMPT, max_new_tokens=40)
     penalised, plain = (
-        reference_modes(target.engine.model, None, frozenset(), how)["hf generate"](PROMPT, 40)
+        reference_modes(lambda: target.engine.model, None, frozenset(), how, device=target.engine.device)[
+            "hf generate"
+        ](PROMPT, 40)
         for how in (sampling, GREEDY)
     )
     assert list(found.tokens) == penalised

@@ -34,7 +34,8 @@ def test_ways_that_a_bench_runs_beside_ours_say_nothing(said, monkeypatch):
     before = hf_logging.get_verbosity()
     # As on a GPU, where two more ways are offered.
     monkeypatch.setattr(reference, "COMPILING", {"cpu"})
-    ways = reference.reference_modes(model, noisy_copy(model), frozenset(), GREEDY)
+    draft = noisy_copy(model)
+    ways = reference.reference_modes(lambda: model, lambda: draft, frozenset(), GREEDY, device=model.device)
     assert {"hf generate", "hf compiled", "hf assisted", "hf adaptive"} <= ways.keys()
     assert ("hf compiled assisted" in ways) == STATIC_CACHES_ROLL_BACK
     texts = {name: way([3, 1, 4], 20) for name, way in ways.items()}
