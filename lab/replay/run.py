@@ -20,7 +20,8 @@ from paceline.lab.recording.reader import read_recording
 from paceline.lab.replay.choices import choose
 from paceline.lab.replay.passes import Stage, Task, without
 from paceline.lab.replay.texts import check_drawn
-from paceline.lab.results import Order, Results, ResultsWriter, Start, Stored, read_stored
+from paceline.lab.results import Order, Results, Start
+from paceline.lab.results_file import ResultsWriter, Stored, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

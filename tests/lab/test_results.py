@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import PacelineError, TraceError
 from paceline.core.generation import Totals
-from paceline.lab.results import Key, Measurement, Results, ResultsWriter, read_stored
+from paceline.lab.results import Key, Measurement, Results
+from paceline.lab.results_file import ResultsWriter, read_stored
 
 SOURCE = {"path": "r.jsonl", "sha256": "0" * 64}
 OPTIONS = {"static-0": {"name": "static", "gamma": 0}, "online": {"name": "online", "window": 10}}
