@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
 
+BENCH = Path("runs/bench.jsonl")
 RECORDING = Path("runs/recording.jsonl.zst")
 REPLAY = Path("runs/replay.jsonl")
 
@@ -42,6 +43,13 @@ MaxOption = Annotated[
     int | None,
     typer.Option(
         "--max-new-tokens", "-n", min=1, help="The most tokens to write; the run file's by default."
+    ),
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most this many prompts.")]
+DraftsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--drafts", metavar="a,b,...", help="Only these drafts: the run's own, or small, lookup, ..."
     ),
 ]
 StopOption = Annotated[

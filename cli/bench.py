@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paceline.cli._options import (
+    BENCH,
     ConfigOption,
+    DraftsOption,
     FormatOption,
     JsonOption,
+    LimitOption,
     MaxOption,
     SeedOption,
     SetOption,
@@ -34,9 +37,12 @@ from paceline.lab.workloads.prompts import encoded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from paceline.core.config.run import RunConfig
+    from paceline.lab.bench.choices import Choice
     from paceline.lab.bench.decisions import Decision
     from paceline.lab.bench.run import Bench
     from paceline.lab.bench.summary import Summary
+    from paceline.lab.results_file import ResultsWriter
 
 WITH_DECISIONS = {"decisions", "policies", "form", "as_json", "out", "seed"}
 """Options that go with `--decisions`."""
@@ -55,12 +61,7 @@ def bench(
             help="What to run beside plain decoding; `all` is everything.",
         ),
     ] = None,
-    drafts: Annotated[
-        str | None,
-        typer.Option(
-            "--drafts", metavar="a,b,...", help="Only these drafts: the run's own, or small, lookup, ..."
-        ),
-    ] = None,
+    drafts: DraftsOption = None,
     backends: Annotated[
         str | None,
         typer.Option(
@@ -80,7 +81,7 @@ def bench(
     kinds: Annotated[
         str | None, typer.Option("--kinds", metavar="a,b,...", help="Only prompts of these kinds.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many prompts.")] = None,
+    limit: LimitOption = None,
     max_new_tokens: MaxOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
@@ -95,18 +96,28 @@ def bench(
     form: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the JSON document here.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", metavar="PATH", help=f"Where runs go while they are measured; by default {BENCH}."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew where an interrupted bench could go on.")
+    ] = False,
 ) -> None:
     """Run several policies in turns on the same prompts and compare them with plain decoding.
 
     A policy is a name, `static-4`, or `name:key=value`; `config` is the run's own, `lookup` drafts by prompt lookup.
-    Policies that choose the draft have all drafts of the run to choose from.
+    Policies that choose the draft have all drafts of the run to choose from. An interrupted bench goes on where it
+    stopped when the same command is given again.
     """
     if decisions:
         refuse_others(context, WITH_DECISIONS, "--decisions times policies without a model")
         _decisions(policies, seed=seed or 0, form=form, as_json=as_json, out=out)
         return
-    if out is not None:
-        check_output(out, inputs=[prompts, *([config] if config is not None else [])])
+    for path in (results or BENCH, *([out] if out is not None else [])):
+        check_output(path, inputs=[prompts, *([config] if config is not None else [])])
     workload = load(prompts)
     run = read_config(
         config,
@@ -159,7 +170,8 @@ def bench(
         repeats,
         run.generation.seed,
     )
-    stopped = _timed(timed)
+    with _results(timed, choice, run, results, force=force) as writer:
+        stopped = _timed(timed, writer)
     greedy = run.generation.sampling().greedy
     summary = summarise(timed, choice, compared=greedy, only_varying=only_varying)
     values = bench_document(summary, timed, choice, config=run, settings=settings, interrupted=stopped)
@@ -169,16 +181,42 @@ def bench(
     if as_json:
         sys.stdout.write(text)
     else:
-        _show(summary, choice.left_out, stopped=stopped, form=form)
+        _show(summary, choice.left_out, form=form)
         if huge := values["machine"]["huge_page_bytes"]:
             show(f"  {huge / 2**20:.0f} MiB lay in large pages of memory", form=form)
+    if stopped:
+        warn(f"interrupted; the same command goes on from the last prompt in {results or BENCH}")
     raise typer.Exit(int(stopped or bool(summary.failed) or bool(summary.different)))
 
 
-def _timed(bench: Bench) -> bool:
+def _results(
+    bench: Bench, choice: Choice, run: RunConfig, path: Path | None, *, force: bool
+) -> ResultsWriter:
+    """Open the file of results, and take up what it holds of the same bench.
+
+    Where no file was named, nobody asked for what is in the way, so that it is replaced, and that is said.
+    """
+    from paceline.lab.bench.store import bench_file  # noqa: PLC0415
+
+    file = bench_file(path or BENCH, bench, choice, run)
+    if path is None and not force and (obstacle := file.obstacle()):
+        force = True
+        warn(
+            f"{file.path} is replaced: {obstacle}; to keep what a bench measures, name a file with --results"
+        )
+    writer = file.open(bench, force=force)
+    if bench.known:
+        done = f"{len(bench.known)} of {bench.repeats * len(bench.prompts)} runs over a prompt"
+        warn(f"{done} were in {file.path} already; policies learn anew, --force measures all again")
+    return writer
+
+
+def _timed(bench: Bench, writer: ResultsWriter) -> bool:
     """Run a bench to its end or until interrupted, and return whether it was."""
     with progress(still=True) as bar:
-        task = bar.add_task("warming up", total=bench.repeats * len(bench.prompts))
+        task = bar.add_task(
+            "warming up", total=bench.repeats * len(bench.prompts), completed=len(bench.known)
+        )
 
         def before(mode: str) -> None:
             bar.update(task, description=f"{mode:<14.14}", refresh=True)
@@ -186,14 +224,15 @@ def _timed(bench: Bench) -> bool:
         bench.before = before
         try:
             bench.warm_up()
-            for _block in bench.run():
+            for _block in bench.run(writer):
                 bar.advance(task)
         except KeyboardInterrupt:
             return True
+    writer.end()
     return False
 
 
-def _show(summary: Summary, reasons: Mapping[str, str], *, stopped: bool, form: Format) -> None:
+def _show(summary: Summary, reasons: Mapping[str, str], *, form: Format) -> None:
     """Print the tables on stdout, and on stderr what went wrong."""
     from paceline.cli.bench_tables import notes, tables  # noqa: PLC0415
 
@@ -203,8 +242,6 @@ def _show(summary: Summary, reasons: Mapping[str, str], *, stopped: bool, form: 
         warn(f"mode {mode!r} was left out: {reason}")
     for mode, error in summary.failed.items():
         warn(f"mode {mode!r} failed and was left out: {error}")
-    if stopped:
-        warn("interrupted; this is what was finished before")
 
 
 def _decisions(policies: str | None, *, seed: int, form: Format, as_json: bool, out: Path | None) -> None:

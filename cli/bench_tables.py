@@ -110,9 +110,23 @@ def kinds_table(summary: Summary) -> Table | None:
     return table
 
 
+def _busy(summary: Summary) -> Iterator[str]:
+    """Yield what a machine that others use as well has to do with the figures."""
+    taken = f"for {share(summary.waiting)} of the time this process waited for a core"
+    if (summary.waiting or 0.0) < summary.stolen:
+        taken = f"its hypervisor gave {share(summary.stolen)} of the time to other machines"
+    yield f"! the machine was shared: {taken}"
+    if summary.clock == "cpu":
+        yield "  so all times and rates are in seconds of the processor, not of the clock on the wall"
+    else:
+        yield "  all times are of the clock on the wall: run again when it is quiet before you believe them"
+
+
 def notes(summary: Summary) -> Iterator[str]:
     """Yield what the tables do not say: the best static gamma, loops, differences."""
     best, repetitions = summary.best_static, summary.repetitions
+    if summary.shared:
+        yield from _busy(summary)
     if best is not None:
         spans = f" ({interval(best.all.speedup)})" if interval(best.all.speedup) else ""
         yield f"* best static gamma of those run: {best.policy}, {times(best.all.speedup)} plain{spans}"

@@ -12,7 +12,9 @@ import typer
 from paceline.cli._options import (
     RECORDING,
     ConfigOption,
+    DraftsOption,
     JsonOption,
+    LimitOption,
     MaxOption,
     SeedOption,
     SetOption,
@@ -75,17 +77,12 @@ def record(
             help="Made-up texts instead, without a model; see docs/workloads.md.",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most this many prompts.")] = None,
+    limit: LimitOption = None,
     max_new_tokens: MaxOption = None,
     longest: Annotated[
         int, typer.Option("--longest", min=1, max=256, help="The largest gamma that can be tried later.")
     ] = 16,
-    drafts: Annotated[
-        str | None,
-        typer.Option(
-            "--drafts", metavar="a,b,...", help="Only these drafts: the run's own, or small, lookup, ..."
-        ),
-    ] = None,
+    drafts: DraftsOption = None,
     signals: Annotated[
         bool,
         typer.Option(

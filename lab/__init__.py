@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paceline.lab.replay.run import replay_policies
     from paceline.lab.report.build import Report, build_report
     from paceline.lab.report.plots import draw
-    from paceline.lab.results import Key, Measurement, Results
+    from paceline.lab.results import Key, Measurement, ProcessorUse, Results
     from paceline.lab.stats import Ratio
     from paceline.lab.workloads.synthetic import made_up_recording
 
@@ -30,6 +30,7 @@ __all__ = [
     "Hindsight",
     "Key",
     "Measurement",
+    "ProcessorUse",
     "Ratio",
     "Recording",
     "Regret",
@@ -57,7 +58,7 @@ __getattr__ = lazy(
         "paceline.lab.replay.run": ["replay_policies"],
         "paceline.lab.report.build": ["Report", "build_report"],
         "paceline.lab.report.plots": ["draw"],
-        "paceline.lab.results": ["Key", "Measurement", "Results"],
+        "paceline.lab.results": ["Key", "Measurement", "ProcessorUse", "Results"],
         "paceline.lab.stats": ["Ratio"],
         "paceline.lab.workloads.synthetic": ["made_up_recording"],
     },

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,7 +117,11 @@ def apart() -> Callable[[Texts, Texts], float]:
 
 
 @pytest.fixture
-def run_here() -> Iterator[Callable[..., int]]:
-    """Return what runs the command line in this process; logging is put back, since the command configures it."""
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """Return what runs the command line in this process, in a folder for what it leaves.
+
+    Logging is put back, since the command configures it.
+    """
+    monkeypatch.chdir(tmp_path)
     yield lambda *arguments: app.run([str(argument) for argument in arguments])
     structlog.reset_defaults()

@@ -96,7 +96,7 @@ def side_by_side(
             named = f"{mode} @{name}"
             joined.modes[named] = _renamed(runner, named)
             if mode in more.policies:
-                joined.policies[named] = more.policies[mode]
+                joined.policies[named], joined.code[named] = more.policies[mode], more.code[mode]
             if mode in joined.modes:
                 joined.twins[named] = mode
         joined.left_out |= {f"{mode} @{name}": reason for mode, reason in more.left_out.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.plugins.catalogue import build_draft
 from paceline.core.sampling import check_sampling
 from paceline.lab.bench.run import BASE, LoopMode, ReferenceMode
+from paceline.lab.replay.policy_code import Fingerprints
 from paceline.lab.short_names import (
     CONFIGURED,
     LOOKUP,
@@ -43,6 +44,7 @@ class Choice:
         static: Those that plan one gamma throughout with the run's own drafts.
         reference: The target library's plain decoding, if it has one.
         policies: The full configuration of each mode that runs in our loop.
+        code: A fingerprint of its code, likewise.
         left_out: Modes that nobody asked for by name and that do not fit, with the reason.
         first_backend: The backend that the others are compared with, where several run the same models.
         twins: For modes on the other backends, the same mode on the first.
@@ -52,6 +54,7 @@ class Choice:
     static: list[str] = field(default_factory=list)
     reference: str | None = None
     policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     first_backend: str | None = None
     twins: dict[str, str] = field(default_factory=dict)
@@ -96,12 +99,12 @@ def choose(parts: Models, catalogue: Catalogue, names: Sequence[str] | None = No
         BackendError, CapabilityError: A mode does not fit the target or the drafts.
     """
     offered = references(parts)
-    choice = Choice()
+    choice, fingerprints = Choice(), Fingerprints(catalogue)
 
     def make(name: str) -> Mode:
         if name in offered:
             return ReferenceMode(name, offered[name])
-        return _loop_mode(name, parts, catalogue, choice)
+        return _loop_mode(name, parts, fingerprints, choice)
 
     selection = select(
         names or (),
@@ -117,7 +120,8 @@ def choose(parts: Models, catalogue: Catalogue, names: Sequence[str] | None = No
     return choice
 
 
-def _loop_mode(name: str, parts: Models, catalogue: Catalogue, choice: Choice) -> LoopMode:
+def _loop_mode(name: str, parts: Models, fingerprints: Fingerprints, choice: Choice) -> LoopMode:
+    catalogue = fingerprints.catalogue
     if name == BASE:
         return LoopMode(name, plain_decoder(parts, catalogue))
     drafts = parts.drafts
@@ -130,6 +134,7 @@ def _loop_mode(name: str, parts: Models, catalogue: Catalogue, choice: Choice) -
         policy = parse_policy(name, catalogue)
     mode = LoopMode(name, parts.under(policy, drafts))
     choice.policies[name] = policy.model_dump(mode="json")
+    choice.code[name] = fingerprints.of(policy)
     if policy.name == "static" and drafts is parts.drafts:
         choice.static.append(name)
     return mode

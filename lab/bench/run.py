@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gc
 import random
-import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from paceline.core.generation import Totals
+from paceline.lab.bench.processor import Stopwatch, machine_ticks, stolen
 from paceline.lab.repetition import Repetition, repetition
 from paceline.lab.results import Measurement, Results
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from paceline.core.config.blocks import Generate
     from paceline.core.decoder import SpeculativeDecoder
+    from paceline.lab.results import ProcessorUse
+    from paceline.lab.results_file import ResultsWriter, Stored
     from paceline.lab.workloads.prompts import Prompt
 
 BASE = "plain"
@@ -39,6 +41,7 @@ class Timed(NamedTuple):
     seconds: float
     tokens: tuple[int, ...]
     totals: Totals
+    processor: ProcessorUse | None = None
 
 
 class Mode(Protocol):
@@ -63,9 +66,10 @@ class LoopMode:
 
     def run(self, prompt: Sequence[int], max_new_tokens: int) -> Timed:
         """Decode one prompt and time it."""
-        began = time.perf_counter()
+        watch = Stopwatch()
         done = self.decoder.generate(prompt, max_new_tokens=max_new_tokens)
-        return Timed(time.perf_counter() - began, done.tokens, done.totals)
+        seconds, processor = watch.stop()
+        return Timed(seconds, done.tokens, done.totals, processor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,10 @@ class ReferenceMode:
 
     def run(self, prompt: Sequence[int], max_new_tokens: int) -> Timed:
         """Decode one prompt and time it."""
-        tokens = list(prompt)
-        began = time.perf_counter()
+        tokens, watch = list(prompt), Stopwatch()
         new = self.generate(tokens, max_new_tokens)
-        seconds = time.perf_counter() - began
-        return Timed(seconds, tuple(new), Totals(emitted=len(new), seconds=seconds))
+        seconds, processor = watch.stop()
+        return Timed(seconds, tuple(new), Totals(emitted=len(new), seconds=seconds), processor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,8 @@ class Bench:
             plain decoding included: a target that does not repeat itself cannot be matched.
         repetitions: By prompt, what its plain text is like.
         failed: Modes that raised, with the error. They are left out from then on; plain decoding may not fail.
+        known: The finished blocks, by repeat and prompt; they are not run again.
+        stolen: Share of the machine's time that its hypervisor gave to others.
     """
 
     modes: Mapping[str, Mode]
@@ -166,6 +171,8 @@ class Bench:
     differences: list[Difference] = field(default_factory=list)
     repetitions: dict[str, Repetition] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    known: set[tuple[int, str]] = field(default_factory=set)
+    stolen: float = 0.0
     _expected: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def warm_up(self) -> None:
@@ -173,36 +180,71 @@ class Bench:
         for mode in self.modes:
             self._time(mode, self.prompts[0], min(self.max_new_tokens, WARM_UP_TOKENS))
 
-    def run(self) -> Iterator[Block]:
-        """Yield each block when it is finished; one that is interrupted is lost, never half counted."""
-        by_name = {prompt.name: prompt for prompt in self.prompts}
+    def take_up(self, stored: Stored) -> None:
+        """Go on from what an interrupted bench has measured; policies learn anew."""
+        self.results.append(*stored.results)
+        for values in stored.blocks:
+            repeat, prompt = int(values["repeat"]), str(values["prompt"])
+            self.known.add((repeat, prompt))
+            if values["plain"] is not None:
+                self._expect(prompt, values["plain"])
+            self.differences += [Difference(**different) for different in values["different"]]
+            self.failed |= values["failed"]
+
+    def run(self, writer: ResultsWriter | None = None) -> Iterator[Block]:
+        """Yield each block when it is finished, and written; one that is interrupted is lost, never half counted."""
+        by_name, before = {prompt.name: prompt for prompt in self.prompts}, machine_ticks()
         for block in blocks(list(self.modes), list(by_name), repeats=self.repeats, seed=self.seed):
+            if (block.repeat, block.prompt) in self.known:
+                continue
             prompt = by_name[block.prompt]
             timed = {mode: self._time(mode, prompt, self.max_new_tokens) for mode in block.order}
-            self._take(block, prompt, {mode: run for mode, run in timed.items() if run is not None})
+            self._take(block, prompt, {mode: run for mode, run in timed.items() if run is not None}, writer)
+            self.stolen = stolen(before, machine_ticks())
             yield block
 
-    def _take(self, block: Block, prompt: Prompt, timed: Mapping[str, Timed]) -> None:
-        if BASE in timed and prompt.name not in self._expected:
-            self._expected[prompt.name] = timed[BASE].tokens
-            self.repetitions[prompt.name] = repetition(timed[BASE].tokens)
-        known, expected = self.repetitions.get(prompt.name), self._expected.get(prompt.name)
+    def _take(
+        self, block: Block, prompt: Prompt, timed: Mapping[str, Timed], writer: ResultsWriter | None
+    ) -> None:
+        first = BASE in timed and prompt.name not in self._expected
+        if first:
+            self._expect(prompt.name, timed[BASE].tokens)
+        repeats, expected = self.repetitions.get(prompt.name), self._expected.get(prompt.name)
+        measurements: list[Measurement] = []
+        differences: list[Difference] = []
         for mode, run in timed.items():
-            self.results.append(
+            measurements.append(
                 Measurement(
                     mode,
                     prompt.name,
                     prompt.kind,
-                    known is None or known.varies,
+                    repeats is None or repeats.varies,
                     run.seconds,
                     run.totals,
                     clock="wall",
                     repeat=block.repeat,
+                    processor=run.processor,
                 )
             )
             difference = first_difference(expected, run.tokens) if expected is not None else None
             if difference is not None:
-                self.differences.append(Difference(mode, prompt.name, block.repeat, *difference))
+                differences.append(Difference(mode, prompt.name, block.repeat, *difference))
+        self.results.append(*measurements)
+        self.differences += differences
+        self.known.add((block.repeat, prompt.name))
+        if writer is not None:
+            remembered = {
+                "repeat": block.repeat,
+                "prompt": prompt.name,
+                "plain": list(timed[BASE].tokens) if first else None,
+                "different": [asdict(difference) for difference in differences],
+                "failed": self.failed,
+            }
+            writer.block(self.results.options, measurements, remembered)
+
+    def _expect(self, prompt: str, tokens: Sequence[int]) -> None:
+        self._expected[prompt] = tuple(tokens)
+        self.repetitions[prompt] = repetition(tokens)
 
     def _time(self, mode: str, prompt: Prompt, max_new_tokens: int) -> Timed | None:
         if mode in self.failed:

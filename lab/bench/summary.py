@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.environment import describe_machine, huge_page_bytes, versions
+from paceline.lab.bench.processor import SHARED, waiting
 from paceline.lab.bench.run import BASE
 from paceline.lab.comparison import compare
 from paceline.lab.figures import LOOPING, VARYING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from paceline.lab.bench.run import Bench, Difference
     from paceline.lab.figures import Comparison, Row
     from paceline.lab.repetition import Repetition
+    from paceline.lab.results import Clock, Measurement
     from paceline.lab.stats import Ratio
     from paceline.lab.workloads.prompts import Prompt
 
@@ -39,6 +41,9 @@ class Summary:
         only_varying: Whether all other figures are of the prompts whose plain text varies.
         twins: For modes on further backends, the same mode on the first.
         failed: Modes that raised, with the error.
+        waiting: Share of the time in which the process was ready to run and had no core; None where nobody tells. If it
+            is large and one thread did the work, figures are of the processor's seconds: see `clock`.
+        stolen: Share of the machine's time that its hypervisor gave to others.
     """
 
     comparison: Comparison | None
@@ -49,6 +54,18 @@ class Summary:
     only_varying: bool = False
     twins: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    waiting: float | None = None
+    stolen: float = 0.0
+
+    @property
+    def clock(self) -> Clock:
+        """What the seconds of all figures are."""
+        return self.comparison.clock if self.comparison is not None else "wall"
+
+    @property
+    def shared(self) -> bool:
+        """Whether other programs, or other machines, took a good part of the time."""
+        return (self.waiting or 0.0) > SHARED or self.stolen > SHARED
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -90,16 +107,17 @@ def summarise(bench: Bench, choice: Choice, *, compared: bool = True, only_varyi
         compared: Whether all modes should have given the same tokens, as greedy decoding does.
         only_varying: Whether prompts are left out whose plain text goes round in circles.
     """
+    measured = [
+        measurement
+        for mode in bench.modes
+        if mode not in bench.failed
+        for measurement in bench.results.where(policy=mode)
+        if measurement.varies or not only_varying
+    ]
+    waited = waiting(measurement.processor for measurement in measured)
     counted = Results(bench.results.source, {BASE: PLAIN, **choice.policies})
-    for mode in bench.modes:
-        if mode not in bench.failed:
-            counted.append(
-                *(
-                    measurement
-                    for measurement in bench.results.where(policy=mode)
-                    if measurement.varies or not only_varying
-                )
-            )
+    busy = waited is not None and waited > SHARED
+    counted.append(*((_by_processor(measured) if busy else []) or measured))
     texts = set(counted.texts())
     ran = choice.reference if choice.reference in counted.policies() else None
     return Summary(
@@ -115,7 +133,20 @@ def summarise(bench: Bench, choice: Choice, *, compared: bool = True, only_varyi
         only_varying,
         choice.twins,
         bench.failed,
+        waited,
+        bench.stolen,
     )
+
+
+def _by_processor(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Return measurements in seconds of the processor; none where more than one thread was at work on some."""
+    counted = []
+    for measurement in measurements:
+        use = measurement.processor
+        if use is None or use.threads is None or use.threads > 1:
+            return []
+        counted.append(replace(measurement, seconds=use.seconds, clock="cpu"))
+    return counted
 
 
 def document(
@@ -142,6 +173,10 @@ def document(
         "config": config.model_dump(mode="json"),
         "policies": choice.policies,
         "settings": dict(settings),
+        "clock": summary.clock,
+        "shared": summary.shared,
+        "waiting": summary.waiting,
+        "stolen": summary.stolen,
         "modes": [_mode(row, summary) for row in summary.rows],
         "best_static": label,
         "best_static_speedup": _ratio(best.all.speedup) if best is not None else None,
@@ -161,6 +196,7 @@ def document(
                 "kind": measurement.kind,
                 "repeat": measurement.repeat,
                 "seconds": measurement.seconds,
+                "processor": asdict(measurement.processor) if measurement.processor is not None else None,
                 "tokens": measurement.tokens,
                 "totals": asdict(measurement.totals),
             }

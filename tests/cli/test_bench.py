@@ -1,8 +1,13 @@
 """`paceline bench` as a user runs it: everything at once, several drafts, texts that vary, decisions."""
 
 import json
+import signal
+import time
 
 import pytest
+
+from paceline.lab.results import Results
+from paceline.lab.results_file import ResultsWriter
 
 PROMPTS = "".join(json.dumps({"text": text, "id": text}) + "\n" for text in ("abc", "bcd", "cde"))
 
@@ -106,3 +111,56 @@ def test_a_conversation_for_a_target_without_chat_template_is_told_with_its_line
     done = cli.call(*command, prompts, "-c", toy, code=1)
 
     assert "chat.jsonl:4: the prompt 'line-4': the target has no chat template" in done.stderr
+
+
+def test_an_interrupted_bench_goes_on_with_the_same_command(cli, prompts):
+    slow = "target: {backend: toy, step_s: 0.004}\ndrafts: {good: {backend: toy}}\ngeneration: {max_new_tokens: 20}\n"
+    command = ("bench", "-c", cli.file("slow.yaml", slow), "-w", prompts, "-p", "static-2", "-r", 4, "--json")
+    process = cli.start(*command)
+    path, patience = cli.folder / "runs" / "bench.jsonl", time.monotonic() + 50
+    while not (path.exists() and b'"kind":"block"' in path.read_bytes()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    text, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    told = "paceline: interrupted; the same command goes on from the last prompt in runs/bench.jsonl"
+    assert errors.splitlines()[-1] == told
+    before = json.loads(text)["runs"]
+    assert 2 <= len(before) < 24
+    done = cli.call(*command, code=0)
+    assert f"{len(before) // 2} of 12 runs over a prompt were in runs/bench.jsonl already" in done.stderr
+    runs = json.loads(done.stdout)["runs"]
+    assert len(runs) == 24
+    assert all(run in runs for run in before)
+    assert Results.read(path).complete
+    assert "already" not in cli.call(*command, code=0).stderr
+
+
+def test_a_shared_machine_is_told(cli, toy, prompts, run_here, monkeypatch, capsys):
+    monkeypatch.setattr("paceline.lab.bench.summary.waiting", lambda _uses: 0.6)
+    assert run_here("bench", "-c", toy, "-w", prompts, "-p", "static-2", "-r", 1, "-n", 8) == 0
+    shown = capsys.readouterr().out
+    assert "! the machine was shared: for 60% of the time this process waited for a core" in shown
+
+
+def test_a_bench_does_not_go_on_with_another_one(cli, toy, prompts, run_here, monkeypatch, capsys):
+    command = ["bench", "-c", toy, "-w", prompts, "-r", 1, "-n", 8, "-p"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultsWriter, "end", lambda _writer: None)
+        assert run_here(*command, "static-2") == 0
+    named = ["--results", "runs/bench.jsonl"]
+    assert run_here(*command, "static-3", *named) == 2
+    assert (
+        "runs/bench.jsonl: it holds an interrupted bench of another run, bench, policies, code differ; replace"
+        in capsys.readouterr().err
+    )
+    assert run_here(*command, "static-3") == 0
+    told = capsys.readouterr().err
+    assert (
+        "runs/bench.jsonl is replaced: it holds an interrupted bench of another run, bench, policies, code"
+        in told
+    )
+    assert Results.read("runs/bench.jsonl").policies() == ["plain", "static-3"]
+    assert run_here(*command, "static-2", *named, "--force") == 0

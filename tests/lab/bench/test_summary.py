@@ -6,6 +6,7 @@ from paceline.core.generation import Totals
 from paceline.lab.bench.choices import Choice
 from paceline.lab.bench.run import Bench, Timed
 from paceline.lab.bench.summary import document, summarise
+from paceline.lab.results import ProcessorUse
 from paceline.lab.workloads.prompts import Prompt
 
 VARIED = tuple(i * i % 10_007 for i in range(96))
@@ -82,3 +83,45 @@ def test_texts_that_go_round_in_circles_are_told_apart_and_left_out_where_asked(
 def test_nothing_finished_has_no_rows():
     summary = summarise(Bench({}, [], 5), Choice())
     assert (summary.rows, summary.best_static, summary.over("a", "b")) == ((), None, None)
+
+
+class Waiting(Fixed):
+    """Waits for a core for most of its time."""
+
+    def __init__(self, name, seconds, *, processor_s, threads=1):
+        super().__init__(name, seconds)
+        self.use = ProcessorUse(processor_s, 3 * processor_s, threads)
+
+    def run(self, prompt, max_new_tokens):
+        return super().run(prompt, max_new_tokens)._replace(processor=self.use)
+
+
+def test_on_a_shared_machine_figures_are_of_the_processor_where_one_thread_worked():
+    bench = ran(Waiting("plain", 4.0, processor_s=1.7), Waiting("m", 1.0, processor_s=1.0))
+    summary = summarise(bench, Choice())
+    values = document(summary, bench, Choice(), config=Config(), settings={}, interrupted=False)
+
+    assert (summary.clock, summary.shared, summary.waiting) == ("cpu", True, pytest.approx(0.75))
+    assert summary.rows[1].all.speedup.value == pytest.approx(1.7)
+    assert (values["clock"], values["shared"], values["waiting"]) == ("cpu", True, pytest.approx(0.75))
+    assert values["modes"][1]["tokens_per_second"] == pytest.approx(96.0)
+    assert values["runs"][0]["seconds"] == 4.0
+    assert values["runs"][0]["processor"] == {"seconds": 1.7, "waited_s": pytest.approx(5.1), "threads": 1}
+
+
+def test_with_more_threads_figures_stay_of_the_wall_clock_and_are_not_to_be_believed():
+    bench = ran(Waiting("plain", 4.0, processor_s=1.7), Waiting("m", 1.0, processor_s=1.0, threads=2))
+    summary = summarise(bench, Choice())
+
+    assert (summary.clock, summary.shared) == ("wall", True)
+    assert summary.rows[1].all.speedup.value == pytest.approx(4.0)
+
+
+def test_a_quiet_machine_is_measured_by_the_wall_clock():
+    bench = ran(Fixed("plain", 4.0), Fixed("m", 1.0))
+    bench.stolen = 0.0
+    summary = summarise(bench, Choice())
+
+    assert (summary.clock, summary.shared, summary.waiting) == ("wall", False, None)
+    bench.stolen = 0.4
+    assert summarise(bench, Choice()).shared
