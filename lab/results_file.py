@@ -73,10 +73,12 @@ def read_stored(path: Path | str) -> Stored:
             except TraceError as error:
                 raise TraceError(f"{path}:{number}: {error}") from None
             except MALFORMED as error:
-                damaged = (
-                    f"this line is damaged: {error!r}; make the file anew with `paceline replay --force`"
+                damaged = f"this line is damaged: {error!r}; give the command again with --force"
+                what = (
+                    "this is no file of results; `paceline replay` and `paceline bench` make some"
+                    if number == 1
+                    else damaged
                 )
-                what = "this is no file of results; `paceline replay` makes one" if number == 1 else damaged
                 raise TraceError(f"{path}:{number}: {what}") from error
             stored.size += len(line)
     if not stored.size:
