@@ -21,7 +21,7 @@ OF_TEXT: Final = ("text", "kind", "varies", "seconds")
 """Attributes of a measurement beside its key and its totals."""
 
 Clock = Literal["wall", "cpu", "virtual"]
-"""What seconds are: those that passed, those of the processor, or those predicted from a recording."""
+"""Meaning of seconds: those that passed, those of the processor, or those predicted from a recording."""
 
 Order = Literal["recorded", "shuffled", "by-kind", "switching"]
 """Orders of texts: as recorded; shuffled; one kind after the other; texts spliced from two kinds each."""

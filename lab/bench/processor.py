@@ -40,7 +40,7 @@ def threads() -> dict[str, tuple[int, int]]:
 
 
 class Elapsed(NamedTuple):
-    """What a stopwatch says: seconds on the clock, and on the processor."""
+    """Seconds on the clock, and time on the processor."""
 
     seconds: float
     processor: ProcessorUse

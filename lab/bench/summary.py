@@ -59,7 +59,7 @@ class Summary:
 
     @property
     def clock(self) -> Clock:
-        """What the seconds of all figures are."""
+        """Meaning of the seconds of all figures."""
         return self.comparison.clock if self.comparison is not None else "wall"
 
     @property
