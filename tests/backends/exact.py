@@ -1,8 +1,13 @@
 """Exact distributions of texts: the models' own code decides all but what is left to chance."""
 
+import math
+from collections import Counter
+from dataclasses import replace
+
 import torch
 
 from paceline.backends.torch.sampling import DeviceRng
+from paceline.core.sampling import Sampling
 from paceline.core.testing.chance import outcomes
 
 
@@ -47,3 +52,21 @@ def texts(length, next_probs):
 def apart(left, right):
     """Return the largest difference between two distributions."""
     return max(abs(left.get(text, 0.0) - right.get(text, 0.0)) for text in left.keys() | right.keys())
+
+
+DRAWN = Sampling(temperature=3.0, top_k=3, top_p=0.95)
+
+
+def distance_of_draws(decoder, prompt, target_probs, total):
+    """Return the chi-square of real draws of two tokens against their distribution, and what it may be at most."""
+    counts = Counter(
+        decoder.generate(prompt, max_new_tokens=2, sampling=replace(DRAWN, seed=seed)).tokens
+        for seed in range(total)
+    )
+    freedom = len(target_probs) - 1
+    # Beyond this lies about one in a thousand: the normal approximation of Wilson and Hilferty (1931).
+    limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
+    if not counts.keys() <= target_probs.keys():
+        return math.inf, limit  # a text that the target never writes
+    shares = {text: total * share for text, share in target_probs.items()}
+    return sum((counts[text] - share) ** 2 / share for text, share in shares.items()), limit

@@ -13,7 +13,7 @@ from paceline.policies.gate import GateConfig, GateState
 from paceline.policies.online import OnlineConfig
 from paceline.policies.static import StaticConfig
 from paceline.policies.throughput import Speed
-from paceline.testing import FixedCosts, check_policy, play
+from paceline.testing import FixedCosts, play
 
 COSTS = FixedCosts(1.0, 10.0)  # a draft token is .1 of a verification
 FOUR = StaticConfig(gamma=4)
@@ -35,19 +35,6 @@ def rests(rounds):
 
 def reasons(rounds):
     return {done.plan.reason for done in rounds}
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        GateConfig(policy=FOUR),
-        GateConfig(policy="thompson", window=1, probe_window=1, probe_every=1, refresh_every=1, margin=0.0),
-        GateConfig(policy=GateConfig(policy="online", window=3)),
-    ],
-    ids=["static", "extremes", "a gate in a gate"],
-)
-def test_a_gate_keeps_the_contract(config):
-    check_policy(config, drafts=("a", "b"), examples=15)
 
 
 def test_where_nothing_is_accepted_it_loses_less_than_two_percent_against_plain_decoding():

@@ -7,7 +7,6 @@ Hedge with fixed share, step by step.
 
 from dataclasses import replace
 from math import exp, log, prod, sqrt
-from random import Random
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,10 @@ from hypothesis import strategies as st
 
 from paceline.core.records import Plan
 from paceline.policies.hedge import HedgeConfig, RunLengths, Weights
-from paceline.testing import FixedCosts, check_policy, play
+from paceline.policies.metasd import MetaSDConfig
+from paceline.testing import FixedCosts, play
+
+from .texts import text
 
 
 def source(scores):
@@ -155,24 +157,6 @@ def test_a_comeback_takes_as_long_after_many_trials_as_after_a_few():
 DRAFTS = {"a": 0, "b": 0}
 
 
-def text(alpha, tokens, seed=0):
-    random = Random(seed)
-    return [random.random() < alpha for _ in range(tokens)]
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        HedgeConfig(sample=True, share=0.0),
-        HedgeConfig(window=1, max_gamma=1, overhead=1.0, length="static"),
-        HedgeConfig(length="thompson"),
-    ],
-    ids=["sampling", "small", "a length policy that draws"],
-)
-def test_hedge_keeps_the_contract(config):
-    check_policy(config, drafts=("a", "b"), examples=20)
-
-
 def test_a_trial_by_hand(start, done):
     """Scores of a: 1 1 0, so Q_1 = 2/3 and Q_2 = 1/2, of the blocks 1 1 and 1 0. Of b: 0 1 0, so Q_1 = 1/3 and Q_2 = 0.
 
@@ -255,15 +239,22 @@ def test_the_verdict_scores_the_draft_that_ran(how, heard, start, done):
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
-    "options", [{}, {"sample": True, "share": 0.02}, {"length": {"name": "static", "gamma": 3}}]
+    "config",
+    [
+        HedgeConfig(),
+        HedgeConfig(sample=True, share=0.02),
+        HedgeConfig(length={"name": "static", "gamma": 3}),
+        MetaSDConfig(),
+        MetaSDConfig(reward="speed"),
+    ],
 )
-def test_it_ends_up_with_the_better_draft_and_follows_when_they_swap_roles(options, seed):
+def test_hedge_and_metasd_end_up_with_the_better_draft_and_follow_when_they_swap_roles(config, seed):
     n = 1200
     bits = {
         "a": text(0.5, n, seed) + text(0.85, n, seed + 10),
         "b": text(0.85, n, seed + 20) + text(0.5, n, seed + 30),
     }
-    rounds = play(HedgeConfig(**options).build(), bits)
+    rounds = play(config.build(), bits)
     before = [r.plan.draft for r in rounds if n / 2 < r.position < n]
     after = [r.plan.draft for r in rounds if r.position > 1.6 * n]
     assert before.count("b") >= 0.8 * len(before)

@@ -1,29 +1,11 @@
 """How the online policy behaves over a whole text."""
 
-from random import Random
-
 import pytest
 
 from paceline.policies.online import OnlineConfig
-from paceline.testing import FixedCosts, check_policy, play
+from paceline.testing import FixedCosts, play
 
-
-def text(alpha, tokens, seed=0):
-    random = Random(seed)
-    return [random.random() < alpha for _ in range(tokens)]
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        OnlineConfig(),
-        OnlineConfig(prior=None, window=5, max_gamma=3),
-        OnlineConfig(probe_every=1, first_gamma=30, max_accuracy=0.6, window=1),
-    ],
-    ids=["defaults", "the paper's estimate alone", "extremes"],
-)
-def test_online_keeps_the_contract(config):
-    check_policy(config, drafts=("a", "b"), examples=25)
+from .texts import text
 
 
 def test_it_warms_up_with_the_first_gamma(start):

@@ -1,13 +1,5 @@
-import pytest
-
 from paceline.core.records import Capabilities
 from paceline.policies.static import StaticConfig
-from paceline.testing import check_policy
-
-
-@pytest.mark.parametrize("gamma", [0, 1, 4, 30])
-def test_static_keeps_the_contract(gamma):
-    check_policy(StaticConfig(gamma=gamma), drafts=("a", "b"), examples=15)
 
 
 def test_static_plans_gamma_or_what_the_budget_leaves(start):

@@ -1,7 +1,6 @@
 """Under sampling a model of transformers writes texts as often as its own `generate` does, whatever is drafted."""
 
 import functools
-import math
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from paceline.core.rejection_sampling import probs_of, process_logits
 from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
 
-from ..exact import apart, every_outcome, texts
+from ..exact import DRAWN, apart, distance_of_draws, every_outcome, texts
 from ..tiny_models import noisy_copy, tiny_model
 
 torch.set_num_threads(1)
@@ -157,34 +156,15 @@ def test_scores_processed_in_plain_python_are_those_of_transformers(sampling):
     assert found == pytest.approx(target_probs, abs=1e-6)
 
 
-def chi_square(counts, target_probs, total):
-    if not counts.keys() <= target_probs.keys():
-        return math.inf  # a text that the target never writes
-    return sum(
-        (counts.get(text, 0) - total * share) ** 2 / (total * share) for text, share in target_probs.items()
-    )
-
-
-def distance_of_draws(draft, total=250):
-    """Return the chi-square of real draws against what the target alone would draw, and what it may be at most."""
-    sampling = Sampling(temperature=3.0, top_k=3, top_p=0.95)
-    target_probs = alone(2, sampling)
-    made = SpeculativeDecoder(models()[0], {"draft": DRAFTS[draft]}, ScriptedPolicy([1]))
-    counts = {}
-    for seed in range(total):
-        drawn = Sampling(temperature=3.0, top_k=3, top_p=0.95, seed=seed)
-        tokens = made.generate(PROMPT, max_new_tokens=2, sampling=drawn).tokens
-        counts[tokens] = counts.get(tokens, 0) + 1
-    freedom = len(target_probs) - 1
-    # Beyond this lies about one in a thousand: the normal approximation of Wilson and Hilferty (1931).
-    limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
-    return chi_square(counts, target_probs, total), limit
+def distance(draft):
+    decoder = SpeculativeDecoder(models()[0], {"draft": DRAFTS[draft]}, ScriptedPolicy([1]))
+    return distance_of_draws(decoder, PROMPT, alone(2, DRAWN), 250)
 
 
 @pytest.mark.parametrize("draft", ["drawing", "greedy"])
 def test_real_draws_are_distributed_as_the_targets(draft):
-    distance, limit = distance_of_draws(draft)
-    assert distance < limit
+    found, limit = distance(draft)
+    assert found < limit
 
 
 @pytest.mark.parametrize("draft", ["drawing", "greedy"])
@@ -194,8 +174,8 @@ def test_real_draws_tell_when_everything_is_accepted(draft, monkeypatch):
         "accept",
         lambda self, target_probs, draft_probs: torch.ones_like(target_probs, dtype=torch.bool),
     )
-    distance, limit = distance_of_draws(draft)
-    assert distance > 2 * limit
+    found, limit = distance(draft)
+    assert found > 2 * limit
 
 
 def test_the_same_seed_and_gammas_give_the_same_text_and_a_cold_one_is_greedy():

@@ -1,9 +1,7 @@
 """What the kits say of a mistake: its cause, the line of the author's code, and what to do."""
 
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from random import choice
 
 import pytest
 
@@ -13,6 +11,9 @@ from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan, StopRule
 from paceline.core.state.declared import PolicyState
 from paceline.testing import check_backend, check_policy
+
+from .test_policies import DRAFTS, Gambling, NotFinite, Wavering
+from .test_policy_states import Bookish, SecretHoarder
 
 
 @dataclass
@@ -24,24 +25,12 @@ class Sound(BasePolicy[Rate]):
     def __init__(self):
         super().__init__("sound", Rate())
         self.rounds = 0
-        self.kept = None
 
     def plan(self, start):
         return Plan(start.gammas(4)[-1])
 
     def observe(self, done):
         pass
-
-
-class Switching(Sound):
-    def plan(self, start):
-        gamma, names = start.gammas(4)[-1], list(start.drafts)
-        return Plan(gamma, names[start.index % len(names)] if gamma else None)
-
-
-class NotANumber(Sound):
-    def observe(self, done):
-        self.state.rate = float("nan")
 
 
 class NotANumberInARule(Sound):
@@ -64,32 +53,12 @@ class Misspelt(Sound):
         return done.accept
 
 
-class Guessing(Sound):
-    def plan(self, start):
-        return Plan(choice(start.gammas(4)))
-
-
 class Unsaved(Sound):
     def plan(self, start):
         return Plan(start.gammas(1 + self.rounds % 4)[-1])
 
     def observe(self, done):
         self.rounds += 1
-
-
-class Hoarding(Sound):
-    def __init__(self):
-        super().__init__()
-        self.kept = deque()
-
-    def observe(self, done):
-        self.kept.append(done.accepted)
-
-
-class Reader(Sound):
-    def plan(self, start):
-        self.kept = start.tokens
-        return super().plan(start)
 
 
 class Wide(Sound):
@@ -109,23 +78,23 @@ def line_of(kind, word):
 @pytest.mark.parametrize(
     ("policy", "cause", "remedy", "line"),
     [
-        (Switching, "changes drafts never", 'Requirements(draft_switch="request")', "def plan"),
-        (NotANumber, "found nan at 'rate'", "keep what observe() divides by", None),
+        (Wavering, "changes drafts never", 'Requirements(draft_switch="request")', None),
+        (NotFinite, "found inf at 'best'", "keep what observe() divides by", None),
         (NotANumberInARule, "found nan", "a threshold that is a finite number", "def plan"),
         (NoRule, "found 0.5", "a StopRule or None", "def plan"),
         (Halves, "gamma must be an int, found 0.0", "start.gammas(limit)", "def plan"),
         (Misspelt, "no attribute 'accept'", "", "done.accept"),
-        (Guessing, "the shared generator of `random`", "the seed of build()", "choice("),
+        (Gambling, "the shared generator of `random`", "the seed of build()", None),
         (Unsaved, "`rounds` is", "belongs in the state", "def plan"),
-        (Hoarding, "most of it is in `kept`", "deque(maxlen=...)", None),
-        (Reader, "was kept after the round in `kept`", "let it go", "def plan"),
+        (SecretHoarder, "most of it is in `seen`", "deque(maxlen=...)", None),
+        (Bookish, "was kept after the round in `start`", "let it go", None),
         (Wide, "'prob' was not asked for", "the policy's `needs`", "signals.value"),
     ],
 )
 def test_a_mistake_in_a_policy_is_told_with_its_place_and_its_remedy(policy, cause, remedy, line):
-    check_policy(Sound, drafts=("small", "large"), examples=5)
+    check_policy(Sound, drafts=DRAFTS, examples=5)
     with pytest.raises((AssertionError, AttributeError, ValueError)) as caught:
-        check_policy(policy, drafts=("small", "large"), examples=20)
+        check_policy(policy, drafts=DRAFTS, examples=20)
     notes = "\n".join(caught.value.__notes__)
     assert cause in str(caught.value)
     assert remedy in str(caught.value)

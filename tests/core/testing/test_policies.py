@@ -100,22 +100,6 @@ class NotFinite(Counter):
         return super().state_dict() | {"best": float("inf")}
 
 
-class BadSum(Counter):
-    def __init__(self):
-        super().__init__()
-        self.sum = 0.0
-
-    def observe(self, done):
-        super().observe(done)
-        self.sum += done.accepted
-
-    def export(self):
-        return {"sum": self.sum}
-
-    def absorb(self, statistics):
-        self.sum = statistics["sum"]
-
-
 class Unversioned(Counter):
     def state_dict(self):
         return {"gamma": self.gamma}
@@ -146,7 +130,6 @@ def test_an_honest_policy_passes():
         (CutIsRefused, "a round that was ended"),
         (Hoarder, "the state grew"),
         (NotFinite, "finite"),
-        (BadSum, "do not add up"),
         (Unversioned, '"version"'),
         (Undeclared, "`needs`"),
     ],

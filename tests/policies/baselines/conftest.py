@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 
 import pytest
 
@@ -16,16 +15,6 @@ def _speed(policy, bits, *, share=0.1, **more):
     return sum(done.emitted for done in rounds) / sum(done.total_s for done in rounds)
 
 
-def _text(alpha, tokens, seed=0):
-    random = Random(seed)
-    return [random.random() < alpha for _ in range(tokens)]
-
-
 @pytest.fixture
 def speed() -> Callable[..., float]:
     return _speed
-
-
-@pytest.fixture
-def text() -> Callable[..., list[bool]]:
-    return _text

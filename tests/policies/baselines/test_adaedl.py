@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from paceline.core.records import TokenSignals
 from paceline.policies.baselines.adaedl import AdaEdlConfig
-from paceline.testing import check_policy
 
 ROUND = st.integers(1, 20).flatmap(lambda drafted: st.tuples(st.integers(0, drafted), st.just(drafted)))
 
@@ -16,18 +15,6 @@ def after(done, rounds, gamma=20, **options):
     for accepted, drafted in rounds:
         policy.observe(done(gamma, accepted, drafted=drafted))
     return policy
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"first_threshold": 0.0},
-        {"first_threshold": 1.0, "step": 1.0, "threshold_memory": 0.0},
-        {"draft": "b"},
-    ],
-)
-def test_adaedl_keeps_the_contract(options):
-    check_policy(AdaEdlConfig(**options), drafts=("a", "b"), examples=15)
 
 
 @settings(deadline=None)

@@ -1,16 +1,5 @@
-import pytest
-from pydantic import ValidationError
-
 from paceline.policies.baselines.aimd import AimdConfig
-from paceline.testing import check_policy, play
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"min_gamma": 3, "max_gamma": 6}, {"increase": 5, "decrease": 4, "first_gamma": 2, "draft": "b"}],
-)
-def test_aimd_keeps_the_contract(options):
-    check_policy(AimdConfig(**options), drafts=("a", "b"), examples=15)
+from paceline.testing import play
 
 
 def test_the_rule_of_transformers_step_by_step(start, done):
@@ -45,9 +34,3 @@ def test_it_climbs_on_easy_text_and_comes_down_on_hard_text():
     rounds = play(AimdConfig().build(), [True] * 300 + [False] * 60)
     assert [r.plan.gamma for r in rounds[:8]] == [5, 7, 9, 11, 13, 15, 16, 16]
     assert rounds[-10].plan.gamma == 1
-
-
-@pytest.mark.parametrize("options", [{"increase": 0}, {"decrease": 0}, {"min_gamma": 0}, {"first_gamma": 0}])
-def test_steps_that_lead_nowhere_are_refused(options):
-    with pytest.raises(ValidationError):
-        AimdConfig(**options)

@@ -13,7 +13,6 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError
 from paceline.core.records import Capabilities, TokenSignals
 from paceline.policies.baselines.cached_fsm import CachedFsmConfig, Ngrams
-from paceline.testing import check_policy
 
 TEXT = st.lists(st.integers(0, 3), max_size=60)
 
@@ -77,11 +76,6 @@ def drafted(policy, plan, tokens):
         if not policy.keep_drafting(TokenSignals(position, token=token)):
             return position + 1
     return min(plan.gamma, len(tokens))
-
-
-@pytest.mark.parametrize("options", [{"cache": 1}, {"ngram": 2, "max_gamma": 4}, {"draft": "b", "ngram": 4}])
-def test_cached_fsm_keeps_the_contract(options):
-    check_policy(CachedFsmConfig(**options), drafts=("a", "b"), examples=15)
 
 
 @pytest.mark.parametrize(

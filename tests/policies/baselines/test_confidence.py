@@ -8,16 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.policies.baselines.confidence import ConfidenceConfig, fitted
-from paceline.testing import check_policy
 
 # Few values, so that equal probabilities and equal losses happen; inside the bounds, so that those do not interfere.
 PAIR = st.tuples(st.integers(5, 95).map(lambda percent: percent / 100), st.integers(0, 1))
 PAIRS = st.lists(PAIR, min_size=6, max_size=60)
-
-
-@pytest.mark.parametrize("options", [{"adapt": False}, {"weight": 0.5, "max_gamma": 3}, {"draft": "b"}])
-def test_confidence_keeps_the_contract(options):
-    check_policy(ConfidenceConfig(**options), drafts=("a", "b"), examples=15)
 
 
 def brute_force(pairs, weight):

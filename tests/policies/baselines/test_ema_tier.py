@@ -14,7 +14,7 @@ from paceline.core.records import Capabilities, DraftState, Plan, RoundStart, na
 from paceline.core.state.declared import load_fields, save_fields
 from paceline.core.testing.playing import settle
 from paceline.policies.baselines.ema_tier import EmaTierConfig, Windows
-from paceline.testing import FixedCosts, check_policy, play
+from paceline.testing import FixedCosts, play
 
 PROPOSALS = st.lists(
     st.integers(1, 8).flatmap(lambda d: st.tuples(st.integers(0, d), st.just(d))), max_size=30
@@ -104,19 +104,6 @@ def standing_at(tier, mean, **options):
     policy = EmaTierConfig(**({"slots": [{"batch": 1, "tiers": [1, 3, 5, 7]}]} | options)).build()
     policy.load_state_dict(policy.state_dict() | {"slots": [{"tier": tier, "mean": mean, "left": 0}]})
     return policy
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"slots": LADDER, **AT_ONCE, "draft": "b"},
-        {"slots": LADDER, "cost_aware": True},
-        {"slots": [{"batch": 1, "tiers": [2, 4, 12]}], "alpha": 0.9, "cost_aware": True, **AT_ONCE},
-    ],
-    ids=["a ladder from 0", "by cost", "by cost without 0"],
-)
-def test_ema_tier_keeps_the_contract(options):
-    check_policy(EmaTierConfig(**options), drafts=("a", "b"), examples=15)
 
 
 def test_on_easy_text_it_climbs_after_the_warm_up():

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from paceline.core.records import Capabilities, DraftState, Plan, RoundStart, name_draft
 from paceline.core.testing.playing import settle
 from paceline.policies.baselines.q_learning import OUTCOMES, SIZES, QLearningConfig, Values, state_after
 from paceline.policies.static import StaticConfig
-from paceline.testing import FixedCosts, check_policy, play
+from paceline.testing import FixedCosts, play
+
+from ..texts import text
 
 
 def test_a_cell_that_was_never_visited_borrows_from_its_column():
@@ -46,19 +47,6 @@ def take(policy, start, accepted=2, **more):
 
 def value(policy, state, arm):
     return policy.state_dict()["values"]["values"][state][arm]
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        QLearningConfig(**GREEDY),
-        QLearningConfig(exploration=1.0, decay=1.0, discount=0.99),
-        QLearningConfig(gammas=(1, 4), learning_rate=1.0, draft="b"),
-    ],
-    ids=["greedy", "random", "small"],
-)
-def test_q_learning_keeps_the_contract(config):
-    check_policy(config, drafts=("a", "b"), examples=20)
 
 
 def test_the_rule_computed_by_hand(start):
@@ -120,7 +108,7 @@ def test_there_are_no_other_states(gamma, data):
 
 @pytest.mark.parametrize(("alpha", "share"), [(0.5, 0.3), (0.8, 0.1), (0.7, 0.9)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_on_steady_text_it_comes_near_the_best_of_its_gammas(alpha, share, seed, speed, text):
+def test_on_steady_text_it_comes_near_the_best_of_its_gammas(alpha, share, seed, speed):
     bits = text(alpha, 4000, seed)
     best = max(speed(StaticConfig(gamma=g).build(), bits, share=share) for g in QLearningConfig().gammas)
     assert speed(QLearningConfig().build(seed), bits, share=share) >= 0.85 * best
@@ -133,7 +121,7 @@ def test_it_learns_that_outcomes_come_in_runs(speed):
     assert speed(QLearningConfig().build(0), bits, share=0.3) > 1.03 * best
 
 
-def test_random_gammas_become_rare_and_follow_from_the_seed(text):
+def test_random_gammas_become_rare_and_follow_from_the_seed():
     def gammas(seed):
         return [
             (done.plan.gamma, done.plan.reason)
@@ -181,12 +169,3 @@ def test_near_the_end_and_on_engines_with_fixed_gammas_only_what_can_run_is_plan
     assert take(policy, start(0)).gamma == 0
     engine = Capabilities(gammas=(4, 8), zero_gamma=False)
     assert {take(policy, start(capabilities=engine)).gamma for _ in range(60)} == {4, 8}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"learning_rate": 0.0}, {"discount": 1.0}, {"exploration": 1.1}, {"decay": 0.0}, {"gammas": [4]}],
-)
-def test_options_out_of_range_are_refused(options):
-    with pytest.raises(ValidationError):
-        QLearningConfig(**options)

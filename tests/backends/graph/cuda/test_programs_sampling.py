@@ -1,7 +1,6 @@
 """Programs that draw write texts as often as transformers' own `generate` does."""
 
 import functools
-import math
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from paceline.core.rejection_sampling import probs_of, process_logits
 from paceline.core.sampling import Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
 
-from ...exact import apart, every_outcome, texts
+from ...exact import DRAWN, apart, distance_of_draws, every_outcome, texts
 from ...tiny_models import noisy_copy, tiny_model
 from .programs import made
 
@@ -129,30 +128,12 @@ def test_what_the_programs_cannot_do_is_refused_before_anything_is_read():
                 one.open_sampled(PROMPT, refused)
 
 
-def chi_square(counts, target_probs, total):
-    if not counts.keys() <= target_probs.keys():
-        return math.inf  # a text that the target never writes
-    return sum(
-        (counts.get(text, 0) - total * share) ** 2 / (total * share) for text, share in target_probs.items()
-    )
-
-
 @pytest.mark.parametrize("draft", ["drawing", "greedy"])
 def test_real_draws_are_distributed_as_the_targets(draft):
-    total = 300
-    sampling = Sampling(temperature=3.0, top_k=3, top_p=0.95)
-    target_probs = alone(2, sampling)
     target, drafts = parts()
-    one = SpeculativeDecoder(target, {"draft": drafts[draft]}, ScriptedPolicy([1]))
-    counts = {}
-    for seed in range(total):
-        drawn = Sampling(temperature=3.0, top_k=3, top_p=0.95, seed=seed)
-        tokens = one.generate(PROMPT, max_new_tokens=2, sampling=drawn).tokens
-        counts[tokens] = counts.get(tokens, 0) + 1
-    freedom = len(target_probs) - 1
-    # Beyond this lies about one in a thousand: the normal approximation of Wilson and Hilferty (1931).
-    limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * math.sqrt(2 / (9 * freedom))) ** 3
-    assert chi_square(counts, target_probs, total) < limit
+    decoder = SpeculativeDecoder(target, {"draft": drafts[draft]}, ScriptedPolicy([1]))
+    distance, limit = distance_of_draws(decoder, PROMPT, alone(2, DRAWN), 300)
+    assert distance < limit
 
 
 def test_the_same_seed_and_gammas_give_the_same_text_and_another_seed_another():
