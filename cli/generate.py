@@ -64,6 +64,9 @@ def generate(
     prompt_file: Annotated[
         str | None, typer.Option("--prompt-file", "-f", help="Read the prompt from a file; - is stdin.")
     ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Put the prompt to the target as a message, by its chat template.")
+    ] = False,
     max_new_tokens: MaxOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
@@ -111,7 +114,7 @@ def generate(
     if demo and not quiet:
         _introduce(run, text, screen)
     screen.line("loading")
-    job = _Job(run, screen, demo=demo, as_json=as_json, quiet=quiet)
+    job = _Job(run, screen, demo=demo, chat=chat, as_json=as_json, quiet=quiet)
     raise typer.Exit(job.work(text, comparing=demo if compare is None else compare))
 
 
@@ -128,6 +131,7 @@ class _Job:
     run: RunConfig
     screen: Screen
     demo: bool
+    chat: bool
     as_json: bool
     quiet: bool
 
@@ -151,6 +155,11 @@ class _Job:
             self.screen.close()
         return exit_code(stopped)
 
+    def _encoded(self, decoder: SpeculativeDecoder, prompt: str) -> list[int]:
+        if self.chat:
+            return decoder.encode_chat([{"role": "user", "content": prompt}])
+        return decoder.encode(prompt)
+
     def _decode(self, models: Models, decoder: SpeculativeDecoder, prompt: str, *, comparing: bool) -> int:
         from paceline.core.streaming import TextStream  # noqa: PLC0415
         from paceline.lab.decoding import Decoding, decode  # noqa: PLC0415
@@ -160,7 +169,7 @@ class _Job:
             raise BackendError(
                 "this target has no tokenizer, so it cannot go on with a text; use paceline in Python"
             )
-        tokens = decoder.encode(prompt)
+        tokens = self._encoded(decoder, prompt)
         stream, pieces, decoding = TextStream(codec), list[str](), Decoding()
 
         def write(piece: str) -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from paceline.backends.toy import ToyTarget, ToyTargetSession
+from paceline.backends.toy import Letters, ToyTarget, ToyTargetSession
 from paceline.cli.app import run
 from paceline.core.trace import read_trace
 from paceline.policies.static import StaticPolicy
@@ -190,6 +190,23 @@ def test_a_part_that_fails_and_is_gone_on_without_is_told_in_the_document(toy, m
     assert "ZeroDivisionError" in failure["error"]
     assert __file__ in failure["place"]
     assert "policy_failed" in err
+
+
+def test_a_prompt_can_be_put_as_a_message_to_a_target_with_a_chat_template(toy, monkeypatch, capsys):
+    call = ["generate", "the", "-c", str(toy), "--chat", "--json"]
+    assert run(call) == 1
+    assert (
+        "the target has no chat template, so it takes no messages; give the prompt as text"
+        in capsys.readouterr().err
+    )
+
+    def template(codec, messages, options):
+        assert (messages, options) == ([{"role": "user", "content": "the"}], {})
+        return codec.encode("user the")
+
+    monkeypatch.setattr(Letters, "encode_chat", template, raising=False)
+    assert run(call) == 0
+    assert json.loads(capsys.readouterr().out)["tokens"] == alone("user the", 40)
 
 
 def test_a_reader_that_goes_away_is_no_reason_to_complain(cli, slow_toy):
