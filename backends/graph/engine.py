@@ -52,11 +52,11 @@ class StaticCache:
     __slots__ = ("capacity", "filled", "layers")
 
     def __init__(self, shape: Shape, capacity: int, like: torch.Tensor) -> None:
-        # A tensor of its own for each layer: all layers in one were measured twice as slow on the CPU. Zeros, because
-        # whoever reads the whole capacity through a mask must not find a NaN there.
+        # A tensor of its own for each layer: all layers in one were measured twice as slow on the CPU. Nothing is
+        # written here, so that the system gives memory for what is filled alone. Nobody reads more than that.
         size = (2, shape.kv_heads, capacity, shape.head_dim)
         self.layers = tuple(
-            torch.zeros(size, dtype=like.dtype, device=like.device) for _ in range(shape.layers)
+            torch.empty(size, dtype=like.dtype, device=like.device) for _ in range(shape.layers)
         )
         self.capacity = capacity
         self.filled = 0
@@ -107,7 +107,11 @@ class CachePool:
         with self._lock:
             if self._free:
                 return self._free.pop()
-        return StaticCache(self._shape, self._capacity, self._like)
+        return self.make(self._capacity)
+
+    def make(self, capacity: int) -> StaticCache:
+        """Return an empty cache of its own size, which the pool knows nothing of."""
+        return StaticCache(self._shape, capacity, self._like)
 
     def give(self, cache: StaticCache) -> None:
         """Take back a cache; whoever had it must not use it again."""
@@ -213,6 +217,10 @@ class GraphEngine:
     def new_cache(self) -> StaticCache:
         """Return an empty cache that nobody else has."""
         return self._pool.take()
+
+    def cache_of(self, tokens: int) -> StaticCache:
+        """Return an empty cache for so many tokens, which is not to be freed."""
+        return self._pool.make(tokens + MARGIN)
 
     def free(self, cache: StaticCache) -> None:
         """Take back a cache for the next session."""

@@ -72,7 +72,7 @@ def read_shape(config: Any, name: str) -> Shape:
     Raises:
         BackendError: The backend cannot run such a model; names what is in the way.
     """
-    problem = next(_problems(config), None)
+    problem = shape_problem(config)
     if problem is not None:
         raise BackendError(f"graph: {name} {problem}. {WAY_OUT}")
     heads = config.num_attention_heads
@@ -91,6 +91,11 @@ def read_shape(config: Any, name: str) -> Shape:
         positions=config.max_position_embeddings,
         window=_window(config),
     )
+
+
+def shape_problem(config: Any) -> str | None:
+    """Say why the backend cannot run a model of this configuration, as a verb and what follows; None where it can."""
+    return next(_problems(config), None)
 
 
 def _problems(config: Any) -> Iterator[str]:
