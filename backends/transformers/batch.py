@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from paceline.backends.transformers.checks import require_blind_to_padding
+from paceline.backends.transformers.engine_choice import cache_for
 from paceline.backends.transformers.host.cache import cut
 from paceline.backends.transformers.host.generation import decoder_output, pad_token
 from paceline.backends.transformers.processors import BatchRow
@@ -21,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from paceline.backends.torch.engine import Cache
+    from paceline.backends.torch.target import TargetModel
     from paceline.backends.transformers.criteria import EndCriteria
+    from paceline.backends.transformers.engine_choice import EngineChoice
     from paceline.backends.transformers.models import HfTarget
     from paceline.backends.transformers.processors import RowProcessors
     from paceline.backends.transformers.request import GenerateRequest
     from paceline.core.protocols import Draft, Policy
-    from paceline.core.records import Round
+    from paceline.core.records import Ended, Round
 
 
 class LearnedState:
@@ -42,7 +48,7 @@ class LearnedState:
         self.facts = target.engine.facts
         self.drafts = drafts
         self.policy = policy
-        self.costs = LiveCosts()
+        self._costs: defaultdict[str, LiveCosts] = defaultdict(LiveCosts)
         self._blind_to_padding = False
 
     def require_blind_to_padding(self, target: HfTarget) -> None:
@@ -51,10 +57,11 @@ class LearnedState:
             require_blind_to_padding(target.engine)
         self._blind_to_padding = True
 
-    def decoder(self, target: HfTarget, row: Row, eos: frozenset[int]) -> SpeculativeDecoder:
-        """Return the loop for one row."""
+    def decoder(self, target: TargetModel, row: Row, eos: frozenset[int]) -> SpeculativeDecoder:
+        """Return the loop for one row; what passes cost is known for each engine."""
         drafts = {name: RowDraft(name, draft, row, target.vocabulary) for name, draft in self.drafts.items()}
-        return SpeculativeDecoder(RowTarget(target, row, eos), drafts, self.policy, costs=self.costs, eos=eos)
+        costs = self._costs[target.engine.backend]
+        return SpeculativeDecoder(RowTarget(target, row, eos), drafts, self.policy, costs=costs, eos=eos)
 
 
 class Batch:
@@ -63,6 +70,7 @@ class Batch:
     def __init__(
         self,
         target: HfTarget,
+        engines: EngineChoice,
         learned: LearnedState,
         request: GenerateRequest,
         processors: RowProcessors,
@@ -72,6 +80,7 @@ class Batch:
         device: torch.device,
     ) -> None:
         self._target = target
+        self._engines = engines
         self._learned = learned
         self._request = request
         self._end_criteria = end_criteria
@@ -133,18 +142,49 @@ class Batch:
         stop: tuple[Callable[[Sequence[int]], bool], ...],
         on_round: Callable[[int, Round], None] | None,
     ) -> None:
-        row = self._rows[index]
+        """Decode a row for at most so many tokens more, on another engine where that comes to pay on the way."""
+        goal = len(output) + most
+        while True:
+            target, before = self._engines.target(), len(output)
+            leg = min(goal - before, self._engines.most(target) or most)
+            try:
+                ended = self._decode_on(target, index, output, leg, eos, stop, on_round)
+            finally:
+                self._engines.wrote(target, len(output) - before)
+            if ended != "length" or len(output) >= goal:
+                return
+
+    def _decode_on(
+        self,
+        target: TargetModel,
+        index: int,
+        output: list[int],
+        most: int,
+        eos: frozenset[int],
+        stop: tuple[Callable[[Sequence[int]], bool], ...],
+        on_round: Callable[[int, Round], None] | None,
+    ) -> Ended | None:
+        """Decode a row on one engine; return how that ended."""
+        row, ended = self._rows[index], None
         prompt = [*self._request.texts[index][len(row.padding) :], *output]
-        decoder = self._learned.decoder(self._target, row, eos)
-        try:
-            for done in decoder.rounds(prompt, max_new_tokens=most, stop=stop):
-                if on_round is not None:
-                    on_round(index, done)
-                # Only now: where showing them fails, it is not known how many were seen.
-                output.extend(done.tokens)
-        except TargetError as error:
-            # What the caller's own processors raise leaves `generate` as it is.
-            raise (error.__cause__ or error) from None
+        if output:
+            # Nothing is drawn with the same random numbers twice.
+            row = replace(row, sampling=row.sampling.of(f"after {len(output)} tokens"))
+        with cache_for(target, row.cache, len(prompt) + most) as cache:
+            decoder = self._learned.decoder(target, replace(row, cache=cache), eos)
+            if output:
+                stop = tuple(partial(_after, tuple(output), each) for each in stop)
+            try:
+                for done in decoder.rounds(prompt, max_new_tokens=most, stop=stop):
+                    if on_round is not None:
+                        on_round(index, done)
+                    # Only now: where showing them fails, it is not known how many were seen.
+                    output.extend(done.tokens)
+                    ended = done.ended
+            except TargetError as error:
+                # What the caller's own processors raise leaves `generate` as it is.
+                raise (error.__cause__ or error) from None
+        return ended
 
     def output(self, outputs: list[list[int]], input_ids: torch.Tensor) -> Any:
         """Return what `generate` returns."""
@@ -171,6 +211,11 @@ class Batch:
             torch.cat([rows[step] if step < len(rows) else torch.zeros_like(rows[0]) for rows in kept])
             for step in range(longest)
         )
+
+
+def _after(before: tuple[int, ...], stop: Callable[[Sequence[int]], bool], output: Sequence[int]) -> bool:
+    """Tell whether a row ends, by what was written before as well."""
+    return stop([*before, *output])
 
 
 def _sampling(seed: int | None) -> Sampling:

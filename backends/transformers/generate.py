@@ -18,6 +18,7 @@ from paceline.backends.torch.loading import fitted
 from paceline.backends.torch.tokenizers import require_same_vocabulary
 from paceline.backends.transformers.batch import Batch, LearnedState
 from paceline.backends.transformers.criteria import EndCriteria
+from paceline.backends.transformers.engine_choice import EngineChoice, require_engine_name
 from paceline.backends.transformers.models import HfDraft, HfTarget
 from paceline.backends.transformers.processors import RowProcessors
 from paceline.backends.transformers.request import read_request, require_repeatable
@@ -27,6 +28,7 @@ from paceline.core.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from paceline.backends.transformers.engine_choice import EngineName
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.protocols import Draft, Policy
     from paceline.core.records import Round
@@ -36,7 +38,7 @@ class Adaptive:
     """A decoding loop for `generate`; keeps, for each model, what its policy and its costs have learnt.
 
     Args:
-        draft, drafts, policy, tokenizer, assistant_tokenizer, stop_strings, streamer, seed, on_round: As in
+        draft, drafts, policy, engine, tokenizer, assistant_tokenizer, stop_strings, streamer, seed, on_round: As in
             `adaptive`.
 
     Attributes:
@@ -49,6 +51,7 @@ class Adaptive:
         *,
         drafts: Mapping[str, Any] | None,
         policy: str | Mapping[str, Any] | PolicyConfig | Policy,
+        engine: EngineName,
         tokenizer: Any,
         stop_strings: str | Sequence[str] | None,
         assistant_tokenizer: Any,
@@ -62,6 +65,8 @@ class Adaptive:
         self._policy: Any = policy
         if not hasattr(policy, "plan"):
             self._policy = load_config({"policy": policy}).policy
+        require_engine_name(engine)
+        self._engine: EngineName = engine
         self._stop = _stop_strings(tokenizer, stop_strings)
         if assistant_tokenizer is not None and tokenizer is None:
             raise BackendError(
@@ -101,12 +106,14 @@ class Adaptive:
                 raise BackendError(
                     "hf: a streamer takes one row; leave it out, or call generate for each row"
                 )
+            end_criteria = EndCriteria([*stopping_criteria, *self._stop])
             batch = Batch(
                 target,
+                EngineChoice(self._engine, target, request, end_criteria.max_length),
                 learned,
                 request,
                 RowProcessors(logits_processor),
-                EndCriteria([*stopping_criteria, *self._stop]),
+                end_criteria,
                 generation_config,
                 self._seed,
                 input_ids.device,
@@ -161,6 +168,7 @@ def adaptive(
     *,
     drafts: Mapping[str, Any] | None = None,
     policy: str | Mapping[str, Any] | PolicyConfig | Policy = "auto",
+    engine: EngineName = "auto",
     tokenizer: Any = None,
     assistant_tokenizer: Any = None,
     stop_strings: str | Sequence[str] | None = None,
@@ -179,6 +187,9 @@ def adaptive(
             for prompt lookup; a draft of paceline; or several of these by name.
         drafts: More of them, by name; by default prompt lookup, called "lookup", beside a draft that is a model.
         policy: Decides which draft runs and how far: a name, a mapping as in a run file, a configuration or a policy.
+        engine: What computes the target: "auto" is the faster graph engine for models and calls that it can run without
+            anything being lost, once they have written a few dozen tokens, and else transformers' own forward pass;
+            "hf" is the latter always; "graph" is the former from the first token on, or an error that says why not.
         tokenizer: The target's, needed for `stop_strings` and beside `assistant_tokenizer`.
         assistant_tokenizer: That of the drafts that are models, as in assisted generation. Where it is not the
             target's, their text is re-encoded.
@@ -189,13 +200,14 @@ def adaptive(
         on_round: Is shown the row's number and each round as it ends.
 
     Raises:
-        BackendError: A draft is nothing of the kind, or stop strings come without a tokenizer.
+        BackendError: A draft or an engine is nothing of the kind, or stop strings come without a tokenizer.
         ConfigError: There is no such policy, or not with these options.
     """
     return Adaptive(
         draft,
         drafts=drafts,
         policy=policy,
+        engine=engine,
         tokenizer=tokenizer,
         assistant_tokenizer=assistant_tokenizer,
         stop_strings=stop_strings,

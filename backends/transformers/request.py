@@ -27,12 +27,14 @@ class GenerateRequest:
         padding: How many tokens of each row are padding, all at its start.
         cache: A cache to go on with; only for a single row without padding.
         sampled: Whether tokens are drawn.
+        scored: Whether scores or logits are to be returned.
     """
 
     texts: tuple[tuple[int, ...], ...]
     padding: tuple[int, ...]
     cache: Cache | None
     sampled: bool
+    scored: bool
 
 
 @release_named()
@@ -79,7 +81,8 @@ def read_request(
     _check_length(config.max_length, padding, switch)
     texts = tuple(map(tuple, input_ids.tolist()))
     cache = _cache(inputs.get(CACHE), texts, padding)
-    return GenerateRequest(texts, padding, cache, bool(config.do_sample))
+    scored = bool(config.return_dict_in_generate and (config.output_scores or config.output_logits))
+    return GenerateRequest(texts, padding, cache, bool(config.do_sample), scored)
 
 
 def require_repeatable(model: Any) -> None:

@@ -13,7 +13,7 @@ import torch
 from paceline.backends.torch.draft import DraftModel, SampledDraftSession
 from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
 from paceline.backends.torch.sequence import SequenceState
-from paceline.backends.torch.target import TargetModelSession, readable
+from paceline.backends.torch.target import TargetModel, TargetModelSession, readable
 from paceline.backends.transformers.processors import RowProcessors
 from paceline.core.proposals import TokenVerdict
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.backends.torch.engine import Cache
-    from paceline.backends.transformers.models import HfTarget
     from paceline.core.protocols import Draft, DraftSession, Proposal, TargetSession
     from paceline.core.records import Capabilities, Signal
     from paceline.core.sampling import Sampling
@@ -78,7 +77,7 @@ class Row:
         sampling: The seed, and whether the likeliest token is taken.
         device: Where `generate` has put its processors and its tokens.
         record: Where scores and logits are kept, if they are wanted.
-        cache: A cache to go on with, if one was given.
+        cache: A cache to go on with, of the engine that decodes it, if one was given.
     """
 
     padding: tuple[int, ...]
@@ -95,7 +94,7 @@ class RowTarget:
     codec = None
     max_context = None  # `generate` warns and goes on
 
-    def __init__(self, target: HfTarget, row: Row, eos: frozenset[int]) -> None:
+    def __init__(self, target: TargetModel, row: Row, eos: frozenset[int]) -> None:
         self._target = target
         self._row = row
         self.eos = eos

@@ -22,7 +22,7 @@ from transformers.cache_utils import (
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the cache, the newest first: transformers 5.24 says `cache` where releases before say `past_key_values`.
@@ -119,6 +119,24 @@ def _reaches(layer: Any, length: int) -> bool:
         return False
     needed = min(length, layer.sliding_window - 1) if layer.is_sliding else length
     return bool(stored - (counted - length) >= needed)
+
+
+def contents(cache: Any) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
+    """Return keys and values of each layer, shape (1, heads, tokens, head_dim); None where some tokens are missing.
+
+    An empty cache has no contents.
+    """
+    held = int(cache.get_seq_length())
+    pairs = [(layer.keys, layer.values) for layer in cache.layers] if held else []
+    whole = all(each.shape[-2] == held for pair in pairs for each in pair)
+    return pairs if whole else None
+
+
+def append(cache: Any, pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Let a cache hold further tokens: keys and values of each layer, shape (1, heads, tokens, head_dim)."""
+    for index, (keys, values) in enumerate(pairs):
+        cache.update(keys, values, index)
+    cache.crop(0)  # layers that record what leaves their window let go of it
 
 
 def replaceable(cache: Any) -> bool:

@@ -21,10 +21,10 @@ PAD = 0
 
 
 @functools.cache
-def pair(family="llama"):
+def pair(family="llama", engine="hf"):
     """Return a model, one drop-in for all calls of this family, and the policy that it follows."""
     model, policy = tiny_model(family), ScriptedPolicy([0])
-    return model, paceline.hf.adaptive(noisy_copy(model), policy=policy), policy
+    return model, paceline.hf.adaptive(noisy_copy(model), policy=policy, engine=engine), policy
 
 
 class EndsAfter(StoppingCriteria):
@@ -98,8 +98,8 @@ def told(options):
     return found
 
 
-def check(family, rows, options, script, length):
-    model, fast, policy = pair(family)
+def check(family, engine, rows, options, script, length):
+    model, fast, policy = pair(family, engine)
     policy.__init__(script)
     shared = {**padded(rows), "max_new_tokens": length, "pad_token_id": PAD, "do_sample": False}
     found = model.generate(**shared, **told(options), custom_generate=fast)
@@ -108,23 +108,32 @@ def check(family, rows, options, script, length):
 
 # bloom and gemma2 are left out: `generate` itself makes nan of rows with padding in these tiny models.
 cases = given(
-    st.sampled_from(["llama", "gpt2", "gemma3_text"]), batches, processors, plans, st.integers(4, 14)
-)
+    st.sampled_from([
+        ("gpt2", "hf"), ("gemma3_text", "hf"), ("llama", "hf"), ("llama", "graph"), ("qwen3", "graph")
+    ]),
+    batches,
+    processors,
+    plans,
+    st.integers(4, 14),
+)  # fmt: skip
 
 
 @settings(max_examples=220, deadline=None)
-@example("llama", [[3, 1], [4, 1, 5]], {"ends_after": [17]}, [Plan(4, "small")], 14)
-@example("llama", [[3, 1], [4, 1, 5]], {"remembers": True, "eos_token_id": [5]}, [Plan(4, "small")], 14)
+@example(("llama", "hf"), [[3, 1], [4, 1, 5]], {"ends_after": [17]}, [Plan(4, "small")], 14)
+@example(("llama", "graph"), [[3, 1], [4, 1, 5]], {"ends_after": [17]}, [Plan(4, "small")], 14)
+@example(
+    ("llama", "graph"), [[3, 1], [4, 1, 5]], {"remembers": True, "eos_token_id": [5]}, [Plan(4, "small")], 14
+)
 @cases
-def test_the_tokens_are_those_of_generate(family, rows, options, script, length):
-    check(family, rows, options, script, length)
+def test_the_tokens_are_those_of_generate(run, rows, options, script, length):
+    check(*run, rows, options, script, length)
 
 
 @pytest.mark.slow
 @settings(max_examples=2000, deadline=None)
 @cases
-def test_the_tokens_are_those_of_generate_in_many_more_cases(family, rows, options, script, length):
-    check(family, rows, options, script, length)
+def test_the_tokens_are_those_of_generate_in_many_more_cases(run, rows, options, script, length):
+    check(*run, rows, options, script, length)
 
 
 @settings(max_examples=30, deadline=None)

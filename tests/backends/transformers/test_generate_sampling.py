@@ -57,10 +57,11 @@ def alone(length, options):
 
 @pytest.mark.parametrize("options", [*SETTINGS, {"temperature": 3.0, "top_k": 3, "dodge": True}], ids=str)
 @pytest.mark.parametrize("drafts", [{"a": "model"}, {"a": "lookup"}], ids=["model", "lookup"])
-def test_every_text_is_as_likely_as_by_generate(options, drafts, monkeypatch):
+@pytest.mark.parametrize("engine", ["hf", "graph"])
+def test_every_text_is_as_likely_as_by_generate(options, drafts, engine, monkeypatch):
     policy = ScriptedPolicy([1])
     source = {name: models()[1] if kind == "model" else kind for name, kind in drafts.items()}
-    loop = paceline.hf.adaptive(source, policy=policy)
+    loop = paceline.hf.adaptive(source, policy=policy, engine=engine)
 
     def run():
         policy.__init__([1])
@@ -73,7 +74,7 @@ def test_every_text_is_as_likely_as_by_generate(options, drafts, monkeypatch):
 def test_many_returned_sequences_are_drawn_independently_and_as_often_as_they_should_be():
     model, draft = models()
     options = {"temperature": 3.0, "top_k": 3, "repetition_penalty": 1.3}
-    loop = paceline.hf.adaptive(draft, policy={"name": "static", "gamma": 2}, seed=7)
+    loop = paceline.hf.adaptive(draft, policy={"name": "static", "gamma": 2}, seed=7, engine="graph")
     count = 700
     asked = {**told(options), "max_new_tokens": 2, "num_return_sequences": count}
     found = Counter(map(tuple, model.generate(IDS, **asked, custom_generate=loop)[:, 3:].tolist()))
