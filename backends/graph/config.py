@@ -13,7 +13,8 @@ from paceline.core.config.blocks import Role
 class GraphConfig(ModelConfig):
     """A Llama, Mistral, Qwen2 or Qwen3 of Hugging Face transformers, run by code of our own that is made for rounds.
 
-    A session takes memory for `max_context` tokens when it begins: 2 * layers * kv_heads * head_dim numbers for each.
+    A session has room for `max_context` tokens, 2 * layers * kv_heads * head_dim numbers for each: a GPU gives it when
+    the session begins, a CPU as it is filled.
     Other models need `backend: hf`. `threads` sets the number of torch's CPU threads for the whole process.
     """
 

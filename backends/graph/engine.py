@@ -136,7 +136,7 @@ class GraphEngine:
     Args:
         model: A model of transformers, of one of the four families, on its device, in its dtype.
         name: What messages call it; its own `name_or_path` if None.
-        max_context: The longest prompt + output; each session takes memory for all of it.
+        max_context: The longest prompt + output.
         deterministic: Promise the same bits for every sequence of blocks.
         packed: Pack matrices where it pays.
         dtype: The number format of the matrices; the model's own if None. Each matrix is converted as it is packed.

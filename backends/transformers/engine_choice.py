@@ -22,7 +22,7 @@ from paceline.backends.transformers.host.cache import append, contents
 from paceline.backends.transformers.host.changes import Fingerprint, alteration, fingerprint
 from paceline.core.environment import free_memory, gib
 from paceline.core.errors import BackendError
-from paceline.core.locks import ForkSafeLock
+from paceline.core.forking import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
