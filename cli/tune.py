@@ -74,8 +74,8 @@ def _miss(sources: Sources) -> float | None:
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.validation import validate  # noqa: PLC0415
 
-    worst = validate(sources.recording, Catalogue.load()).worst if sources.recording is not None else None
-    return abs(worst.error) if worst is not None else None
+    checks = validate(sources.recording, Catalogue.load()) if sources.recording is not None else []
+    return max((abs(check.error) for check in checks), default=None)
 
 
 def _models(sources: Sources) -> Mapping[str, Any]:

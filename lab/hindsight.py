@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.errors import TraceError
 from paceline.lab.oracle.optimum import clairvoyant, expectation
 from paceline.lab.replay.static_gamma import PLAIN, StaticGamma, best, segmented_s, token_seconds
-from paceline.lab.replay.texts import drawn, spliced
+from paceline.lab.replay.texts import Stop, text_at
 from paceline.lab.short_names import static_label
 
 if TYPE_CHECKING:
@@ -166,17 +166,12 @@ def text_of(recording: Recording, name: str, draw: int | None = None) -> Text:
         TraceError: The recording holds no such text.
     """
     names = recording.texts.names()
-
-    def known(name: str) -> Text:
-        text = recording.texts[name]
-        return text if draw is None else drawn(text, recording.header, seed=draw)
-
     if name in names:
-        return known(name)
+        return text_at(recording, Stop(name), draw)
     for place in (place for place, letter in enumerate(name) if letter == JOIN):
         first, second = name[:place], name[place + 1 :]
         if first in names and second in names:
-            return spliced(known(first), known(second))
+            return text_at(recording, Stop(first, second), draw)
     raise TraceError(
         f"the replay has a text {name!r} that the recording lacks; give the recording that was replayed"
     )

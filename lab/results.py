@@ -140,8 +140,7 @@ class Results:
             }
             self.code.pop(key.policy, None)
         self.options[key.policy] = options
-        if code is not None:
-            self.code[key.policy] = code
+        self.code |= {} if code is None else {policy: code}
         self.passes[key] = list(measurements)
 
     def __iter__(self) -> Iterator[Measurement]:

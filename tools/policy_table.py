@@ -7,12 +7,13 @@ start cold on every text. Signals tell nothing. With a page, the table is writte
 from __future__ import annotations
 
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
 from marked import write_marked
+from paceline.cli._render import Column, Table, number
 from paceline.core.errors import PacelineError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.records import TokenSignals
@@ -63,13 +64,18 @@ def rows(catalogue: Catalogue) -> list[tuple[str, list[float]]]:
 def table(listed: list[tuple[str, list[float]]]) -> str:
     """Return the rows as a table, cells of one kind of acceptance averaged over the prices."""
     kinds = list(ACCEPTANCES)
-    lines = [f"| policy | mean | worst cell | {' | '.join(kinds)} |", "|---" * (3 + len(kinds)) + "|"]
-    for name, shares in listed:
-        by_kind = [shares[i :: len(kinds)] for i in range(len(kinds))]
-        cells = " | ".join(f"{mean(kind_shares):.2f}" for kind_shares in by_kind)
-        lines.append(f"| `{name}` | {mean(shares):.3f} | {min(shares):.3f} | {cells} |")
     assert len(CELLS) == len(PRICES) * len(kinds)
-    return "\n".join(lines)
+    over_all, of_kind = partial(number, digits=3), partial(number, digits=2)
+    names = (
+        Column("policy", lambda name: f"`{name}`"),
+        Column("mean", over_all),
+        Column("worst cell", over_all),
+    )
+    made = Table((*names, *(Column(kind, of_kind) for kind in kinds)))
+    for name, shares in listed:
+        by_kind = (mean(shares[i :: len(kinds)]) for i in range(len(kinds)))
+        made.add(name, mean(shares), min(shares), *by_kind)
+    return made.markdown().strip()
 
 
 def main(arguments: list[str]) -> None:

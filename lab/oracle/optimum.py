@@ -73,11 +73,6 @@ class Optimum:
     exact: bool
     choices: Sequence[OracleRound]
 
-    @property
-    def taken_s(self) -> float:
-        """The seconds of the choices; the optimum itself where it was known what is accepted."""
-        return sum(choice.seconds for choice in self.choices)
-
 
 def clairvoyant(text: Text, header: Header, *, cells: int = CELLS) -> Optimum:
     """Return the optimum of somebody who knows every token that would be accepted. No policy can take less."""

@@ -13,15 +13,16 @@ from paceline.lab.replay.choices import build
 from paceline.lab.replay.simulator import Simulator
 from paceline.lab.replay.static_gamma import StaticGamma, sweep
 from paceline.lab.replay.tables import ReplayText
-from paceline.lab.replay.texts import briefs, drawn, ordered, visit
+from paceline.lab.replay.texts import Stop, briefs, ordered, text_at
 from paceline.lab.results import Key, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from paceline.core.config.blocks import PolicyConfig
     from paceline.core.generation import Totals
     from paceline.core.records import Round
-    from paceline.lab.recording.model import Recording, Text
+    from paceline.lab.recording.model import Header, Recording, Text
     from paceline.lab.replay.texts import Brief
     from paceline.lab.results import Order, Start
 
@@ -71,7 +72,7 @@ class Stage:
     recording: Recording
     catalogue: Catalogue
     _briefs: list[Brief] | None = None
-    _texts_held: OrderedDict[tuple[str, int | None], ReplayText] = field(default_factory=OrderedDict)
+    _texts_held: OrderedDict[tuple[Stop, int | None], ReplayText] = field(default_factory=OrderedDict)
     _held: int = 0
 
     def run(self, task: Task) -> Done:
@@ -79,24 +80,16 @@ class Stage:
         try:
             if task.static:
                 return Done(task, self._swept(task))
-            return Done(task, self._played(task))
+            ((label, block),) = task.policies.items()
+            key, config = task.key(label), build(block, self.catalogue)
+            texts = (self._replayed(stop, task.draw) for stop in self._stops(task))
+            return Done(task, {key: list(_played(self.recording.header, config, texts, key))})
         except PacelineError as error:
             return Done(task, failed=str(error))
 
-    def _played(self, task: Task) -> dict[Key, list[Measurement]]:
-        ((label, block),) = task.policies.items()
-        config, header = build(block, self.catalogue), self.recording.header
-        key, simulator = task.key(label), None
-        measured = []
-        for replayed in self._way(task):
-            if simulator is None or task.start == "cold":
-                simulator = Simulator(header, build_policy(config, task.seed))
-            measured.append(_measurement(key, replayed.text, simulator.play(replayed)))
-        return {key: measured}
-
     def _swept(self, task: Task) -> dict[Key, list[Measurement]]:
         measured: dict[Key, list[Measurement]] = {key: [] for key in task.pass_keys()}
-        texts, swept = tee(self._texts(task))
+        texts, swept = tee(text_at(self.recording, stop, task.draw) for stop in self._stops(task))
         for totals, text in zip(
             sweep(self.recording.header, swept, list(task.static.values())), texts, strict=True
         ):
@@ -104,45 +97,22 @@ class Stage:
                 measured[key].append(_measurement(key, text, each))
         return measured
 
-    def _texts(self, task: Task) -> Iterator[Text]:
+    def _stops(self, task: Task) -> list[Stop]:
         if self._briefs is None:
             self._briefs = briefs(self.recording)
-        header = self.recording.header
+        return ordered(self._briefs, task.order, seed=task.seed)
 
-        def change(text: Text) -> Text:
-            if task.draw is None:
-                return text
-            # The number of the draw is its seed, so that every policy and every order meets the same draws.
-            return drawn(text, header, seed=task.draw)
-
-        return visit(self.recording, ordered(self._briefs, task.order, seed=task.seed), change)
-
-    def _way(self, task: Task) -> Iterator[ReplayText]:
-        """Yield the texts of a task one by one; those that came before and are small are still there."""
-        header = self.recording.header
-        if task.order == "switching":
-            for text in self._texts(task):
-                yield ReplayText.of(text, header)
-            return
-        if self._briefs is None:
-            self._briefs = briefs(self.recording)
-        for stop in ordered(self._briefs, task.order, seed=task.seed):
-            replayed = self._texts_held.get((stop.text, task.draw))
-            if replayed is None:
-                text = self.recording.texts[stop.text]
-                replayed = ReplayText.of(
-                    text if task.draw is None else drawn(text, header, seed=task.draw), header
-                )
-                self._hold((stop.text, task.draw), replayed)
-            yield replayed
-
-    def _hold(self, name: tuple[str, int | None], text: ReplayText) -> None:
-        if len(text.record.tokens) > HELD:
-            return
-        self._texts_held[name] = text
-        self._held += len(text.record.tokens)
-        while self._held > HELD:
-            self._held -= len(self._texts_held.popitem(last=False)[1].record.tokens)
+    def _replayed(self, stop: Stop, draw: int | None) -> ReplayText:
+        """Return a text with its tables; those that came before and are small are still there."""
+        text = self._texts_held.get((stop, draw))
+        if text is None:
+            text = ReplayText.of(text_at(self.recording, stop, draw), self.recording.header)
+            if len(text.record.tokens) <= HELD:
+                self._texts_held[stop, draw] = text
+                self._held += len(text.record.tokens)
+            while self._held > HELD:
+                self._held -= len(self._texts_held.popitem(last=False)[1].record.tokens)
+        return text
 
 
 def play_pass(
@@ -167,12 +137,23 @@ def play_pass(
     Raises:
         PacelineError: The policy cannot be built here, or needs what was not recorded.
     """
-    config, header, simulator = build(options, catalogue or Catalogue.load()), recording.header, None
-    for name in texts:
+    config = build(options, catalogue or Catalogue.load())
+    return _played(recording.header, config, (recording.texts[name] for name in texts), key, on_round)
+
+
+def _played(
+    header: Header,
+    config: PolicyConfig,
+    texts: Iterable[Text | ReplayText],
+    key: Key,
+    on_round: Callable[[Round], None] | None = None,
+) -> Iterator[Measurement]:
+    simulator = None
+    for text in texts:
         if simulator is None or key.start == "cold":
             simulator = Simulator(header, build_policy(config, key.seed), on_round=on_round)
-        text = recording.texts[name]
-        yield _measurement(key, text, simulator.play(text))
+        totals = simulator.play(text)
+        yield _measurement(key, text.text if isinstance(text, ReplayText) else text, totals)
 
 
 def _measurement(key: Key, text: Text, totals: Totals) -> Measurement:

@@ -19,7 +19,7 @@ from paceline.lab.recording.model import Changes, Starts, Text
 from paceline.lab.replay.tables import CostFactors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -96,13 +96,13 @@ def half(tokens: int) -> int:
     return tokens // 2
 
 
-def visit(
-    recording: Recording, way: Sequence[Stop], change: Callable[[Text], Text] = lambda text: text
-) -> Iterator[Text]:
-    """Read the texts of a way, one at a time; each is changed as asked before it is spliced."""
-    for stop in way:
-        text = change(recording.texts[stop.text])
-        yield text if stop.then is None else spliced(text, change(recording.texts[stop.then]))
+def text_at(recording: Recording, stop: Stop, draw: int | None = None) -> Text:
+    """Return the text of a stop, in a draw of the agreement; each part is drawn anew before they are spliced."""
+    texts = [recording.texts[name] for name in (stop.text, stop.then) if name is not None]
+    if draw is not None:
+        # The number of the draw is its seed, so that every policy and every order meets the same draws.
+        texts = [drawn(text, recording.header, seed=draw) for text in texts]
+    return texts[0] if stop.then is None else spliced(*texts)
 
 
 def spliced(first: Text, second: Text) -> Text:

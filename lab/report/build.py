@@ -233,7 +233,7 @@ def build_report(
     known: dict[str, Any] = {}
     if recording is not None and hindsight is not None:
         known = {
-            "checks": validate(recording, Catalogue.load()).predictions,
+            "checks": validate(recording, Catalogue.load()),
             "prices": _prices(recording.header.costs),
             "machine": dict(_flat(recording.header.run)),
             "made_up": recording.header.made_up,

@@ -18,7 +18,7 @@ from paceline.lab.hindsight import Hindsight
 from paceline.lab.oracle.optimum import Optimum
 from paceline.lab.replay.simulator import Simulator
 from paceline.lab.replay.static_gamma import PLAIN, StaticGamma
-from paceline.lab.replay.texts import Brief, drawn, ordered, visit
+from paceline.lab.replay.texts import Brief, drawn, ordered, text_at
 from paceline.lab.results import Measurement, Results
 from paceline.policies.static import StaticConfig
 
@@ -219,7 +219,7 @@ def test_spliced_texts_are_found_by_their_names(recording, seed):
     except TraceError:
         return
     hindsight = Hindsight(recording)
-    for text in visit(recording, way):
+    for text in (text_at(recording, stop) for stop in way):
         optimum = hindsight.optimum(text.name)
         assert optimum.text == text.name
         assert optimum.seconds <= hindsight.statics(text.name)[PLAIN] * (1 + 1e-9)

@@ -6,6 +6,7 @@ from math import inf, isinf
 from typing import TYPE_CHECKING
 
 from changing.measure import AFTER
+from paceline.cli._render import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ def _rows(measured: Mapping[str, Sequence[Numbers]], *, spells: bool) -> list[tu
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = Table(heads)
+    for row in rows:
+        table.add(*row)
+    return table.markdown().strip() if rows else ""

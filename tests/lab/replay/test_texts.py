@@ -6,7 +6,7 @@ from random_recordings import lab_recordings
 from paceline.core.errors import TraceError
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.replay.simulator import Simulator
-from paceline.lab.replay.texts import Brief, Stop, briefs, half, ordered, spliced, visit
+from paceline.lab.replay.texts import Brief, Stop, briefs, half, ordered, spliced, text_at
 
 TEXTS = [
     Brief("a/1", "a", 9),
@@ -61,7 +61,7 @@ def test_a_spliced_text_is_the_first_one_and_then_the_other(recording, script):
         with pytest.raises(TraceError, match="too short"):
             spliced(first, second)
         return
-    (joined,) = visit(recording, [Stop(first.name, second.name)])
+    joined = text_at(recording, Stop(first.name, second.name))
     assert joined.tokens == (*first.tokens[:at], *second.tokens[at:])
     assert (joined.max_new_tokens, joined.ended) == (second.max_new_tokens, second.ended)
     for name, starts in joined.drafts.items():
