@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,15 +32,13 @@ from paceline.lab.workloads.named import NAMES, SHIPPED, load
 from paceline.lab.workloads.prompts import choose, encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator
 
     from paceline.core.config.blocks import PolicyConfig
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
-    from paceline.lab.models import Models
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.run import RecordedRun, Settings, Step
-    from paceline.lab.workloads.prompts import Prompt
 
 TOKENS = 96
 """New tokens of each text where no run file says otherwise: enough for policies to learn, minutes for all prompts."""
@@ -147,7 +146,7 @@ def record(
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.models import load_models  # noqa: PLC0415
     from paceline.lab.recording.resume import REMEDY, finished  # noqa: PLC0415
-    from paceline.lab.recording.run import Settings  # noqa: PLC0415
+    from paceline.lab.recording.run import Settings, record_run  # noqa: PLC0415
     from paceline.lab.short_names import split, with_drafts  # noqa: PLC0415
 
     if not force and finished(out, {text.name for text in texts}):
@@ -168,7 +167,10 @@ def record(
     prompts = [encoded(text, decoder, prompts_of.name) for text in texts]
     what = _what(run, settings, workload=prompts_of.name)
     try:
-        taken = _recorded(parts, catalogue, prompts, out, settings=settings, run=what, replace=force)
+        with _steps(len(prompts)) as on_step:
+            taken = record_run(
+                parts, catalogue, prompts, out, settings=settings, run=what, replace=force, on_step=on_step
+            )
     except KeyboardInterrupt as stop:
         warn(f"interrupted; the same command goes on from the last text in {out}")
         raise typer.Exit(exit_code(stop)) from None
@@ -214,21 +216,11 @@ def _what(run: RunConfig, settings: Settings, *, workload: str) -> dict[str, Any
     }
 
 
-def _recorded(
-    parts: Models,
-    catalogue: Catalogue,
-    prompts: Sequence[Prompt],
-    path: Path,
-    *,
-    settings: Settings,
-    run: Mapping[str, Any],
-    replace: bool,
-) -> RecordedRun:
-    """Record with a bar on stderr if that is a terminal, else with a line there for each text."""
-    from paceline.lab.recording.run import record_run  # noqa: PLC0415
-
+@contextmanager
+def _steps(texts: int) -> Iterator[Callable[[Step], None]]:
+    """Show a bar on stderr if that is a terminal, else a line there for each text, and yield what is told of steps."""
     with progress(still=True) as bar:
-        task = bar.add_task("", total=len(prompts))
+        task = bar.add_task("", total=texts)
         began = time.monotonic()
 
         def on_step(step: Step) -> None:
@@ -244,9 +236,7 @@ def _recorded(
                 # A line a text tells those who look into a log hours later how far it has come.
                 warn(f"text {step.done + 1} of {step.texts}: {step.text}{speed}{_left(step, began)}")
 
-        return record_run(
-            parts, catalogue, prompts, path, settings=settings, run=run, replace=replace, on_step=on_step
-        )
+        yield on_step
 
 
 def _left(step: Step, began: float) -> str:

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 BENCH = "bench"
 """Key of a file's source that a bench writes, and a replay does not."""
 
-MOVING = ("huge_page_bytes",)
-"""Facts about the machine that change while a process runs."""
-
 
 @dataclass(frozen=True, slots=True)
 class BenchFile:
@@ -106,7 +103,6 @@ class BenchFile:
 def bench_file(path: Path, bench: Bench, choice: Choice, run: RunConfig) -> BenchFile:
     """Return the file of a bench."""
     prompts = sorted((prompt.name, prompt_sha256(prompt.tokens)) for prompt in bench.prompts)
-    machine = {name: value for name, value in describe_machine().items() if name not in MOVING}
     source = {
         BENCH: list(bench.modes),
         "policies": choice.policies,
@@ -115,6 +111,6 @@ def bench_file(path: Path, bench: Bench, choice: Choice, run: RunConfig) -> Benc
         "prompts": sha256(repr(prompts).encode()).hexdigest(),
         "repeats": bench.repeats,
         "versions": versions(),
-        "machine": machine,
+        "machine": describe_machine(),
     }
     return BenchFile(path, source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.protocols import Draft, DraftSession
+    from paceline.core.records import Signal
     from paceline.core.sampling import Sampling
     from paceline.lab.recording.model import Starts
     from paceline.lab.workloads.prompts import Prompt
@@ -92,36 +94,26 @@ class Recorder:
     def _starts(
         self, name: str, prompt: Prompt, tokens: Sequence[int], drawn: Sequence[float] | None
     ) -> Starts:
-        matching = self._open(name, prompt.tokens)
-        try:
-            match_lengths = match_lengths_of(name, matching, tokens)
-        finally:
-            matching.close()
-        session = self._open(name, prompt.tokens)
-        signals = self.drafts[name].signals & self._capable if self.signals else frozenset()
-        query = DraftQuery(name, session, signals, self.plain.target.vocabulary)
-        try:
+        with self._opened(name, prompt.tokens) as session:
+            match_lengths = match_lengths_of(name, session, tokens)
+        with self._opened(name, prompt.tokens) as session:
+            query = DraftQuery(name, session, self._signals(name), self.plain.target.vocabulary)
             if drawn is not None and self._draws(name):
                 own = self._draft_shares(name, prompt.tokens, tokens)
-                random = Random(f"{self.sampling.seed}/{prompt.name}/{name}")
-                acceptance_probs = acceptance_probabilities(own, drawn)
                 return draw(
                     query,
                     tokens,
                     self.longest,
                     own=own,
-                    acceptance_probs=acceptance_probs,
-                    random=random,
+                    acceptance_probs=acceptance_probabilities(own, drawn),
+                    random=Random(f"{self.sampling.seed}/{prompt.name}/{name}"),
                     match_lengths=match_lengths,
                 )
-            way = walk_draft if memoryless(session) else probe_everywhere
-            return way(query, tokens, self.longest, match_lengths=match_lengths)
-        finally:
-            session.close()
+            walk = walk_draft if memoryless(session) else probe_everywhere
+            return walk(query, tokens, self.longest, match_lengths=match_lengths)
 
     def _info(self, name: str, draft: Draft, prompt: Sequence[int]) -> DraftInfo:
-        session = self._open(name, prompt)
-        try:
+        with self._opened(name, prompt) as session:
             if self._draws(name) and not (memoryless(session) and isinstance(session, SupportsScoring)):
                 raise BackendError(
                     f"draft {name!r} draws its tokens but cannot say how probable those of the text are, so what it "
@@ -136,42 +128,38 @@ class Recorder:
             session.advance([*proposed, prompt[-1]])
             # All that was proposed counts as accepted.
             short = session.lag if caches and proposed else int(caches)
-        finally:
-            session.close()
-        signals = draft.signals & self._capable if self.signals else frozenset()
         return DraftInfo(
-            caches=caches, short=short, signals=signals, match_lengths=match_lengths, scores=scores
+            caches=caches,
+            short=short,
+            signals=self._signals(name),
+            match_lengths=match_lengths,
+            scores=scores,
         )
 
-    @property
-    def _capable(self) -> frozenset[str]:
-        return self.plain.target.capabilities.signals
+    def _signals(self, name: str) -> frozenset[Signal]:
+        """Return the signals of a draft that are recorded."""
+        known = self.drafts[name].signals & self.plain.target.capabilities.signals
+        return known if self.signals else frozenset()
 
-    def _open(self, name: str, prompt: Sequence[int]) -> DraftSession:
-        return open_draft(name, self.drafts[name], prompt, self.sampling)
+    def _opened(self, name: str, prompt: Sequence[int]) -> closing[DraftSession]:
+        return closing(open_draft(name, self.drafts[name], prompt, self.sampling))
 
     def _draws(self, name: str) -> bool:
         return not self.sampling.greedy and isinstance(self.drafts[name], SampledDraft)
 
     def _draft_shares(self, name: str, prompt: Sequence[int], tokens: Sequence[int]) -> list[float]:
-        session = self._open(name, prompt)
-        assert isinstance(session, SupportsScoring)  # as `info` has found out
-        try:
+        with self._opened(name, prompt) as session:
+            assert isinstance(session, SupportsScoring)  # as `info` has found out
             return token_probs(session, session, tokens)
-        finally:
-            session.close()
 
     def _target_shares(self, prompt: Sequence[int], tokens: Sequence[int]) -> list[float] | None:
         """Return the target's probability of each token it wrote; None where no draft needs it."""
         if not any(map(self._draws, self.drafts)):
             return None
-        session = open_target(self.plain.target, prompt, self.sampling)
-        try:
+        with closing(open_target(self.plain.target, prompt, self.sampling)) as session:
             if not isinstance(session, SupportsScoring):
                 raise BackendError(
                     "the target cannot say how probable its tokens were, so what drafts that draw theirs would have "
                     "had accepted is not known; record at temperature 0.0"
                 )
             return token_probs(session, session, tokens)
-        finally:
-            session.close()

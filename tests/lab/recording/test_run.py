@@ -279,7 +279,7 @@ def test_whether_a_recording_is_finished_is_told_without_loading_a_model(tmp_pat
     (tmp_path / "empty.jsonl").write_text("")
     assert not finished(tmp_path / "empty.jsonl")
     (tmp_path / "notes.jsonl").write_text("shopping list\n")
-    with pytest.raises(TraceError, match="not a paceline trace; use --force"):
+    with pytest.raises(TraceError, match=r"this is no recording.*use --force"):
         finished(tmp_path / "notes.jsonl")
 
 
