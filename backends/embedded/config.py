@@ -77,7 +77,7 @@ class EmbeddedConfig(BackendConfig):
             BackendError: As for the target, or `target` uses another tokenizer.
         """
         with self._named():
-            return self.source("small").build_draft(target)
+            return self.source("small").model_copy(update={"threads": None}).build_draft(target)
 
     def check_target(self, run: RunConfig) -> Readiness:
         """Tell what the engine's own block tells."""

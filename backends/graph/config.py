@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,8 @@ class GraphConfig(ModelConfig):
 
     A session has room for `max_context` tokens, 2 * layers * kv_heads * head_dim numbers for each: a GPU gives it when
     the session begins, a CPU as it is filled.
-    Other models need `backend: hf`. `threads` sets the number of torch's CPU threads for the whole process.
+    Other models need `backend: hf`. `threads` of a target sets the number of torch's CPU threads for the whole process;
+    that of a draft is not used.
     """
 
     roles: ClassVar[frozenset[Role]] = frozenset({"target", "draft"})
@@ -27,10 +28,9 @@ class GraphConfig(ModelConfig):
         default="auto",
         description="Number format of the weights; auto is the one they are stored in, int8 is made of it (CPU only).",
     )
-    threads: int | None = Field(
-        default=1,
-        ge=1,
-        description="CPU threads of torch; null leaves them alone. Large models gain from more.",
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        default="auto",
+        description="CPU threads of torch, by the target's block; auto tries how many are fastest, null keeps them.",
     )
     max_context: int | None = Field(
         default=None,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from paceline.backends.graph import threads
 from paceline.backends.graph.forward import Forward
 from paceline.backends.graph.products import packing_problem, prepare
 from paceline.backends.graph.shape import Shape, read_shape
@@ -130,6 +131,10 @@ MARGIN: Final = 32
 """Tokens beyond the longest context that a block may reach; more than any policy drafts."""
 
 
+WALK: Final = 4
+"""Tokens of the passes that are timed: they cost what one costs, and are what most rounds verify at least."""
+
+
 class GraphEngine:
     """One loaded model, shared by all its sessions and threads; holds no state of a request.
 
@@ -142,6 +147,7 @@ class GraphEngine:
         dtype: The number format of the matrices; the model's own if None. Each matrix is converted as it is packed.
             Beside int8 matrices, all else is float32.
         huge_pages: Ask the system for large pages under the packed matrices.
+        choose_threads: Set the number of CPU threads, for the whole process, to that with which passes are fastest.
         consume: Let go of the model's own matrices as they are packed; it cannot be used afterwards.
 
     Raises:
@@ -162,6 +168,7 @@ class GraphEngine:
         packed: bool = True,
         dtype: torch.dtype | None = None,
         huge_pages: bool = True,
+        choose_threads: bool = False,
         consume: bool = False,
     ) -> None:
         self.name = name or getattr(model, "name_or_path", "") or type(model).__name__
@@ -205,6 +212,8 @@ class GraphEngine:
         self._pool = CachePool(self.shape, capacity, weights.rope.cos)
         cache = self.new_cache()
         require_finite(self.feed(cache, [0, 0]), self)
+        if choose_threads and self.device.type == "cpu":
+            threads.choose_threads(lambda: self._walk(cache), self.name)
         self.free(cache)
         if deterministic:
             require_same_bits(self)
@@ -213,6 +222,11 @@ class GraphEngine:
     def identity(self) -> str:
         """Name, version, number format, kind of device, and how it is computed."""
         return f"{self._identity} graph{' deterministic' if self.deterministic else ''}"
+
+    def _walk(self, cache: StaticCache) -> None:
+        """Run a pass of a few tokens."""
+        self.clear(cache)
+        self.feed(cache, [0] * min(WALK, self.max_context))
 
     def new_cache(self) -> StaticCache:
         """Return an empty cache that nobody else has."""

@@ -41,6 +41,7 @@ class GraphOptions(TypedDict, total=False):
     packed: bool
     dtype: torch.dtype | None
     huge_pages: bool
+    choose_threads: bool
     consume: bool
 
 
@@ -105,10 +106,11 @@ def load_target(config: GraphConfig) -> Target:
     Raises:
         BackendError: It cannot be loaded or run; says why and what to do.
     """
+    loading.set_threads(config)
     model, tokenizer = _load(config)
     if model.device.type == "cuda":
         return loading.usable(open_target(model, tokenizer, **_captured(config)))
-    return loading.usable(GraphTarget(model, tokenizer, **_options(config)))
+    return loading.usable(GraphTarget(model, tokenizer, **_options(config, target=True)))
 
 
 def load_draft(config: GraphConfig, target: Target) -> Draft:
@@ -117,12 +119,13 @@ def load_draft(config: GraphConfig, target: Target) -> Draft:
     Raises:
         BackendError: It cannot be loaded or run.
     """
+    loading.keep_threads(config)
     model, tokenizer = _load(config)
     draft: DraftModel
     if model.device.type == "cuda":
         draft = open_draft(model, tokenizer, target=target, **_captured(config))
     else:
-        draft = GraphDraft(model, tokenizer, vocabulary=target.vocabulary, **_options(config))
+        draft = GraphDraft(model, tokenizer, vocabulary=target.vocabulary, **_options(config, target=False))
     return loading.fitted(loading.usable(draft), target)
 
 
@@ -160,13 +163,14 @@ def _load(config: GraphConfig) -> tuple[Any, Any]:
     return loading.load_model(stored), loading.load_tokenizer(config)
 
 
-def _options(config: GraphConfig) -> GraphOptions:
+def _options(config: GraphConfig, *, target: bool) -> GraphOptions:
     return {
         "name": config.model,
         "max_context": config.max_context,
         "deterministic": config.deterministic,
         "dtype": None if config.dtype == "auto" else getattr(torch, config.dtype),
         "huge_pages": config.huge_pages,
+        "choose_threads": target and config.threads == "auto",
         "consume": True,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -34,8 +34,8 @@ class ModelConfig(BackendConfig):
     device: str = Field(
         default="auto", description="A torch device such as cpu or cuda:0; auto is cuda if there."
     )
-    threads: int | None = Field(
-        default=None, ge=1, description="CPU threads of torch; null leaves them alone."
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        default=None, description="CPU threads of torch, by the target's block; null leaves them alone."
     )
     huge_pages: bool = Field(
         default=True,

@@ -52,6 +52,23 @@ def fitted(draft: DraftModel, target: Target) -> Draft:
     return TranslatedDraft(draft, target)
 
 
+def set_threads(config: ModelConfig) -> None:
+    """Set the number of threads that the block of a target names; it is one number for the whole process."""
+    if isinstance(config.threads, int):
+        torch.set_num_threads(config.threads)
+
+
+def keep_threads(config: ModelConfig) -> None:
+    """Leave the number of threads to the target, and log it where the block of a draft names another one."""
+    if isinstance(config.threads, int) and config.threads != torch.get_num_threads():
+        log.info(
+            "threads_kept",
+            model=config.model,
+            threads=torch.get_num_threads(),
+            reason="torch has one number for the whole process, and the target's block decides",
+        )
+
+
 @release_named()
 def load_model(config: ModelConfig, **options: Any) -> Any:
     """Load the weights (safetensors only) onto their device; all of them, and nothing else, must be there.
@@ -63,8 +80,6 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
     Raises:
         BackendError: No such model, device or weights file; not a causal language model; weights that do not fit it.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     device = device_of(config)
     settings = load_config(config)
     with explained(config), quiet_loading():

@@ -87,6 +87,7 @@ def load_target(config: HfConfig) -> HfTarget:
     Raises:
         BackendError: It cannot be loaded or used; says why and what to do.
     """
+    loading.set_threads(config)
     return loading.usable(HfTarget(_load_model(config), loading.load_tokenizer(config), name=config.model))
 
 
@@ -98,6 +99,7 @@ def load_draft(config: HfConfig, target: Target) -> Draft:
     Raises:
         BackendError: It cannot be loaded or used.
     """
+    loading.keep_threads(config)
     model = _load_model(config)
     draft = HfDraft(model, loading.load_tokenizer(config), vocabulary=target.vocabulary, name=config.model)
     return loading.fitted(loading.usable(draft), target)
