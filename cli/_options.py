@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,10 +11,11 @@ import typer
 
 from paceline.cli._render import Format
 from paceline.core.config.load import load_config, parse_override
+from paceline.core.config.run import DRAFT_NAME
 from paceline.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from paceline.core.config.run import RunConfig
     from paceline.core.plugins.catalogue import Catalogue
@@ -50,6 +53,21 @@ DraftsOption = Annotated[
     str | None,
     typer.Option(
         "--drafts", metavar="a,b,...", help="Only these drafts: the run's own, or small, lookup, ..."
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="MODEL", help="Use this model as the target: a folder or a name on the hub."
+    ),
+]
+DraftOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--draft",
+        metavar="DRAFT",
+        help="Use this draft, a folder or a name on the hub; lookup for prompt lookup, none for plain decoding. "
+        "May be repeated.",
     ),
 ]
 StopOption = Annotated[
@@ -107,6 +125,47 @@ def read_config(
     overrides = dict(base or {}) | dict(parse_override(change) for change in changes or ())
     overrides |= {key.replace("__", "."): value for key, value in named.items() if value is not None}
     return load_config(path, catalogue=catalogue, overrides=overrides)
+
+
+ENGINES = ("graph", "hf")
+"""Backends that run a model of transformers, the fastest first."""
+
+LOOKUP, NO_DRAFT = "lookup", "none"
+
+
+def model_blocks(model: str | None, drafts: Sequence[str] | None) -> dict[str, Any]:
+    """Return the blocks of a run that `--model` and `--draft` stand for; the fastest backend that runs each model.
+
+    Raises:
+        ConfigError: Drafts exclude each other.
+    """
+    blocks: dict[str, Any] = {} if model is None else {"target": _model_block(model)}
+    if drafts:
+        if NO_DRAFT in drafts and len(drafts) > 1:
+            raise ConfigError("--draft none goes with no other --draft: leave out one of them")
+        named = [(_draft_name(draft), draft) for draft in drafts if draft != NO_DRAFT]
+        if twice := [name for name, count in Counter(name for name, _ in named).items() if count > 1]:
+            raise ConfigError(f"two drafts of --draft would be called {twice[0]!r}; name them in a run file")
+        blocks["drafts"] = {
+            name: {"backend": "prompt-lookup"} if draft == LOOKUP else _model_block(draft)
+            for name, draft in named
+        }
+    return blocks
+
+
+def _model_block(model: str) -> dict[str, str]:
+    """Return a block for a model: of the first backend that has nothing against it, or the last one, which says it."""
+    for backend in ENGINES:
+        block = {"backend": backend, "model": model}
+        run = load_config(None, overrides={"target": block, "drafts": {}})
+        if not run.target.check_target(run).problems:
+            break
+    return block
+
+
+def _draft_name(draft: str) -> str:
+    name = re.sub("[^A-Za-z0-9_-]", "-", Path(draft).name)
+    return name if re.fullmatch(DRAFT_NAME, name) else f"draft-{name}"
 
 
 def refuse_others(context: typer.Context, taken: Container[str | None], what: str) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from paceline.cli._options import (
     ConfigOption,
+    DraftOption,
     JsonOption,
     MaxOption,
+    ModelOption,
     SeedOption,
     SetOption,
     StopOption,
     TemperatureOption,
     TopPOption,
+    model_blocks,
     read_config,
 )
 from paceline.cli._process import exit_code
@@ -27,14 +30,17 @@ from paceline.core.environment import versions
 from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import MIB, read_text, size
 from paceline.core.json_text import is_text
+from paceline.core.optional_protocols import SupportsChat
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.short_names import parse_policy, plain_decoder
 from paceline.lab.workloads.prompts import embedded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from paceline.core.config.run import RunConfig
     from paceline.core.decoder import SpeculativeDecoder
-    from paceline.core.protocols import Costs
+    from paceline.core.protocols import Codec, Costs
     from paceline.core.records import Round
     from paceline.lab.decoding import Decoding, PairedTimes
     from paceline.lab.models import Models
@@ -48,6 +54,9 @@ STDIN = "-"
 MOST = 16 * MIB
 """Of a prompt: no target reads as much."""
 
+Messages: TypeAlias = "Sequence[Mapping[str, str]]"
+"""A conversation, each message with `role` and `content`."""
+
 GIVE = "give a file with the text to go on with, or - for stdin"
 
 
@@ -57,6 +66,15 @@ def generate(
     ] = None,
     *,
     config: ConfigOption = None,
+    model: ModelOption = None,
+    draft: DraftOption = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Take PROMPT for a message, by the chat template of the target.")
+    ] = False,
+    system: Annotated[
+        str | None,
+        typer.Option("--system", metavar="TEXT", help="What the target is to be; turns --chat on."),
+    ] = None,
     policy: Annotated[
         str | None, typer.Option("--policy", "-p", help="Use this policy: online:window=9.")
     ] = None,
@@ -64,9 +82,6 @@ def generate(
     prompt_file: Annotated[
         str | None, typer.Option("--prompt-file", "-f", help="Read the prompt from a file; - is stdin.")
     ] = None,
-    chat: Annotated[
-        bool, typer.Option("--chat", help="Put the prompt to the target as a message, by its chat template.")
-    ] = False,
     max_new_tokens: MaxOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
@@ -100,6 +115,7 @@ def generate(
         config,
         changes,
         catalogue=catalogue,
+        base=model_blocks(model, draft),
         policy=None if policy is None else parse_policy(policy, catalogue).model_dump(mode="json"),
         generation__max_new_tokens=max_new_tokens,
         generation__temperature=temperature,
@@ -114,8 +130,11 @@ def generate(
     if demo and not quiet:
         _introduce(run, text, screen)
     screen.line("loading")
-    job = _Job(run, screen, demo=demo, chat=chat, as_json=as_json, quiet=quiet)
-    raise typer.Exit(job.work(text, comparing=demo if compare is None else compare))
+    job = _Job(run, screen, demo=demo, as_json=as_json, quiet=quiet)
+    messages = [{"role": "user", "content": text}] if chat or system is not None else []
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    raise typer.Exit(job.work(messages or text, comparing=demo if compare is None else compare))
 
 
 def _introduce(run: RunConfig, prompt: str, screen: Screen) -> None:
@@ -131,11 +150,10 @@ class _Job:
     run: RunConfig
     screen: Screen
     demo: bool
-    chat: bool
     as_json: bool
     quiet: bool
 
-    def work(self, prompt: str, *, comparing: bool) -> int:
+    def work(self, prompt: str | Messages, *, comparing: bool) -> int:
         """Decode, report, and return the exit code."""
         # The loop and the models are loaded only now, so that a wrong option is told at once.
         from paceline.core.trace import TraceWriter  # noqa: PLC0415
@@ -155,12 +173,9 @@ class _Job:
             self.screen.close()
         return exit_code(stopped)
 
-    def _encoded(self, decoder: SpeculativeDecoder, prompt: str) -> list[int]:
-        if self.chat:
-            return decoder.encode_chat([{"role": "user", "content": prompt}])
-        return decoder.encode(prompt)
-
-    def _decode(self, models: Models, decoder: SpeculativeDecoder, prompt: str, *, comparing: bool) -> int:
+    def _decode(
+        self, models: Models, decoder: SpeculativeDecoder, prompt: str | Messages, *, comparing: bool
+    ) -> int:
         from paceline.core.streaming import TextStream  # noqa: PLC0415
         from paceline.lab.decoding import Decoding, decode  # noqa: PLC0415
 
@@ -169,7 +184,7 @@ class _Job:
             raise BackendError(
                 "this target has no tokenizer, so it cannot go on with a text; use paceline in Python"
             )
-        tokens = self._encoded(decoder, prompt)
+        tokens = decoder.encode(prompt) if isinstance(prompt, str) else decoder.encode_chat(prompt)
         stream, pieces, decoding = TextStream(codec), list[str](), Decoding()
 
         def write(piece: str) -> None:
@@ -198,6 +213,7 @@ class _Job:
             raise
         write(stream.finish())
         self._summarise(decoding)
+        self._advise(prompt, decoding, codec)
         try:
             comparison = self._compare(models, decoder, tokens) if comparing else None
         except KeyboardInterrupt:
@@ -208,6 +224,12 @@ class _Job:
             self.screen.note("paceline: the output differs from that of plain decoding; see docs/bench.md")
             return 1
         return 0
+
+    def _advise(self, prompt: str | Messages, decoding: Decoding, codec: Codec) -> None:
+        """Point to --chat where a model that takes messages had nothing to add to a text."""
+        at_once = decoding.ended == "eos" and len(decoding.tokens) <= 1
+        if isinstance(prompt, str) and at_once and not self.quiet and has_chat(codec):
+            self.screen.note("paceline: the text ended at once; this model takes messages: try --chat")
 
     def _summarise(self, decoding: Decoding) -> None:
         self.screen.close()
@@ -231,6 +253,17 @@ class _Job:
         if not self.as_json and not self.quiet:
             self.screen.note(comparison.sentence())
         return comparison
+
+
+def has_chat(codec: Codec) -> bool:
+    """Tell whether a tokenizer has a chat template that takes a message."""
+    try:
+        return (
+            isinstance(codec, SupportsChat)
+            and codec.encode_chat([{"role": "user", "content": "a"}], {}) is not None
+        )
+    except BackendError:
+        return False
 
 
 def _live_line(decoding: Decoding, done: Round, costs: Costs) -> str:

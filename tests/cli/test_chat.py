@@ -1,0 +1,88 @@
+"""`paceline generate` with a model in a folder, and messages in place of a text."""
+
+import json
+import shutil
+
+import pytest
+from transformers import AutoTokenizer
+
+from paceline.backends.embedded.config import WEIGHTS
+
+TEMPLATE = (
+    "{% for message in messages %}# {{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}def {% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory):
+    """Return a folder with the embedded target under a chat template."""
+    folder = tmp_path_factory.mktemp("chat") / "model"
+    shutil.copytree(WEIGHTS / "target", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def document(cli, *arguments):
+    return json.loads(cli.call("generate", *arguments, "-n", "12", "--json", code=0).stdout)
+
+
+def test_messages_are_written_by_the_chat_template_and_the_fastest_backend_is_taken(cli, chat_model):
+    model = ("--model", str(chat_model))
+    written = document(cli, "# system: brief\n# user: add two numbers\ndef ", *model)
+    asked = document(cli, "add two numbers", *model, "--system", "brief")
+    assert asked["tokens"] == written["tokens"]
+    assert asked["prompt_tokens"] == written["prompt_tokens"]
+    assert asked["target"]["backend"] == "graph"
+
+
+def test_a_model_that_only_transformers_runs_is_left_to_it(cli, chat_model, tmp_path):
+    folder = tmp_path / "windowed"
+    shutil.copytree(chat_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert document(cli, "def", "--model", str(folder))["target"]["backend"] == "hf"
+
+
+def test_drafts_are_folders_lookup_or_none_and_never_change_the_text(cli, chat_model):
+    small = str(WEIGHTS / "draft-small")
+    model = ("def add(", "--model", str(chat_model))
+    both = document(cli, *model, "--draft", "lookup", "--draft", small)
+    alone = document(cli, *model, "--draft", "none")
+    assert set(both["drafts"]) == {"lookup", "draft-small"}
+    assert (alone["drafts"], alone["drafted"]) == ({}, 0)
+    assert both["tokens"] == alone["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("drafts", "message"),
+    [
+        (("none", "lookup"), "--draft none goes with no other"),
+        (("a/small", "b/small"), "would be called 'small'"),
+    ],
+)
+def test_drafts_that_exclude_each_other_are_refused(cli, drafts, message):
+    options = [word for draft in drafts for word in ("--draft", draft)]
+    assert message in cli.call("generate", "x", *options, code=2).stderr
+
+
+def test_messages_for_a_model_without_a_template_are_refused_with_the_remedy(cli):
+    done = cli.call("generate", "x", "--model", str(WEIGHTS / "target"), "--chat", code=1)
+    assert "no chat template" in done.stderr
+
+
+def test_a_text_that_ends_at_once_points_to_chat(cli, chat_model, tmp_path):
+    """Every token ends this one's texts."""
+    folder = tmp_path / "silent"
+    shutil.copytree(chat_model, folder)
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+    ends = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(
+        json.dumps(ends | {"eos_token_id": list(range(vocabulary))})
+    )
+    model = ("--model", str(folder))
+    assert "try --chat" in cli.call("generate", "def", *model, code=0).stderr
+    assert "try --chat" not in cli.call("generate", "def", *model, "--chat", code=0).stderr
