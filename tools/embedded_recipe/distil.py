@@ -22,7 +22,7 @@ from paceline.backends.transformers.host.cache import CACHE, new_cache
 from .corpus import blocks
 from .muon import Pair
 from .store import State
-from .train import Log, Plan, Save, teach
+from .train import Plan, Save, run_steps, teach
 
 
 @dataclass(frozen=True)
@@ -110,21 +110,17 @@ def train_drafts(
 ) -> None:
     """Train every draft until the budget is spent; the target does not change."""
     drafts = {name: model for name, model in models.items() if name != "target"}
-    log, last_save = Log(state, 20), state.seconds
     drawn, sampling_limit = state.step, mixture.sampling.share
     began_stage = time.monotonic()
-    while plan.progress(state) < 1:
-        began = time.monotonic()
+
+    def step() -> tuple[Tensor, dict[str, float]]:
+        nonlocal drawn
         # Sampling keeps pace with training and stops for the last part, where every second goes into learning.
-        if plan.progress(state) < 0.8 and mixture.seconds_sampling <= sampling_limit * (began - began_stage):
+        spent = time.monotonic() - began_stage
+        if plan.progress(state) < 0.8 and mixture.seconds_sampling <= sampling_limit * spent:
             mixture.draw(drawn)
             drawn += 1
         ids, teacher = mixture.batch(state.step)
-        losses = teach(drafts, optimisers, ids, teacher, plan.factor(state), label_share=0.3)
-        state.step += 1
-        state.tokens += ids.numel()
-        state.seconds += time.monotonic() - began
-        log.add(losses)
-        if state.seconds - last_save > plan.checkpoint_minutes * 60:
-            last_save = state.seconds
-            save()
+        return ids, teach(drafts, optimisers, ids, teacher, plan.factor(state), label_share=0.3)
+
+    run_steps(state, plan, step, save, report_every=20)

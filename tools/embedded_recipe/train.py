@@ -147,6 +147,25 @@ class Log:
         self.sums.clear()
 
 
+Step = Callable[[], tuple[Tensor, dict[str, float]]]
+"""Takes a step, and returns the tokens that it learnt from and the losses."""
+
+
+def run_steps(state: State, plan: Plan, step: Step, save: Save, *, report_every: int) -> None:
+    """Take steps until the budget of a stage is spent, saving now and then."""
+    log, last_save = Log(state, report_every), state.seconds
+    while plan.progress(state) < 1:
+        began = time.monotonic()
+        ids, losses = step()
+        state.step += 1
+        state.tokens += ids.numel()
+        state.seconds += time.monotonic() - began
+        log.add(losses)
+        if state.seconds - last_save > plan.checkpoint_minutes * 60:
+            last_save = state.seconds
+            save()
+
+
 def train_target(
     state: State,
     models: Mapping[str, LlamaForCausalLM],
@@ -158,10 +177,9 @@ def train_target(
     """Run one stage of training until its budget is spent; every model but the target is a draft."""
     target = models["target"]
     drafts = {name: model for name, model in models.items() if name != "target"}
-    log, last_save = Log(state, 10), state.seconds
-    while plan.progress(state) < 1:
-        began, factor = time.monotonic(), plan.factor(state)
-        ids = source(state.step)
+
+    def step() -> tuple[Tensor, dict[str, float]]:
+        factor, ids = plan.factor(state), source(state.step)
         logits = target(input_ids=ids, use_cache=False).logits
         loss = cross_entropy(logits, ids)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -173,10 +191,6 @@ def train_target(
             )
         if drafts and state.step % plan.draft_every == 0:
             losses |= teach(drafts, optimisers, ids, logits.detach(), factor)
-        state.step += 1
-        state.tokens += ids.numel()
-        state.seconds += time.monotonic() - began
-        log.add(losses)
-        if state.seconds - last_save > plan.checkpoint_minutes * 60:
-            last_save = state.seconds
-            save()
+        return ids, losses
+
+    run_steps(state, plan, step, save, report_every=10)
