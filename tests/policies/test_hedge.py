@@ -33,17 +33,6 @@ def survival_of(scores, size=4, keep=1.0):
     return survival
 
 
-def test_two_tokens_by_hand():
-    """With .5 and .8: 1 token in .5 of rounds, 2 in .1, 3 in .4."""
-    assert source([0.5, 0.8]) == pytest.approx(0.5 + 2 * 0.1 + 3 * 0.4)
-    assert pytest.approx(1.9) == 1 + 0.5 + 0.5 * 0.8
-
-
-@given(st.lists(st.floats(0, 1), max_size=12))
-def test_the_sources_formula_is_one_plus_the_products(scores):
-    assert source(scores) == pytest.approx(1 + sum(prod(scores[:k]) for k in range(1, len(scores) + 1)))
-
-
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 4))
 def test_the_means_are_those_of_every_block_in_the_text(scores, k):
     survival = survival_of(scores)

@@ -126,11 +126,48 @@ class Foreign(ToyDraftSession):
         return TokenProposal((*made.tokens[:-1], 10**6), made.signals)
 
 
-@pytest.mark.parametrize("session", [Eager, Deaf, Optimist, DropsTheLast, Mute, Foreign])
-def test_a_broken_draft_fails(session):
+class Listing(ToyDraftSession):
+    def draft(self, gamma, control):
+        return [1] * gamma
+
+
+class Lost(ToyDraftSession):
+    def draft(self, gamma, control):
+        return self.cache
+
+
+class Stubborn(ToyDraftSession):
+    def close(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("session", "said"),
+    [
+        (Eager, "D1: .* tokens proposed where"),
+        (Deaf, "S1: .* after advance"),
+        (Optimist, "S1: the draft's lag is .* it counts the tokens"),
+        (DropsTheLast, "D2: .* the token that stops stays"),
+        (Mute, "D2: 0 signals for .* one record for each token"),
+        (Foreign, "D1: .* the target's vocabulary"),
+        (Listing, r"D1: draft\(\) must return a proposal, as TokenProposal"),
+        (Lost, "no attribute 'cache'"),
+        (Stubborn, "no"),
+    ],
+)
+def test_a_broken_draft_fails_and_is_told_what_is_wrong_and_where(session, said):
     made = type("Broken", (BrokenDraft,), {"session": session})
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, AttributeError, RuntimeError), match=said) as caught:
         check_backend(ToyTarget, lambda target: made(target, agreement=0.7), shrink=False)
+    assert any(f"in {session.__name__} (" in note for note in caught.value.__notes__)
+    if session in (Eager, Listing, Lost, Stubborn):
+        assert any(f"[{__file__}:" in note for note in caught.value.__notes__)
+
+
+def test_a_draft_that_opens_no_session_fails():
+    made = type("Broken", (BrokenDraft,), {"session": staticmethod(lambda *_: None)})
+    with pytest.raises(AssertionError, match=r"open\(\) returned None, which has no draft\(\)"):
+        check_backend(ToyTarget, made, shrink=False)
 
 
 def test_sessions_that_share_state_fail():

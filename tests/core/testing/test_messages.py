@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.base_policy import BasePolicy
-from paceline.core.proposals import TokenProposal
 from paceline.core.records import Plan, StopRule
 from paceline.core.state.declared import PolicyState
-from paceline.testing import check_backend, check_policy
+from paceline.testing import check_policy
 
 from .test_policies import DRAFTS, Gambling, NotFinite, Wavering
 from .test_policy_states import Bookish, SecretHoarder
@@ -110,78 +108,3 @@ def test_the_rounds_before_a_mistake_are_told_in_the_words_of_rounds():
     assert "1 x budget" in story
     assert "and after a restart:" in story
     assert "Step(" not in story
-
-
-class Draft(ToyDraft):
-    """A sound draft whose sessions a test breaks."""
-
-    def open(self, prompt):
-        return self.session(super().open(prompt))
-
-
-class Passing:
-    def __init__(self, inner):
-        self.inner = inner
-
-    lag = property(lambda self: self.inner.lag)
-
-    def draft(self, gamma, control):
-        return self.inner.draft(gamma, control)
-
-    def advance(self, tokens):
-        self.inner.advance(tokens)
-
-    def close(self):
-        self.inner.close()
-
-
-class Long(Passing):
-    def draft(self, gamma, control):
-        return TokenProposal((*super().draft(gamma, control).tokens, 1))
-
-
-class Listing(Passing):
-    def draft(self, gamma, control):
-        return [1] * gamma
-
-
-class Lost(Passing):
-    def draft(self, gamma, control):
-        return self.cache
-
-
-class Behind(Passing):
-    lag = 3
-
-
-class Stale(Passing):
-    def advance(self, tokens):
-        self.inner.advance(tokens[:-1])
-
-
-class Stubborn(Passing):
-    def close(self):
-        raise RuntimeError("no")
-
-
-@pytest.mark.parametrize(
-    ("session", "cause", "remedy", "line"),
-    [
-        (Long, "tokens proposed where", "", "def draft"),
-        (Listing, "found [1", "TokenProposal(tokens, signals)", "def draft"),
-        (Lost, "no attribute 'cache'", "", "self.cache"),
-        (Behind, "the draft's lag is 3", "it counts the tokens", None),
-        (Stale, "a fresh session proposes", "after advance(tokens)", None),
-        (Stubborn, "no", "", "raise Runtime"),
-        (lambda _: None, "open() returned None", "draft()", None),
-    ],
-)
-def test_a_mistake_in_a_draft_is_told_with_its_place_and_its_remedy(session, cause, remedy, line):
-    kind = type("Draft", (Draft,), {"session": staticmethod(session)})
-    with pytest.raises((AssertionError, AttributeError, RuntimeError)) as caught:
-        check_backend(lambda: ToyTarget(seed=3), kind, max_examples=10, shrink=False)
-    notes = "\n".join(caught.value.__notes__)
-    assert cause in str(caught.value)
-    assert remedy in str(caught.value)
-    if line is not None:
-        assert line_of(session, line) in notes
