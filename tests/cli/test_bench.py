@@ -61,20 +61,7 @@ def test_what_was_left_out_is_told_with_the_reason(cli, prompts):
 def test_texts_that_loop_are_marked_and_can_be_left_out(cli, prompts):
     # The toy's text varies; where every context ends a text, the text is its end token alone, which varies too.
     config = cli.file("toy.yaml", "target: {backend: toy, seed: 3}\ndrafts: {good: toy}\n")
-    call = (
-        "bench",
-        "-c",
-        config,
-        "--prompts",
-        prompts,
-        "-p",
-        "static-2",
-        "-r",
-        1,
-        "-n",
-        70,
-        "--only-varying",
-    )
+    call = f"bench -c {config} --prompts {prompts} -p static-2 -r 1 -n 70 --only-varying".split()
     found = json.loads(cli.call(*call, "--json", code=0).stdout)
 
     assert found["settings"]["only_varying"] is True

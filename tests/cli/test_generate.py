@@ -62,19 +62,7 @@ def test_a_prompt_may_come_from_a_pipe_or_a_file(cli, toy):
 
 
 def test_options_change_the_run(cli, toy):
-    call = (
-        "generate",
-        "the",
-        "-c",
-        toy,
-        "--json",
-        "-n",
-        7,
-        "--set",
-        "policy.name=static",
-        "--set",
-        "policy.gamma=2",
-    )
+    call = f"generate the -c {toy} --json -n 7 --set policy.name=static --set policy.gamma=2".split()
     found = json.loads(cli.call(*call, code=0).stdout)
 
     assert (len(found["tokens"]), found["policy"]) == (7, "static")

@@ -81,18 +81,18 @@ def test_the_json_document_says_what_was_recorded(cli, toy, prompts):
 
 
 def test_options_change_what_is_recorded(cli, toy, prompts):
-    options = (
+    options = [
         "--limit",
-        1,
+        "1",
         "-n",
-        12,
+        "12",
         "--no-signals",
         "--measure",
         "none",
         "--keep-prompts",
         "--drafts",
         "lookup,good",
-    )
+    ]
     cli.call("record", "-c", toy, "-w", prompts, "-o", "r.jsonl", "--longest", 3, *options, code=0)
     recording = read_recording(cli.folder / "r.jsonl")
     text = next(iter(recording))

@@ -48,21 +48,7 @@ def test_drawn_texts_are_not_compared_but_their_rates_are(run_here, capsys, cli,
 
 def test_a_bench_says_sampled_where_it_cannot_say_same(run_here, capsys, cli, toy):
     prompts = cli.file("prompts.jsonl", '{"text": "abc"}\n{"text": "bcd"}\n')
-    call = (
-        "bench",
-        "-c",
-        toy,
-        "--prompts",
-        prompts,
-        "-p",
-        "static-2",
-        "-r",
-        1,
-        "-n",
-        20,
-        "--temperature",
-        1.0,
-    )
+    call = f"bench -c {toy} --prompts {prompts} -p static-2 -r 1 -n 20 --temperature 1.0".split()
     assert run_here(*call) == 0
     assert capsys.readouterr().out.count(" sampled") == 2
     assert run_here(*call, "--json") == 0
