@@ -194,11 +194,7 @@ class Acceptance(PolicyState):
         self.slower = self.discount ** (1.0 / LONG_RUN_FACTOR)
 
     def check(self) -> None:
-        """Check that the long run holds something, and that the buckets exist.
-
-        Raises:
-            ValueError: They do not.
-        """
+        """Check that the long run holds something, and that the buckets exist."""
         if sum(self.long_run) <= 0.0:
             raise ValueError("the saved state is damaged: the long run of a draft holds no counts")
         if unknown := self.counts.keys() - BUCKETS:

@@ -8,9 +8,7 @@ https://arxiv.org/abs/2211.17192, section 3.4, with a probability for each posit
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
-
-from paceline.core.errors import ConfigError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from paceline.core.optional_protocols import Tabulated
     from paceline.core.protocols import Costs
     from paceline.core.records import RoundStart
-
-LARGEST_GAMMA: Final = 1024
-"""The largest gamma that a policy may be told to consider: its figures, and each decision, grow with it."""
 
 
 def positive_gammas(gammas: Sequence[int]) -> Sequence[int]:
@@ -31,23 +26,6 @@ def positive_gammas(gammas: Sequence[int]) -> Sequence[int]:
 def largest_at_most(gammas: Sequence[int], limit: int) -> int:
     """Return the largest of ascending `gammas` that is not above `limit`, or the smallest of them."""
     return gammas[max(bisect_right(gammas, limit) - 1, 0)]
-
-
-def chosen_draft(start: RoundStart, name: str | None) -> str | None:
-    """Return the draft of this name, the first one listed when `name` is None, or None when there is no draft.
-
-    Raises:
-        ConfigError: No draft has this name.
-    """
-    if name is None:
-        return next(iter(start.drafts), None)
-    if name not in start.drafts:
-        listed = ", ".join(start.drafts) or "none"
-        raise ConfigError(
-            f"the policy's option `draft` is {name!r}, but the drafts are: {listed}; name one of them, "
-            "or leave the option out"
-        )
-    return name
 
 
 def catch_up_share_s(start: RoundStart, draft: str) -> float:

@@ -34,11 +34,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.core.state.declared import Amount, Count, PolicyState, Share, Unsaved
 from paceline.policies.composition import DraftSelector, available_drafts, drafts_with_proposals
-from paceline.policies.gamma_scan import LARGEST_GAMMA, best_gamma, catch_up_share_s, positive_gammas
+from paceline.policies.gamma_scan import best_gamma, catch_up_share_s, positive_gammas
+from paceline.policies.options import LengthPolicy, MaxGamma
 from paceline.policies.scoring_budget import ScoringBudget
 
 if TYPE_CHECKING:
@@ -77,11 +77,7 @@ class RunLengths(PolicyState):
         self.counts = [0.0] * self.size
 
     def check(self) -> None:
-        """Check that no more products are there than are counted.
-
-        Raises:
-            ValueError: There are more.
-        """
+        """Check that no more products are there than are counted."""
         if len(self.products) > self.size:
             raise ValueError(f"the saved state is of other options: there are more than {self.size} products")
 
@@ -172,15 +168,11 @@ class HedgeConfig(PolicyConfig):
     """Let every draft score the delivered tokens, and run the one that would have been fastest; another plans gamma."""
 
     name: Literal["hedge"] = "hedge"
-    length: AnyPolicy = Field(
-        default="online", validate_default=True, description="Policy that plans gamma, one for each draft."
-    )
+    length: LengthPolicy = Field(default="online", validate_default=True)
     window: int = Field(
         default=32, ge=1, description="Tokens of text that drafts are judged by; older ones fade."
     )
-    max_gamma: int = Field(
-        default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered when drafts compete."
-    )
+    max_gamma: MaxGamma = Field(default=16, description="The largest gamma considered when drafts compete.")
     share: float = Field(
         default=0.1,
         ge=0,
@@ -221,11 +213,7 @@ class HedgeState(PolicyState):
     draws: Count = 0
 
     def check(self) -> None:
-        """Check that what was heard was counted.
-
-        Raises:
-            ValueError: It was not.
-        """
+        """Check that what was heard was counted."""
         if not self.scored <= self.run_lengths.keys():
             raise ValueError("the saved state is damaged: scored names drafts without run lengths")
 

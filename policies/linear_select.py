@@ -41,11 +41,11 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.core.state.declared import Count, PolicyState, Summed
 from paceline.policies.composition import DraftSelector, available_drafts, tag_plan, untag_round
-from paceline.policies.gamma_scan import LARGEST_GAMMA, best_gamma, positive_gammas
+from paceline.policies.gamma_scan import best_gamma, positive_gammas
+from paceline.policies.options import LengthPolicy, MaxGamma
 from paceline.policies.prompt_accuracy import Prompts
 
 if TYPE_CHECKING:
@@ -61,12 +61,8 @@ class LinearSelectConfig(PolicyConfig):
     """Choose a draft for each request by the prompt's length, perplexity and words; another policy plans gamma."""
 
     name: Literal["linear-select"] = "linear-select"
-    length: AnyPolicy = Field(
-        default="online", validate_default=True, description="Policy that plans gamma, one for each draft."
-    )
-    max_gamma: int = Field(
-        default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered when drafts compete."
-    )
+    length: LengthPolicy = Field(default="online", validate_default=True)
+    max_gamma: MaxGamma = Field(default=16, description="The largest gamma considered when drafts compete.")
     max_accuracy: float = Field(default=0.95, gt=0, lt=1, description="Cap on predicted accuracy (Acc_max).")
     buckets: int = Field(
         default=32, ge=1, le=256, description="Buckets that tokens are hashed into for TF-IDF."

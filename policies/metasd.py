@@ -30,10 +30,10 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
-from paceline.core.config.resolve import AnyPolicy
 from paceline.core.records import Plan
 from paceline.core.state.declared import Amount, PolicyState, Summed
 from paceline.policies.composition import DraftSelector, available_drafts, drafts_with_proposals
+from paceline.policies.options import LengthPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +48,7 @@ class MetaSDConfig(PolicyConfig):
     """Try drafts and keep to the one whose blocks are accepted furthest; another policy plans gamma."""
 
     name: Literal["metasd"] = "metasd"
-    length: AnyPolicy = Field(
-        default="online", validate_default=True, description="Policy that plans gamma, one for each draft."
-    )
+    length: LengthPolicy = Field(default="online", validate_default=True)
     reward: Literal["acceptance", "speed"] = Field(
         default="acceptance", description="accepted / gamma as in the paper, or tokens per second."
     )

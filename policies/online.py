@@ -30,14 +30,8 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Count, PolicyState
-from paceline.policies.gamma_scan import (
-    LARGEST_GAMMA,
-    catch_up_share_s,
-    chosen_draft,
-    largest_at_most,
-    positive_gammas,
-    round_times,
-)
+from paceline.policies.gamma_scan import catch_up_share_s, largest_at_most, positive_gammas, round_times
+from paceline.policies.options import DraftName, MaxGamma, chosen_draft
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +46,7 @@ class OnlineConfig(PolicyConfig):
 
     name: Literal["online"] = "online"
     window: int = Field(default=20, ge=1, description="Rounds the accuracy is estimated from (h of Eq 2).")
-    max_gamma: int = Field(default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered.")
+    max_gamma: MaxGamma = 16
     max_accuracy: float = Field(default=0.95, gt=0, lt=1, description="Cap on the estimate (Acc_max).")
     prior: tuple[Annotated[FiniteFloat, Field(ge=0)], Annotated[FiniteFloat, Field(ge=0)]] | None = Field(
         default=(2.0, 1.0),
@@ -62,9 +56,7 @@ class OnlineConfig(PolicyConfig):
         default=8, ge=1, description="Rounds of gamma 0 before one token is tried again."
     )
     first_gamma: int = Field(default=4, ge=1, description="Gamma while nothing has been observed yet.")
-    draft: str | None = Field(
-        default=None, description="Name of the draft; the first one listed if left out."
-    )
+    draft: DraftName = None
 
     def build(self, seed: int = 0) -> OnlinePolicy:
         """Return a fresh policy."""

@@ -39,11 +39,7 @@ class LeastSquares(PolicyState):
         self.moment = [0.0] * self.size
 
     def check(self) -> None:
-        """Check that the number of observations is known.
-
-        Raises:
-            ValueError: It is 0.
-        """
+        """Check that the number of observations is known."""
         if self.count <= 0.0:
             raise ValueError("a saved state or a statistic is of a model that saw no request")
 

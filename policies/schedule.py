@@ -25,7 +25,7 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig, Strict
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import PolicyState
-from paceline.policies.gamma_scan import chosen_draft
+from paceline.policies.options import DraftName, chosen_draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,9 +111,7 @@ class ScheduleConfig(PolicyConfig):
         description="Rows {batch: [first, last], context: [first, last], gamma}, sorted; what lies between two "
         "ranges keeps the row before. Left out, a range holds everything.",
     )
-    draft: str | None = Field(
-        default=None, description="Name of the draft; the first one listed if left out."
-    )
+    draft: DraftName = None
 
     def build(self, seed: int = 0) -> SchedulePolicy:
         """Return a fresh policy."""

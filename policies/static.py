@@ -10,7 +10,7 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import PolicyState
-from paceline.policies.gamma_scan import chosen_draft
+from paceline.policies.options import DraftName, chosen_draft
 
 if TYPE_CHECKING:
     from paceline.core.records import RoundStart
@@ -21,9 +21,7 @@ class StaticConfig(PolicyConfig):
 
     name: Literal["static"] = "static"
     gamma: int = Field(default=4, ge=0, description="Draft tokens per round; 0 is plain decoding.")
-    draft: str | None = Field(
-        default=None, description="Name of the draft; the first one listed if left out."
-    )
+    draft: DraftName = None
 
     def build(self, seed: int = 0) -> StaticPolicy:
         """Return a fresh policy."""

@@ -33,7 +33,8 @@ from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Count, PolicyState, Summed
 from paceline.policies.acceptance import Acceptance
 from paceline.policies.exploration import PLAIN, Exploration
-from paceline.policies.gamma_scan import LARGEST_GAMMA, best_gamma, chosen_draft, positive_gammas
+from paceline.policies.gamma_scan import best_gamma, positive_gammas
+from paceline.policies.options import MaxGamma, OnlyDraft, chosen_draft
 from paceline.policies.scoring_budget import ScoringBudget
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 class SurvivalOptions(PolicyConfig):
     """Options: what is learnt, how fast it fades, and what may be tried."""
 
-    max_gamma: int = Field(default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered.")
+    max_gamma: MaxGamma = 16
     discount: float = Field(
         default=0.94, gt=0, le=1, description="Weight of what is known, for each further round of evidence."
     )
@@ -69,9 +70,7 @@ class SurvivalOptions(PolicyConfig):
     plain_every: int = Field(
         default=512, ge=1, description="Rounds after which plain decoding is measured again."
     )
-    draft: str | None = Field(
-        default=None, description="Name of the only draft to use; all of them if left out."
-    )
+    draft: OnlyDraft = None
 
 
 class SurvivalConfig(SurvivalOptions):

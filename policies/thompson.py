@@ -22,7 +22,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -31,7 +31,8 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import PolicyState, Summed
 from paceline.policies.acceptance import Hazards, draw_beta
-from paceline.policies.gamma_scan import LARGEST_GAMMA, best_gamma, chosen_draft, positive_gammas
+from paceline.policies.gamma_scan import best_gamma, positive_gammas
+from paceline.policies.options import MaxGamma, OnlyDraft, Prior, chosen_draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,20 +44,15 @@ class ThompsonConfig(PolicyConfig):
     """Sample how far each draft may be trusted, and plan the draft and gamma of most tokens per second."""
 
     name: Literal["thompson"] = "thompson"
-    max_gamma: int = Field(default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma considered.")
+    max_gamma: MaxGamma = 16
     discount: float = Field(
         default=0.98, gt=0, le=1, description="Weight of what is known, for each round of age."
     )
-    prior: tuple[Annotated[FiniteFloat, Field(gt=0)], Annotated[FiniteFloat, Field(gt=0)]] = Field(
-        default=(2.0, 1.0),
-        description="Accepted and refused tokens assumed of a draft nothing is known about.",
-    )
+    prior: Prior = (2.0, 1.0)
     pooling: FiniteFloat = Field(
         default=4.0, gt=0, description="Observations that the mean of a draft is worth at each position."
     )
-    draft: str | None = Field(
-        default=None, description="Name of the only draft to use; all of them if left out."
-    )
+    draft: OnlyDraft = None
 
     def build(self, seed: int = 0) -> ThompsonPolicy:
         """Return a fresh policy whose draws follow from `seed`."""

@@ -45,7 +45,8 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig, Strict
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Amount, Count, PolicyState, Unsaved
-from paceline.policies.gamma_scan import chosen_draft, largest_at_most
+from paceline.policies.gamma_scan import largest_at_most
+from paceline.policies.options import DraftName, chosen_draft
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +74,7 @@ class Windows(PolicyState):
         return bool(self.positions)
 
     def check(self) -> None:
-        """Check that no window is empty, and forget what is too old.
-
-        Raises:
-            ValueError: One is empty.
-        """
+        """Check that no window is empty, and forget what is too old."""
         if not all(self.positions):
             raise ValueError("the saved state is damaged: a window of positions is empty")
         self.positions = deque(deque(window, self.size) for window in self.positions)
@@ -166,9 +163,7 @@ class EmaTierConfig(PolicyConfig):
     cost_aware: bool = Field(
         default=False, description="Move to the tier of most expected tokens per measured second instead."
     )
-    draft: str | None = Field(
-        default=None, description="Name of the draft; the first one listed if left out."
-    )
+    draft: DraftName = None
 
     def build(self, seed: int = 0) -> EmaTierPolicy:
         """Return a fresh policy."""

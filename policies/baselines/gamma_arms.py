@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.errors import ConfigError
 from paceline.core.records import Plan
-from paceline.policies.gamma_scan import chosen_draft, largest_at_most
+from paceline.policies.gamma_scan import largest_at_most
+from paceline.policies.options import DraftName, chosen_draft
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +28,7 @@ class GammaArmsConfig(PolicyConfig):
         min_length=2,
         description="The gammas to choose among, ascending; 0 is plain decoding.",
     )
-    draft: str | None = Field(
-        default=None, description="Name of the draft; the first one listed if left out."
-    )
+    draft: DraftName = None
 
     @field_validator("gammas")
     @classmethod

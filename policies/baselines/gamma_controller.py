@@ -18,7 +18,8 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan
 from paceline.core.state.declared import Count, PolicyState, Unsaved
-from paceline.policies.gamma_scan import LARGEST_GAMMA, chosen_draft, largest_at_most
+from paceline.policies.gamma_scan import largest_at_most
+from paceline.policies.options import LARGEST_GAMMA, DraftName, chosen_draft
 
 if TYPE_CHECKING:
     from paceline.core.records import Round, RoundStart, StopRule
@@ -30,9 +31,7 @@ class GammaControllerConfig(PolicyConfig):
     first_gamma: int = Field(default=4, ge=1, description="Gamma to start from; `max_gamma` if that is less.")
     min_gamma: int = Field(default=1, ge=1, description="The smallest gamma.")
     max_gamma: int = Field(default=16, ge=1, le=LARGEST_GAMMA, description="The largest gamma.")
-    draft: str | None = Field(
-        default=None, description="Name of the draft; the first one listed if left out."
-    )
+    draft: DraftName = None
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
@@ -53,11 +52,7 @@ class GammaState(PolicyState):
     gamma: Count
 
     def check(self) -> None:
-        """Check that gamma is within the bounds.
-
-        Raises:
-            ValueError: It is not.
-        """
+        """Check that gamma is within the bounds."""
         if not self.lowest <= self.gamma <= self.highest:
             raise ValueError(
                 f"the saved state is of other options: gamma is {self.gamma}, outside {self.lowest} to {self.highest}; "

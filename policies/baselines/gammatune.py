@@ -63,11 +63,7 @@ class GammatuneState(GammaState):
     mean: Amount
 
     def check(self) -> None:
-        """Check that both are within the bounds.
-
-        Raises:
-            ValueError: They are not.
-        """
+        """Check that both are within the bounds."""
         GammaState.check(self)
         if not self.lowest <= self.mean <= self.highest:
             raise ValueError(f"the saved state is damaged: mean is {self.mean}, outside the bounds of gamma")

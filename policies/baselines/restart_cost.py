@@ -37,7 +37,7 @@ from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Plan
 from paceline.core.state.declared import Amount, Count, PolicyState
 from paceline.policies.composition import WrapperPolicy
-from paceline.policies.gamma_scan import chosen_draft
+from paceline.policies.options import chosen_draft
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Policy

@@ -26,7 +26,7 @@ from pydantic import Field
 from paceline.core.records import StopRule
 from paceline.core.state.declared import PolicyState
 from paceline.policies.baselines.threshold_policy import ThresholdConfig, ThresholdPolicy
-from paceline.policies.gamma_scan import LARGEST_GAMMA
+from paceline.policies.options import LARGEST_GAMMA
 
 
 class SvipConfig(ThresholdConfig):

@@ -49,7 +49,7 @@ from paceline.core.plugins.catalogue import build_policy
 from paceline.core.state.declared import Fixed, PolicyState, Summed
 from paceline.policies.baselines.gamma_arms import most_promising
 from paceline.policies.composition import joint_needs, joint_requirements, seed_of, tag_plan, untag_round
-from paceline.policies.gamma_scan import LARGEST_GAMMA
+from paceline.policies.options import LARGEST_GAMMA
 from paceline.policies.throughput import ArmStatistics, is_rate_sample
 
 if TYPE_CHECKING:

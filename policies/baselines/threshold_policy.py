@@ -16,7 +16,7 @@ from paceline.core.base_policy import BasePolicy
 from paceline.core.config.blocks import PolicyConfig
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import S
-from paceline.policies.gamma_scan import LARGEST_GAMMA, chosen_draft
+from paceline.policies.options import LARGEST_GAMMA, chosen_draft
 
 if TYPE_CHECKING:
     from paceline.core.records import RoundStart, StopRule

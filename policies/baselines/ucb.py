@@ -43,7 +43,7 @@ from paceline.policies.baselines.gamma_arms import (
     open_arms,
     plan_arm,
 )
-from paceline.policies.gamma_scan import chosen_draft
+from paceline.policies.options import chosen_draft
 from paceline.policies.throughput import ArmStatistics, is_rate_sample
 
 if TYPE_CHECKING:

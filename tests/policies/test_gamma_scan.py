@@ -8,11 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paceline.core.costs import LiveCosts
-from paceline.core.errors import ConfigError
 from paceline.core.records import DraftState, RoundStart
 from paceline.policies.gamma_scan import (
     best_gamma,
-    chosen_draft,
     largest_at_most,
     positive_gammas,
 )
@@ -21,20 +19,6 @@ from paceline.testing import FixedCosts
 
 def start(budget, lags):
     return RoundStart(0, 0, 9, budget, dict.fromkeys(lags, DraftState(0)), FixedCosts())
-
-
-def test_without_a_draft_none_is_chosen():
-    assert chosen_draft(start(20, lags=()), None) is None
-
-
-def test_an_unknown_draft_is_refused_by_name():
-    with pytest.raises(ConfigError, match="'smal', but the drafts are: small, lookup"):
-        chosen_draft(start(20, lags=("small", "lookup")), "smal")
-
-
-def test_the_first_draft_is_the_default():
-    assert chosen_draft(start(20, lags=("small", "lookup")), None) == "small"
-    assert chosen_draft(start(20, lags=("small", "lookup")), "lookup") == "lookup"
 
 
 def test_at_most_rounds_down_and_never_below_the_smallest():
