@@ -1,4 +1,4 @@
-"""`StateCheckpoint`: a policy's state as it was restored, from which what it learns since is told and saved.
+"""`StateCheckpoint`: gives a policy the state that was saved, and saves what it learns from then on.
 
 What is kept of a policy is its state, its additive statistics, or both. Statistics are sums that several processes add
 to. A state is everything that a policy knows, and is left out where it would not hold all of the statistics.
@@ -42,7 +42,7 @@ FILE_REMEDY = "name a file in `state:` that can be written, or leave the key out
 POLICY_REMEDY = "mend the policy; paceline.testing.check_policy shows what is wrong"
 
 Restore = Callable[["Policy"], "StateCheckpoint"]
-"""Gives a fresh policy what is known, and returns what saves what it learns from then on."""
+"""Gives a fresh policy what is known, and returns the checkpoint that saves what it learns from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,93 +136,31 @@ def pool_statistics(
     return {name: result[name] for name in sorted(result) if result[name]}
 
 
-def restore(store: StateStore, key: StateKey, costs: LiveCosts | None, policy: Policy) -> StateCheckpoint:
-    """Give a fresh policy what is known, and return what saves what it learns from now on.
+class StateCheckpoint:
+    """A policy that is given what is known when this is made; what it learns from then on is saved by `save`.
 
     What cannot be used is logged, and the policy starts fresh.
 
     Args:
-        store: Where it is.
-        key: What it is about.
+        store: The file that knows.
+        key: The policy, the models and the machine.
         costs: The cost model that learns beside the policy, and is restored and saved with it.
-        policy: The policy.
+        policy: The policy, which is fresh.
 
     Raises:
-        ContractError: The policy fails while it is restored, or does not tell its state.
-    """
-    known: SavedState | None = None
-    refused: SavedState | None = None
-    try:
-        document = store.read(key.name)
-        known = None if document is None else SavedState.from_json(document, key.about)
-    except (PacelineError, ValueError) as error:
-        _warn_refused(store, key, error)
-    if known is not None:
-        try:
-            known.restore(policy)
-        except ValueError as error:
-            _warn_refused(store, key, error)
-            known, refused = None, known
-        except INTERRUPTS:
-            raise
-        except BaseException as error:
-            raise breach(policy, f"restoring its state, it raised {short_repr(error)}") from error
-    if known is not None and known.costs is not None and costs is not None:
-        try:
-            costs.load_state_dict(known.costs)
-        except ValueError as error:
-            log.warning(
-                "costs_refused",
-                file=str(store.path),
-                reason=error_text(error),
-                action="they are measured again",
-            )
-    return StateCheckpoint(store, key, costs, policy, known=known, refused=refused)
-
-
-def _warn_refused(store: StateStore, key: StateKey, error: Exception) -> None:
-    log.warning(
-        "state_refused",
-        file=str(store.path),
-        key=key.name,
-        reason=error_text(error),
-        action="the policy starts fresh",
-        remedy="name another file in `state:`, or put a good copy in its place; an entry that is replaced by what is "
-        "learnt now is set aside in the table `refused`",
-    )
-
-
-class StateCheckpoint:
-    """A policy's state as it was restored, and later as it was saved last.
-
-    Args:
-        store, key, costs: As for `restore`.
-        policy: The policy, just restored.
-        known: What it was restored from.
-        refused: What it could not be restored from.
-
-    Raises:
-        ContractError: The policy does not tell its state, or it is not JSON-able.
+        ContractError: The policy fails while it is restored, does not tell its state, or one that is not JSON-able.
     """
 
-    def __init__(
-        self,
-        store: StateStore,
-        key: StateKey,
-        costs: LiveCosts | None,
-        policy: Policy,
-        *,
-        known: SavedState | None,
-        refused: SavedState | None,
-    ) -> None:
+    def __init__(self, store: StateStore, key: StateKey, costs: LiveCosts | None, policy: Policy) -> None:
         self._store = store
         self._key = key
         self._costs = costs
         self._policy = policy
-        self._known = known
-        self._refused = refused
+        self._known: SavedState | None = None
+        self._refused: SavedState | None = None
         # So far nobody else has written about the key, so the policy knows all that is known.
         self._alone = True
+        self._restore()
         try:
             self._before = self._learnt()
         except INTERRUPTS:
@@ -230,6 +168,48 @@ class StateCheckpoint:
         except BaseException as error:
             raise breach(policy, f"its state cannot be saved: {error_text(error)}") from error
         register_forkable(self)
+
+    def _restore(self) -> None:
+        try:
+            document = self._store.read(self._key.name)
+            known = None if document is None else SavedState.from_json(document, self._key.about)
+        except (PacelineError, ValueError) as error:
+            self._warn_refused(error)
+            return
+        if known is None:
+            return
+        try:
+            known.restore(self._policy)
+        except ValueError as error:
+            self._refused = known
+            self._warn_refused(error)
+            return
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
+            raise breach(self._policy, f"restoring its state, it raised {short_repr(error)}") from error
+        self._known = known
+        if known.costs is not None and self._costs is not None:
+            try:
+                self._costs.load_state_dict(known.costs)
+            except ValueError as error:
+                log.warning(
+                    "costs_refused",
+                    file=str(self._store.path),
+                    reason=error_text(error),
+                    action="they are measured again",
+                )
+
+    def _warn_refused(self, error: Exception) -> None:
+        log.warning(
+            "state_refused",
+            file=str(self._store.path),
+            key=self._key.name,
+            reason=error_text(error),
+            action="the policy starts fresh",
+            remedy="name another file in `state:`, or put a good copy in its place; an entry that is replaced by what "
+            "is learnt now is set aside in the table `refused`",
+        )
 
     def forked(self) -> None:
         """Leave what was learnt until now to the parent, which saves it; a child adds what it learns itself."""

@@ -17,7 +17,7 @@ from paceline.core.costs import LiveCosts
 from paceline.core.forking import ForkSafeLock
 from paceline.core.guards.policy import admit, has_member, requires_of
 from paceline.core.plugins.catalogue import build_policy
-from paceline.core.state.checkpoint import open_checkpoint, restore, run_guarded
+from paceline.core.state.checkpoint import StateCheckpoint, open_checkpoint, run_guarded
 from paceline.core.state.key import StateKey
 from paceline.core.state.store import StateStore
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from paceline.core.config.run import RunConfig
     from paceline.core.protocols import Draft, Policy, Target
-    from paceline.core.state.checkpoint import Restore, StateCheckpoint
+    from paceline.core.state.checkpoint import Restore
 
 
 class PolicySource:
@@ -141,7 +141,7 @@ def scoped_policy(config: RunConfig, target: Target, drafts: Mapping[str, Draft]
     store = None if config.state is None else StateStore(config.state)
     if store is not None:
         store.repair()
-    known = None if store is None else partial(restore, store, key, costs)
+    known = None if store is None else partial(StateCheckpoint, store, key, costs)
     if config.scope == "process":
         file = None if store is None else str(store.path)
         options = config.policy.model_dump(mode="json")

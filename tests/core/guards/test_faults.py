@@ -16,7 +16,7 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import PacelineError, TargetError
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, DraftState, Plan, Requirements, StopRule, TokenSignals
-from paceline.core.state.checkpoint import restore
+from paceline.core.state.checkpoint import StateCheckpoint
 from paceline.core.state.key import StateKey
 from paceline.core.state.store import StateStore
 from paceline.core.trace import TraceWriter, read_trace
@@ -530,7 +530,7 @@ STATES = ["state_dict", "load_state_dict", "export", "absorb"]
 @pytest.mark.parametrize("member", STATES)
 def test_a_policy_that_is_kept_in_a_file(tmp_path, member, after, fault):
     store, key = StateStore(tmp_path / "state.db"), StateKey.of("kind", {})
-    known = lambda _: partial(restore, store, key, None)
+    known = lambda _: partial(StateCheckpoint, store, key, None)
     with capture_logs():
         run(Counted(), restore=known(None))
     check("Faulty", policy=lambda _: Faulty(Kind(), member, fault, after=after), restore=known)
