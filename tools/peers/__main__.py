@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,10 @@ from transformers import AutoTokenizer
 
 from marked import write_marked
 from paceline.backends.torch.tokenizers import TokenizerCodec
-from paceline.core.environment import cores, cpu_model
+from paceline.core.environment import cores, cpu_model, versions
 from paceline.lab.workloads.named import load
 from paceline.lab.workloads.prompts import Prompt, choose
-from peers.environments import Environments, run
+from peers.environments import NODE, PACKAGES, Environments, run
 from peers.measure import Plan, Setting, measure, read
 from peers.modes import MODES, PRECISIONS
 from peers.protocol import Worker, WorkerError
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 TOOLS = Path(__file__).resolve().parents[1]
 QUICK = {"limit": 2, "tokens": 16}
+OURS = ("paceline", "torch", "transformers")
+PEERS = ("openvino-genai", "ctranslate2", "node-llama-cpp")
+"""Packages whose versions the page tells."""
+
 THEIRS = ("openvino", "ctranslate2")
 """Engines that run in the environment of the peers; the others in ours, or in node."""
 
@@ -64,9 +69,11 @@ def main(arguments: list[str]) -> int:
         )
 
     failed = measure(prompts(given, models), plan, start, given.out)
-    text = tables(read(given.out), plan.limit)
-    note = "".join(f"\nLeft out: {name}: {reason}." for name, reason in failed.items())
-    print(f"{cpu_model()}, {cores()} cores\n\n{text}\n{note}")
+    left_out = "\n".join(f"- left out: {name}, since {reason}" for name, reason in failed.items())
+    text = "\n\n".join(
+        part for part in (about(given.out), tables(read(given.out), plan.limit), left_out) if part
+    )
+    print(text)
     if given.page is not None:
         write_marked(given.page, "peers", text)
     return 0
@@ -93,6 +100,7 @@ def parsed(arguments: list[str]) -> Namespace:
         "--out", type=Path, help="file of texts; peers.jsonl in --work. What it has is not run again"
     )
     parser.add_argument("--prompts", default="chat", help="a workload, or a file of prompts")
+    parser.add_argument("--kinds", type=names, default=[], help="only prompts of these kinds")
     parser.add_argument("--limit", type=int, help="at most this many prompts; kinds take turns")
     parser.add_argument("--tokens", type=int, default=128, help="the most that each text has")
     parser.add_argument("--modes", type=names, help=f"of: {listed}")
@@ -117,10 +125,18 @@ def parsed(arguments: list[str]) -> Namespace:
     return given
 
 
+def about(out: Path) -> str:
+    """Return when and on which machine the texts were written, and in which versions."""
+    date = datetime.fromtimestamp(out.stat().st_mtime, tz=UTC).date()
+    ours = [f"{name} {version}" for name, version in versions().items() if name in OURS]
+    theirs = [pin.replace("==", " ").replace("@", " ") for pin in (*PACKAGES, *NODE)]
+    return f"{date}, {cpu_model()}, {cores()} cores; {', '.join(ours + [p for p in theirs if p.startswith(PEERS)])}."
+
+
 def prompts(given: Namespace, models: Path) -> list[Prompt]:
     """Return the prompts as all engines read them: as tokens."""
     codec = TokenizerCodec(AutoTokenizer.from_pretrained(models / HF))
-    chosen = choose(load(given.prompts).texts, limit=given.limit)
+    chosen = choose(load(given.prompts).texts, kinds=given.kinds, limit=given.limit)
     return [
         Prompt(
             text.name,
