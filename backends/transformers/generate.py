@@ -188,7 +188,7 @@ def adaptive(
         drafts: More of them, by name; by default prompt lookup, called "lookup", beside a draft that is a model.
         policy: Decides which draft runs and how far: a name, a mapping as in a run file, a configuration or a policy.
         engine: What computes the target: "auto" is the faster graph engine for models and calls that it can run without
-            anything being lost, once they have written a few dozen tokens, and else transformers' own forward pass;
+            anything being lost, once they have written some tokens, and else transformers' own forward pass;
             "hf" is the latter always; "graph" is the former from the first token on, or an error that says why not.
         tokenizer: The target's, needed for `stop_strings` and beside `assistant_tokenizer`.
         assistant_tokenizer: That of the drafts that are models, as in assisted generation. Where it is not the
