@@ -6,7 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from paceline.core.errors import short_repr
-from paceline.core.records import Plan, StopRule, name_draft
+from paceline.core.records import Plan, StopRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def _not_run(gamma: int, start: RoundStart) -> str | None:
 
 
 def _wrong_draft(plan: Plan, drafts: Mapping[str, Draft]) -> str | None:
-    name, stop = name_draft(plan, drafts).draft, plan.stop
+    name, stop = plan.draft or next(iter(drafts), None), plan.stop
     if name is None or name not in drafts:
         return (
             f"there is no draft {short_repr(name)}; the drafts are {_names(drafts)}: choose from start.drafts"
