@@ -221,31 +221,31 @@ def _steps(texts: int) -> Iterator[Callable[[Step], None]]:
     """Show a bar on stderr if that is a terminal, else a line there for each text, and yield what is told of steps."""
     with progress(still=True) as bar:
         task = bar.add_task("", total=texts)
-        began = time.monotonic()
+        began, speed = time.monotonic(), ""
 
         def on_step(step: Step) -> None:
-            nonlocal began
-            if step.done == step.before and step.what == "recording":
+            nonlocal began, speed
+            begins = step.what == "recording"
+            if begins and step.done == step.before:
                 # What earlier runs did, and what came before the first text, tells nothing of how fast it goes.
                 began = time.monotonic()
                 bar.reset(task, total=step.texts, completed=step.done)
-            speed = f", {step.tokens / (time.monotonic() - began):.1f} tok/s" if step.tokens else ""
-            label = f"{step.what} {step.text}"
-            bar.update(task, completed=step.done, description=f"{label:<30.30}{speed}", refresh=True)
-            if bar.disable and step.what == "recording":
+            if begins and step.tokens:
+                speed = f"{step.tokens / (time.monotonic() - began):.1f} tok/s"
+            label = f"{f'{step.what} {step.text}':<30.30} {speed}"
+            bar.update(task, completed=step.done, description=label, refresh=True)
+            if bar.disable and begins:
                 # A line a text tells those who look into a log hours later how far it has come.
-                warn(f"text {step.done + 1} of {step.texts}: {step.text}{speed}{_left(step, began)}")
+                details = [step.text, *([speed, _left(step, began)] if speed else [])]
+                warn(f"text {step.done + 1} of {step.texts}: {', '.join(details)}")
 
         yield on_step
 
 
 def _left(step: Step, began: float) -> str:
-    """Return how long the rest will take, once a text was finished to tell it from."""
-    finished = step.done - step.before
-    if not finished:
-        return ""
-    left_s = (time.monotonic() - began) / finished * (step.texts - step.done)
-    return f", about {timedelta(seconds=round(left_s))} left"
+    """Return how long the texts that are left will take, from those that were finished."""
+    left_s = (time.monotonic() - began) / (step.done - step.before) * (step.texts - step.done)
+    return f"about {timedelta(seconds=round(left_s))} left"
 
 
 def _show(taken: RecordedRun, path: Path, *, default: bool) -> None:

@@ -224,7 +224,8 @@ def record_run(
                 measures.text(prompt, max_new_tokens, part=before.part) if prompt.name in chosen else []
             )
             line = sweeper.line(prompt.name, timings)
-            writer.text(text, costs=sweeper.costs(), measured=measured, extra=[line])
+            costs = sweeper.costs() if timings else None  # else they are what they were
+            writer.text(text, costs=costs, measured=measured, extra=[line])
             sweeper.checks.refuse()
             tokens += len(text.tokens)
         costs = sweeper.costs()

@@ -108,7 +108,7 @@ def test_drawn_tokens_are_recorded_with_their_chances(cli, toy, prompts):
     recording = read_recording(cli.folder / "r.jsonl")
     assert recording.header.mode == "sampled"
     assert recording.header.run["config"]["generation"]["seed"] == 5
-    assert next(iter(recording)).drafts["good"].chance is not None
+    assert next(iter(recording)).drafts["good"].acceptance_probs is not None
 
 
 @pytest.mark.parametrize(
