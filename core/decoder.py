@@ -319,7 +319,7 @@ class DecoderLock:
         register_forkable(self)
 
     def forked(self) -> None:
-        """Be free: whoever held it is not in this process."""
+        """Take new locks: whoever held the old ones is not in this process."""
         self._request, self._round = Lock(), Lock()
 
     @contextmanager

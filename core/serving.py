@@ -19,7 +19,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def check_port(host: str, port: int) -> None:
-    """See that nobody listens where a server is about to.
+    """Check that nobody listens where a server is about to.
 
     Servers such as vLLM's and Ray's bind with SO_REUSEPORT, so that a second one on a port is no error to them: both
     say that they serve, and share the requests.

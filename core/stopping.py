@@ -132,8 +132,8 @@ class StopStrings:
     def _shorten(self) -> None:
         """Drop the first half of the window, if the rest is long enough to go on with and begins with a character."""
         rest = self._window[len(self._window) // 2 :]
-        sound = not self._codec.decode(rest).startswith(UNFINISHED)
-        if (sound and len(self._text(rest, whole=False)) >= self._need) or len(
+        complete = not self._codec.decode(rest).startswith(UNFINISHED)
+        if (complete and len(self._text(rest, whole=False)) >= self._need) or len(
             rest
         ) > MAX_TOKENS_PER_CHARACTER * self._need:
             self._window, self._whole = rest, False

@@ -140,7 +140,7 @@ def usable_drafts(
         ContractError: A draft lacks what it must have.
         BackendError: Looking at it raised something.
     """
-    sound = {}
+    usable = {}
     for name, draft in drafts.items():
         try:
             check_draft(name, draft)
@@ -149,8 +149,8 @@ def usable_drafts(
         except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
             failures.append(_refused(name, error, None, fallback=fallback))
         else:
-            sound[name] = draft
-    return sound
+            usable[name] = draft
+    return usable
 
 
 def _refused(name: str, error: BaseException, index: int | None, *, fallback: bool) -> Failure:

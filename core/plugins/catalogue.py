@@ -263,15 +263,15 @@ def build_policy(config: PolicyConfig, seed: int = 0) -> Policy:
 
 def failing_policies(catalogue: Catalogue) -> tuple[Broken, ...]:
     """Build each policy that needs no options; return what is wrong with those that fail or lack a member."""
-    lame = []
+    failing = []
     for entry in catalogue.policies.values():
         if any(field.is_required() for field in entry.config.model_fields.values()):
             continue
         try:
             build_policy(entry.config.model_validate({}))
         except (PacelineError, ValidationError) as error:
-            lame.append(Broken(entry.entry_point, entry.distribution, error_line(error)))
-    return tuple(lame)
+            failing.append(Broken(entry.entry_point, entry.distribution, error_line(error)))
+    return tuple(failing)
 
 
 def build_target(config: BackendConfig) -> Target:

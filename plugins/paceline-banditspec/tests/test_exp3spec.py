@@ -23,7 +23,7 @@ def losses(policy):
 
 
 def test_all_arms_are_equally_likely_at_first():
-    assert Exp3SpecConfig().build().chances(("a", "b", "c")) == pytest.approx(dict.fromkeys("abc", 1 / 3))
+    assert Exp3SpecConfig().build().probs(("a", "b", "c")) == pytest.approx(dict.fromkeys("abc", 1 / 3))
 
 
 def test_the_first_two_rounds_are_those_of_the_paper(start, done):
@@ -33,7 +33,7 @@ def test_the_first_two_rounds_are_those_of_the_paper(start, done):
     # L = 4, Y = 2, p = 1/2: the estimate is (5 - 2) / (4 / 2) = 1.5.
     assert losses(policy) == {first.draft: pytest.approx(1.5)}
     # t = 2, K = 2: eta = sqrt(log 2 / 4) = 0.416277, so p = 1 / (1 + exp(0.624416)) = 0.348780.
-    p = policy.chances(("good", "bad"))
+    p = policy.probs(("good", "bad"))
     assert p[first.draft] == pytest.approx(0.348780, rel=1e-5)
     assert sum(p.values()) == pytest.approx(1.0)
 
@@ -43,8 +43,8 @@ def test_the_first_two_rounds_are_those_of_the_paper(start, done):
     third = policy.plan(start())
     policy.observe(done(third, 0))
     p = math.exp(-math.sqrt(math.log(2) / 6) * 1.5)
-    chance = (p if third.draft == first.draft else 1.0) / (1.0 + p)
-    assert sum(losses(policy).values()) == pytest.approx(1.5 + 1.0 / chance)
+    prob = (p if third.draft == first.draft else 1.0) / (1.0 + p)
+    assert sum(losses(policy).values()) == pytest.approx(1.5 + 1.0 / prob)
 
 
 def test_with_the_rate_time_is_a_loss_as_well(start, done):
@@ -57,19 +57,19 @@ def test_with_the_rate_time_is_a_loss_as_well(start, done):
 
 def test_a_single_arm_is_always_drawn(start):
     policy = Exp3SpecConfig().build()
-    assert policy.chances(("only",)) == {"only": 1.0}
+    assert policy.probs(("only",)) == {"only": 1.0}
     assert policy.plan(start(drafts=("only",))).draft == "only"
 
 
-def test_draws_have_the_chances_that_are_told(start, done):
+def test_draws_have_the_probabilities_that_are_told(start, done):
     policy = Exp3SpecConfig().build(seed=4)
     policy.observe(done(policy.plan(start()), 0))
-    chances = policy.chances(("good", "bad"))
+    probs = policy.probs(("good", "bad"))
     drawn = Counter(policy.plan(start()).draft for _ in range(4000))
-    assert drawn["good"] / 4000 == pytest.approx(chances["good"], abs=0.03)
+    assert drawn["good"] / 4000 == pytest.approx(probs["good"], abs=0.03)
 
 
-def test_a_decision_must_act_at_once_since_a_loss_is_weighed_by_its_chance():
+def test_a_decision_must_act_at_once_since_a_loss_is_weighed_by_its_probability():
     assert Exp3SpecConfig().build().requires.immediate
 
 
@@ -102,10 +102,10 @@ def test_losses_of_the_other_reward_are_refused():
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1e9), min_size=1), st.integers(0, 10**6))
-def test_chances_sum_to_1_and_fall_with_the_losses(found, rounds):
+def test_probabilities_sum_to_1_and_fall_with_the_losses(found, rounds):
     policy = Exp3SpecConfig().build()
     policy.load_state_dict(policy.state_dict() | {"losses": found, "rounds": rounds})
-    chances = policy.chances(found)
-    assert sum(chances.values()) == pytest.approx(1.0)
+    probs = policy.probs(found)
+    assert sum(probs.values()) == pytest.approx(1.0)
     ranked = sorted(found, key=found.__getitem__)
-    assert all(chances[a] >= chances[b] for a, b in pairwise(ranked))
+    assert all(probs[a] >= probs[b] for a, b in pairwise(ranked))

@@ -1,4 +1,4 @@
-"""EXP3Spec: draw an arm with a chance that falls with the losses it is estimated to have had.
+"""EXP3Spec: draw an arm with a probability that falls with the losses it is estimated to have had.
 
 Algorithm 5 of "BanditSpec: Adaptive Speculative Decoding via Bandit Algorithms" (ICML 2025,
 https://arxiv.org/abs/2505.15141). In round t, with K arms,
@@ -57,7 +57,7 @@ class Exp3SpecConfig(BanditOptions):
 
 @dataclass
 class Exp3SpecState(ArmsState):
-    """The estimated losses of each arm, and the counts that chances and draws follow from."""
+    """The estimated losses of each arm, and the counts that probabilities and draws follow from."""
 
     reward: Fixed[Reward]
     losses: defaultdict[str, float] = field(default_factory=partial(defaultdict, float))
@@ -74,7 +74,7 @@ class Exp3SpecState(ArmsState):
 
 
 class Exp3SpecPolicy(BasePolicy[Exp3SpecState]):
-    """The estimated losses of each arm, and the chances that follow from them."""
+    """The estimated losses of each arm, and the probabilities that follow from them."""
 
     version = 2
 
@@ -84,7 +84,7 @@ class Exp3SpecPolicy(BasePolicy[Exp3SpecState]):
         self._rate = config.maximised() == "rate"
         self._seed = seed
         self._drawn: tuple[str, float] | None = None
-        # A loss is divided by the chance that its own round was drawn with, so a decision has to act at once.
+        # A loss is divided by the probability that its own round was drawn with, so a decision has to act at once.
         self.requires: Requirements = replace(self._arms.requires(latency=self._rate), immediate=True)
 
     def plan(self, start: RoundStart) -> Plan:
@@ -93,15 +93,15 @@ class Exp3SpecPolicy(BasePolicy[Exp3SpecState]):
         if not plans:
             self._drawn = None
             return self._arms.rest(start)
-        chances = self.chances(plans)
+        probs = self.probs(plans)
         left = Random(f"{self._seed}/{self.state.draws}").random()
         self.state.draws += 1
         arm = next(iter(plans))
         for arm in plans:  # the last one stands when rounding leaves something over
-            left -= chances[arm]
+            left -= probs[arm]
             if left < 0.0:
                 break
-        self._drawn = (arm, chances[arm])
+        self._drawn = (arm, probs[arm])
         return plans[arm]
 
     def observe(self, done: Round) -> None:
@@ -109,15 +109,15 @@ class Exp3SpecPolicy(BasePolicy[Exp3SpecState]):
         drawn = self._drawn
         if drawn is None or done.ended is not None or self._arms.pulled(done) != drawn[0]:
             return
-        arm, chance = drawn
+        arm, prob = drawn
         state = self.state
         state.tokens += done.accepted + 1
         state.seconds += done.total_s
-        state.losses[arm] += self._loss(done.accepted + 1, done.total_s) / chance
+        state.losses[arm] += self._loss(done.accepted + 1, done.total_s) / prob
         state.rounds += 1
 
-    def chances(self, arms: Iterable[str]) -> dict[str, float]:
-        """Return the chance of each of these arms in the next round."""
+    def probs(self, arms: Iterable[str]) -> dict[str, float]:
+        """Return the probability of each of these arms in the next round."""
         losses = {arm: self.state.losses.get(arm, 0.0) for arm in arms}
         eta = math.sqrt(math.log(len(losses)) / ((self.state.rounds + 1) * len(losses)))
         least = min(losses.values())

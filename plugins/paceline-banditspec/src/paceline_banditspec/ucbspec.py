@@ -43,7 +43,7 @@ class UcbSpecConfig(BanditOptions):
         description="Factor on the confidence radius; 1 is the paper's, less explores less.",
     )
     delta: float = Field(
-        default=0.05, gt=0, lt=1, description="The chance of error that the confidence radius allows."
+        default=0.05, gt=0, lt=1, description="The probability of error that the confidence radius allows."
     )
 
     def build(self, seed: int = 0) -> UcbSpecPolicy:
