@@ -40,13 +40,28 @@ class Attention:
         self._table = _mask(TABLE, capacity, like).repeat_interleave(groups, dim=0)
         self._capacity = capacity
 
-    def __call__(self, queries: torch.Tensor, cached: torch.Tensor, filled: int) -> torch.Tensor:
+    def mask(self, tokens: int, filled: int, like: torch.Tensor) -> torch.Tensor | None:
+        """Return zeros where a token may look and -inf in its future, for all layers of a pass; None where all may.
+
+        Shape (tokens * groups, filled + tokens).
+        """
+        if tokens == 1 or self._by_row:
+            return None
+        if tokens <= TABLE:
+            ends = self._capacity
+            return self._table[: tokens * self._groups, ends - filled : ends + tokens]
+        return _mask(tokens, filled, like).repeat_interleave(self._groups, dim=0)
+
+    def __call__(
+        self, queries: torch.Tensor, cached: torch.Tensor, filled: int, mask: torch.Tensor | None
+    ) -> torch.Tensor:
         """Return what each token takes from itself and from what stands before it.
 
         Args:
             queries: Shape (tokens, kv_heads * groups, head_dim).
             cached: Keys and values, the tokens' own included, shape (2, kv_heads, some more than needed, head_dim).
             filled: Tokens before the first of them.
+            mask: What `mask` made for so many tokens.
 
         Returns:
             Shape (tokens, kv_heads * groups * head_dim).
@@ -59,7 +74,6 @@ class Attention:
                 for at in range(tokens)
             )
             return torch.cat([*rows])
-        mask = None if tokens == 1 else self._mask(tokens, filled, queries)
         return self._attend(queries, cached[:, :, : filled + tokens], mask)
 
     def _attend(self, queries: torch.Tensor, kv: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -76,12 +90,6 @@ class Attention:
         return (
             out.view(heads // groups, tokens, groups * width).transpose(0, 1).reshape(tokens, heads * width)
         )
-
-    def _mask(self, tokens: int, filled: int, like: torch.Tensor) -> torch.Tensor:
-        if tokens <= TABLE:
-            ends = self._capacity
-            return self._table[: tokens * self._groups, ends - filled : ends + tokens]
-        return _mask(tokens, filled, like).repeat_interleave(self._groups, dim=0)
 
 
 def _mask(tokens: int, filled: int, like: torch.Tensor) -> torch.Tensor:
@@ -129,6 +137,7 @@ class Forward:
         count, filled = len(tokens), cache.filled
         cos, sin = rope.cos[filled : filled + count], rope.sin[filled : filled + count]
         hidden = padded(F.embedding(tokens, self._embedding).to(cos.dtype), products.rows)
+        mask = self._attention.mask(count, filled, cos)
         last = len(products.layers) - 1
         for index, layer in enumerate(products.layers):
             cached = cache.layers[index]
@@ -137,7 +146,8 @@ class Forward:
                 # Of the last layer, only what comes out is needed from here on.
                 queries = queries[count - rows :]
                 hidden = padded(hidden[count - rows : count], products.rows)
-            attended = self._attention(queries, cached, filled + count - len(queries))
+                mask = self._attention.mask(rows, filled + count - rows, cos)
+            attended = self._attention(queries, cached, filled + count - len(queries), mask)
             hidden = layer.out.add(padded(attended, products.rows), hidden)
             hidden = layer.feed_forward(layer.mlp_norm(hidden), hidden)
         logits = products.head(padded(products.norm(hidden[:rows]), products.head.rows))

@@ -72,10 +72,11 @@ def rounded(attend):
 
 
 def test_a_block_attended_to_at_once_is_found_out(monkeypatch):
-    def at_once(self, queries, cached, filled):
+    def at_once(self, queries, cached, filled, mask):
         tokens = len(queries)
-        mask = None if tokens == 1 else self._mask(tokens, filled, queries)
-        return self._attend(queries, cached[:, :, : filled + tokens], mask)
+        future = torch.full((tokens, filled + tokens), -torch.inf, dtype=queries.dtype).triu_(filled + 1)
+        grouped = None if tokens == 1 else future.repeat_interleave(self._groups, dim=0)
+        return self._attend(queries, cached[:, :, : filled + tokens], grouped)
 
     monkeypatch.setattr(forward.Attention, "__call__", at_once)
     assert "gives other bits than single tokens" in refusal(head_dim=64, hidden_size=256)
