@@ -63,14 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _target(given: Any, dtype: str) -> Any:
-    return GraphConfig(
-        model=given.model,
-        dtype=dtype,
-        device="cpu",
-        threads=given.threads,
-        huge_pages=not given.small_pages,
-        max_context=max(*given.contexts, WINDOW) + max(given.rows),
-    ).build_target()
+    options = {
+        "model": given.model,
+        "dtype": dtype,
+        "device": "cpu",
+        "threads": given.threads,
+        "huge_pages": not given.small_pages,
+        "max_context": max(*given.contexts, WINDOW) + max(given.rows),
+    }
+    return GraphConfig.model_validate(options).build_target()
 
 
 def measure(

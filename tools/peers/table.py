@@ -27,7 +27,7 @@ def _setting(texts: Texts, setting: Setting, limit: int) -> str:
     written = by_mode(texts, setting, limit)
     base = written.get((BASE.name, FLOAT), {})
     head = (
-        f"{len(base)} prompts, at most {limit} tokens each, {setting.threads} "
+        f"{len(base)} {'prompt' if len(base) == 1 else 'prompts'}, at most {limit} tokens each, {setting.threads} "
         f"{'thread' if setting.threads == 1 else 'threads'}, "
         f"{f'temperature {setting.temperature:g}' if setting.temperature else 'greedy'}; "
         f"{'CPU' if setting.threads == 1 else 'wall clock'} seconds a token"
