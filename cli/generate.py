@@ -33,6 +33,7 @@ from paceline.core.json_text import is_text
 from paceline.core.optional_protocols import SupportsChat
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.short_names import parse_policy, plain_decoder
+from paceline.lab.stats import times
 from paceline.lab.workloads.prompts import embedded
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def _live_line(decoding: Decoding, done: Round, costs: Costs) -> str:
     ]
     plain_s = costs.verify_s(1, done.context)
     if plain_s > 0 and decoding.gammas:
-        parts.append(f"about {totals.tokens_per_second * plain_s:.1f}x plain")
+        parts.append(f"about {times(totals.tokens_per_second * plain_s, 1)} plain")
     return " | ".join(parts)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from paceline.core.generation import Tally, Totals
+from paceline.lab.stats import times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,8 +119,8 @@ class PairedTimes:
         """Return the comparison in one line."""
         pairs = "1 pair" if self.pairs == 1 else f"{self.pairs} pairs"
         return (
-            f"measured: {self.speedup:.2f}x plain decoding (policy {self.rate:.1f} tok/s, plain "
-            f"{self.plain_rate:.1f} tok/s, {pairs}, spread {self.slowest:.2f}-{self.fastest:.2f}), "
+            f"measured: {times(self.speedup)} plain decoding (policy {self.rate:.1f} tok/s, plain "
+            f"{self.plain_rate:.1f} tok/s, {pairs}, spread {self.slowest:.2f}–{self.fastest:.2f}), "
             f"output {_OUTPUTS[self.identical]}"
         )
 
