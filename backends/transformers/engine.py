@@ -68,7 +68,8 @@ def basis_of(model: Any) -> tuple[object, ...]:
     weights = (getattr(end, "weight", None) for end in ends)
     return (
         *(_weak(way) for way in ways),
-        *((w.shape, w.dtype, w.device) for w in weights if w is not None),
+        # Of a quantised layer, `weight` may be a method.
+        *((w.shape, w.dtype, w.device) for w in weights if isinstance(w, torch.Tensor)),
     )
 
 
