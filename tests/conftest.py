@@ -1,5 +1,6 @@
 """What several folders share: a pair of models so small that every text is counted out, and the command line."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,10 @@ from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
 
 # The same examples in every run, so that a change is judged by what it changed; `make explore` looks for new ones.
 settings.load_profile("ci")
+
+# Each of the two processes of the suite has one core: more threads of torch would wait for each other. torch is not
+# imported yet.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class GreedyOnly:

@@ -43,6 +43,9 @@ def choose_threads(walk: Callable[[], object], name: str) -> None:
         name: Of the model.
     """
     numbers = thread_numbers()
+    if len(numbers) == 1:
+        torch.set_num_threads(numbers[0])
+        return
     seconds = dict.fromkeys(numbers, float("inf"))
     began, fewest, most = perf_counter(), *ROUNDS
     for turn in range(most):
