@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -30,7 +31,6 @@ from paceline.core.environment import versions
 from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import MIB, read_text, size
 from paceline.core.json_text import is_text
-from paceline.core.optional_protocols import SupportsChat
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.short_names import parse_policy, plain_decoder
 from paceline.lab.stats import times
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from paceline.core.config.run import RunConfig
     from paceline.core.decoder import SpeculativeDecoder
-    from paceline.core.protocols import Codec, Costs
+    from paceline.core.protocols import Costs
     from paceline.core.records import Round
     from paceline.lab.decoding import Decoding, PairedTimes
     from paceline.lab.models import Models
@@ -214,7 +214,7 @@ class _Job:
             raise
         write(stream.finish())
         self._summarise(decoding)
-        self._advise(prompt, decoding, codec)
+        self._advise(prompt, decoding, decoder)
         try:
             comparison = self._compare(models, decoder, tokens) if comparing else None
         except KeyboardInterrupt:
@@ -226,10 +226,12 @@ class _Job:
             return 1
         return 0
 
-    def _advise(self, prompt: str | Messages, decoding: Decoding, codec: Codec) -> None:
+    def _advise(self, prompt: str | Messages, decoding: Decoding, decoder: SpeculativeDecoder) -> None:
         """Point to --chat where a model that takes messages had nothing to add to a text."""
-        at_once = decoding.ended == "eos" and len(decoding.tokens) <= 1
-        if isinstance(prompt, str) and at_once and not self.quiet and has_chat(codec):
+        if self.quiet or not isinstance(prompt, str) or decoding.ended != "eos" or len(decoding.tokens) > 1:
+            return
+        with suppress(BackendError):  # it has no chat template
+            decoder.encode_chat([{"role": "user", "content": prompt}])
             self.screen.note("paceline: the text ended at once; this model takes messages: try --chat")
 
     def _summarise(self, decoding: Decoding) -> None:
@@ -254,17 +256,6 @@ class _Job:
         if not self.as_json and not self.quiet:
             self.screen.note(comparison.sentence())
         return comparison
-
-
-def has_chat(codec: Codec) -> bool:
-    """Tell whether a tokenizer has a chat template that takes a message."""
-    try:
-        return (
-            isinstance(codec, SupportsChat)
-            and codec.encode_chat([{"role": "user", "content": "a"}], {}) is not None
-        )
-    except BackendError:
-        return False
 
 
 def _live_line(decoding: Decoding, done: Round, costs: Costs) -> str:

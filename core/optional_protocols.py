@@ -54,7 +54,7 @@ class Memoryless(Protocol):
 
     @property
     def memoryless(self) -> bool:
-        """Whether this is so."""
+        """True if this is so."""
         ...
 
 
@@ -160,7 +160,7 @@ class Shareable(Mergeable, Protocol):
 
     @property
     def timed(self) -> bool:
-        """Whether its statistics hold times, so that they mean nothing on other hardware."""
+        """True if its statistics hold times, so that they mean nothing on other hardware."""
         ...
 
     def replace(self, statistics: Mapping[str, float]) -> None:

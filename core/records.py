@@ -315,7 +315,7 @@ class Round:
 
     @property
     def rejected(self) -> bool:
-        """Whether the target is known to have refused a draft token of this round.
+        """True if the target is known to have refused a draft token of this round.
 
         A round that was ended may have been cut before its first refusal, so it never counts as one.
         """

@@ -72,12 +72,12 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether nothing is drawn: each token is the likeliest one."""
+        """True if nothing is drawn: each token is the likeliest one."""
         return self.temperature == 0.0
 
     @property
     def plain(self) -> bool:
-        """Whether this is plain greedy decoding, which every target can do."""
+        """True if this is plain greedy decoding, which every target can do."""
         return self.greedy and self.repetition_penalty == 1.0
 
     def of(self, role: str) -> Sampling:

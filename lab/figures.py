@@ -127,7 +127,7 @@ class Row:
 
     @property
     def static(self) -> bool:
-        """Whether it plans the same draft and gamma in every round."""
+        """True of a policy that plans the same draft and gamma in every round."""
         return is_static(self.options)
 
     @property

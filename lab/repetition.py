@@ -21,7 +21,7 @@ class Repetition:
 
     @property
     def varies(self) -> bool:
-        """Whether it does neither."""
+        """True where it does neither."""
         return not (self.loops or self.repeats)
 
 

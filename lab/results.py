@@ -27,7 +27,7 @@ Order = Literal["recorded", "shuffled", "by-kind", "switching"]
 """Orders of texts: as recorded; shuffled; one kind after the other; texts spliced from two kinds each."""
 
 Start = Literal["warm", "cold"]
-"""Whether a policy goes on with what earlier texts taught it, or is built anew for each text."""
+"""Learning: whether a policy goes on with what earlier texts taught it, or is built anew for each text."""
 
 
 class Key(NamedTuple):

@@ -1,4 +1,4 @@
-"""Whether replays can be believed: what they predict against what the same policies really took while recording.
+"""Validation of replays: what they predict against what the same policies really took while recording.
 
 For each policy that was measured, the same block plays the same texts in the same order, going on from text to text
 as it did then. Its tokens a second, n over predicted seconds, are held against n over measured seconds, over all texts.

@@ -143,7 +143,7 @@ def draw_beta(random: Random, right: float, wrong: float) -> float:
 LARGEST_BUCKET = 6  # match lengths of 32 and more, further than prompt lookup measures a match
 BUCKET_POOLING = 4.0  # observations that the length of a match is worth to a bucket
 LONG_RUN_FACTOR = (
-    6.0  # the long run fades so many times slower: a discount of 0.94 makes a hundred rounds of evidence
+    6.0  # the long run fades so many times slower: at a discount of 0.94 that is a hundred rounds
 )
 ALL = "all"
 BUCKETS = frozenset({ALL, *map(str, range(LARGEST_BUCKET + 1))})

@@ -4,7 +4,7 @@ What is not used is not measured, and what is not measured may have changed: a d
 process held the core, a draft that guessed badly on another kind of text, plain decoding while everything drafts. A
 look costs what its round takes longer than the best choice would for the same tokens. So a share of all time is saved
 for looks; one is due when what it is expected to cost has been saved, and it pays what it did cost. Looks that turn out
-well pay in. Over any stretch, looks take no more than `SHARE` of the time, and `MOST` plain steps.
+well pay in. Over any stretch, looks take no more than `SHARE` of the time, and `MOST_SAVED` plain steps.
 
 Where even a dear look is cheap against the time since the last one, it is due after `PATIENCE` rounds: a choice that
 was dear when it was last seen is not forgotten, at no more than `DEAREST / PATIENCE` of the time, 1.25 %. A look at a
@@ -33,7 +33,7 @@ PATIENCE = 320
 """Rounds after which a look is due even where not enough was saved, if it costs no more than `DEAREST` steps."""
 
 DEAREST = 4.0
-MOST = 4.0
+MOST_SAVED = 4.0
 """Plain steps that are saved at most, so that a long quiet time is not followed by a burst of looks."""
 
 CREDIT = 0.5
@@ -59,7 +59,7 @@ class Exploration(PolicyState):
         look: The look under way, and the seconds a token that the best choice would take.
     """
 
-    saved: Annotated[float, Field(ge=-1e12, le=MOST)] = CREDIT
+    saved: Annotated[float, Field(ge=-1e12, le=MOST_SAVED)] = CREDIT
     waited: dict[str, Count] = field(default_factory=partial(defaultdict, int))
     look: Unsaved[tuple[str, float] | None] = None
 
@@ -98,4 +98,4 @@ class Exploration(PolicyState):
             self.saved -= (done.total_s - done.emitted * token_s) / plain_s
             if done.accepted:
                 self.waited[choice] = APART
-        self.saved = min(self.saved, MOST)
+        self.saved = min(self.saved, MOST_SAVED)

@@ -123,7 +123,7 @@ class GatePolicy(WrapperPolicy[GateState]):
 
     @property
     def on(self) -> bool:
-        """Whether speculation is on, but for measurements."""
+        """True while speculation is on, but for measurements."""
         return self.state.phase in {"on", "baseline"}
 
     def plan(self, start: RoundStart) -> Plan:

@@ -23,7 +23,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -34,7 +34,7 @@ from paceline.core.state.declared import Count, PolicyState, Summed
 from paceline.policies.acceptance import Acceptance
 from paceline.policies.exploration import PLAIN, Exploration
 from paceline.policies.gamma_scan import best_gamma, positive_gammas
-from paceline.policies.options import MaxGamma, OnlyDraft, chosen_draft
+from paceline.policies.options import MaxGamma, OnlyDraft, Prior, chosen_draft
 from paceline.policies.scoring_budget import ScoringBudget
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class SurvivalOptions(PolicyConfig):
     discount: float = Field(
         default=0.94, gt=0, le=1, description="Weight of what is known, for each further round of evidence."
     )
-    prior: tuple[Annotated[FiniteFloat, Field(gt=0)], Annotated[FiniteFloat, Field(gt=0)]] = Field(
+    prior: Prior = Field(
         default=(2.0, 1.0),
         description="Accepted and refused tokens assumed of a draft nothing is known about, unless it tells how long "
         "its match is.",

@@ -1,4 +1,4 @@
-"""What users install: the wheel made from the source distribution holds everything, and works without the sources."""
+"""The wheel that users install, made from the source distribution: it holds all, and works without the sources."""
 
 import json
 import shutil

@@ -12,7 +12,7 @@ FOLDERS = [
     *("core", "policies", "backends", "lab", "cli", "tools"),
     *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("plugins/*/src"))),
 ]
-QUESTION = re.compile(r"\s*(What|Which|How|Who|Whom|Whose|Where|When|Why)\b")
+QUESTION = re.compile(r"\s*(What|Which|How|Who|Whom|Whose|Where|When|Whether|Why)\b")
 VAGUE = frozenset({"found", "wanted", "told", "asked", "some", "one"})
 
 

@@ -58,7 +58,7 @@ class Tensor:
 
     @property
     def floating(self) -> bool:
-        """Whether they are of a floating-point format."""
+        """True if they are of a floating-point format."""
         return self.dtype.startswith(("F", "BF"))
 
 
@@ -152,7 +152,7 @@ class _Place:
 
     @property
     def offline(self) -> bool:
-        """Whether nothing may be downloaded."""
+        """True if nothing may be downloaded."""
         return self.config.local_files_only or is_offline_mode()
 
     def path(self, name: str, *, small: bool = False) -> Path | None:

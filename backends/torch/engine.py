@@ -90,7 +90,7 @@ class Engine(Protocol):
         ...
 
     def free(self, cache: Any) -> None:
-        """Be told that a cache of `new_cache` is not needed any longer."""
+        """Take back a cache of `new_cache` that is not needed any longer."""
         ...
 
     def clear(self, cache: Any) -> None:

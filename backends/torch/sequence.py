@@ -66,7 +66,7 @@ class CacheTracker:
         return self.cached + len(self.trial)
 
     def read(self, count: int) -> None:
-        """Be told that the first `count` tokens of the tail are in the cache for good.
+        """Note that the first `count` tokens of the tail are in the cache for good.
 
         The last token of the context cannot be read: it opens the next trial.
         """
@@ -76,19 +76,19 @@ class CacheTracker:
         self.cached += count
 
     def forget(self, context: Sequence[int]) -> None:
-        """Be told that the cache was emptied, so that it lacks the whole context."""
+        """Note that the cache was emptied, so that it lacks the whole context."""
         assert not self.trial
         self.cached = 0
         self.tail = list(context)
 
     def attempt(self, guess: Sequence[int] = ()) -> None:
-        """Be told that the whole tail and a guess are in the cache; its last token and the guess are on trial."""
+        """Note that the whole tail and a guess are in the cache; its last token and the guess are on trial."""
         assert not self.trial
         self.read(self.lag)
         self.trial = [*self.tail, *guess]
 
     def extend(self) -> None:
-        """Be told that one more token is in the cache, whose value is not known yet; it is on trial too."""
+        """Note that one more token is in the cache, whose value is not known yet; it is on trial too."""
         self.trial.append(UNREAD)
 
     def reveal(self, guess: Sequence[int]) -> None:

@@ -82,7 +82,7 @@ class RowCriterion:
         self._record = record
 
     def begin(self, left: int) -> None:
-        """Be told that the row begins, one of `left` that are yet to come; it may take its share of the time left."""
+        """Note that the row begins, one of `left` that are yet to come; it may take its share of the time left."""
         if self._end is not None:
             now = time.time()
             self._end = now + (self._end - now) / left

@@ -188,7 +188,7 @@ class TransformersEngine:
         empty(cache, self.new_cache())
 
     def free(self, cache: Cache) -> None:
-        """Be told that a cache is not needed any longer; its memory goes with it."""
+        """Do nothing: the memory of a cache goes with it."""
 
     @torch.inference_mode()
     def feed(self, cache: Cache, tokens: Sequence[int] | torch.Tensor, rows: int = 1) -> torch.Tensor:

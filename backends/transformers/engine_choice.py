@@ -137,7 +137,7 @@ class EngineChoice:
         return WARM_UP - record.written
 
     def wrote(self, target: TargetModel, tokens: int) -> None:
-        """Be told how many tokens a target wrote."""
+        """Note how many tokens a target wrote."""
         record = _records.get(self._model)
         if target is self._own and record is not None:
             record.written += tokens

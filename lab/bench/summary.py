@@ -64,7 +64,7 @@ class Summary:
 
     @property
     def shared(self) -> bool:
-        """Whether other programs, or other machines, took a good part of the time."""
+        """True where other programs, or other machines, took a good part of the time."""
         return (self.waiting or 0.0) > SHARED or self.stolen > SHARED
 
     @property

@@ -158,7 +158,7 @@ def _raise(prices: Prices, places: slice, where: Where, factor: float) -> None:
 
 
 Rights = Callable[[int, Random], list[bool]]
-"""Whether the draft gets each token of a text of so many tokens right."""
+"""Marks of the tokens that the draft gets right: whether it gets each token of a text of so many tokens right."""
 
 AGREEMENT, PRICE = 0.75, 0.08
 SPELL_BEGINS, SPELL_REST = tokens(200), 800

@@ -70,7 +70,7 @@ class Windows(PolicyState):
     positions: deque[deque[Annotated[int, Field(ge=0, le=1)]]] = field(default_factory=deque)
 
     def __bool__(self) -> bool:
-        """Whether anything was seen."""
+        """True once anything was seen."""
         return bool(self.positions)
 
     def check(self) -> None:

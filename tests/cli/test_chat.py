@@ -69,11 +69,6 @@ def test_drafts_that_exclude_each_other_are_refused(cli, drafts, message):
     assert message in cli.call("generate", "x", *options, code=2).stderr
 
 
-def test_messages_for_a_model_without_a_template_are_refused_with_the_remedy(cli):
-    done = cli.call("generate", "x", "--model", str(WEIGHTS / "target"), "--chat", code=1)
-    assert "no chat template" in done.stderr
-
-
 def test_a_text_that_ends_at_once_points_to_chat(cli, chat_model, tmp_path):
     """Every token ends this one's texts."""
     folder = tmp_path / "silent"

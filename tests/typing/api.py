@@ -1,4 +1,4 @@
-"""What users and plugin authors write, as mypy must accept it. Nothing here is run."""
+"""Code of users and plugin authors, as mypy must accept it. Nothing here is run."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

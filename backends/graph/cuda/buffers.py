@@ -80,7 +80,7 @@ class RequestBuffers(ABC):
 
     @property
     def draws(self) -> bool:
-        """Whether programs of the kind at hand draw."""
+        """True if programs of the kind at hand draw."""
         return self.params.kind != "greedy"
 
     def span(self, needed: int) -> int:

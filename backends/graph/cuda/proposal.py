@@ -123,12 +123,12 @@ class BufferedProposal:
 
     @property
     def current(self) -> bool:
-        """Whether the buffers still hold this proposal."""
+        """True if the buffers still hold this proposal."""
         return self._generation == self.buffers.generation
 
     @property
     def known(self) -> bool:
-        """Whether the host knows the tokens."""
+        """True if the host knows the tokens."""
         return self._content is not None
 
     @property

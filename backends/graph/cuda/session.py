@@ -37,7 +37,7 @@ class PairTracker(CacheTracker):
         return first, self.tail[-1]
 
     def read(self, count: int) -> None:
-        """Be told that the first `count` tokens of the tail are in the cache for good."""
+        """Note that the first `count` tokens of the tail are in the cache for good."""
         if count:
             self.before = self.tail[count - 1]
         super().read(count)

@@ -38,7 +38,7 @@ CACHE: Final = _first({field.name: field for field in fields(GenerateDecoderOnly
 
 
 STATIC_CACHES_ROLL_BACK: Final = hasattr(StaticLayer, "crop")
-"""Whether assisted generation takes a static cache, and so compiles its passes: from 5.24 on; before, it refuses."""
+"""True if assisted generation takes a static cache, and so compiles its passes: from 5.24 on; before, it refuses."""
 
 
 def cache_argument(forward: Callable[..., Any]) -> str | None:

@@ -135,7 +135,7 @@ class ArmsState(PolicyState):
 
 
 def _runs(able: Capabilities, gamma: int) -> bool:
-    """Whether an engine runs this gamma."""
+    """True if an engine runs this gamma."""
     return able.zero_gamma if gamma == 0 else able.gammas is None or gamma in able.gammas
 
 
