@@ -106,7 +106,7 @@ report-pictures: $(VENV)/.stamp-user ## Renew the pictures in docs/report.md fro
 
 clean: ## Remove what make and the tools made; never runs/.
 	rm -rf $(VENV) build dist src/*.egg-info plugins/*/build plugins/*/dist plugins/*/src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find core policies backends lab cli tools plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find core policies backends lab serving cli tools plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else \

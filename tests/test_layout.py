@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("core", "policies", "backends", "lab", "cli")
+FOLDERS = ("core", "policies", "backends", "lab", "serving", "cli")
 MODULES = sorted(path for folder in (*FOLDERS, "tools") for path in (ROOT / folder).rglob("*.py"))
 LONGEST = 400
 
@@ -65,10 +65,11 @@ def test_the_folders_are_not_importable_by_themselves() -> None:
         ["paceline", "paceline.policies", "paceline.backends"],
         ["paceline.testing"],
         ["paceline.hf"],
+        ["paceline.serving"],
         ["paceline.cli"],
         ["paceline.core.plugins.catalogue as c; c.Catalogue.load()"],
     ],
-    ids=["the three packages", "testing", "transformers", "command line", "a loaded catalogue"],
+    ids=["the three packages", "testing", "transformers", "server", "command line", "a loaded catalogue"],
 )
 def test_importing_it_leaves_the_tensor_libraries_unloaded(names: list[str]) -> None:
     lines = "\n".join(f"import {name}" for name in names)

@@ -17,7 +17,7 @@ import pydantic
 import pytest
 
 RECORD = Path(__file__).with_name("public_api.txt")
-MODULES = ("paceline", "paceline.hf", "paceline.lab", "paceline.testing")
+MODULES = ("paceline", "paceline.hf", "paceline.lab", "paceline.serving", "paceline.testing")
 
 
 def surface() -> str:

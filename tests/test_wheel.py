@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("core", "policies", "backends", "lab", "cli")
+FOLDERS = ("core", "policies", "backends", "lab", "serving", "cli")
 NOT_SHIPPED = shutil.ignore_patterns(
     ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist", "runs", "*.egg-info"
 )

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = [
-    *("core", "policies", "backends", "lab", "cli", "tools"),
+    *("core", "policies", "backends", "lab", "serving", "cli", "tools"),
     *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("plugins/*/src"))),
 ]
 QUESTION = re.compile(r"\s*(What|Which|How|Who|Whom|Whose|Where|When|Whether|Why)\b")

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
-PACKAGE = ("core", "policies", "backends", "lab", "cli")
+PACKAGE = ("core", "policies", "backends", "lab", "serving", "cli")
 OTHERS = ("tools", "tests", "plugins")
 COSTS = tuple(f"paceline.core.{name}" for name in ("costs", "curve", "price", "levels"))
 READ = ("paceline.policies", *COSTS)

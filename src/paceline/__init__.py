@@ -79,7 +79,6 @@ from paceline.core.records import (
 )
 from paceline.core.rejection_sampling import Rng, SeededRng, rejection_sample
 from paceline.core.sampling import Sampling
-from paceline.core.serving import check_port, is_cross_site
 from paceline.core.state.declared import Fixed, PolicyState, Summed, Unsaved
 from paceline.core.state.key import StateKey
 from paceline.core.state.store import StateStore
@@ -172,11 +171,9 @@ __all__ = [
     "WallClock",
     "Work",
     "check_fit",
-    "check_port",
     "cpu_model",
     "finish_round",
     "hookimpl",
-    "is_cross_site",
     "is_text",
     "json_schema",
     "load",

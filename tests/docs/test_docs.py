@@ -83,7 +83,7 @@ def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
 def test_every_page_that_a_message_sends_to_exists() -> None:
     sources = [
         path
-        for folder in ("core", "policies", "backends", "lab", "cli")
+        for folder in ("core", "policies", "backends", "lab", "serving", "cli")
         for path in (ROOT / folder).rglob("*.py")
     ]
     pages = {

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ("core", "policies", "backends", "lab", "cli", "src/paceline_command")
+PACKAGE = ("core", "policies", "backends", "lab", "serving", "cli", "src/paceline_command")
 
 
 def tools(*arguments: str) -> subprocess.CompletedProcess[str]:

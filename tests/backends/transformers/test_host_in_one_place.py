@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HOSTS = (ROOT / "backends" / "torch" / "host.py", *(ROOT / "backends" / "transformers" / "host").iterdir())
 MODULES = sorted(
     path
-    for folder in ("backends", "lab", "cli", "tools", "plugins", "src/paceline")
+    for folder in ("backends", "lab", "serving", "cli", "tools", "plugins", "src/paceline")
     for path in (ROOT / folder).rglob("*.py")  # core and policies never see a model
     if path not in HOSTS and "tests" not in path.relative_to(ROOT).parts
 )

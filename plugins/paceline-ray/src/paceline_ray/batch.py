@@ -9,9 +9,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from paceline import PacelineError, load_config
+from paceline.serving import Completion
 from paceline_ray import actor
 from paceline_ray.batch_files import PROMPT
-from paceline_ray.openai.responses import Completion
 from paceline_ray.replica import Replica
 
 if TYPE_CHECKING:

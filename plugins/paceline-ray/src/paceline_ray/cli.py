@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from paceline import BackendError, ConfigError, PacelineError, RunConfig, check_port
+from paceline import BackendError, ConfigError, PacelineError, RunConfig
+from paceline.serving import Admission, check_port
 from paceline_ray import actor
 from paceline_ray.batch import generate_rows
 from paceline_ray.batch_files import Journal, read_prompts
@@ -31,7 +32,6 @@ from paceline_ray.lifecycle import (
     until_signalled,
     within,
 )
-from paceline_ray.openai.admission import Admission
 from paceline_ray.page import acceptance_sums, gammas
 from paceline_ray.replica import replica_run
 from paceline_ray.serving import APP, application

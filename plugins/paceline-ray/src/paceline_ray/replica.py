@@ -28,7 +28,7 @@ from paceline import (
     cpu_model,
     load_config,
 )
-from paceline_ray.engine import DecoderEngine
+from paceline.serving import DecoderEngine
 from paceline_ray.messages import Sums
 from paceline_ray.sync import DeltaTracker, Exchange, Sync
 

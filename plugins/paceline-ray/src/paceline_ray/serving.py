@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse, JSONResponse
 
 from paceline import load_config
+from paceline.serving import MAX_ACTIVE, Admission, ApiError, create_app
 from paceline_ray import actor
-from paceline_ray.openai.admission import Admission
-from paceline_ray.openai.app import create_app
-from paceline_ray.openai.errors import ApiError
 from paceline_ray.page import render
 from paceline_ray.replica import Replica
-from paceline_ray.scheduler import MAX_ACTIVE
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -8,7 +8,7 @@ import select
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from paceline import is_cross_site
+from paceline.serving import is_cross_site
 
 HOSTS = "PACELINE_ALLOWED_HOSTS"
 """Environment variable: further names of the server, with commas between them."""

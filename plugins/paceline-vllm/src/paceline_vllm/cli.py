@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paceline import ConfigError, PacelineError, check_port, load_config
+from paceline import ConfigError, PacelineError, load_config
+from paceline.serving import check_port
 from paceline_vllm.admission import HOSTS
 from paceline_vllm.compatibility import DEFAULT_MAX_GAMMA, build_policy, num_speculative_tokens
 from paceline_vllm.options import EngineOptions

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from paceline import is_cross_site
-from paceline_ray.openai.errors import ApiError
-from paceline_ray.scheduler import MAX_ACTIVE
+from paceline.serving.checks import is_cross_site
+from paceline.serving.openai.errors import ApiError
+from paceline.serving.scheduler import MAX_ACTIVE
 
 OPEN = frozenset({"/health"})
 """Paths that may be asked for without a key."""
@@ -23,7 +23,7 @@ class Admission:
 
     Attributes:
         key: What clients must send as a bearer token; None lets everybody in who reaches the port.
-        hosts: Names of the server besides its addresses; see `paceline.is_cross_site`.
+        hosts: Names of the server besides its addresses; see `paceline.serving.is_cross_site`.
         queue: Requests that may wait besides the `MAX_ACTIVE` that are decoded; the next one is sent away.
         body_bytes: The longest body.
         closing: Whether new requests are sent away because the server is about to end.

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from paceline import Sampling, is_text
-from paceline_ray.openai.errors import ApiError, refused
+from paceline.core.json_text import is_text
+from paceline.core.sampling import Sampling
+from paceline.serving.openai.errors import ApiError, refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from paceline_ray.openai.admission import Admission
+    from paceline.serving.openai.admission import Admission
 
 DEEPEST = 32
 """Levels of lists and objects in a body; what this interface reads has five."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 
-from paceline import Round
+from paceline.core.records import Round
 
 MAX_ACTIVE = 16
 """Requests that have begun at a time: each holds caches of target and drafts."""
@@ -74,7 +74,7 @@ class RoundRobinScheduler(threading.Thread):
     def __init__(
         self, lock: AbstractContextManager[object], count: Count, *, max_active: int = MAX_ACTIVE
     ) -> None:
-        super().__init__(name="paceline-ray-scheduler", daemon=True)
+        super().__init__(name="paceline-scheduler", daemon=True)
         self._lock, self._count, self._max_active = lock, count, max_active
         self._waiting: deque[RequestTask] = deque()
         self._active: deque[RequestTask] = deque()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from paceline_ray.scheduler import RoundRobinScheduler
+from paceline.serving.scheduler import RoundRobinScheduler
 
 
 def ignored(done):

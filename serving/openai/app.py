@@ -16,18 +16,19 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from paceline import BackendError, CapabilityError, Round
-from paceline_ray.engine import DecoderEngine
-from paceline_ray.openai.admission import Admission, AdmissionMiddleware
-from paceline_ray.openai.errors import ApiError
-from paceline_ray.openai.requests import (
+from paceline.core.errors import BackendError, CapabilityError
+from paceline.core.records import Round
+from paceline.serving.engine import DecoderEngine
+from paceline.serving.openai.admission import Admission, AdmissionMiddleware
+from paceline.serving.openai.errors import ApiError
+from paceline.serving.openai.requests import (
     ChatRequest,
     CompletionRequest,
     GenerationRequest,
     parse_request,
     read_body,
 )
-from paceline_ray.openai.responses import DONE, Completion, ResponseFormat, event
+from paceline.serving.openai.responses import DONE, Completion, ResponseFormat, event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -82,7 +83,7 @@ class Api:
         self._engine, self._admission = engine, admission
         # Long prompts take seconds to encode. One thread for all, since tokenizers are not made for several, and so
         # that decoding keeps the other cores.
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="paceline-ray-reader")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="paceline-reader")
 
     async def health(self, request: Request) -> Response:
         """Tell that the replica is up, and whose it is."""

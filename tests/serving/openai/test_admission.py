@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from paceline_ray.openai.admission import Admission
-from paceline_ray.openai.app import create_app
-from paceline_ray.openai.errors import ApiError
-from paceline_ray.openai.requests import DEEPEST, ChatRequest, CompletionRequest, parse_request
-from paceline_ray.scheduler import MAX_ACTIVE
+from paceline.serving.openai.admission import Admission
+from paceline.serving.openai.app import create_app
+from paceline.serving.openai.errors import ApiError
+from paceline.serving.openai.requests import DEEPEST, ChatRequest, CompletionRequest, parse_request
+from paceline.serving.scheduler import MAX_ACTIVE
 
 ASKED = {"prompt": "the rain in spain", "max_tokens": 4}
 PATH = "/v1/completions"
@@ -192,7 +192,7 @@ def test_a_tokenizer_that_fails_says_where_and_not_on_what(engine, client):
 
 def test_a_text_that_cannot_fit_is_not_encoded(run):
     from paceline import BackendError, load_config
-    from paceline_ray.engine import DecoderEngine
+    from paceline.serving.engine import DecoderEngine
 
     config = load_config(run)
     decoder = config.build()

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from paceline import BackendError, Capabilities, FusedCosts, Plan, RoundStart, finish_round
-from paceline_ray.openai.app import create_app
-from paceline_ray.openai.responses import Completion
+from paceline.serving.openai.app import create_app
+from paceline.serving.openai.responses import Completion
 
 PROMPT = "the rain in spain"
 

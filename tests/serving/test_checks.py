@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from paceline import BackendError, ConfigError, check_port, is_cross_site
+from paceline import BackendError, ConfigError
+from paceline.serving import check_port, is_cross_site
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paceline import Codec, Round, Tally, TextStream
+from paceline.core.generation import Tally
+from paceline.core.protocols import Codec
+from paceline.core.records import Round
+from paceline.core.streaming import TextStream
 
 DONE = b"data: [DONE]\n\n"
 

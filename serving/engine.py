@@ -6,8 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 
-from paceline import BackendError, Codec, Round, Sampling, SpeculativeDecoder, SupportsChat, Tally
-from paceline_ray.scheduler import RoundRobinScheduler
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.errors import BackendError
+from paceline.core.generation import Tally
+from paceline.core.optional_protocols import SupportsChat
+from paceline.core.protocols import Codec
+from paceline.core.records import Round
+from paceline.core.sampling import Sampling
+from paceline.serving.scheduler import RoundRobinScheduler
 
 LONGEST_TOKEN = 32
 """Characters that the tokens of a prompt have on average at most; a longer text is refused without being encoded."""

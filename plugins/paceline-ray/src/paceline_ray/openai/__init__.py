@@ -1,1 +1,0 @@
-"""The HTTP interface of OpenAI for a `paceline_ray.engine.DecoderEngine`: completions, chat completions, models."""

@@ -1,0 +1,41 @@
+"""Serving: one decoder for many requests at once, and OpenAI's HTTP interface for it.
+
+These are the public names. What speaks HTTP loads on first use: it needs Starlette, the extra `serve`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paceline.core.lazy import lazy
+from paceline.serving.checks import check_port, is_cross_site
+from paceline.serving.scheduler import MAX_ACTIVE
+
+if TYPE_CHECKING:
+    from paceline.serving.engine import DecoderEngine
+    from paceline.serving.openai.admission import Admission
+    from paceline.serving.openai.app import create_app
+    from paceline.serving.openai.errors import ApiError
+    from paceline.serving.openai.responses import Completion
+
+__all__ = [
+    "MAX_ACTIVE",
+    "Admission",
+    "ApiError",
+    "Completion",
+    "DecoderEngine",
+    "check_port",
+    "create_app",
+    "is_cross_site",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "paceline.serving.engine": ["DecoderEngine"],
+        "paceline.serving.openai.admission": ["Admission"],
+        "paceline.serving.openai.app": ["create_app"],
+        "paceline.serving.openai.errors": ["ApiError"],
+        "paceline.serving.openai.responses": ["Completion"],
+    },
+)

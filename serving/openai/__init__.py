@@ -1,0 +1,1 @@
+"""The HTTP interface of OpenAI for a `DecoderEngine`: completions, chat completions, models."""
