@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 
 from paceline.core.base_policy import BasePolicy, MergeablePolicy
+from paceline.core.cache_tracker import CacheTracker
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Readiness, Role
 from paceline.core.config.load import load, load_config
@@ -93,6 +94,7 @@ __all__ = [
     "BackendConfig",
     "BackendError",
     "BasePolicy",
+    "CacheTracker",
     "Capabilities",
     "CapabilityError",
     "Catalogue",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic
 import torch
 
 from paceline.backends.graph.cuda.buffers import CHUNK, READ, Buffers
-from paceline.backends.torch.sequence import UNREAD, CacheTracker
+from paceline.core.cache_tracker import UNREAD, CacheTracker
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.torch.sequence import UNREAD, CacheTracker
+from paceline.core.cache_tracker import UNREAD, CacheTracker
 
 TOKENS = st.integers(0, 2)  # so few that guesses agree by chance
 TEXT = st.lists(TOKENS, max_size=5)
