@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
+
+if TYPE_CHECKING:
+    from paceline.core.records import Round
 
 NEAR = 4
 """Rounds with no more lag than this tell how long drafting takes, once what the lag adds is known and taken off."""
@@ -40,7 +43,8 @@ class Timing:
         drafted, lag, context: As in `Round`.
         looked: Whether signals were looked at.
         draft_s, verify_s: As in `Round`.
-        rest_s: What the caller waited besides; None for the first round of a text, which reads the prompt.
+        rest_s: What the caller waited besides, where that tells of the loop alone: not in the first round of a text,
+            which reads the prompt, nor under a policy that takes its time.
     """
 
     draft: str | None
@@ -51,6 +55,13 @@ class Timing:
     draft_s: float
     verify_s: float
     rest_s: float | None
+
+    @classmethod
+    def of(cls, done: Round, rest_s: float | None = None) -> Timing:
+        """Return the timing of a finished round."""
+        draft = done.plan.draft if done.plan.gamma else None
+        looked = bool(done.signals)
+        return cls(draft, done.drafted, done.lag, done.context, looked, done.draft_s, done.verify_s, rest_s)
 
     def to_json(self) -> list[Any]:
         """Return the values as a list, times in microseconds."""

@@ -17,6 +17,7 @@ from paceline.core.errors import BackendError, CapabilityError, TraceError
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
 from paceline.lab.recording.latency import LatencyProfile
+from paceline.lab.recording.latency_fit import Timing
 from paceline.lab.recording.model import Header, Measured
 from paceline.lab.recording.recorder import Recorder
 from paceline.lab.recording.resume import REMEDY, Kept, kept, trim
@@ -53,20 +54,26 @@ class ReferenceRuns:
     blocks: Mapping[str, Mapping[str, Any]]
     left_out: Mapping[str, str]
 
-    def text(self, prompt: Prompt, max_new_tokens: int, *, part: int) -> list[Measured]:
-        """Decode a prompt under each policy, in an order drawn for it."""
+    def text(self, prompt: Prompt, max_new_tokens: int, *, part: int) -> tuple[list[Measured], list[Timing]]:
+        """Decode a prompt under each policy, in an order drawn for it; return the passes, and their rounds' times."""
         names = list(self.decoders)
         Random(prompt.name).shuffle(names)
-        runs = []
+        runs: list[Measured] = []
+        timings: list[Timing] = []
         for name in names:
             # Garbage of the policy before must not be collected on this one's time.
             gc.collect()
-            done = decode(self.decoders[name], prompt.tokens, max_new_tokens)
+            done = decode(
+                self.decoders[name],
+                prompt.tokens,
+                max_new_tokens,
+                on_round=lambda done: timings.append(Timing.of(done)),
+            )
             totals = done.totals
             runs.append(
                 Measured(self.blocks[name], prompt.name, totals.emitted, totals.rounds, totals.seconds, part)
             )
-        return runs
+        return runs, timings
 
 
 def reference_runs(parts: Models, policies: Mapping[str, PolicyConfig]) -> ReferenceRuns:
@@ -219,10 +226,12 @@ def record_run(
             timings = sweeper.text(text, prompt)
             if prompt is left[-1]:
                 timings += sweeper.complete(text, prompt)
-            on_step(dataclasses.replace(step, what="measuring"))
-            measured = (
-                measures.text(prompt, max_new_tokens, part=before.part) if prompt.name in chosen else []
-            )
+            measured: list[Measured] = []
+            if prompt.name in chosen:
+                on_step(dataclasses.replace(step, what="measuring"))
+                measured, further = measures.text(prompt, max_new_tokens, part=before.part)
+                sweeper.add(further)
+                timings += further
             line = sweeper.line(prompt.name, timings)
             costs = sweeper.costs() if timings else None  # else they are what they were
             writer.text(text, costs=costs, measured=measured, extra=[line])

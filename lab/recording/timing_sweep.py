@@ -210,7 +210,9 @@ class TimingSweep:
         """Time rounds on the last text until every kind is known."""
         timings: list[Timing] = []
         for _ in range(AGAIN):
-            if len(self._timings) >= self._fewest and self.costs() is not None:
+            # The rounds of policies come in few kinds; only those of a sweep are timed in whole.
+            swept = sum(timing.rest_s is not None for timing in self._timings)
+            if swept >= self._fewest and self.costs() is not None:
                 break
             timings += self._timed(text, prompt, begin=0)
         return timings
@@ -237,13 +239,13 @@ class TimingSweep:
                 waited_s = time.perf_counter() - began
                 # Before the first round the prompt is read as well.
                 rest_s = max(0.0, waited_s - done.draft_s - done.verify_s) if timings else None
-                draft = done.plan.draft if done.plan.gamma else None
-                times = (done.draft_s, done.verify_s, rest_s)
-                timings.append(
-                    Timing(draft, done.drafted, done.lag, done.context, bool(done.signals), *times)
-                )
+                timings.append(Timing.of(done, rest_s))
                 if checks is not None and not checks.add(text, done, begin):
                     checks = None
                 began = time.perf_counter()
-        self._timings += timings
+        self.add(timings)
         return timings
+
+    def add(self, timings: Sequence[Timing]) -> None:
+        """Take in timings of other rounds of the same models."""
+        self._timings += timings

@@ -273,6 +273,21 @@ def test_timing_takes_one_pass_over_a_text_and_ends_when_every_kind_was_seen_oft
     assert sweep.text(dataclasses.replace(text, name="not chosen"), prompts[0]) == []
 
 
+def test_rounds_of_the_policies_that_are_measured_make_the_profile_too(
+    tmp_path, toy_parts, catalogue, prompts, settings
+):
+    path = tmp_path / "recording.jsonl"
+    record_run(toy_parts(), catalogue, prompts[:2], path, settings=settings, run=RUN)
+    lines = [line for *_, line in parsed(path)]
+    rounds = sum(line["rounds"] for line in lines if line["kind"] == "measured")
+    timings = [timing for line in lines if line["kind"] == "timings" for timing in line["rounds"]]
+    without_rest = [timing for timing in timings if timing[-1] is None]
+    sweeps = len(timings) - rounds
+    assert rounds > 0
+    # A policy's own share is not the loop's; nor is the prompt, which the first round of each sweep reads.
+    assert rounds < len(without_rest) < rounds + sweeps
+
+
 def test_whether_a_recording_is_finished_is_told_without_loading_a_model(tmp_path, taken):
     assert finished(taken[0])
     assert not finished(tmp_path / "none.jsonl")
