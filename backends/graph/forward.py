@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from paceline.backends.graph.layers import apply_rotary, rms_norm
 
 if TYPE_CHECKING:
-    from paceline.backends.graph.engine import StaticCache
+    from paceline.backends.graph.cache import StaticCache
     from paceline.backends.graph.layers import RopeTable
     from paceline.backends.graph.products import LayerProducts, Products
     from paceline.backends.graph.shape import Shape

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from paceline.backends.graph.cache import require_room
 from paceline.backends.graph.cuda.forward import BLOCK, BlockCache, Network, forward
-from paceline.backends.graph.engine import context_of, require_room
+from paceline.backends.graph.engine import context_of
 from paceline.backends.graph.shape import read_shape
 from paceline.backends.graph.weights import Matrix, take_layers, take_weights
 from paceline.backends.torch.host import end_tokens, identity

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paceline.backends.graph.cache import require_room
 from paceline.backends.graph.cuda.buffers import BufferPool, RequestBuffers
 from paceline.backends.graph.cuda.engine import next_up
 from paceline.backends.graph.cuda.forward import forward
@@ -14,7 +15,6 @@ from paceline.backends.graph.cuda.proposal import BufferedProposal, ProposalBuff
 from paceline.backends.graph.cuda.runner import HostToDeviceBuffer
 from paceline.backends.graph.cuda.sampling import sampling_kind
 from paceline.backends.graph.cuda.session import GraphSession
-from paceline.backends.graph.engine import require_room
 from paceline.backends.torch.logits import NONE, likeliest, not_finite
 from paceline.backends.torch.sampling import accept_or_redraw, draft_probs_of, true_prefix
 from paceline.backends.torch.target import TargetModel

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from paceline.backends.graph import GraphDraft, GraphTarget
-from paceline.backends.graph.engine import KEPT, MARGIN
+from paceline.backends.graph.cache import KEPT
+from paceline.backends.graph.engine import MARGIN
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenProposal
