@@ -10,7 +10,7 @@ itself before it is promised: every block length that will ever run, bit by bit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
 
@@ -26,7 +26,7 @@ from paceline.backends.torch.pages import enlarge_pages
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedModel
 
@@ -166,28 +166,81 @@ class GraphEngine:
         Raises:
             BackendError: The cache has no room for them.
         """
-        with torch.inference_mode():
-            ids = tokens[0] if isinstance(tokens, torch.Tensor) else torch.tensor(tokens, device=self.device)
-            cache.require(len(ids), self.name)
-            if self.deterministic and len(ids) > BLOCK:
-                return self._in_blocks(cache, ids, rows)
-            return self.forward(cache, ids, rows)
+        flat = tokens[0] if isinstance(tokens, torch.Tensor) else tokens
+        return self.feed_batch([cache], flat, [len(flat)], [rows])
 
-    def _in_blocks(self, cache: StaticCache, ids: torch.Tensor, rows: int) -> torch.Tensor:
+    def feed_batch(
+        self,
+        caches: Sequence[StaticCache],
+        tokens: Sequence[int] | torch.Tensor,
+        counts: Sequence[int],
+        rows: Sequence[int],
+    ) -> torch.Tensor:
+        """Append tokens to several caches in one pass: see `BatchEngine`.
+
+        Raises:
+            BackendError: A cache has no room for its own.
+        """
+        with torch.inference_mode():
+            ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor(tokens, device=self.device)
+            for cache, count in zip(caches, counts, strict=True):
+                cache.require(count, self.name)
+            if self.deterministic and len(ids) > BLOCK:
+                return self._in_blocks(caches, ids, counts, rows)
+            return self.forward(caches, ids, counts, rows)
+
+    def _in_blocks(
+        self, caches: Sequence[StaticCache], ids: torch.Tensor, counts: Sequence[int], rows: Sequence[int]
+    ) -> torch.Tensor:
         """Feed in blocks of the lengths that were found to give the same bits."""
-        logits_of_blocks, filled = [], cache.filled
+        logits_of_blocks, filled = [], [cache.filled for cache in caches]
         try:
-            for start in range(0, len(ids), BLOCK):
-                block = ids[start : start + BLOCK]
+            for parts in blocks_of(counts, rows):
+                held = [caches[part.cache] for part in parts]
+                block = torch.cat([ids[part.begin : part.begin + part.tokens] for part in parts])
                 # Rows of a block that come before those asked for are left out at once.
-                needed = min(len(block), max(0, rows - (len(ids) - start - len(block))))
-                logits = self.forward(cache, block, max(1, needed))
-                if needed:
-                    logits_of_blocks.append(logits)
+                least = [max(1, part.rows) for part in parts]
+                logits = self.forward(held, block, [part.tokens for part in parts], least)
+                logits_of_blocks += [
+                    mine for part, mine in zip(parts, torch.split(logits, least), strict=True) if part.rows
+                ]
         except BaseException:
-            cache.filled = filled
+            for cache, before in zip(caches, filled, strict=True):
+                cache.filled = before
             raise
         return torch.cat(logits_of_blocks)
+
+
+class Part(NamedTuple):
+    """Tokens of one cache within a block.
+
+    Attributes:
+        cache: Its number in the pass.
+        begin: Number of the first of them in the pass.
+        tokens: How many they are.
+        rows: How many logits are asked for at their end.
+    """
+
+    cache: int
+    begin: int
+    tokens: int
+    rows: int
+
+
+def blocks_of(counts: Sequence[int], rows: Sequence[int]) -> Iterator[list[Part]]:
+    """Yield blocks of at most `BLOCK` tokens that read what each cache is given, in order, no cache twice in one."""
+    block: list[Part] = []
+    begin = 0
+    for cache, (count, last) in enumerate(zip(counts, rows, strict=True)):
+        for start in range(0, count, BLOCK):
+            part = min(BLOCK, count - start)
+            if block and (start or sum(each.tokens for each in block) + part > BLOCK):
+                yield block
+                block = []
+            needed = min(part, max(0, last - (count - start - part)))
+            block.append(Part(cache, begin + start, part, needed))
+        begin += count
+    yield block
 
 
 def require_packing(name: str, dtype: torch.dtype, device: torch.device) -> None:
@@ -263,9 +316,9 @@ def _read(engine: GraphEngine, text: torch.Tensor, length: int) -> list[torch.Te
     try:
         for block in torch.split(text, length):
             # The last row alone, as while a prompt is read, and then all of them, as in a verification.
-            alone = engine.forward(cache, block, 1)
+            alone = engine.forward([cache], block, [len(block)], [1])
             cache.crop(-len(block))
-            together = engine.forward(cache, block, len(block))
+            together = engine.forward([cache], block, [len(block)], [len(block)])
             logits.append(together if torch.equal(alone, together[-1:]) else together * torch.nan)
         return [torch.cat(logits), *(layer[:, :, : len(text)].clone() for layer in cache.layers)]
     finally:

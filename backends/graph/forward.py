@@ -1,11 +1,13 @@
-"""One pass through the model: tokens in, logits out, keys and values into the cache.
+"""One pass through the model: tokens in, logits out, keys and values into the caches.
 
-Lengths are plain integers here, so nothing is read that is not filled, and no shape is fixed.
+Lengths are plain integers here, so nothing is read that is not filled, and no shape is fixed. The tokens of several
+caches go through the matrices side by side, as one product; only attention looks at each cache by itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -13,6 +15,8 @@ from torch.nn import functional as F
 from paceline.backends.graph.layers import apply_rotary, rms_norm
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paceline.backends.graph.cache import StaticCache
     from paceline.backends.graph.layers import RopeTable
     from paceline.backends.graph.products import LayerProducts, Products
@@ -67,8 +71,8 @@ class Attention:
             Shape (tokens, kv_heads * groups * head_dim).
         """
         tokens = queries.shape[0]
-        if tokens > 1 and self._by_row:
-            # Each row is copied, so that it begins where memory is aligned whatever row of a block it was.
+        if self._by_row:
+            # Each row is copied, so that it begins where memory is aligned whatever row of a pass it was.
             rows = (
                 self._attend(queries[at : at + 1].clone(), cached[:, :, : filled + at + 1], None)
                 for at in range(tokens)
@@ -79,12 +83,16 @@ class Attention:
     def _attend(self, queries: torch.Tensor, kv: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         tokens, heads, width = queries.shape
         groups = self._groups
-        if groups == 1:
+        if tokens == 1:
+            q = queries.view(heads // groups, groups, width)
+        elif groups == 1:
             q = queries.transpose(0, 1)
         else:
             q = queries.view(tokens, heads // groups, groups, width).transpose(0, 1)
             q = q.reshape(heads // groups, tokens * groups, width)
         out = F.scaled_dot_product_attention(q[None], kv[:1], kv[1:], attn_mask=mask)[0]
+        if tokens == 1:
+            return out.reshape(1, heads * width)
         if groups == 1:
             return out.transpose(0, 1).reshape(tokens, heads * width)
         return (
@@ -128,52 +136,114 @@ class Forward:
         self._turning = shape.heads + shape.kv_heads
         self._all_heads = shape.heads + 2 * shape.kv_heads
 
-    def __call__(self, cache: StaticCache, tokens: torch.Tensor, rows: int) -> torch.Tensor:
-        """Append tokens, shape (count,), to the cache; return the logits after the last `rows`: (rows, vocabulary).
+    def __call__(
+        self, caches: Sequence[StaticCache], tokens: torch.Tensor, counts: Sequence[int], rows: Sequence[int]
+    ) -> torch.Tensor:
+        """Append tokens to caches; return the logits after the last `rows` of each, one cache after the other.
 
-        The cache counts the tokens only when all is done: a pass that fails leaves it as it was.
+        The caches count the tokens only when all is done: a pass that fails leaves them as they were.
+
+        Args:
+            caches: Different ones.
+            tokens: Those of all caches, one after the other, shape (sum of counts,).
+            counts: Tokens of each cache.
+            rows: For each cache at least 1, and at most its count.
+
+        Returns:
+            Shape (sum of rows, vocabulary).
         """
-        rope, products = self._rope, self._products
-        count, filled = len(tokens), cache.filled
-        cos, sin = rope.cos[filled : filled + count], rope.sin[filled : filled + count]
+        products, needed = self._products, sum(rows)
+        places = _places([cache.filled for cache in caches], counts)
+        cos, sin = self._rope.cos[places], self._rope.sin[places]
         hidden = padded(F.embedding(tokens, self._embedding).to(cos.dtype), products.rows)
-        mask = self._attention.mask(count, filled, cos)
+        blocks = [
+            Block(cache, count, cache.filled, self._attention.mask(count, cache.filled, cos))
+            for cache, count in zip(caches, counts, strict=True)
+        ]
         last = len(products.layers) - 1
         for index, layer in enumerate(products.layers):
-            cached = cache.layers[index]
-            queries = self._read(layer, hidden, cached, filled, cos, sin)
-            if index == last and rows < count:
+            queries = self._read(layer, index, hidden, blocks, cos, sin)
+            if index == last and needed < len(tokens):
                 # Of the last layer, only what comes out is needed from here on.
-                queries = queries[count - rows :]
-                hidden = padded(hidden[count - rows : count], products.rows)
-                mask = self._attention.mask(rows, filled + count - rows, cos)
-            attended = self._attention(queries, cached, filled + count - len(queries), mask)
+                kept = _places(_ends(counts, rows), rows)
+                queries, hidden = queries[kept], padded(hidden[kept], products.rows)
+                blocks = [
+                    block.ending(count, self._attention, cos)
+                    for block, count in zip(blocks, rows, strict=True)
+                ]
+            attended = self._attend(index, queries, blocks)
             hidden = layer.out.add(padded(attended, products.rows), hidden)
             hidden = layer.feed_forward(layer.mlp_norm(hidden), hidden)
-        logits = products.head(padded(products.norm(hidden[:rows]), products.head.rows))
-        cache.filled = filled + count
-        return logits[:rows]
+        logits = products.head(padded(products.norm(hidden[:needed]), products.head.rows))
+        for cache, count in zip(caches, counts, strict=True):
+            cache.filled += count
+        return logits[:needed]
 
     def _read(
         self,
         layer: LayerProducts,
+        index: int,
         hidden: torch.Tensor,
-        cached: torch.Tensor,
-        filled: int,
+        blocks: Sequence[Block],
         cos: torch.Tensor,
         sin: torch.Tensor,
     ) -> torch.Tensor:
-        """Put keys and values of the tokens into the cache; return their queries, (tokens, heads, head_dim)."""
-        shape, count = self._shape, len(cos)
-        heads = layer.qkv(layer.attention_norm(hidden))[:count].view(count, self._all_heads, shape.head_dim)
+        """Put keys and values of the tokens into the caches; return their queries, (tokens, heads, head_dim)."""
+        shape, total = self._shape, len(cos)
+        heads = layer.qkv(layer.attention_norm(hidden))[:total].view(total, self._all_heads, shape.head_dim)
         if layer.query_norm is not None and layer.key_norm is not None:
             heads[:, : shape.heads] = rms_norm(heads[:, : shape.heads], layer.query_norm, shape.norm_eps)
             keys = heads[:, shape.heads : self._turning]
             keys.copy_(rms_norm(keys, layer.key_norm, shape.norm_eps))
         apply_rotary(heads[:, : self._turning], cos, sin)
-        fresh = heads[:, shape.heads :].view(count, 2, shape.kv_heads, shape.head_dim)
-        cached[:, :, filled : filled + count] = fresh.permute(1, 2, 0, 3)
+        fresh = heads[:, shape.heads :].view(total, 2, shape.kv_heads, shape.head_dim).permute(1, 2, 0, 3)
+        begin = 0
+        for cache, count, filled, _ in blocks:
+            cache.layers[index][:, :, filled : filled + count] = fresh[:, :, begin : begin + count]
+            begin += count
         return heads[:, : shape.heads]
+
+    def _attend(self, index: int, queries: torch.Tensor, blocks: Sequence[Block]) -> torch.Tensor:
+        """Return what the tokens of each block take from its own cache, (tokens, heads * head_dim)."""
+        attended, begin = [], 0
+        for cache, count, filled, mask in blocks:
+            mine = queries[begin : begin + count]
+            attended.append(self._attention(mine, cache.layers[index], filled, mask))
+            begin += count
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
+
+
+class Block(NamedTuple):
+    """Tokens of one cache in a pass.
+
+    Attributes:
+        filled: Tokens of the cache before the first of them.
+        mask: Of attention; see `Attention.mask`.
+    """
+
+    cache: StaticCache
+    tokens: int
+    filled: int
+    mask: torch.Tensor | None
+
+    def ending(self, count: int, attention: Attention, like: torch.Tensor) -> Block:
+        """Return the last `count` tokens of it."""
+        filled = self.filled + self.tokens - count
+        return Block(self.cache, count, filled, attention.mask(count, filled, like))
+
+
+def _places(starts: Sequence[int], counts: Sequence[int]) -> slice | list[int]:
+    """Return the indices of runs of rows, each from its start; where there is one run, without a copy of the rows."""
+    if len(starts) == 1:
+        return slice(starts[0], starts[0] + counts[0])
+    return [
+        place for start, count in zip(starts, counts, strict=True) for place in range(start, start + count)
+    ]
+
+
+def _ends(counts: Sequence[int], rows: Sequence[int]) -> list[int]:
+    """Return where the last `rows` of each run of `counts` begin, the runs one after the other."""
+    return [end - last for end, last in zip(accumulate(counts), rows, strict=True)]
 
 
 def padded(rows: torch.Tensor, least: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ The transformers backend fulfils it with that library's own code; a faster one o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,5 +107,30 @@ class Engine(Protocol):
 
         Returns:
             Logits in the model's own precision, shape (rows, vocabulary).
+        """
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Protocol):
+    """An engine that reads the tokens of several requests in one pass; others are asked one request at a time."""
+
+    def feed_batch(
+        self,
+        caches: Sequence[Any],
+        tokens: Sequence[int] | torch.Tensor,
+        counts: Sequence[int],
+        rows: Sequence[int],
+    ) -> torch.Tensor:
+        """Append tokens to several caches; return the logits after the last `rows` of each, cache after cache.
+
+        Args:
+            caches: Different ones. Each grows by its tokens, or all stay as they were where this raises.
+            tokens: Those of all caches, one after the other: plain integers, or a device tensor of shape (tokens,).
+            counts: Tokens of each cache, at least 1.
+            rows: For each cache at least 1, and at most its count.
+
+        Returns:
+            Logits in the model's own precision, shape (sum of rows, vocabulary).
         """
         ...
