@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,12 +12,13 @@ from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
 from paceline.core.errors import BackendError, CapabilityError, PacelineError, describe
 from paceline.core.files import Closing
-from paceline.core.forking import register_forkable
+from paceline.core.forking import ForkSafeLock, register_forkable
 from paceline.core.generation import Failure, Generation, Tally
 from paceline.core.guards.draft import Drafts, usable_drafts
 from paceline.core.guards.policy import PlainDecoding, PolicyGuard, check_fit
 from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
 from paceline.core.loop import Request
+from paceline.core.observing import Observing, RequestObserver
 from paceline.core.sampling import GREEDY, Sampling, check_sampling
 from paceline.core.state.scope import PolicySource
 from paceline.core.stopping import Stop, StopConditions, stop_criteria
@@ -49,9 +50,10 @@ class SpeculativeDecoder(Closing):
         stop: Where texts end where a call does not say otherwise; see `rounds`.
         restore: Called with each policy before its first round: gives it what is known, and returns what saves what
             it learns; saved when the decoder is closed, a policy made for one request when that ends.
-        turn: Entered around each round, for decoders that share a policy.
+        turn: Entered around each round, for decoders that share a policy; a lock by default.
         interleaved: Whether several requests may be under way, of which the caller takes one round at a time. Without
             it a request that begins within another one is an error.
+        observer: Sees each request begin, advance and end.
 
     Raises:
         ContractError: Target, a draft or the policy lacks what it must have; drafts and policies that do are left out
@@ -60,6 +62,8 @@ class SpeculativeDecoder(Closing):
 
     Attributes:
         failures: What failed in the latest request and was gone on without, once it is over.
+        sampling, stop: Settings of requests that do not say otherwise.
+        turn: Entered around each round. Whoever else looks at the policy enters it first.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class SpeculativeDecoder(Closing):
         restore: Restore | None = None,
         turn: AbstractContextManager[object] | None = None,
         interleaved: bool = False,
+        observer: RequestObserver | None = None,
     ) -> None:
         check_target(target)
         self.target = target
@@ -90,11 +95,12 @@ class SpeculativeDecoder(Closing):
         self.costs = costs if costs is not None else LiveCosts()
         self._clock = clock if clock is not None else WallClock()
         self._tracing = Tracing(trace, fallback=self._fallback)
+        self._observing = Observing(observer)
         self._eos = target.eos if eos is None else eos
         self._max_new_tokens = max_new_tokens
-        self._sampling = sampling
-        self._stop = stop
-        self._turn = turn if turn is not None else nullcontext()
+        self.sampling = sampling
+        self.stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        self.turn = turn if turn is not None else ForkSafeLock()
         self._lock = DecoderLock(interleaved=interleaved)
         stop_criteria(stop, target.codec)  # refuses now what would be refused at the first prompt
         check_sampling(target, sampling)
@@ -118,6 +124,7 @@ class SpeculativeDecoder(Closing):
         max_new_tokens: int | None = None,
         stop: Stop | None = None,
         sampling: Sampling | None = None,
+        tally: Tally | None = None,
     ) -> Iterator[Round]:
         """Decode round by round; the caller owns the loop and may leave it at any time.
 
@@ -130,6 +137,7 @@ class SpeculativeDecoder(Closing):
             stop: Strings, and functions that are shown the output after each token. The text ends with the token that
                 completes a string, or for which a function returns True. None: as the decoder's own settings say.
             sampling: How tokens are drawn, if not as the decoder's own settings say.
+            tally: Where the rounds are added up.
 
         Raises:
             BackendError: The prompt is empty, does not fit the context, or text is given without a tokenizer.
@@ -138,7 +146,7 @@ class SpeculativeDecoder(Closing):
         """
         tokens = self.encode(prompt)
         limits = self._limits(tokens, max_new_tokens, stop)
-        return self._rounds(tokens, limits, Tally(), self._drawing(sampling))
+        return self._rounds(tokens, limits, Tally() if tally is None else tally, self._drawing(sampling))
 
     def stream(
         self,
@@ -150,7 +158,7 @@ class SpeculativeDecoder(Closing):
     ) -> Iterator[str]:
         """Decode piece by piece: text leaves when a round ends, and is never split inside a character."""
         rounds = self.rounds(prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
-        return stream_text(rounds, TextStream(self._codec()))
+        return stream_text(rounds, self.text_stream())
 
     def generate(
         self,
@@ -175,20 +183,11 @@ class SpeculativeDecoder(Closing):
                 output.extend(done.tokens)
                 if on_round is not None:
                     on_round(done)
-            text = None if self.target.codec is None else self._codec().decode(output)
+            text = self.decode(output)
         except PacelineError as error:
             error.delivered = tuple(output)
             raise
-        assert tally.ended is not None
-        return Generation(
-            text=text,
-            tokens=tuple(output),
-            prompt_tokens=len(tokens),
-            ended=tally.ended,
-            policy=describe(self.policy),
-            totals=tally.totals(),
-            failures=tally.failures,
-        )
+        return Generation.of(text, output, tally, prompt_tokens=len(tokens), policy=describe(self.policy))
 
     def close(self) -> None:
         """Close the trace and save what was learnt, where the run asks for it.
@@ -196,10 +195,14 @@ class SpeculativeDecoder(Closing):
         Requests under way are closed by closing their iterators.
         """
         try:
-            with self._turn:
+            with self.turn:
                 self._policies.save()
         finally:
             self._tracing.close()
+
+    def interleave(self) -> None:
+        """Let several requests be under way from now on, of which the caller takes one round at a time."""
+        self._lock.interleaved = True
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
         """Return the tokens of a prompt; tokens given are checked against the target's vocabulary."""
@@ -217,6 +220,14 @@ class SpeculativeDecoder(Closing):
         """
         return self._checked(self._codec().encode_chat(messages, options))
 
+    def decode(self, tokens: Sequence[int]) -> str | None:
+        """Return the text of an output, special tokens left out; None when the target has no tokenizer."""
+        return None if self.target.codec is None else self._codec().decode(tokens)
+
+    def text_stream(self) -> TextStream:
+        """Return what makes text of an output's tokens as they come."""
+        return TextStream(self._codec())
+
     def _checked(self, tokens: list[int]) -> list[int]:
         if not tokens:
             raise BackendError("the prompt is empty: give at least one token")
@@ -230,7 +241,11 @@ class SpeculativeDecoder(Closing):
     def _rounds(
         self, tokens: list[int], limits: StopConditions, tally: Tally, sampling: Sampling
     ) -> Iterator[Round]:
-        with self._lock.request(), self._policies.request() as policy:
+        with (
+            self._lock.request(),
+            self._observing.request(len(tokens), tally) as show,
+            self._policies.request() as policy,
+        ):
             opening = self._clock.now()
             request = self._open(policy, tokens, limits, sampling)
             try:
@@ -238,10 +253,11 @@ class SpeculativeDecoder(Closing):
                     tally.prefill_s = self._clock.now() - opening
                     while request.ended is None:
                         began = self._clock.now()
-                        with self._lock, self._turn:
+                        with self._lock, self.turn:
                             done = request.round()
-                        write(done)
-                        tally.add(done, self._clock.now() - began)
+                            write(done)
+                            tally.add(done, self._clock.now() - began)
+                            show(done)
                         yield done
             finally:
                 unmade = (policy.failure,) if isinstance(policy, PlainDecoding) else ()
@@ -276,13 +292,13 @@ class SpeculativeDecoder(Closing):
 
     def _drawing(self, sampling: Sampling | None) -> Sampling:
         if sampling is None:
-            return self._sampling
+            return self.sampling
         check_sampling(self.target, sampling)
         return sampling
 
     def _limits(self, prompt: list[int], max_new_tokens: int | None, stop: Stop | None) -> StopConditions:
         codec = None if self.target.codec is None else self._codec()
-        ends = stop_criteria(self._stop if stop is None else stop, codec)
+        ends = stop_criteria(self.stop if stop is None else stop, codec)
         return StopConditions(self._room(len(prompt), max_new_tokens), self._eos, ends)
 
     def _room(self, prompt_tokens: int, max_new_tokens: int | None) -> int:
@@ -314,7 +330,7 @@ class DecoderLock:
     """
 
     def __init__(self, *, interleaved: bool) -> None:
-        self._interleaved = interleaved
+        self.interleaved = interleaved
         self.forked()
         register_forkable(self)
 
@@ -325,7 +341,7 @@ class DecoderLock:
     @contextmanager
     def request(self) -> Iterator[None]:
         """Hold the decoder for one request."""
-        if self._interleaved:
+        if self.interleaved:
             yield
             return
         held = self._request

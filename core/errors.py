@@ -7,7 +7,9 @@ PacelineError
 │   └── TargetError    a target raised something: names it; what it raised is the cause
 ├── ContractError      a policy, draft or target broke the contract of a round: names who
 ├── CapabilityError    the engine and the policy or request do not fit: found before the first token
-└── TraceError         a trace cannot be read, or does not fit what is replayed
+├── TraceError         a trace cannot be read, or does not fit what is replayed
+├── DeadlineError      a request took longer than it may
+└── ClosedError        a decoder was closed before a request was done
 """
 
 from __future__ import annotations
@@ -71,6 +73,14 @@ class CapabilityError(PacelineError):
 
 class TraceError(PacelineError, ValueError):
     """A trace cannot be read, or does not fit the run it is replayed against."""
+
+
+class DeadlineError(PacelineError, TimeoutError):
+    """A request took longer than its deadline."""
+
+
+class ClosedError(PacelineError, RuntimeError):
+    """A decoder was closed before a request began or was done."""
 
 
 def describe(culprit: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import accumulate, zip_longest
-from typing import Any
+from typing import Any, Self
 
 from paceline.core.records import Ended, Round
 
@@ -118,6 +118,16 @@ class Generation:
     policy: str
     totals: Totals
     failures: tuple[Failure, ...] = ()
+
+    @classmethod
+    def of(
+        cls, text: str | None, tokens: Sequence[int], tally: Tally, *, prompt_tokens: int, policy: str
+    ) -> Self:
+        """Return what the rounds that were added up amount to, the last of which ended the text."""
+        assert tally.ended is not None
+        return cls(
+            text, tuple(tokens), prompt_tokens, tally.ended, policy, tally.totals(), tuple(tally.failures)
+        )
 
 
 class Tally:

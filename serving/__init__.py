@@ -12,18 +12,17 @@ from paceline.serving.checks import check_port, is_cross_site
 from paceline.serving.scheduler import MAX_ACTIVE
 
 if TYPE_CHECKING:
-    from paceline.serving.engine import DecoderEngine
+    from paceline.serving.metrics import Metrics
     from paceline.serving.openai.admission import Admission
-    from paceline.serving.openai.app import create_app
+    from paceline.serving.openai.app import ServedModel, create_app
     from paceline.serving.openai.errors import ApiError
-    from paceline.serving.openai.responses import Completion
 
 __all__ = [
     "MAX_ACTIVE",
     "Admission",
     "ApiError",
-    "Completion",
-    "DecoderEngine",
+    "Metrics",
+    "ServedModel",
     "check_port",
     "create_app",
     "is_cross_site",
@@ -32,10 +31,9 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "paceline.serving.engine": ["DecoderEngine"],
+        "paceline.serving.metrics": ["Metrics"],
         "paceline.serving.openai.admission": ["Admission"],
-        "paceline.serving.openai.app": ["create_app"],
+        "paceline.serving.openai.app": ["ServedModel", "create_app"],
         "paceline.serving.openai.errors": ["ApiError"],
-        "paceline.serving.openai.responses": ["Completion"],
     },
 )

@@ -10,18 +10,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager
+from typing import TypeAlias
 
+import structlog
+
+from paceline.core.errors import ClosedError, short_repr
 from paceline.core.records import Round
+
+log = structlog.get_logger()
 
 MAX_ACTIVE = 16
 """Requests that have begun at a time: each holds caches of target and drafts."""
 
-Deliver = Callable[[Round | BaseException | None], None]
-"""Told of each round, at last of None or of what went wrong; called in the thread, must not wait."""
-
-
-Count = Callable[[Round | None], None]
+Deliver: TypeAlias = "Callable[[Round | BaseException | None], None]"
+"""Is given each round, at last None or what went wrong; called in the thread, must not wait."""
 
 
 class RequestTask:
@@ -36,91 +38,103 @@ class RequestTask:
         """Let the request go; from any thread, at any time. It is closed before its next round would begin."""
         self.cancelled = True
 
-    def step(self, count: Count) -> bool:
-        """Decode one round, or end; return whether there is more to come. In the thread, under the lock."""
+    def step(self) -> bool:
+        """Decode one round, or end; return whether there is more to come."""
+        if self.cancelled:
+            self.end(None)
+            return False
         try:
-            if self.cancelled:
-                self.close()
-                self._deliver(None)
-                return False
             if self._rounds is None:
                 self._rounds = self._start()
-                count(None)
             done = next(self._rounds, None)
-        except Exception as error:  # noqa: BLE001 - one request's trouble is not that of the others
-            self.close()
+        except BaseException as error:  # noqa: BLE001 - one request's trouble is not that of the others
             self._deliver(error)
             return False
-        if done is not None:
-            count(done)
         self._deliver(done)
         return done is not None
 
-    def close(self) -> None:
-        """Close the decoder's iterator, which frees what the request held."""
-        if isinstance(self._rounds, Generator):
-            self._rounds.close()
+    def end(self, error: BaseException | None) -> None:
+        """Close the decoder's iterator, which frees what the request held, and deliver the end."""
+        try:
+            if isinstance(self._rounds, Generator):
+                self._rounds.close()
+        except BaseException as problem:  # noqa: BLE001 - nobody waits for it any more
+            log.warning("close_failed", error=short_repr(problem))
+        self._deliver(error)
 
 
-class RoundRobinScheduler(threading.Thread):
-    """Plays the requests it is given, in turn, until it is stopped.
+class RoundRobinScheduler:
+    """Plays the requests it is given, in turn, in a thread of its own, until it is stopped.
 
     Args:
-        lock: Held while a round is decoded; whoever else touches the policy holds it too.
-        count: Called with each round, and with None when a request begins; under the lock.
-        at_once: How many requests have begun at a time.
+        max_active: Requests that have begun at a time.
     """
 
-    def __init__(
-        self, lock: AbstractContextManager[object], count: Count, *, max_active: int = MAX_ACTIVE
-    ) -> None:
-        super().__init__(name="paceline-scheduler", daemon=True)
-        self._lock, self._count, self._max_active = lock, count, max_active
+    def __init__(self, *, max_active: int = MAX_ACTIVE) -> None:
+        if max_active < 1:
+            raise ValueError(f"at least one request is active at a time, found {max_active}")
+        self.max_active = max_active
         self._waiting: deque[RequestTask] = deque()
         self._active: deque[RequestTask] = deque()
         self._changed = threading.Condition()
         self._stopping = False
+        # Started by the first request: a server may fork before that, and threads do not survive it.
+        self._thread: threading.Thread | None = None
 
     def submit(self, start: Callable[[], Iterator[Round]], deliver: Deliver) -> RequestTask:
         """Take on a request; `start` is called in the thread.
 
         Raises:
-            RuntimeError: The thread was stopped.
+            ClosedError: The scheduler was stopped.
         """
         task = RequestTask(start, deliver)
         with self._changed:
             if self._stopping:
-                raise RuntimeError("this replica is shutting down")
+                raise ClosedError("this decoder was closed")
             # Those who went away while they waited leave the line, which must not grow with them.
+            gone = [task for task in self._waiting if task.cancelled]
             self._waiting = deque(task for task in self._waiting if not task.cancelled)
             self._waiting.append(task)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="paceline-scheduler", daemon=True)
+                self._thread.start()
             self._changed.notify()
+        for left in gone:
+            left.end(None)
         return task
 
+    def counts(self) -> tuple[int, int]:
+        """Return how many requests have begun, and how many wait."""
+        with self._changed:
+            return len(self._active), sum(not task.cancelled for task in self._waiting)
+
     def stop(self, patience_s: float = 5.0) -> None:
-        """End after the round that is being decoded, and let all requests go."""
+        """End after the round that is being decoded; requests that are not done get a `ClosedError`."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        if self.is_alive():
-            self.join(patience_s)
+        if self._thread is not None:
+            self._thread.join(patience_s)
 
-    def run(self) -> None:
-        """Decode until stopped."""
+    def _run(self) -> None:
         while (task := self._next()) is not None:
-            with self._lock:
-                more = task.step(self._count)
-            if more:
-                self._active.append(task)
+            if not task.step():
+                with self._changed:
+                    self._active.remove(task)
         for left in (*self._active, *self._waiting):
-            left.cancel()
-            left.step(self._count)
+            left.end(
+                None if left.cancelled else ClosedError("this decoder was closed before the text was done")
+            )
+        self._active.clear()
+        self._waiting.clear()
 
     def _next(self) -> RequestTask | None:
+        """Return the request whose turn it is, and move it to the end of the line."""
         with self._changed:
             self._changed.wait_for(lambda: self._active or self._waiting or self._stopping)
             if self._stopping:
                 return None
-            while self._waiting and len(self._active) < self._max_active:
+            while self._waiting and len(self._active) < self.max_active:
                 self._active.append(self._waiting.popleft())
-        return self._active.popleft()
+            self._active.rotate(-1)
+            return self._active[-1]

@@ -18,6 +18,7 @@ from paceline.core.stopping import stop_strings
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
+    from paceline.core.observing import RequestObserver
     from paceline.core.protocols import Clock
 
 DRAFT_NAME = "[A-Za-z][A-Za-z0-9_-]*"
@@ -138,7 +139,13 @@ class RunConfig(Strict):
         del info
         return with_defaults(data) if isinstance(data, Mapping) else data
 
-    def build(self, *, clock: Clock | None = None, interleaved: bool = False) -> SpeculativeDecoder:
+    def build(
+        self,
+        *,
+        clock: Clock | None = None,
+        interleaved: bool = False,
+        observer: RequestObserver | None = None,
+    ) -> SpeculativeDecoder:
         """Load the models and return a decoder that is ready to generate; its arguments are the decoder's own.
 
         Raises:
@@ -171,4 +178,5 @@ class RunConfig(Strict):
             restore=learns.restore,
             turn=learns.turn,
             interleaved=interleaved,
+            observer=observer,
         )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
@@ -102,13 +102,13 @@ class ScopedPolicy:
     Attributes:
         policy: A policy, or what makes one for each request.
         restore: Gives a policy what is known, and returns what saves what it learns.
-        turn: Entered around each round.
+        turn: Entered around each round; None where the policy has one decoder.
         costs: The cost model, with what was kept of an earlier one; None for a fresh one.
     """
 
     policy: Policy | Callable[[], Policy]
     restore: Restore | None = None
-    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    turn: AbstractContextManager[object] | None = None
     costs: LiveCosts | None = None
 
 

@@ -1,1 +1,1 @@
-"""The HTTP interface of OpenAI for a `DecoderEngine`: completions, chat completions, models."""
+"""The HTTP interface of OpenAI for a `AsyncDecoder`: completions, chat completions, models."""

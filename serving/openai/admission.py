@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import structlog
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paceline.serving.checks import is_cross_site
 from paceline.serving.openai.errors import ApiError
 from paceline.serving.scheduler import MAX_ACTIVE
 
+log = structlog.get_logger()
+
 OPEN = frozenset({"/health"})
 """Paths that may be asked for without a key."""
+
+STALLED_S = 60.0
+"""Seconds that a client may take over a piece of an answer before it is given up."""
 
 
 @dataclass(slots=True)
@@ -27,7 +34,7 @@ class Admission:
         queue: Requests that may wait besides the `MAX_ACTIVE` that are decoded; the next one is sent away.
         body_bytes: The longest body.
         closing: Whether new requests are sent away because the server is about to end.
-        underway: Requests that are being answered.
+        in_flight: Requests that are being answered.
         retry_s: When those who were sent away may try again.
         server: What `/health` says, so that whoever started the server knows it again.
     """
@@ -87,10 +94,24 @@ class Admission:
 
 
 class AdmissionMiddleware:
-    """ASGI middleware: answers what is not admitted, and counts the requests that make the application work."""
+    """ASGI middleware: answers what is not admitted, counts what is, and gives up clients that do not read.
 
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+    Args:
+        app: The application.
+        admission: What is let in.
+        on_response: Is given the status of each response.
+        stalled_s: Seconds that a client may take over a piece of an answer.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        admission: Admission,
+        on_response: Callable[[int], None],
+        stalled_s: float = STALLED_S,
+    ) -> None:
         self._app, self._admission = app, admission
+        self._on_response, self._stalled_s = on_response, stalled_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
@@ -98,16 +119,23 @@ class AdmissionMiddleware:
             await self._app(scope, receive, send)
             return
         admission, method = self._admission, scope["method"]
+
+        async def pass_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._on_response(message["status"])
+            async with asyncio.timeout(self._stalled_s):
+                await send(message)
+
         try:
             admission.check(method, scope["path"], Headers(scope=scope))
         except ApiError as error:
-            await error.response()(scope, receive, send)
+            await error.response()(scope, receive, pass_on)
             return
-        if method != "POST":
-            await self._app(scope, receive, send)
-            return
-        admission.in_flight += 1
+        working = method == "POST"
+        admission.in_flight += working
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, pass_on)
+        except TimeoutError:
+            log.warning("client_stalled", path=scope["path"], seconds=self._stalled_s)
         finally:
-            admission.in_flight -= 1
+            admission.in_flight -= working

@@ -1,11 +1,12 @@
-"""The application: routes, from a request's bytes to an answer's bytes. It knows nothing of Ray."""
+"""The application: routes, from a request's bytes to an answer's bytes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import wraps
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,9 +17,16 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from paceline.core.errors import BackendError, CapabilityError
+from paceline.core.errors import (
+    BackendError,
+    CapabilityError,
+    ClosedError,
+    DeadlineError,
+    PacelineError,
+    TargetError,
+)
 from paceline.core.records import Round
-from paceline.serving.engine import DecoderEngine
+from paceline.serving.async_decoder import AsyncDecoder
 from paceline.serving.openai.admission import Admission, AdmissionMiddleware
 from paceline.serving.openai.errors import ApiError
 from paceline.serving.openai.requests import (
@@ -31,188 +39,279 @@ from paceline.serving.openai.requests import (
 from paceline.serving.openai.responses import DONE, Completion, ResponseFormat, event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from starlette.requests import Request
+
+    from paceline.serving.metrics import Metrics
 
 log = structlog.get_logger()
 
 Handler = Callable[["Request"], Awaitable[Response]]
 RequestT = TypeVar("RequestT", bound=GenerationRequest)
-Tokens = TypeVar("Tokens", bound=list[int] | None)
+T = TypeVar("T")
 
 GONE = 499
 """The status, seen by nobody, of an answer to a client that is gone."""
 
 
+@dataclass(slots=True)
+class ServedModel:
+    """A model as the server knows it.
+
+    Attributes:
+        name: The name clients know it by.
+        decoder: What decodes; None while it loads, when requests are answered 503.
+        deadline_s: Seconds that a request may take; None sets no limit.
+    """
+
+    name: str
+    decoder: AsyncDecoder | None = None
+    deadline_s: float | None = None
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many requests have begun, and how many wait."""
+        return (0, 0) if self.decoder is None else self.decoder.counts()
+
+    def ready(self) -> AsyncDecoder:
+        """Return the decoder.
+
+        Raises:
+            ApiError: It is not loaded yet.
+        """
+        if self.decoder is None:
+            raise ApiError("the model is being loaded; try again", status=503, code="loading", retry_s=2)
+        return self.decoder
+
+
 def create_app(
-    engine: DecoderEngine, *, admission: Admission | None = None, pages: Mapping[str, Handler] | None = None
+    model: ServedModel,
+    *,
+    admission: Admission | None = None,
+    metrics: Metrics | None = None,
+    pages: Mapping[str, Handler] | None = None,
 ) -> Starlette:
-    """Return an application that serves an engine.
+    """Return an application that serves a model.
 
     Args:
-        engine: What decodes.
+        model: What is served; its decoder may come later.
         admission: What is let in; what `Admission` lets in by default without one.
+        metrics: What `/metrics` shows, as the observer of the decoder; without it there is no such page.
         pages: Further pages, by path.
     """
     admission = Admission() if admission is None else admission
-    api = Api(engine, admission)
+    api = Api(model, admission, metrics)
     handlers = {
         ("GET", "/health"): api.health,
         ("GET", "/v1/models"): api.models,
         ("GET", "/v1/models/{model:path}"): api.one_model,
         ("POST", "/v1/completions"): api.completions,
         ("POST", "/v1/chat/completions"): api.chat_completions,
+        **({} if metrics is None else {("GET", "/metrics"): api.metrics}),
         **{("GET", path): handler for path, handler in (pages or {}).items()},
     }
     routes = [
         Route(path, _errors_as_responses(handler), methods=[method])
         for (method, path), handler in handlers.items()
     ]
+    on_response = _ignore if metrics is None else metrics.on_response
     return Starlette(
         routes=routes,
-        middleware=[Middleware(AdmissionMiddleware, admission)],
+        middleware=[Middleware(AdmissionMiddleware, admission, on_response)],
         exception_handlers={404: _unknown, 405: _unknown},
     )
+
+
+def _ignore(_status: int) -> None:
+    pass
 
 
 class Api:
     """The handlers."""
 
-    def __init__(self, engine: DecoderEngine, admission: Admission) -> None:
-        self._engine, self._admission = engine, admission
-        # Long prompts take seconds to encode. One thread for all, since tokenizers are not made for several, and so
-        # that decoding keeps the other cores.
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="paceline-reader")
+    def __init__(self, model: ServedModel, admission: Admission, metrics: Metrics | None) -> None:
+        self._model, self._admission, self._metrics = model, admission, metrics
 
     async def health(self, request: Request) -> Response:
-        """Tell that the replica is up, and whose it is."""
+        """Tell whether requests are taken, and whose server this is."""
+        closing, loading = self._admission.closing, self._model.decoder is None
+        status = "closing" if closing else "loading" if loading else "ok"
         return JSONResponse(
-            {"status": "closing" if self._admission.closing else "ok", "server": self._admission.server}
+            {"status": status, "server": self._admission.server}, status_code=200 if status == "ok" else 503
         )
+
+    async def metrics(self, request: Request) -> Response:
+        """Tell what was counted."""
+        assert self._metrics is not None
+        return Response(self._metrics.text(self._model.counts), media_type=self._metrics.content_type)
 
     async def models(self, request: Request) -> Response:
         """List the one model there is."""
-        return JSONResponse({"object": "list", "data": [self._model()]})
+        return JSONResponse({"object": "list", "data": [self._described()]})
 
     async def one_model(self, request: Request) -> Response:
         """Tell of a model."""
-        self._check_model(request.path_params["model"])
-        return JSONResponse(self._model())
+        self._check_name(request.path_params["model"])
+        return JSONResponse(self._described())
 
     async def completions(self, request: Request) -> Response:
         """Go on with a text."""
+        began_s, decoder = time.monotonic(), self._model.ready()
         body = await self._read(request, CompletionRequest)
-        prompt = await self._encoded(lambda: self._engine.encode(body.prompt))
-        return await self._answer(request, body, prompt, body.max_tokens, chat=False)
+        prompt = await _encoded(decoder.encode(body.prompt))
+        return await self._answer(request, body, prompt, body.max_tokens, began_s, chat=False)
 
     async def chat_completions(self, request: Request) -> Response:
         """Say the next thing in a conversation."""
+        began_s, decoder = time.monotonic(), self._model.ready()
         body = await self._read(request, ChatRequest)
-        prompt = await self._encoded(
-            lambda: self._engine.chat([message.plain() for message in body.messages])
-        )
-        if prompt is None:
-            raise ApiError(
-                f"{self._engine.model} has no chat template; use /v1/completions, or a model whose tokenizer has one",
-                code="no_chat_template",
-            )
+        messages = [message.plain() for message in body.messages]
+        prompt = await _encoded(decoder.encode_chat(messages, **body.template_options()))
         most = body.max_completion_tokens or body.max_tokens
-        return await self._answer(request, body, prompt, most, chat=True)
+        return await self._answer(request, body, prompt, most, began_s, chat=True)
 
     async def _answer(
-        self, request: Request, body: GenerationRequest, prompt: list[int], most: int | None, *, chat: bool
+        self,
+        request: Request,
+        body: GenerationRequest,
+        prompt: list[int],
+        most: int | None,
+        began_s: float,
+        *,
+        chat: bool,
     ) -> Response:
+        decoder, limit_s = self._model.ready(), self._model.deadline_s
         try:
-            sampling = body.sampling(self._engine.sampling)
+            sampling = body.sampling(decoder.decoder.sampling)
         except ValueError as error:
             raise ApiError(str(error), code="invalid_parameter") from None
-        rounds = self._engine.rounds(prompt, max_new_tokens=most, stop=body.stop, sampling=sampling)
-        completion = Completion(self._engine.codec, body.stop, len(prompt))
-        form = ResponseFormat(self._engine.model, chat)
-        if body.stream:
-            # What is wrong with the request itself shows with the first round, while a status can still be sent.
-            first = await anext(rounds, None)
-            usage = body.stream_options is not None and body.stream_options.include_usage
-            return StreamingResponse(
-                _events(first, rounds, completion, form, usage=usage),
-                media_type="text/event-stream",
-                headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        rounds = decoder.rounds(
+            prompt,
+            max_new_tokens=most,
+            stop=(*decoder.decoder.stop, *body.stop),
+            sampling=sampling,
+            deadline_s=None if limit_s is None else limit_s - (time.monotonic() - began_s),
+        )
+        completion = Completion(decoder.decoder.text_stream(), body.stop, len(prompt), began_s)
+        form = ResponseFormat(self._model.name, chat)
+        if not body.stream:
+            text = await _while_connected(request, _whole_text(rounds, completion))
+            self._count(completion)
+            return JSONResponse(form.whole(text, completion))
+        # Errors of the request itself show with the first round, while a status can still be sent.
+        first = await _while_connected(request, anext(rounds, None))
+        usage = body.stream_options is not None and body.stream_options.include_usage
+        return StreamingResponse(
+            self._events(first, rounds, completion, form, usage=usage),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )
+
+    async def _events(
+        self,
+        first: Round | None,
+        rounds: AsyncGenerator[Round, None],
+        completion: Completion,
+        form: ResponseFormat,
+        *,
+        usage: bool,
+    ) -> AsyncIterator[bytes]:
+        """Yield an answer piece by piece; the decoder lets the request go when nobody reads on."""
+        async with aclosing(rounds):
+            try:
+                if form.chat:
+                    yield event(form.chunk("", first=True))
+                if first is not None and (piece := completion.add(first)):
+                    yield event(form.chunk(piece))
+                async for done in rounds:
+                    if piece := completion.add(done):
+                        yield event(form.chunk(piece))
+                if piece := completion.finish():
+                    yield event(form.chunk(piece))
+                yield event(form.chunk(None, reason=completion.reason))
+                if usage:
+                    yield event(form.tail(completion))
+                self._count(completion)
+            except Exception as error:  # noqa: BLE001 - the status is gone; the client is told in the stream
+                yield event(_to_api_error(error).body())
+            yield DONE
+
+    def _count(self, completion: Completion) -> None:
+        if self._metrics is not None and completion.first_s is not None:
+            self._metrics.on_text(
+                first_s=completion.first_s,
+                seconds=completion.seconds,
+                tokens_after_first=completion.tokens_after_first,
             )
-        pieces = []
-        async with aclosing(_generator(rounds)) as running:
-            async for done in running:
-                pieces.append(completion.add(done))
-                if await request.is_disconnected():
-                    return Response(status_code=GONE)
-        pieces.append(completion.finish())
-        return JSONResponse(form.whole("".join(pieces), completion))
 
     async def _read(self, request: Request, kind: type[RequestT]) -> RequestT:
-        content = await read_body(request, self._admission)
-        body = await asyncio.get_running_loop().run_in_executor(self._reader, parse_request, content, kind)
-        self._check_model(body.model)
+        body = await asyncio.to_thread(parse_request, await read_body(request, self._admission), kind)
+        self._check_name(body.model)
         return body
 
-    async def _encoded(self, work: Callable[[], Tokens]) -> Tokens:
-        """Return the tokens that a prompt has by `work`, whose errors may quote it."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, work)
-        except BackendError:
-            raise
-        except Exception as error:  # noqa: BLE001 - tokenizers raise what they like
-            log.error("prompt_not_encoded", error=type(error).__name__, at=_places(error))  # noqa: TRY400
-            raise ApiError(
-                "the server cannot encode this prompt; its log says where", status=500, code="internal_error"
-            ) from None
+    def _described(self) -> dict[str, Any]:
+        return {"id": self._model.name, "object": "model", "created": 0, "owned_by": "paceline"}
 
-    def _model(self) -> dict[str, Any]:
-        return {"id": self._engine.model, "object": "model", "created": 0, "owned_by": "paceline"}
-
-    def _check_model(self, name: str | None) -> None:
-        if name is not None and name != self._engine.model:
+    def _check_name(self, name: str | None) -> None:
+        if name is not None and name != self._model.name:
             raise ApiError(
-                f"there is no model {name[:100]!r} here, only {self._engine.model!r}",
+                f"there is no model {name[:100]!r} here, only {self._model.name!r}",
                 status=404,
                 param="model",
                 code="model_not_found",
             )
 
 
-async def _events(
-    first: Round | None,
-    rounds: AsyncIterator[Round],
-    completion: Completion,
-    form: ResponseFormat,
-    *,
-    usage: bool,
-) -> AsyncIterator[bytes]:
-    """Yield an answer piece by piece; the decoder lets the request go when nobody reads on."""
-    async with aclosing(_generator(rounds)) as running:
-        try:
-            if form.chat:
-                yield event(form.chunk("", first=True))
-            if first is not None and (piece := completion.add(first)):
-                yield event(form.chunk(piece))
-            async for done in running:
-                if piece := completion.add(done):
-                    yield event(form.chunk(piece))
-            if piece := completion.finish():
-                yield event(form.chunk(piece))
-            yield event(form.chunk(None, reason=completion.reason))
-            if usage:
-                yield event(form.tail(completion))
-        except Exception as error:  # noqa: BLE001 - the status is gone; the client is told in the stream
-            yield event(_to_api_error(error).body())
-        yield DONE
+async def _whole_text(rounds: AsyncGenerator[Round, None], completion: Completion) -> str:
+    async with aclosing(rounds):
+        pieces = [completion.add(done) async for done in rounds]
+    return "".join((*pieces, completion.finish()))
 
 
-def _generator(rounds: AsyncIterator[Round]) -> AsyncGenerator[Round, None]:
-    """Return the iterator as what it is: something that can be closed."""
-    return rounds  # type: ignore[return-value]  # engines yield
+class ClientGoneError(Exception):
+    """The client went away before there was an answer."""
 
 
-def _places(error: Exception) -> list[str]:
+async def _while_connected(request: Request, work: Awaitable[T]) -> T:
+    """Return what `work` returns; it is cancelled when the client goes away, and when this is.
+
+    Raises:
+        ClientGoneError: The client went away.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has gone away; the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _encoded(work: Coroutine[Any, Any, list[int]]) -> list[int]:
+    """Return the tokens of a prompt; errors that are not the client's may quote it, and are told and logged without."""
+    try:
+        return await work
+    except PacelineError as error:
+        if not isinstance(error, TargetError):
+            raise
+        problem: BaseException = error.__cause__ or error
+    except Exception as error:  # noqa: BLE001 - tokenizers raise what they like
+        problem = error
+    log.error("prompt_not_encoded", error=type(problem).__name__, at=_places(problem))
+    raise ApiError(
+        "the server cannot encode this prompt; its log says where", status=500, code="internal_error"
+    )
+
+
+def _places(error: BaseException) -> list[str]:
     """Return where an error passed, without its words."""
     return [
         f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}"
@@ -224,7 +323,11 @@ def _to_api_error(error: Exception) -> ApiError:
     """Return what a client is told; what is not the client's doing is logged, and told without detail."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, BackendError | CapabilityError):
+    if isinstance(error, DeadlineError):
+        return ApiError(str(error), status=504, code="deadline_exceeded")
+    if isinstance(error, ClosedError):
+        return ApiError("this server is shutting down", status=503, code="shutting_down", retry_s=2)
+    if isinstance(error, BackendError | CapabilityError) and not isinstance(error, TargetError):
         return ApiError(str(error), code="invalid_request")
     log.error("request_failed", error=repr(error), exc_info=error)
     return ApiError("the server failed on this request; its log says why", status=500, code="internal_error")
@@ -237,7 +340,9 @@ def _errors_as_responses(handler: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         try:
             return await handler(request)
-        except Exception as error:  # noqa: BLE001 - see _explained
+        except ClientGoneError:
+            return Response(status_code=GONE)
+        except Exception as error:  # noqa: BLE001 - see _to_api_error
             return _to_api_error(error).response()
 
     return guarded

@@ -30,6 +30,14 @@ HOTTEST = 100.0
 LONGEST_NAME = 256
 """Characters of a stop string, a role or a name."""
 MOST_MESSAGES = 4096
+MOST_TOOLS = 128
+
+RESERVED = frozenset(
+    {"conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize"}
+    | {"continue_final_message", "padding", "truncation", "max_length", "return_tensors", "return_dict"}
+    | {"return_assistant_tokens_mask", "tokenizer_kwargs", "processor_kwargs"}
+)
+"""Options of a chat template that are not the client's to set; `chat_template` would be a program of its own."""
 
 UNSUPPORTED = "is not supported by this server; leave it out"
 
@@ -146,37 +154,111 @@ class TextPart(BaseModel):
     text: str
 
 
+class Function(BaseModel):
+    """A call of a function, as a model asked for it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=LONGEST_NAME)
+    arguments: str | dict[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        """Return name and arguments; chat templates take these as values, OpenAI's clients send a JSON text."""
+        arguments: object = self.arguments
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments, parse_constant=_not_json)
+            except (ValueError, RecursionError):
+                arguments = self.arguments
+        return {"name": self.name, "arguments": arguments}
+
+
+class ToolCall(BaseModel):
+    """A call of a tool in an assistant's message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, max_length=LONGEST_NAME)
+    type: Literal["function"] = "function"
+    function: Function
+
+
 class Message(BaseModel):
     """One message of a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
     role: str = Field(max_length=LONGEST_NAME)
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None = None
     name: str | None = Field(default=None, max_length=LONGEST_NAME)
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MOST_TOOLS)] | None = None
+    tool_call_id: str | None = Field(default=None, max_length=LONGEST_NAME)
+    # Clients hand back what an assistant said with all that OpenAI may say beside it.
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
 
-    def plain(self) -> dict[str, str]:
-        """Return role and text, as chat templates read them."""
-        content = self.content
+    def plain(self) -> dict[str, Any]:
+        """Return the message as chat templates read it."""
+        content = self.content or ""
         text = content if isinstance(content, str) else "".join(part.text for part in content)
-        return {"role": self.role, "content": text}
+        said: dict[str, Any] = {"role": self.role, "content": text}
+        for key in ("name", "reasoning", "reasoning_content", "tool_call_id"):
+            if (value := getattr(self, key)) is not None:
+                said[key] = value
+        if self.tool_calls:
+            said["tool_calls"] = [
+                {"id": call.id, "type": call.type, "function": call.function.plain()}
+                for call in self.tool_calls
+            ]
+        return said
 
 
 class ChatRequest(GenerationRequest):
     """The body of a request for a chat completion."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES)] = Field(
-        description="is a list of messages, each with a role and a text as its content; this server reads no pictures, "
-        "sounds or calls of tools"
+        description="is a list of messages, each with a role and a text as its content; this server reads no pictures "
+        "and no sounds"
     )
     max_completion_tokens: Tokens | None = Field(default=None, description=MOST)
     logprobs: Literal[False] | None = Field(default=None, description=UNSUPPORTED)
     top_logprobs: None = Field(default=None, description=UNSUPPORTED)
-    tools: Annotated[list[Any], Field(max_length=0)] | None = Field(default=None, description=UNSUPPORTED)
-    tool_choice: Literal["none"] | None = Field(default=None, description=UNSUPPORTED)
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = Field(
+        default=None, description=f"is a list of up to {MOST_TOOLS} tools, which the chat template is shown"
+    )
+    tool_choice: Literal["none", "auto"] | None = Field(
+        default=None, description='is "none" or "auto"; this server makes no model call a tool'
+    )
+    parallel_tool_calls: bool | None = Field(default=None, description="is true or false")
+    reasoning_effort: Annotated[str, Field(max_length=LONGEST_NAME)] | None = Field(
+        default=None, description="is a text, which the chat template is shown"
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        default=None, description="is an object of what the chat template reads, such as enable_thinking"
+    )
     response_format: dict[Literal["type"], Literal["text"]] | None = Field(
         default=None, description='other than {"type": "text"} is not supported by this server; leave it out'
     )
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _not_reserved(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if RESERVED & set(value or ()):
+            raise ValueError("holds what is not the client's")
+        return value
+
+    def template_options(self) -> dict[str, Any]:
+        """Return what the chat template is shown beside the messages."""
+        options = dict(self.chat_template_kwargs or {})
+        if self.tools and self.tool_choice != "none":
+            options["tools"] = self.tools
+        if self.reasoning_effort is not None:
+            options["reasoning_effort"] = self.reasoning_effort
+        return options
 
 
 RequestT = TypeVar("RequestT", bound=BaseModel)

@@ -7,10 +7,10 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from paceline.core.generation import Tally
-from paceline.core.protocols import Codec
 from paceline.core.records import Round
 from paceline.core.streaming import TextStream
 
@@ -21,13 +21,21 @@ class Completion:
     """The answer to one request, as far as it has come.
 
     Args:
-        codec: The tokenizer.
+        text: Makes text of tokens.
         stop: Texts end before the first of these.
         prompt_tokens: How many tokens the prompt has.
+        began_s: The time, by `time.monotonic`, at which the request came.
+
+    Attributes:
+        first_s: Seconds until the first round was done.
+        tokens_after_first: Tokens of the rounds behind it.
     """
 
-    def __init__(self, codec: Codec, stop: Sequence[str], prompt_tokens: int) -> None:
-        self._text = TextStream(codec)
+    def __init__(self, text: TextStream, stop: Sequence[str], prompt_tokens: int, began_s: float) -> None:
+        self._text = text
+        self._began_s = began_s
+        self.first_s: float | None = None
+        self.tokens_after_first = 0
         self._stop = tuple(stop)
         self._held = ""
         self._cut = False
@@ -36,6 +44,10 @@ class Completion:
 
     def add(self, done: Round) -> str:
         """Take in a round and return the text that is certain now, perhaps none."""
+        if self.first_s is None:
+            self.first_s = self.seconds
+        else:
+            self.tokens_after_first += done.emitted
         self.tally.add(done, done.total_s)
         return self._show(self._text.push(done.tokens))
 
@@ -46,20 +58,46 @@ class Completion:
         return piece + rest
 
     @property
+    def seconds(self) -> float:
+        """Seconds since the request came."""
+        return time.monotonic() - self._began_s
+
+    @property
     def reason(self) -> str:
         """Reason the text ended, in OpenAI's words."""
         return "length" if self.tally.ended == "length" and not self._cut else "stop"
 
-    def sums(self) -> dict[str, dict[str, int]]:
-        """Return the tokens read and written, and what came of drafting, which is no part of OpenAI's interface."""
+    def sums(self) -> dict[str, dict[str, Any]]:
+        """Return the tokens read and written, as OpenAI tells them, and what came of drafting, as vLLM does.
+
+        Source: https://docs.vllm.ai, "Per-Request Acceptance Metrics"; `gammas` and `drafts` (rounds by planned gamma,
+        and by draft) are ours, as are the times.
+        """
         prompt, totals = self.prompt_tokens, self.tally.totals()
         used = {
             "prompt_tokens": prompt,
             "completion_tokens": totals.emitted,
             "total_tokens": prompt + totals.emitted,
+            "completion_tokens_details": {
+                "accepted_prediction_tokens": totals.accepted,
+                "rejected_prediction_tokens": totals.drafted - totals.accepted,
+            },
         }
-        drafting = {"rounds": totals.rounds, "drafted": totals.drafted, "accepted": totals.accepted}
-        return {"usage": used, "speculation": drafting}
+        steps = sum(rounds for draft, rounds in totals.drafts.items() if draft)
+        past = (steps, *totals.agreed, 0)
+        drafting = {
+            "mean_acceptance_length": 1.0 + totals.accepted / steps if steps else 1.0,
+            "draft_acceptance_rate": totals.acceptance,
+            "acceptance_histogram": [more - fewer for more, fewer in pairwise(past)],
+            "num_spec_steps": steps,
+            "num_accepted_draft_tokens": totals.accepted,
+            "num_draft_tokens": totals.drafted,
+            "num_spec_tokens": max(totals.gammas, default=0),
+            "gammas": {str(gamma): rounds for gamma, rounds in totals.gammas.items()},
+            "drafts": {draft or "none": rounds for draft, rounds in totals.drafts.items()},
+        }
+        times = {"time_to_first_token_s": self.first_s, "tokens_per_second": totals.tokens_per_second}
+        return {"usage": used, "metrics": {"speculative_decoding": drafting, **times}}
 
     def _show(self, piece: str) -> str:
         if self._cut:

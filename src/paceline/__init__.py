@@ -6,6 +6,7 @@ policies is in `paceline.lab`, and what plugin authors need for their tests in `
 
 from __future__ import annotations
 
+import typing as _typing
 from importlib.metadata import version as _version
 
 from paceline.core.base_policy import BasePolicy, MergeablePolicy
@@ -22,8 +23,10 @@ from paceline.core.environment import cpu_model
 from paceline.core.errors import (
     BackendError,
     CapabilityError,
+    ClosedError,
     ConfigError,
     ContractError,
+    DeadlineError,
     PacelineError,
     PluginError,
     TargetError,
@@ -34,6 +37,7 @@ from paceline.core.fused import FusedCosts, StepCosts
 from paceline.core.generation import Failure, Generation, Tally, Totals
 from paceline.core.guards.policy import PolicyGuard, check_fit
 from paceline.core.json_text import is_text
+from paceline.core.observing import ObservedRequest, RequestObserver
 from paceline.core.optional_protocols import (
     Identified,
     Memoryless,
@@ -87,10 +91,14 @@ from paceline.core.stopping import StopCriterion
 from paceline.core.streaming import TextStream
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
+if _typing.TYPE_CHECKING:
+    from paceline.serving.async_decoder import AsyncDecoder
+
 __all__ = [
     "SIGNALS",
     "AnyBackend",
     "AnyPolicy",
+    "AsyncDecoder",
     "BackendConfig",
     "BackendError",
     "BasePolicy",
@@ -99,12 +107,14 @@ __all__ = [
     "CapabilityError",
     "Catalogue",
     "Clock",
+    "ClosedError",
     "Codec",
     "ConfigError",
     "ContractError",
     "CostTable",
     "CostTableClock",
     "Costs",
+    "DeadlineError",
     "Draft",
     "DraftControl",
     "DraftSession",
@@ -120,6 +130,7 @@ __all__ = [
     "Memoryless",
     "Mergeable",
     "MergeablePolicy",
+    "ObservedRequest",
     "PacelineError",
     "Plan",
     "PluginError",
@@ -130,6 +141,7 @@ __all__ = [
     "Proposal",
     "Readiness",
     "RecordedClock",
+    "RequestObserver",
     "Requirements",
     "Rng",
     "Role",
@@ -187,8 +199,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    """Look up `__version__` when it is asked for; importing the package reads no metadata."""
+def __getattr__(name: str) -> object:
+    """Look up what is loaded on first use: `AsyncDecoder`, and the metadata in which `__version__` stands."""
+    if name == "AsyncDecoder":
+        from paceline.serving.async_decoder import AsyncDecoder  # noqa: PLC0415 - most programs have no event loop
+
+        return AsyncDecoder
     if name == "__version__":
         return _version("paceline")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

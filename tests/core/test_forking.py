@@ -105,7 +105,7 @@ def test_children_of_a_decoder_that_has_traced_nothing_yet_do_not_share_a_file(t
     assert len(texts(path)) == 1
 
 
-@pytest.mark.parametrize("lock", ["_turn", "_lock"])
+@pytest.mark.parametrize("lock", ["turn", "_lock"])
 def test_a_child_takes_its_turn_though_a_thread_of_the_parent_is_in_one(lock):
     speculating = paceline.load(RUN | {"scope": "process", "policy": "online"})
     expected = speculating.generate("the rain", max_new_tokens=20).tokens

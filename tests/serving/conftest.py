@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from paceline import load_config
-from paceline.serving import DecoderEngine, create_app
+from paceline import AsyncDecoder, load_config
+from paceline.serving import ServedModel, create_app
 
 RUN = {
     "target": {"backend": "toy", "seed": 7},
@@ -85,11 +85,10 @@ def run():
 
 
 @pytest.fixture
-def engine(run):
-    config = load_config(run)
-    found = DecoderEngine(config.build(interleaved=True), "toys", sampling=config.generation.sampling())
-    yield found
-    found.close()
+def decoder(run):
+    decoder = AsyncDecoder(load_config(run).build())
+    yield decoder
+    decoder.close()
 
 
 @pytest.fixture
@@ -99,8 +98,8 @@ def plain(run):
 
 
 @pytest.fixture
-def ask(engine):
-    return Client(create_app(engine))
+def ask(decoder):
+    return Client(create_app(ServedModel("toys", decoder)))
 
 
 @pytest.fixture

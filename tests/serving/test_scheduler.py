@@ -5,16 +5,13 @@ import time
 
 import pytest
 
+from paceline import ClosedError
 from paceline.serving.scheduler import RoundRobinScheduler
-
-
-def ignored(done):
-    pass
 
 
 @pytest.fixture
 def scheduler():
-    started = RoundRobinScheduler(threading.Lock(), ignored)
+    started = RoundRobinScheduler()
     yield started
     started.stop()
 
@@ -34,7 +31,6 @@ def test_requests_take_turns_round_by_round(scheduler, plain):
 
     for name in ("a", "b"):
         scheduler.submit(lambda: plain.rounds("the rain", max_new_tokens=9), listen(name))
-    scheduler.start()
     wait_for(lambda: len(over) == 2)
     assert order == ["a", "b"] * (len(order) // 2)
     assert len(order) >= 4
@@ -45,7 +41,6 @@ def test_the_texts_are_those_that_each_would_have_alone(scheduler, plain, run):
     alone = [plain.generate(prompt).tokens for prompt in prompts]
     found = {prompt: [] for prompt in prompts}
     over = []
-    scheduler.start()
     for prompt in prompts:
         scheduler.submit(
             lambda prompt=prompt: plain.rounds(prompt),
@@ -65,7 +60,6 @@ def test_a_request_that_is_let_go_is_closed_and_the_others_go_on(scheduler, plai
         finally:
             closed.set()
 
-    scheduler.start()
     task = scheduler.submit(endless, lambda done: over.set() if done is None else None)
     scheduler.submit(lambda: plain.rounds("in spain"), other.append)
     wait_for(lambda: other and other[-1] is None)
@@ -79,7 +73,6 @@ def test_trouble_of_one_request_is_told_to_it_alone(scheduler, plain):
         raise RuntimeError("no memory")
 
     one, other = [], []
-    scheduler.start()
     scheduler.submit(broken, one.append)
     scheduler.submit(lambda: plain.rounds("the rain"), other.append)
     wait_for(lambda: other and other[-1] is None)
@@ -87,24 +80,23 @@ def test_trouble_of_one_request_is_told_to_it_alone(scheduler, plain):
 
 
 def test_stopping_lets_all_go_and_takes_on_no_more(plain):
-    scheduler = RoundRobinScheduler(threading.Lock(), ignored)
+    scheduler = RoundRobinScheduler()
     heard = []
 
     def endless():
         while True:
             yield from plain.rounds("the rain", max_new_tokens=2)
 
-    scheduler.start()
     scheduler.submit(endless, heard.append)
     wait_for(lambda: heard)
     scheduler.stop()
-    assert heard[-1] is None
-    with pytest.raises(RuntimeError, match="shutting down"):
+    assert isinstance(heard[-1], ClosedError)
+    with pytest.raises(ClosedError, match="closed"):
         scheduler.submit(endless, heard.append)
 
 
 def test_only_so_many_begin_and_those_who_leave_the_line_leave_it(plain):
-    scheduler = RoundRobinScheduler(threading.Lock(), ignored, max_active=2)
+    scheduler = RoundRobinScheduler(max_active=2)
     begun, go = [], threading.Event()
 
     def endless(name):
@@ -113,7 +105,6 @@ def test_only_so_many_begin_and_those_who_leave_the_line_leave_it(plain):
             yield from plain.rounds("the rain", max_new_tokens=2)
 
     over = []
-    scheduler.start()
     for name in "abc":
         scheduler.submit(
             lambda name=name: endless(name), lambda done, name=name: over.append(name) if done is None else 0
@@ -128,13 +119,3 @@ def test_only_so_many_begin_and_those_who_leave_the_line_leave_it(plain):
     wait_for(lambda: sorted(over) == ["a", "b", "c"])
     assert "gone" not in begun
     scheduler.stop()
-
-
-def test_every_round_is_counted_and_every_request_that_begins(plain):
-    counted, heard = [], []
-    scheduler = RoundRobinScheduler(threading.Lock(), counted.append)
-    scheduler.submit(lambda: plain.rounds("the rain"), heard.append)
-    scheduler.start()
-    wait_for(lambda: heard and heard[-1] is None)
-    scheduler.stop()
-    assert counted == [None, *heard[:-1]]

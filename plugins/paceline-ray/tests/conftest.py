@@ -1,4 +1,4 @@
-"""A policy that counts, a clock set by hand, and an engine of toys."""
+"""A policy that counts, a clock set by hand, and a run of toys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from paceline import StateKey, load_config
-from paceline.serving import DecoderEngine
 
 RUN = {
     "target": {"backend": "toy", "seed": 7},
@@ -70,14 +69,6 @@ def lock():
 @pytest.fixture
 def run():
     return json.loads(json.dumps(RUN))
-
-
-@pytest.fixture
-def engine(run):
-    config = load_config(run)
-    found = DecoderEngine(config.build(interleaved=True), "toys", sampling=config.generation.sampling())
-    yield found
-    found.close()
 
 
 @pytest.fixture

@@ -144,14 +144,14 @@ def test_what_a_row_holds_besides_is_handed_through_whatever_it_is(prompts, tmp_
 
 def test_the_actor_adds_texts_and_tells_of_prompts_that_fail(run, plain, monkeypatch):
     actor = Generate(json.loads(json.dumps(run)), sharing=False)
-    encode = actor._replica.engine.encode
+    encode = actor._replica.decoder.encode
 
     def failing(prompt):
         if prompt == "boom":
             raise TypeError("what a tokenizer says")
         return encode(prompt)
 
-    monkeypatch.setattr(actor._replica.engine, "encode", failing)
+    monkeypatch.setattr(actor._replica.decoder, "encode", failing)
     found = actor({"prompt": ["the rain", "", "in spain", "boom"], "id": [1, 2, 3, 4]})
     assert found["id"] == [1, 2, 3, 4]
     assert found["text"] == [plain.generate("the rain").text, "", plain.generate("in spain").text, ""]

@@ -1,6 +1,5 @@
 """Replicas: engines whose policies share, ours and foreign ones."""
 
-import asyncio
 import sys
 import threading
 import types
@@ -8,18 +7,14 @@ import types
 import pytest
 from structlog.testing import capture_logs
 
-from paceline import ConfigError, Shareable
+from paceline import ConfigError, Shareable, load_config
 from paceline_ray.hub import Hub
 from paceline_ray.page import gammas
-from paceline_ray.replica import Replica, join, replica_run, shareable_names
+from paceline_ray.replica import Replica, RoundCounts, join, replica_run, shareable_names
 
 
-def decode(engine, prompt, tokens=40):
-    async def all_of_it():
-        options = {"max_new_tokens": tokens, "stop": (), "sampling": engine.sampling}
-        return [done async for done in engine.rounds(engine.encode(prompt), **options)]
-
-    return asyncio.run(all_of_it())
+def decode(replica, prompt, tokens=40):
+    return list(replica.decoder.rounds(prompt, max_new_tokens=tokens))
 
 
 @pytest.fixture
@@ -31,10 +26,8 @@ def config(run, tmp_path):
 
 def test_two_replicas_know_together_what_each_decoded(config, tmp_path):
     hub = Hub()
-    both = [
-        Replica(config, model="toys", name=name, connect=lambda: hub.exchange, period_s=5.0) for name in "ab"
-    ]
-    rounds = decode(both[0].engine, "the rain") + decode(both[1].engine, "in spain", 25)
+    both = [Replica(config, name=name, connect=lambda: hub.exchange, period_s=5.0) for name in "ab"]
+    rounds = decode(both[0], "the rain") + decode(both[1], "in spain", 25)
     for one in both:
         one.close()
     (known,) = hub.status()["subjects"]
@@ -51,27 +44,27 @@ def test_two_replicas_know_together_what_each_decoded(config, tmp_path):
 
 def test_a_newcomer_plans_by_what_others_have_learnt(config):
     hub = Hub()
-    old = Replica(config, model="toys", name="old", connect=lambda: hub.exchange)
-    decode(old.engine, "the rain")
+    old = Replica(config, name="old", connect=lambda: hub.exchange)
+    decode(old, "the rain")
     old.close()
-    new = Replica(config, model="toys", name="new", connect=lambda: hub.exchange)
+    new = Replica(config, name="new", connect=lambda: hub.exchange)
     new.sync.exchange()
-    assert new.engine.decoder.policy.export() == old.engine.decoder.policy.export() != {}
+    assert new.decoder.policy.export() == old.decoder.policy.export() != {}
     new.close()
 
 
 def test_sharing_changes_no_text(config, plain):
     hub = Hub()
-    replica = Replica(config, model="toys", name="a", connect=lambda: hub.exchange, period_s=0.5)
-    tokens = [token for done in decode(replica.engine, "the rain") for token in done.tokens]
+    replica = Replica(config, name="a", connect=lambda: hub.exchange, period_s=0.5)
+    tokens = [token for done in decode(replica, "the rain") for token in done.tokens]
     replica.close()
     assert tuple(tokens) == plain.generate("the rain").tokens
 
 
 def test_a_replica_may_keep_to_itself(config):
-    replica = Replica(config, model="toys", name="a")
+    replica = Replica(config, name="a")
     assert replica.sync is None
-    assert decode(replica.engine, "the rain")
+    assert decode(replica, "the rain")
     replica.close()
 
 
@@ -162,9 +155,11 @@ def test_the_default_run_can_be_shared():
     assert "auto" in shareable_names()
 
 
-def test_an_engine_tells_the_sums_of_its_rounds(engine):
-    rounds = decode(engine, "the rain")
-    sums = engine.sums()
+def test_a_replica_tells_the_sums_of_its_rounds(run):
+    counts = RoundCounts()
+    decoder = load_config(run).build(observer=counts)
+    rounds = list(decoder.rounds("the rain"))
+    sums = counts.sums()
     assert sums["requests"] == 1
     assert sums["rounds"] == len(rounds) == sum(gammas(sums).values())
     assert sums["drafted"] == sum(done.drafted for done in rounds)

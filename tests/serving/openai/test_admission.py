@@ -9,20 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from paceline.serving.openai.admission import Admission
-from paceline.serving.openai.app import create_app
+from paceline.serving import MAX_ACTIVE, Admission, ServedModel, create_app
 from paceline.serving.openai.errors import ApiError
 from paceline.serving.openai.requests import DEEPEST, ChatRequest, CompletionRequest, parse_request
-from paceline.serving.scheduler import MAX_ACTIVE
 
 ASKED = {"prompt": "the rain in spain", "max_tokens": 4}
 PATH = "/v1/completions"
 
 
 @pytest.fixture
-def serve(engine, client):
+def serve(decoder, client):
     return lambda admission=None, **options: client(
-        create_app(engine, admission=admission or Admission(**options))
+        create_app(ServedModel("toys", decoder), admission=admission or Admission(**options))
     )
 
 
@@ -62,7 +60,7 @@ def test_a_body_that_is_too_long_is_413(serve, declared):
     assert (found.status, found.json["error"]["code"]) == (413, "body_too_long")
 
 
-def test_those_who_find_the_queue_full_may_try_again(engine, serve):
+def test_those_who_find_the_queue_full_may_try_again(serve):
     admission = Admission(queue=2)
     ask = serve(admission)
     admission.in_flight = MAX_ACTIVE + 1
@@ -79,7 +77,8 @@ def test_a_door_that_closes_lets_nothing_new_in(serve):
     ask = serve(admission)
     found = ask("POST", PATH, ASKED)
     assert (found.status, found.headers["retry-after"]) == (503, "2")
-    assert ask("GET", "/health").json == {"status": "closing", "server": "mine"}
+    health = ask("GET", "/health")
+    assert (health.status, health.json) == (503, {"status": "closing", "server": "mine"})
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/chat/completions"])
@@ -139,27 +138,9 @@ def test_as_deep_as_allowed_is_allowed():
     parse_request(b'{"prompt": "x", "metadata": {"a": %b}}' % deep[1:-1], CompletionRequest)
 
 
-class Slow:
-    """An engine that takes its time over a prompt."""
-
-    def __init__(self, engine):
-        self._engine, self.model, self.codec, self.sampling = (
-            engine,
-            engine.model,
-            engine.codec,
-            engine.sampling,
-        )
-        self.go = threading.Event()
-        self.rounds = engine.rounds
-
-    def encode(self, prompt):
-        assert self.go.wait(10.0)
-        return self._engine.encode(prompt)
-
-
-def test_a_prompt_that_takes_long_to_encode_holds_up_nobody(engine, client):
-    slow = Slow(engine)
-    ask = client(create_app(slow))
+def test_a_prompt_that_takes_long_to_encode_holds_up_nobody(decoder, ask, monkeypatch):
+    go, encode = threading.Event(), decoder.decoder.encode
+    monkeypatch.setattr(decoder.decoder, "encode", lambda prompt: go.wait(10.0) and encode(prompt))
 
     async def both():
         text = asyncio.create_task(ask.ask("POST", PATH, ASKED))
@@ -167,7 +148,7 @@ def test_a_prompt_that_takes_long_to_encode_holds_up_nobody(engine, client):
         models = await ask.ask("GET", "/v1/models")
         waited = time.monotonic() - began
         assert not text.done()
-        slow.go.set()
+        go.set()
         return models.status, waited, (await text).status
 
     models, waited, text = asyncio.run(asyncio.wait_for(both(), 20.0))
@@ -175,14 +156,15 @@ def test_a_prompt_that_takes_long_to_encode_holds_up_nobody(engine, client):
     assert waited < 5.0
 
 
-class Broken(Slow):
+class Broken:
     def encode(self, prompt):
         raise TypeError(f"cannot encode {prompt!r}")
 
 
-def test_a_tokenizer_that_fails_says_where_and_not_on_what(engine, client):
+def test_a_tokenizer_that_fails_says_where_and_not_on_what(decoder, ask):
+    object.__setattr__(decoder.decoder.target, "codec", Broken())  # a frozen one
     with capture_logs() as logs:
-        found = client(create_app(Broken(engine)))("POST", PATH, ASKED)
+        found = ask("POST", PATH, ASKED)
     assert found.status == 500
     assert "rain" not in found.body.decode()
     assert logs[0]["error"] == "TypeError"
@@ -190,15 +172,18 @@ def test_a_tokenizer_that_fails_says_where_and_not_on_what(engine, client):
     assert "rain" not in str(logs)
 
 
-def test_a_text_that_cannot_fit_is_not_encoded(run):
-    from paceline import BackendError, load_config
-    from paceline.serving.engine import DecoderEngine
+def test_a_text_that_cannot_fit_is_not_encoded(decoder, ask, monkeypatch):
+    object.__setattr__(decoder.decoder.target, "max_context", 10)  # a frozen one
+    monkeypatch.setattr(decoder.decoder, "encode", None)  # not called
+    found = ask("POST", PATH, {"prompt": "x" * 321})
+    assert found.status == 400
+    assert "the prompt has 321 characters" in found.json["error"]["message"]
 
-    config = load_config(run)
-    decoder = config.build()
-    object.__setattr__(decoder.target, "max_context", 10)  # a frozen one
-    decoder.encode = None  # not called
-    found = DecoderEngine(decoder, "toys", sampling=config.generation.sampling())
-    with pytest.raises(BackendError, match=r"the prompt has 321 characters .* 10 tokens; shorten"):
-        found.encode("x" * 321)
-    found.close()
+
+def test_while_a_model_loads_the_server_says_so(client):
+    ask = client(create_app(ServedModel("toys")))
+    health = ask("GET", "/health")
+    assert (health.status, health.json["status"]) == (503, "loading")
+    found = ask("POST", PATH, ASKED)
+    assert (found.status, found.json["error"]["code"], found.headers["retry-after"]) == (503, "loading", "2")
+    assert ask("GET", "/v1/models").status == 200

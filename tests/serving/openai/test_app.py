@@ -5,8 +5,8 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from paceline import BackendError, Capabilities, FusedCosts, Plan, RoundStart, finish_round
-from paceline.serving.openai.app import create_app
+from paceline import BackendError, Capabilities, FusedCosts, Plan, RoundStart, TextStream, finish_round
+from paceline.serving import ServedModel, create_app
 from paceline.serving.openai.responses import Completion
 
 PROMPT = "the rain in spain"
@@ -28,10 +28,20 @@ def test_a_completion_is_the_text_of_the_decoder(ask, plain):
         "prompt_tokens": tokens,
         "completion_tokens": 30,
         "total_tokens": tokens + 30,
+        "completion_tokens_details": {
+            "accepted_prediction_tokens": expected.totals.accepted,
+            "rejected_prediction_tokens": expected.totals.drafted - expected.totals.accepted,
+        },
     }
     totals = expected.totals
-    told = {"rounds": totals.rounds, "drafted": totals.drafted, "accepted": totals.accepted}
-    assert found.json["speculation"] == told
+    metrics = found.json["metrics"]["speculative_decoding"]
+    assert metrics["num_draft_tokens"] == totals.drafted
+    assert metrics["num_accepted_draft_tokens"] == totals.accepted
+    histogram = metrics["acceptance_histogram"]
+    assert sum(histogram) == metrics["num_spec_steps"] == sum(metrics["gammas"].values())
+    assert sum(count * place for place, count in enumerate(histogram)) == totals.accepted
+    assert metrics["mean_acceptance_length"] == 1 + totals.accepted / totals.rounds
+    assert metrics["num_spec_tokens"] == 3
 
 
 def test_a_stream_is_the_same_text_in_pieces(ask, plain):
@@ -137,7 +147,7 @@ def test_the_model_is_listed(ask):
 def test_a_model_without_chat_template_says_so(ask):
     found = ask("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}]})
     assert found.status == 400
-    assert found.json["error"]["code"] == "no_chat_template"
+    assert "no chat template" in found.json["error"]["message"]
 
 
 class TemplatedCodec:
@@ -147,16 +157,24 @@ class TemplatedCodec:
         self.encode, self.decode = codec.encode, codec.decode
 
     def encode_chat(self, messages, options):
-        assert not options
+        self.shown = (messages, options)
         if messages[0]["role"] == "tool":
             raise BackendError("no tools")
         return self.encode(" ".join(message["content"] for message in messages))
 
 
 @pytest.fixture
-def chat(engine, client):
-    engine.codec = TemplatedCodec(engine.codec)
-    return client(create_app(engine))
+def codec(decoder):
+    """The tokenizer of the target, given a chat template."""
+    target = decoder.decoder.target
+    codec = TemplatedCodec(target.codec)
+    object.__setattr__(target, "codec", codec)  # a frozen one
+    return codec
+
+
+@pytest.fixture
+def chat(ask, codec):
+    return ask
 
 
 def test_a_conversation_goes_through_the_chat_template(chat, plain):
@@ -181,59 +199,63 @@ def test_what_a_chat_template_refuses_is_the_clients_error(chat):
 
 
 class Watched:
-    """An engine that decodes for ever and tells when it is let go."""
+    """A decoder that decodes for ever and tells when it is let go."""
 
-    model = "watched"
-
-    def __init__(self, engine):
-        self._engine = engine
-        self.codec, self.sampling = engine.codec, engine.sampling
-        self.encode, self.chat = engine.encode, engine.chat
+    def __init__(self, decoder):
+        self._decoder = decoder
+        self.decoder, self.encode = decoder.decoder, decoder.encode
         self.let_go = threading.Event()
 
     async def rounds(self, prompt, **options):
         try:
             while True:
-                async for done in self._engine.rounds(prompt, **options):
+                async for done in self._decoder.rounds(prompt, **options):
                     yield done
         finally:
             self.let_go.set()
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_ends_its_request(engine, client, stream):
-    watched = Watched(engine)
+def test_a_client_that_goes_away_ends_its_request(decoder, client, stream):
+    watched = Watched(decoder)
     asked = {"prompt": PROMPT, "max_tokens": 5, "stream": stream}
-    client(create_app(watched))("POST", "/v1/completions", asked, leave_after=3 if stream else 0)
+    client(create_app(ServedModel("toys", watched)))(
+        "POST", "/v1/completions", asked, leave_after=3 if stream else 0
+    )
     assert watched.let_go.wait(10.0)
 
 
 class Failing(Watched):
     async def rounds(self, prompt, **options):
         for _ in range(self.good):
-            async for done in self._engine.rounds(prompt, **options):
+            async for done in self._decoder.rounds(prompt, **options):
                 yield done
                 break
         raise RuntimeError("a secret of the server")
 
 
 @pytest.mark.parametrize(("good", "stream"), [(0, False), (0, True), (1, False)])
-def test_failures_of_the_server_are_logged_and_told_without_detail(engine, client, good, stream):
-    failing = Failing(engine)
+def test_failures_of_the_server_are_logged_and_told_without_detail(decoder, client, good, stream):
+    failing = Failing(decoder)
     failing.good = good
     with capture_logs() as logs:
-        found = client(create_app(failing))("POST", "/v1/completions", {"prompt": PROMPT, "stream": stream})
+        found = client(create_app(ServedModel("toys", failing)))(
+            "POST", "/v1/completions", {"prompt": PROMPT, "stream": stream}
+        )
     assert found.status == 500
     assert found.json["error"]["type"] == "server_error"
     assert b"secret" not in found.body
-    assert "a secret" in logs[0]["error"]
+    (failed,) = [line for line in logs if line["event"] == "request_failed"]
+    assert "a secret" in failed["error"]
 
 
-def test_failures_amid_a_stream_are_told_in_it(engine, client):
-    failing = Failing(engine)
+def test_failures_amid_a_stream_are_told_in_it(decoder, client):
+    failing = Failing(decoder)
     failing.good = 1
     with capture_logs():
-        found = client(create_app(failing))("POST", "/v1/completions", {"prompt": PROMPT, "stream": True})
+        found = client(create_app(ServedModel("toys", failing)))(
+            "POST", "/v1/completions", {"prompt": PROMPT, "stream": True}
+        )
     assert found.status == 200
     assert found.events[-1]["error"]["type"] == "server_error"
 
@@ -265,14 +287,14 @@ def said(text, ended=None):
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_a_stop_string_is_found_across_pieces_and_never_shown_in_part(size):
     text = "one END0 two ENENDE three"
-    completion = Completion(Letters(), ["ENDE", "ENDX"], 1)
+    completion = Completion(TextStream(Letters()), ["ENDE", "ENDX"], 1, 0.0)
     shown = [completion.add(said(text[place : place + size])) for place in range(0, len(text), size)]
     assert "".join(shown) + completion.finish() == "one END0 two EN"
     assert completion.reason == "stop"
 
 
 def test_what_might_have_become_a_stop_string_is_shown_in_the_end():
-    completion = Completion(Letters(), ["ENDE"], 1)
+    completion = Completion(TextStream(Letters()), ["ENDE"], 1, 0.0)
     assert completion.add(said("the END", "length")) == "the "
     assert completion.finish() == "END"
     assert completion.reason == "length"

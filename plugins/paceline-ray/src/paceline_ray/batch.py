@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from paceline import PacelineError, load_config
-from paceline.serving import Completion
+from paceline import PacelineError, Tally, load_config
 from paceline_ray import actor
 from paceline_ray.batch_files import PROMPT
 from paceline_ray.replica import Replica
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from paceline import Round, RunConfig
+    from paceline import RunConfig
 
 MAX_ACTIVE = 8
 """The most rows that an actor is given at a time."""
@@ -38,7 +34,7 @@ class Generate:
     def __init__(self, run: Mapping[str, Any], *, sharing: bool = True, period_s: float = 1.0) -> None:
         name = f"batch-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         connect = actor.connect if sharing else None
-        self._replica = Replica(load_config(run), model=name, name=name, connect=connect, period_s=period_s)
+        self._replica = Replica(load_config(run), name=name, connect=connect, period_s=period_s)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Generate a text for each prompt of a batch, and report what was learnt."""
@@ -48,31 +44,25 @@ class Generate:
         return {**batch, **{name: [row[name] for row in rows] for name in rows[0]}}
 
     def _row(self, prompt: str) -> dict[str, Any]:
-        engine = self._replica.engine
-        completion = Completion(engine.codec, (), 0)
-        pieces: list[str] = []
-        problem = ""
+        tally, pieces, problem = Tally(), list[str](), ""
+        decoder = self._replica.decoder
         try:
-            with closing(cast("Generator[Round]", engine.decoder.rounds(engine.encode(prompt)))) as rounds:
-                engine.count(None)
-                while True:
-                    with engine.lock:
-                        done = next(rounds, None)
-                        if done is None:
-                            break
-                        engine.count(done)
-                    pieces.append(completion.add(done))
-            pieces.append(completion.finish())
+            text = decoder.text_stream()
+            for done in decoder.rounds(prompt, tally=tally):
+                pieces.append(text.push(done.tokens))
+            pieces.append(text.finish())
         except PacelineError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - one row's trouble is not that of the others
             problem = f"{type(error).__name__}: {error}"
-        sums = completion.sums()
+        totals = tally.totals()
         return {
             "text": "".join(pieces),
-            "ended": completion.tally.ended or "",
-            "tokens": sums["usage"]["completion_tokens"],
-            **sums["speculation"],
+            "ended": tally.ended or "",
+            "tokens": totals.emitted,
+            "rounds": totals.rounds,
+            "drafted": totals.drafted,
+            "accepted": totals.accepted,
             "error": problem,
         }
 

@@ -1,4 +1,4 @@
-"""A replica: the run as replicas run it, its engine, and the sharing of what its policy learns."""
+"""A replica: the run as replicas run it, its decoder, and the sharing of what its policy learns."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from pydantic import ValidationError
 from paceline import (
     Catalogue,
     ConfigError,
+    ObservedRequest,
     PacelineError,
     Policy,
     PolicyConfig,
+    Round,
     RunConfig,
     Shareable,
     SpeculativeDecoder,
     StateKey,
+    Tally,
     cpu_model,
     load_config,
 )
-from paceline.serving import DecoderEngine
 from paceline_ray.messages import Sums
 from paceline_ray.sync import DeltaTracker, Exchange, Sync
 
@@ -73,12 +75,38 @@ def _version(name: str) -> str | None:
         return None
 
 
+class RoundCounts:
+    """Counts of all that a decoder has decoded, as its observer."""
+
+    def __init__(self) -> None:
+        self._requests, self._tally = 0, Tally()
+
+    def on_start(self, request: ObservedRequest) -> None:
+        """Count a request."""
+        self._requests += 1
+
+    def on_round(self, request: ObservedRequest, done: Round) -> None:
+        """Count a round."""
+        self._tally.add(done, done.total_s)
+
+    def on_end(self, request: ObservedRequest, error: BaseException | None) -> None:
+        """Count nothing: its rounds are counted."""
+
+    def sums(self) -> dict[str, float]:
+        """Return what was counted so far, under names such as "rounds" and "gamma/3"."""
+        totals = self._tally.totals()
+        return {
+            "requests": float(self._requests),
+            **{name: float(getattr(totals, name)) for name in ("rounds", "drafted", "accepted", "emitted")},
+            **{f"gamma/{gamma}": float(rounds) for gamma, rounds in totals.gammas.items()},
+        }
+
+
 class Replica:
-    """The engine of a run, and the thread that shares what its policy learns.
+    """The decoder of a run, and the thread that shares what its policy learns.
 
     Args:
         config: The run, as `replica_run` gives it.
-        model: The name clients know the model by.
         name: The replica's name.
         connect: Finds the hub; None shares nothing.
         period_s: Seconds between two reports.
@@ -88,7 +116,6 @@ class Replica:
         self,
         config: RunConfig,
         *,
-        model: str,
         name: str,
         connect: Callable[[], Exchange] | None = None,
         period_s: float = 1.0,
@@ -97,23 +124,22 @@ class Replica:
             config = config.model_copy(
                 update={"trace": config.trace.with_stem(f"{config.trace.stem}-{name}")}
             )
-        decoder = config.build(interleaved=True)
-        sampling, stop = config.generation.sampling(), config.generation.stop
-        self.engine = DecoderEngine(decoder, model, sampling=sampling, stop=stop)
+        counts = RoundCounts()
+        self.decoder = config.build(observer=counts)
         self.sync: Sync | None = None
-        policy = decoder.policy
+        policy = self.decoder.policy
         if connect is not None and isinstance(policy, Shareable):
-            key = statistics_key(config, decoder, timed=policy.timed)
-            counts = self.engine.sums
-            tracker = DeltaTracker(name, uuid.uuid4().hex, policy, self.engine.lock, key, counts=counts)
+            key = statistics_key(config, self.decoder, timed=policy.timed)
+            turn = self.decoder.turn
+            tracker = DeltaTracker(name, uuid.uuid4().hex, policy, turn, key, counts=counts.sums)
             self.sync = Sync(tracker, connect, period_s=period_s)
             self.sync.start()
 
     def close(self) -> None:
-        """Let all requests go, report what was learnt, and close the decoder; takes some seconds at most."""
+        """Report what was learnt, and close the decoder; takes some seconds at most."""
         if self.sync is not None:
             self.sync.close()
-        self.engine.close()
+        self.decoder.close()
 
 
 def join(policy: Policy, lock: AbstractContextManager[object], info: Mapping[str, Any]) -> Sync | None:

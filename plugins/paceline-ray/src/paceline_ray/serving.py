@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, JSONResponse
 
-from paceline import load_config
-from paceline.serving import MAX_ACTIVE, Admission, ApiError, create_app
+from paceline import AsyncDecoder, load_config
+from paceline.serving import MAX_ACTIVE, Admission, ApiError, ServedModel, create_app
 from paceline_ray import actor
 from paceline_ray.page import render
 from paceline_ray.replica import Replica
@@ -49,12 +49,13 @@ class Server:
     ) -> None:
         name = str(actor.ray("ray.serve").get_replica_context().replica_id.unique_id)
         connect = actor.connect if sharing else None
-        self._replica = Replica(load_config(run), model=model, name=name, connect=connect, period_s=period_s)
+        self._replica = Replica(load_config(run), name=name, connect=connect, period_s=period_s)
+        self._model = ServedModel(model, AsyncDecoder(self._replica.decoder))
         self._admission = Admission(**admission)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         pages = {"/paceline": _page, "/paceline.json": _document}
-        return create_app(self._replica.engine, admission=self._admission, pages=pages)
+        return create_app(self._model, admission=self._admission, pages=pages)
 
     async def finish(self) -> int:
         """Send new requests away from now on, and return how many are still under way."""
@@ -63,7 +64,8 @@ class Server:
 
     def __del__(self) -> None:
         """Report and close; Ray Serve calls this once the last request is done."""
-        if hasattr(self, "_replica"):
+        if hasattr(self, "_admission"):
+            self._model.ready().close()
             self._replica.close()
 
 
