@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import structlog
 
 from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
@@ -19,6 +21,7 @@ from paceline.core.guards.policy import PlainDecoding, PolicyGuard, check_fit
 from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
 from paceline.core.loop import Request
 from paceline.core.observing import Observing, RequestObserver
+from paceline.core.optional_protocols import SupportsPrefixReuse
 from paceline.core.sampling import GREEDY, Sampling, check_sampling
 from paceline.core.state.scope import PolicySource
 from paceline.core.stopping import Stop, StopConditions, stop_criteria
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
     from paceline.core.records import Round
     from paceline.core.state.checkpoint import Restore
     from paceline.core.trace import TraceWriter
+
+log = structlog.get_logger()
+
+ModelT = TypeVar("ModelT")
 
 
 class SpeculativeDecoder(Closing):
@@ -54,6 +61,8 @@ class SpeculativeDecoder(Closing):
         interleaved: Whether several requests may be under way, of which the caller takes one round at a time. Without
             it a request that begins within another one is an error.
         observer: Sees each request begin, advance and end.
+        prefix_caches: The most caches of finished requests that each model keeps, so that a prompt which begins as an
+            earlier one did is read from there on. None keeps some for conversations (see `conversation`), 0 none ever.
 
     Raises:
         ContractError: Target, a draft or the policy lacks what it must have; drafts and policies that do are left out
@@ -84,6 +93,7 @@ class SpeculativeDecoder(Closing):
         turn: AbstractContextManager[object] | None = None,
         interleaved: bool = False,
         observer: RequestObserver | None = None,
+        prefix_caches: int | None = None,
     ) -> None:
         check_target(target)
         self.target = target
@@ -92,6 +102,8 @@ class SpeculativeDecoder(Closing):
         left_out: list[Failure] = []
         self.drafts = usable_drafts(drafts, left_out, fallback=self._fallback)
         self._left_out = tuple(left_out)
+        self._prefix_caches = prefix_caches
+        self._keep_prefixes(prefix_caches or 0)
         self.costs = costs if costs is not None else LiveCosts()
         self._clock = clock if clock is not None else WallClock()
         self._tracing = Tracing(trace, fallback=self._fallback)
@@ -290,6 +302,17 @@ class SpeculativeDecoder(Closing):
             raise
         return request
 
+    def _keep_prefixes(self, count: int) -> None:
+        if count < 0:
+            raise BackendError(f"prefix_caches must be at least 0, found {count}")
+        if count:
+            self.target = _keeping(self.target, count)
+            self.drafts = {name: _keeping(draft, count) for name, draft in self.drafts.items()}
+            if not isinstance(self.target, SupportsPrefixReuse):
+                log.warning(
+                    "prefixes_not_kept", target=describe(self.target), action="every prompt is read whole"
+                )
+
     def _drawing(self, sampling: Sampling | None) -> Sampling:
         if sampling is None:
             return self.sampling
@@ -320,6 +343,10 @@ class SpeculativeDecoder(Closing):
                 "this target has no tokenizer: give the prompt as tokens and use rounds() or generate()"
             )
         return GuardedCodec(self.target.codec)
+
+
+def _keeping(model: ModelT, count: int) -> ModelT:
+    return model.keep_prefixes(count) if isinstance(model, SupportsPrefixReuse) else model
 
 
 class DecoderLock:

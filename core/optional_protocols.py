@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,6 +95,20 @@ class SampledDraft(Protocol):
 
         Each token comes from the draft's distribution after `sampling`, and every token drawn is in the proposal.
         All randomness comes from `sampling.seed`.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsPrefixReuse(Protocol):
+    """A target or draft that can go on from what an earlier request has read, where both begin with the same tokens."""
+
+    def keep_prefixes(self, count: int) -> Self:
+        """Return the same model, whose closed sessions keep at most `count` caches for its later requests.
+
+        Called when a decoder is built that shall keep some, and `count` is at least 1. The model itself keeps none,
+        so that other decoders on it read every prompt. A cache is never with two sessions, and of a prompt the last
+        token at least is read anew. What a session answers must not depend on whether a cache was kept for it.
         """
         ...
 

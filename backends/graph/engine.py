@@ -148,6 +148,11 @@ class GraphEngine:
         """Take back a cache for the next session."""
         self._pool.give(cache)
 
+    def go_back(self, cache: StaticCache, length: int) -> bool:
+        """Take a cache back to its first `length` tokens, which is always possible."""
+        cache.crop(length - cache.filled)
+        return True
+
     def clear(self, cache: StaticCache) -> None:
         """Make a cache hold nothing."""
         cache.filled = 0

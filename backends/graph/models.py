@@ -186,7 +186,7 @@ def check_target(config: GraphConfig, run: RunConfig) -> Readiness:
     captured = inspection.device is not None and inspection.device.type == "cuda"
     if captured:
         inspection.attempt(lambda: sampling_kind(run.generation.sampling()))
-    readiness = with_chat_remark(_readiness(inspection, config), inspection)
+    readiness = with_chat_remark(_readiness(inspection, config, run), inspection)
     return (
         replace(readiness, capabilities=Capabilities(gammas=TIERS, sampling=True)) if captured else readiness
     )
@@ -194,8 +194,7 @@ def check_target(config: GraphConfig, run: RunConfig) -> Readiness:
 
 def check_draft(config: GraphConfig, run: RunConfig, target: Readiness) -> Readiness:
     """Tell what can be known of a draft for `target`."""
-    del run
-    return with_pairing(_readiness(_look(config), config), target)
+    return with_pairing(_readiness(_look(config), config, run), target)
 
 
 def _look(config: GraphConfig) -> ModelInspection:
@@ -211,10 +210,11 @@ def _look(config: GraphConfig) -> ModelInspection:
     return inspection
 
 
-def _readiness(inspection: ModelInspection, config: GraphConfig) -> Readiness:
+def _readiness(inspection: ModelInspection, config: GraphConfig, run: RunConfig) -> Readiness:
     if inspection.model is None:
         return inspection.readiness(cache=0)
     shape = read_shape(inspection.settings, config.model)
     room = context_of(shape, config.max_context, config.model) + MARGIN
     size = torch.float32.itemsize if inspection.dtype == torch.int8 else inspection.dtype.itemsize
-    return inspection.readiness(cache=2 * shape.layers * shape.kv_heads * shape.head_dim * room * size)
+    cache = 2 * shape.layers * shape.kv_heads * shape.head_dim * room * size
+    return inspection.readiness(cache=cache * max(1, run.generation.prefix_caches or 0))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from paceline.backends.torch.logits import token_signals
+from paceline.backends.torch.prefixes import PrefixReuse
 from paceline.backends.torch.sampling import DeviceProposal, Sampler
 from paceline.backends.torch.sequence import ModelSession, SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from paceline.core.sampling import Sampling
 
 
-class DraftModel:
+class DraftModel(PrefixReuse):
     """A causal language model that proposes its own continuation, greedily or drawn.
 
     Args:
@@ -55,12 +56,15 @@ class DraftModel:
 
     def open(self, prompt: Sequence[int]) -> DraftModelSession:
         """Start a request; nothing is read before the first `draft`."""
-        return DraftModelSession(SequenceState(self.engine, prompt), self.vocabulary)
+        return DraftModelSession(self._sequence(prompt), self.vocabulary)
 
     def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> DraftModelSession:
         """Start a request whose tokens are drawn."""
         sampler = Sampler(sampling, prompt, self.engine.device)
-        return SampledDraftSession(SequenceState(self.engine, prompt), self.vocabulary, sampler)
+        return SampledDraftSession(self._sequence(prompt), self.vocabulary, sampler)
+
+    def _sequence(self, prompt: Sequence[int]) -> SequenceState:
+        return SequenceState(self.engine, prompt, prefixes=self.prefixes)
 
 
 class DraftModelSession(ModelSession):

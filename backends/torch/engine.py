@@ -93,6 +93,13 @@ class Engine(Protocol):
         """Take back a cache of `new_cache` that is not needed any longer."""
         ...
 
+    def go_back(self, cache: Any, length: int) -> bool:
+        """Take a cache back to its first `length` tokens, further than one round; False if it cannot go back so far.
+
+        Nothing is changed then.
+        """
+        ...
+
     def clear(self, cache: Any) -> None:
         """Make a cache hold nothing, in place; asked for only past the switch."""
         ...

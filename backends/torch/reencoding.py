@@ -20,12 +20,12 @@ window moves by equal ends, and what is held for certain below, are ours.
 
 from __future__ import annotations
 
-from itertools import takewhile
 from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
 
+from paceline.backends.torch.prefixes import PrefixReuse, agreement
 from paceline.backends.torch.sequence import SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.errors import BackendError
@@ -75,12 +75,6 @@ def specials(codec: Codec) -> frozenset[int]:
         return frozenset()
     added = codec.tokenizer.added_tokens_decoder.items()
     return frozenset(codec.tokenizer.all_special_ids) | {index for index, token in added if token.special}
-
-
-def agreement(left: Sequence[int], right: Sequence[int]) -> int:
-    """Return how many tokens two lists begin with alike."""
-    pairs = zip(left, right, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class Reencoder:
@@ -161,7 +155,7 @@ FINEST = 4
 """The most draft tokens that are drafted for one of the target."""
 
 
-class TranslatedDraft:
+class TranslatedDraft(PrefixReuse):
     """Makes a draft with another tokenizer fit a target.
 
     Args:
@@ -278,7 +272,8 @@ class TranslatedSession:
             if sequence is not None:
                 sequence.close()
             self._read = tokens[: max(1, len(tokens) - HELD)]
-            sequence = self._sequence = SequenceState(self._draft.engine, self._read)
+            draft = self._draft
+            sequence = self._sequence = SequenceState(draft.engine, self._read, prefixes=draft.prefixes)
             return sequence
         fresh = tokens[len(self._read) : max(len(self._read), len(tokens) - HELD)]
         sequence.advance(fresh)

@@ -5,7 +5,7 @@ Which tokens are in the cache is counted by a `CacheTracker`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paceline.core.cache_tracker import CacheTracker
 from paceline.core.errors import BackendError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from paceline.backends.torch.engine import Cache, Engine
+    from paceline.backends.torch.prefixes import KeptPrefixes
 
 CHUNK = 512
 """Tokens read in one forward pass while catching up; bounds the memory that a long prompt needs."""
@@ -31,12 +32,20 @@ class SequenceState:
         engine: The model.
         prompt: Its tokens.
         cache: One to go on with, which holds the first tokens of the prompt but never all; a new one by default.
+        prefixes: Caches of earlier requests, to go on with one of them and to leave this one's there.
 
     Raises:
         BackendError: The prompt is empty or longer than the model can read.
     """
 
-    def __init__(self, engine: Engine, prompt: Sequence[int], cache: Cache | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: Sequence[int],
+        cache: Cache | None = None,
+        *,
+        prefixes: KeptPrefixes[Any] | None = None,
+    ) -> None:
         if not prompt:
             raise BackendError(
                 f"{engine.backend}: {engine.name} was given an empty prompt; give at least one token, for example the "
@@ -46,9 +55,12 @@ class SequenceState:
         self.vocabulary = engine.vocabulary
         self.tracker = CacheTracker(prompt)
         self._switch = engine.switch
-        anew = self._switch is not None and self._switch.cache == "anew"
-        self._text = list(prompt) if anew else None
+        self._prefixes = prefixes
+        self._anew = self._switch is not None and self._switch.cache == "anew"
+        self._text = list(prompt) if self._anew or prefixes is not None else None
         self._lent = cache is not None
+        if cache is None and prefixes is not None and not self._switched:
+            cache, _ = prefixes.take(prompt, engine.go_back) or (None, 0)
         self._cache: Cache | None = engine.new_cache() if cache is None else cache
         if cache is not None:
             self.tracker.read(cache.get_seq_length())
@@ -88,7 +100,7 @@ class SequenceState:
                 count = len(self.tracker.tail) - most
             self._feed(self.tracker.tail[:count], 1)
             self.tracker.read(count)
-            self.cache.crop(0)  # windowed layers let go of what has left the window
+            self._crop(0)  # windowed layers let go of what has left the window
 
     def attempt(self, guess: Sequence[int] = ()) -> torch.Tensor:
         """Feed the rest of the context and a guess; return the logits that judge the guess and follow it.
@@ -120,13 +132,34 @@ class SequenceState:
         if self._text is not None:
             self._text.extend(emitted)
         if tried:
-            self.cache.crop(-drop)
+            self._crop(-drop)
 
     def close(self) -> None:
-        """Give the cache back."""
+        """Give the cache back, or leave it with the tokens that it holds to a later request."""
         cache, self._cache = self._cache, None
-        if cache is not None and not self._lent:
+        if cache is None or self._lent:
+            return
+        prefixes, text, held = self._prefixes, self._text, self.tracker.filled
+        drop = self.tracker.settle(())
+        # After an interrupt, cache, count and text may not be in step.
+        in_step = text is not None and len(text) == self.tracker.context and cache.get_seq_length() == held
+        if prefixes is None or text is None or not in_step or self._switched or not self.tracker.cached:
             self.engine.free(cache)
+            return
+        if drop:
+            cache.crop(-drop)
+        prefixes.give(cache, text[: self.tracker.cached])
+
+    @property
+    def _switched(self) -> bool:
+        """True past the switch, where what a cache holds depends on the way in which it was read."""
+        return self._switch is not None and self.tracker.context > self._switch.length
+
+    def _crop(self, minus: int) -> None:
+        """Drop tokens from the end of the cache; cut short by an interrupt, that leaves nothing to build on."""
+        cache, self._cache = self.cache, None
+        cache.crop(minus)
+        self._cache = cache
 
     def _crosses(self) -> bool:
         """Tell whether the next pass reaches past the switch, and begins before it."""
@@ -135,7 +168,7 @@ class SequenceState:
 
     def _begin_anew(self) -> None:
         """Forget what was read before the switch, if the model does so and the next pass reaches past it."""
-        if self._text is not None and self.tracker.cached and self._crosses():
+        if self._anew and self._text is not None and self.tracker.cached and self._crosses():
             self.engine.clear(self.cache)
             self.tracker.forget(self._text)
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from paceline.backends.torch.logits import NONE, likeliest, not_finite, require_finite
+from paceline.backends.torch.prefixes import PrefixReuse
 from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
 from paceline.backends.torch.sequence import CHUNK, ModelSession, SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from paceline.core.sampling import Sampling
 
 
-class TargetModel:
+class TargetModel(PrefixReuse):
     """A causal language model whose output is wanted, greedily or drawn.
 
     Args:
@@ -117,7 +118,7 @@ class TargetModel:
                 f"{engine.backend}: {wrong} in the prompt is no token of {engine.name}; tokens are 0 to "
                 f"{self.vocabulary - 1}"
             )
-        return SequenceState(engine, prompt)
+        return SequenceState(engine, prompt, prefixes=self.prefixes)
 
 
 class TargetModelSession(ModelSession):
@@ -125,7 +126,11 @@ class TargetModelSession(ModelSession):
 
     def __init__(self, sequence: SequenceState) -> None:
         super().__init__(sequence)
-        sequence.catch_up(1)
+        try:
+            sequence.catch_up(1)
+        except BaseException:
+            sequence.close()
+            raise
 
     def verify(self, proposal: Proposal | None) -> TokenVerdict:
         """Compare a proposal with the target's own choices, in one forward pass and one copy from the device.

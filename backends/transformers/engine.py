@@ -26,7 +26,7 @@ from paceline.backends.torch.host import (
 )
 from paceline.backends.torch.logits import require_finite
 from paceline.backends.transformers.checks import require_agreement, require_decoder, require_rollback
-from paceline.backends.transformers.host.cache import CACHE, cache_argument, empty, new_cache
+from paceline.backends.transformers.host.cache import CACHE, cache_argument, cut, empty, new_cache
 from paceline.backends.transformers.host.generation import switch_of
 from paceline.core.errors import BackendError
 
@@ -182,6 +182,10 @@ class TransformersEngine:
     def new_cache(self) -> Cache:
         """Return an empty cache."""
         return new_cache(self.config)  # type: ignore[no-any-return]
+
+    def go_back(self, cache: Cache, length: int) -> bool:
+        """Take a cache back to its first `length` tokens; False where a window has let go of what is needed."""
+        return cut(cache, length)
 
     def clear(self, cache: Cache) -> None:
         """Make a cache hold nothing, as a new one does."""

@@ -127,7 +127,8 @@ def _load_model(config: HfConfig) -> Any:
 def _checked(inspection: ModelInspection, run: RunConfig) -> Readiness:
     if inspection.model is not None:
         inspection.attempt(lambda: require_decoder(inspection.model, inspection.config.model))
-    return inspection.readiness(cache=_cache(inspection, PROMPT + run.generation.max_new_tokens))
+    cache = _cache(inspection, PROMPT + run.generation.max_new_tokens)
+    return inspection.readiness(cache=cache * max(1, run.generation.prefix_caches or 0))
 
 
 def _cache(inspection: ModelInspection, tokens: int) -> int:

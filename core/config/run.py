@@ -64,7 +64,9 @@ def _stop_string(text: str) -> str:
 class GenerationConfig(Strict):
     """Settings of a generation: how much text, and how, greedily at temperature 0.0, else drawn as `Sampling` says.
 
-    A text ends with the token that completes one of the strings in `stop`; the string stays in the text.
+    A text ends with the token that completes one of the strings in `stop`; the string stays in the text. Each model of
+    `paceline.load` keeps at most `prefix_caches` caches of finished requests for prompts that begin alike; without a
+    number, only where conversations are held. Nothing that measures keeps any.
     """
 
     max_new_tokens: Annotated[int, Field(ge=1), BeforeValidator(_number)] = 256
@@ -89,9 +91,11 @@ class GenerationConfig(Strict):
         Annotated[str, AfterValidator(_stop_string), Field(json_schema_extra={"minLength": 1})], ...
     ] = ()
 
+    prefix_caches: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_number)] = None
+
     def sampling(self) -> Sampling:
         """Return how tokens are drawn."""
-        return Sampling(**self.model_dump(exclude={"max_new_tokens", "stop"}))
+        return Sampling(**self.model_dump(exclude={"max_new_tokens", "stop", "prefix_caches"}))
 
 
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,4 +183,5 @@ class RunConfig(Strict):
             turn=learns.turn,
             interleaved=interleaved,
             observer=observer,
+            prefix_caches=self.generation.prefix_caches,
         )

@@ -48,6 +48,7 @@ from paceline.core.optional_protocols import (
     SupportsChat,
     SupportsMatchLength,
     SupportsPerplexity,
+    SupportsPrefixReuse,
     SupportsScoring,
 )
 from paceline.core.plugins.catalogue import Catalogue
@@ -166,6 +167,7 @@ __all__ = [
     "SupportsChat",
     "SupportsMatchLength",
     "SupportsPerplexity",
+    "SupportsPrefixReuse",
     "SupportsScoring",
     "Tally",
     "Target",

@@ -152,6 +152,10 @@ class CudaDraft(DraftModel):
         """Build the programs over one set of buffers now, for greedy decoding or the kinds of choice given."""
         self.pool.warm(kinds or ("greedy",))
 
+    def free_cache(self, cache: DraftBuffers) -> None:
+        """Let go of the buffers of a session."""
+        self.pool.give(cache)
+
     # The sessions are other ones, the contract is the same.
     def open(self, prompt: Sequence[int]) -> CudaDraftSession:  # type: ignore[override]
         """Start a request; nothing is read before the first `draft`."""
@@ -176,7 +180,7 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
 
     def __init__(self, draft: CudaDraft, prompt: Sequence[int], sampling: Sampling) -> None:
         with draft.engine.runner.work():
-            super().__init__(draft.pool, prompt, sampling)
+            super().__init__(draft.pool, prompt, sampling, draft.prefixes)
         self._drawn = not sampling.greedy
         self._proposal: BufferedProposal | None = None
 
@@ -228,7 +232,7 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
         proposal, self._proposal = self._proposal, None
         if proposal is not None and proposal.known:
             self.tracker.learn(proposal.tokens)
-        self.tracker.settle(tokens)
+        super().advance(tokens)
 
     def _at_once(self, gamma: int, control: DraftControl | None) -> int:
         """Draft by one program; return how many of the drafted tokens were fed."""

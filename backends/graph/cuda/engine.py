@@ -142,6 +142,11 @@ class BlockEngine:
     def free(self, cache: FilledCache) -> None:
         """Do nothing: its memory goes when it does."""
 
+    def go_back(self, cache: FilledCache, length: int) -> bool:
+        """Take a cache back to its first `length` tokens, which is always possible."""
+        cache.filled = length
+        return True
+
     def clear(self, cache: FilledCache) -> None:
         """Make a cache hold nothing."""
         cache.filled = 0

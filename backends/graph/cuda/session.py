@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.backends.graph.cuda.buffers import BufferPool
+    from paceline.backends.torch.prefixes import KeptPrefixes
     from paceline.core.sampling import Sampling
 
 
@@ -73,12 +74,24 @@ class GraphSession(Generic[Buffers]):
         pool: Where buffers are taken, and given back when the session closes.
         prompt: At least one token.
         sampling: How tokens are chosen.
+        prefixes: Buffers of earlier requests, to go on with one of them and to leave this one's there.
     """
 
-    def __init__(self, pool: BufferPool[Buffers], prompt: Sequence[int], sampling: Sampling) -> None:
+    def __init__(
+        self,
+        pool: BufferPool[Buffers],
+        prompt: Sequence[int],
+        sampling: Sampling,
+        prefixes: KeptPrefixes[Buffers] | None = None,
+    ) -> None:
         self.tracker = PairTracker(prompt)
         self._pool = pool
-        buffers = pool.take()
+        self._prefixes = prefixes
+        self._text = None if prefixes is None else list(prompt)
+        taken = None if prefixes is None else prefixes.take(prompt)
+        buffers = pool.take() if taken is None else taken[0]
+        if taken is not None:
+            self.tracker.read(taken[1])
         self._buffers: Buffers | None = buffers
         self.name = buffers.engine.name
         try:
@@ -137,8 +150,21 @@ class GraphSession(Generic[Buffers]):
         """Return the logits of the next token, shape (vocabulary,); for tests and tools."""
         return self.attempt()[-1]
 
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        self.tracker.settle(tokens)
+        if self._text is not None:
+            self._text.extend(tokens)
+
     def close(self) -> None:
-        """Give the buffers back."""
+        """Give the buffers back, or leave them with the tokens that they hold to a later request."""
         buffers, self._buffers = self._buffers, None
-        if buffers is not None:
+        if buffers is None:
+            return
+        prefixes, text = self._prefixes, self._text
+        self.tracker.settle(())
+        # After an interrupt, count and text may not be in step.
+        if prefixes is None or text is None or len(text) != self.tracker.context or not self.tracker.cached:
             self._pool.give(buffers)
+        else:
+            prefixes.give(buffers, text[: self.tracker.cached])

@@ -159,6 +159,10 @@ class CudaTarget(TargetModel):
         sampling_kind(sampling)
         return CudaTargetSession(self, prompt, sampling)
 
+    def free_cache(self, cache: TargetBuffers) -> None:
+        """Let go of the buffers of a session."""
+        self.pool.give(cache)
+
     def check(self, prompt: Sequence[int]) -> None:
         """Refuse a prompt that cannot be read."""
         name, limit = self.engine.name, self.engine.capacity
@@ -180,7 +184,7 @@ class CudaTargetSession(GraphSession[TargetBuffers]):
     def __init__(self, target: CudaTarget, prompt: Sequence[int], sampling: Sampling) -> None:
         target.check(prompt)
         with target.engine.runner.work():
-            super().__init__(target.pool, prompt, sampling)
+            super().__init__(target.pool, prompt, sampling, target.prefixes)
             # What the device takes for last token and length of the context; unknown until it is told.
             self._there: tuple[int, int] | None = None
             try:
@@ -221,10 +225,6 @@ class CudaTargetSession(GraphSession[TargetBuffers]):
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable it is that each of `tokens` is chosen after those before it."""
         return self.token_probs(tokens, self.buffers.engine.vocabulary)
-
-    def advance(self, tokens: Sequence[int]) -> None:
-        """Take in the tokens a round delivered, and forget whatever else was tried."""
-        self.tracker.settle(tokens)
 
     def _lay_out(self, proposal: Proposal | None) -> int:
         """Put a proposal where the program reads it; return the most tokens that it can have."""
