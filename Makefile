@@ -26,7 +26,7 @@ PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/p
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-newest test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures clean
+.PHONY: help demo test explore test-newest test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures site clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -103,6 +103,9 @@ bench-gpu: $(VENV)/.stamp-user ## Measure the graph backend on a CUDA device, wi
 
 report-pictures: $(VENV)/.stamp-user ## Renew the pictures in docs/report.md from runs/replay.jsonl and its recording.
 	@$(BIN)/paceline report $(RUNS)/replay.jsonl --out $(RUNS)/report.html --pictures docs/pictures
+
+site: $(VENV)/.stamp-dev ## Build the site from README, docs and docstrings into runs/site; a dead link is an error.
+	@$(BIN)/python -I tools website --out $(RUNS)/site
 
 clean: ## Remove what make and the tools made; never runs/.
 	rm -rf $(VENV) build dist src/*.egg-info plugins/*/build plugins/*/dist plugins/*/src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
