@@ -27,6 +27,7 @@ from paceline.cli.regret import regret
 from paceline.cli.replay import replay
 from paceline.cli.report import report
 from paceline.cli.schema import schema
+from paceline.cli.serve import serve
 from paceline.cli.tune import tune
 from paceline.core.environment import LIBRARIES, remedy
 from paceline.core.errors import ConfigError, PacelineError
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 for command in (
     generate,
+    serve,
     bench,
     record,
     replay,

@@ -29,6 +29,9 @@ LIBRARIES = {
     "torch": "hf",
     "transformers": "hf",
     "safetensors": "hf",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
     "hypothesis": "testing",
 }
 """The extra that brings each library that a part of paceline imports."""

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 from paceline.core.lazy import lazy
 from paceline.serving.checks import check_port, is_cross_site
-from paceline.serving.scheduler import MAX_ACTIVE
 
 if TYPE_CHECKING:
     from paceline.serving.metrics import Metrics
     from paceline.serving.openai.admission import Admission
     from paceline.serving.openai.app import ServedModel, create_app
     from paceline.serving.openai.errors import ApiError
+    from paceline.serving.running import first_signal
 
 __all__ = [
-    "MAX_ACTIVE",
     "Admission",
     "ApiError",
     "Metrics",
     "ServedModel",
     "check_port",
     "create_app",
+    "first_signal",
     "is_cross_site",
 ]
 
@@ -35,5 +35,6 @@ __getattr__ = lazy(
         "paceline.serving.openai.admission": ["Admission"],
         "paceline.serving.openai.app": ["ServedModel", "create_app"],
         "paceline.serving.openai.errors": ["ApiError"],
+        "paceline.serving.running": ["first_signal"],
     },
 )

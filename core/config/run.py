@@ -143,6 +143,11 @@ class RunConfig(Strict):
         del info
         return with_defaults(data) if isinstance(data, Mapping) else data
 
+    def for_service(self) -> RunConfig:
+        """Return the run as servers run it: a policy that fails costs speed, not a request, unless the run says so."""
+        fallback = {} if "on_policy_error" in self.model_fields_set else {"on_policy_error": "fallback"}
+        return self.model_copy(update=fallback)
+
     def build(
         self,
         *,

@@ -31,7 +31,8 @@ class Admission:
     Attributes:
         key: What clients must send as a bearer token; None lets everybody in who reaches the port.
         hosts: Names of the server besides its addresses; see `paceline.serving.is_cross_site`.
-        queue: Requests that may wait besides the `MAX_ACTIVE` that are decoded; the next one is sent away.
+        active: Requests that are decoded at a time.
+        queue: Requests that may wait besides; the next one is sent away.
         body_bytes: The longest body.
         closing: Whether new requests are sent away because the server is about to end.
         in_flight: Requests that are being answered.
@@ -41,6 +42,7 @@ class Admission:
 
     key: str | None = None
     hosts: Collection[str] = ()
+    active: int = MAX_ACTIVE
     queue: int = 64
     body_bytes: int = 2**20
     closing: bool = False
@@ -72,7 +74,7 @@ class Admission:
             raise ApiError(
                 "this server is shutting down", status=503, code="shutting_down", retry_s=self.retry_s
             )
-        if self.in_flight >= MAX_ACTIVE + self.queue:
+        if self.in_flight >= self.active + self.queue:
             raise ApiError(
                 f"{self.in_flight} requests are under way here; try again",
                 status=429,

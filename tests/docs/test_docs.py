@@ -73,6 +73,15 @@ def test_every_sample_runs(page: Path, blocks: Blocks, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_samples_for_services_pass_mypy_as_strict_as_it_is(blocks: Blocks, tmp_path: Path) -> None:
+    page = ROOT / "docs" / "services.md"
+    sample = tmp_path / "sample.py"
+    sample.write_text("\n".join(block.text for block in blocks(page, "python")), encoding="utf-8")
+    command = [sys.executable, "-Im", "mypy", "--strict", "--no-error-summary", str(sample)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @each_page
 def test_every_link_inside_the_project_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))

@@ -7,10 +7,12 @@ from typing import Any, Literal
 import paceline
 from paceline import (
     AnyPolicy,
+    AsyncDecoder,
     Draft,
     DraftSession,
     Generation,
     Mergeable,
+    ObservedRequest,
     Plan,
     Policy,
     PolicyConfig,
@@ -92,3 +94,23 @@ def draw(decoder: SpeculativeDecoder, draft: Draft) -> DraftSession:
     if isinstance(draft, SampledDraft):
         return draft.open_sampled([1], Sampling(top_k=5))
     return draft.open([1])
+
+
+class Watcher:
+    """An observer without a base class."""
+
+    def on_start(self, request: ObservedRequest) -> None: ...
+
+    def on_round(self, request: ObservedRequest, done: Round) -> None: ...
+
+    def on_end(self, request: ObservedRequest, error: BaseException | None) -> None: ...
+
+
+async def in_a_service(path: Path) -> str:
+    async with AsyncDecoder(paceline.load_config(path).build(observer=Watcher())) as decoder:
+        gammas = [done.plan.gamma async for done in decoder.rounds([1, 2], deadline_s=sum((1.0, 2.0)))]
+        done: Generation = await decoder.generate(
+            await decoder.encode_chat([{"role": "user", "content": "x"}])
+        )
+        pieces = [piece async for piece in decoder.stream("text", stop="END")]
+        return (done.text or "") + "".join(pieces) * gammas[0]

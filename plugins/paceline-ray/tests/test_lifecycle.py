@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from paceline import BackendError, Readiness, load_config
+from paceline.serving import first_signal
 from paceline_ray import lifecycle
 from paceline_ray.cli import main
 
@@ -145,7 +146,8 @@ def signals():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_the_first_signal_asks_for_an_end_and_the_second_makes_it(signals):
-    with lifecycle.until_signalled() as over:
+    lifecycle.raise_on_signals()
+    with first_signal() as over:
         os.kill(os.getpid(), signal.SIGTERM)
         assert over.wait(5.0)
         with pytest.raises(lifecycle.Stopped) as stop:

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from paceline.serving import MAX_ACTIVE, Admission, ServedModel, create_app
+from paceline.serving import Admission, ServedModel, create_app
 from paceline.serving.openai.errors import ApiError
 from paceline.serving.openai.requests import DEEPEST, ChatRequest, CompletionRequest, parse_request
+from paceline.serving.scheduler import MAX_ACTIVE
 
 ASKED = {"prompt": "the rain in spain", "max_tokens": 4}
 PATH = "/v1/completions"

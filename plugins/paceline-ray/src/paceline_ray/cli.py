@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from paceline import BackendError, ConfigError, PacelineError, RunConfig
-from paceline.serving import Admission, check_port
+from paceline.serving import Admission, check_port, first_signal
 from paceline_ray import actor
 from paceline_ray.batch import generate_rows
 from paceline_ray.batch_files import Journal, read_prompts
@@ -29,7 +29,6 @@ from paceline_ray.lifecycle import (
     missing_requirements,
     raise_on_signals,
     start,
-    until_signalled,
     within,
 )
 from paceline_ray.page import acceptance_sums, gammas
@@ -106,7 +105,11 @@ def serve(
     if address is None:
         check_port(host, port)
     admission = Admission(
-        api_key, (host, *(allowed_host or ())), queue, max_body, server=secrets.token_hex(8)
+        api_key,
+        (host, *(allowed_host or ())),
+        queue=queue,
+        body_bytes=max_body,
+        server=secrets.token_hex(8),
     )
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with cluster(address, cpus=replicas):
@@ -126,7 +129,7 @@ def serve(
                 )
             )
             check_own_server(url, admission.server)
-            with until_signalled() as over:
+            with first_signal() as over:
                 typer.echo(f"serving {model!r} by {replicas} replica(s) on {url}/v1")
                 if not alone:
                     typer.echo(f"what they learn: {url}/paceline")

@@ -8,8 +8,7 @@ import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -128,17 +127,3 @@ def within(seconds: float, work: Callable[[], None]) -> None:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
-
-
-@contextmanager
-def until_signalled() -> Iterator[threading.Event]:
-    """Yield what is set by the first signal to end; the second one raises `Stopped`."""
-    over = threading.Event()
-
-    def first(_number: int, _frame: FrameType | None) -> None:
-        raise_on_signals()
-        over.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, first)
-    yield over

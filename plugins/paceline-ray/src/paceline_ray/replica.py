@@ -185,10 +185,7 @@ def replica_run(source: Path | str | Mapping[str, Any] | None, *, sharing: bool 
     Raises:
         ConfigError: The run is not valid, or cannot be shared.
     """
-    config = load_config(source)
-    changes: dict[str, Any] = {}
-    if "on_policy_error" not in config.model_fields_set:
-        changes["on_policy_error"] = "fallback"
+    config = load_config(source).for_service()
     if sharing:
         if config.scope == "request":
             raise ConfigError(
@@ -200,8 +197,8 @@ def replica_run(source: Path | str | Mapping[str, Any] | None, *, sharing: bool 
                 f"state: {config.state} would be written by every replica, beside the hub that keeps what all "
                 "have learnt; leave `state` out and name a folder for the hub"
             )
-        changes["policy"] = without_forgetting(config.policy)
-    return config.model_copy(update=changes)
+        config = config.model_copy(update={"policy": without_forgetting(config.policy)})
+    return config
 
 
 def without_forgetting(policy: PolicyConfig) -> PolicyConfig:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse, JSONResponse
 
 from paceline import AsyncDecoder, load_config
-from paceline.serving import MAX_ACTIVE, Admission, ApiError, ServedModel, create_app
+from paceline.serving import Admission, ApiError, ServedModel, create_app
 from paceline_ray import actor
 from paceline_ray.page import render
 from paceline_ray.replica import Replica
@@ -84,8 +84,8 @@ def application(
     deployment = serve.deployment(
         name="replica",
         num_replicas=replicas,
-        max_ongoing_requests=MAX_ACTIVE + admission.queue + SPARE,
-        max_queued_requests=MAX_ACTIVE + admission.queue,
+        max_ongoing_requests=admission.active + admission.queue + SPARE,
+        max_queued_requests=admission.active + admission.queue,
         max_constructor_retry_count=1,
         graceful_shutdown_timeout_s=5.0,
         ray_actor_options={"num_cpus": 1},
