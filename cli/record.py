@@ -162,14 +162,14 @@ def record(
         keep_prompts=prompts_of.name in NAMES if keep_prompts is None else keep_prompts,
         policies=_policies(measure, catalogue),
     )
-    parts = load_models(run)
-    decoder = parts.under(run.policy)  # only encodes; what policies learnt before is left alone
+    models = load_models(run)
+    decoder = models.under(run.policy)  # only encodes; what policies learnt before is left alone
     prompts = [encoded(text, decoder, prompts_of.name) for text in texts]
     what = _what(run, settings, workload=prompts_of.name)
     try:
         with _steps(len(prompts)) as on_step:
             taken = record_run(
-                parts, catalogue, prompts, out, settings=settings, run=what, replace=force, on_step=on_step
+                models, catalogue, prompts, out, settings=settings, run=what, replace=force, on_step=on_step
             )
     except KeyboardInterrupt as stop:
         warn(f"interrupted; the same command goes on from the last text in {out}")

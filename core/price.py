@@ -50,7 +50,7 @@ SETTLED = 3
 RECENT = 8
 """Rounds for which a price is taken to hold as it was timed."""
 
-LARGEST, MOST = 50.0, 1e12
+MOST_LOG, MOST_COUNT = 50.0, 1e12
 """Bounds of what is kept: logarithms of seconds, and counts."""
 
 HOLD = 32
@@ -201,7 +201,7 @@ class BlockPrice(Price):
 
 def keep(log: float, *others: float) -> list[float]:
     """Return a logarithm of a price and what goes with it as they are kept, within the bounds of `kept_numbers`."""
-    return [min(max(log, -LARGEST), LARGEST), *(min(other, MOST) for other in others)]
+    return [min(max(log, -MOST_LOG), MOST_LOG), *(min(other, MOST_COUNT) for other in others)]
 
 
 def kept_number(value: object, least: float, most: float) -> float:
@@ -224,6 +224,6 @@ def kept_numbers(values: object, length: int) -> list[float]:
     if not isinstance(values, list) or len(values) != length:
         raise ValueError(f"the saved costs are damaged: {values!r} are not {length} numbers")
     return [
-        kept_number(values[0], -LARGEST, LARGEST),
-        *(kept_number(value, 0.0, MOST) for value in values[1:]),
+        kept_number(values[0], -MOST_LOG, MOST_LOG),
+        *(kept_number(value, 0.0, MOST_COUNT) for value in values[1:]),
     ]

@@ -203,9 +203,9 @@ def _defaults(name: str, options: set[str], catalogue: Catalogue) -> dict[str, A
     }
 
 
-def plain_decoder(parts: Models, catalogue: Catalogue) -> SpeculativeDecoder:
+def plain_decoder(models: Models, catalogue: Catalogue) -> SpeculativeDecoder:
     """Return a decoder for plain decoding: no draft is opened, and every round plans gamma 0."""
-    return parts.under(parse_policy(static_name(0), catalogue), {})
+    return models.under(parse_policy(static_name(0), catalogue), {})
 
 
 def draft_named(name: str, catalogue: Catalogue) -> BackendConfig:

@@ -16,8 +16,8 @@ from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.rejection_sampling import probs_of, process_logits
 from paceline.core.sampling import Sampling
-from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
+from paceline.core.testing.enumeration import outcomes
 
 # The same examples in every run, so that a change is judged by what it changed; `make explore` looks for new ones.
 settings.load_profile("ci")

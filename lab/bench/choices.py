@@ -60,19 +60,19 @@ class Choice:
     twins: dict[str, str] = field(default_factory=dict)
 
 
-def references(parts: Models) -> dict[str, Generate]:
+def references(models: Models) -> dict[str, Generate]:
     """Return the ways to decode that the target's own library offers."""
-    check_sampling(parts.target, parts.config.generation.sampling())
-    draft = next(iter(parts.drafts.values()), None)
-    return dict(parts.config.target.reference_modes(parts.config, parts.target, draft))
+    check_sampling(models.target, models.config.generation.sampling())
+    draft = next(iter(models.drafts.values()), None)
+    return dict(models.config.target.reference_modes(models.config, models.target, draft))
 
 
-def default_names(parts: Models, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
+def default_names(models: Models, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
     """Return what runs when nobody says otherwise."""
     names = [BASE, *(static_name(gamma) for gamma in GAMMAS)]
-    for draft in list(parts.drafts)[1:]:
+    for draft in list(models.drafts)[1:]:
         names += [f"{static_name(gamma)}:draft={draft}" for gamma in FURTHER_GAMMAS]
-    configured = parts.config.policy.model_dump()
+    configured = models.config.policy.model_dump()
     usual = [name for name in ADAPTIVE if name in catalogue.policies]
     if all(parse_policy(name, catalogue).model_dump() != configured for name in (*names[1:], *usual)):
         names.append(CONFIGURED)
@@ -82,14 +82,14 @@ def default_names(parts: Models, catalogue: Catalogue, offered: Iterable[str]) -
     return [*names, *offered]
 
 
-def every_name(parts: Models, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
+def every_name(models: Models, catalogue: Catalogue, offered: Iterable[str]) -> list[str]:
     """Return the default modes and, before the library's own, every other policy that is installed."""
-    usual, ends = default_names(parts, catalogue, offered), {LOOKUP, *offered}
+    usual, ends = default_names(models, catalogue, offered), {LOOKUP, *offered}
     others = [name for name in installed(catalogue) if name not in usual]
     return [*(n for n in usual if n not in ends), *others, *(n for n in usual if n in ends)]
 
 
-def choose(parts: Models, catalogue: Catalogue, names: Sequence[str] | None = None) -> Choice:
+def choose(models: Models, catalogue: Catalogue, names: Sequence[str] | None = None) -> Choice:
     """Make a mode of each name; plain decoding is always among them.
 
     What was asked for by name must fit. What `all` and the default list bring along is left out where it does not.
@@ -98,21 +98,21 @@ def choose(parts: Models, catalogue: Catalogue, names: Sequence[str] | None = No
         ConfigError: A name is given twice, or is neither a policy nor a mode.
         BackendError, CapabilityError: A mode does not fit the target or the drafts.
     """
-    offered = references(parts)
+    offered = references(models)
     choice, fingerprints = Choice(), Fingerprints(catalogue)
 
     def make(name: str) -> Mode:
         if name in offered:
             return ReferenceMode(name, offered[name])
-        return _loop_mode(name, parts, fingerprints, choice)
+        return _loop_mode(name, models, fingerprints, choice)
 
     selection = select(
         names or (),
         make,
         base=BASE,
-        usual=lambda: default_names(parts, catalogue, offered),
-        every=lambda: every_name(parts, catalogue, offered),
-        drafts=list(parts.drafts),
+        usual=lambda: default_names(models, catalogue, offered),
+        every=lambda: every_name(models, catalogue, offered),
+        drafts=list(models.drafts),
         strict=True,
     )
     choice.modes, choice.left_out = selection.made, selection.left_out
@@ -120,21 +120,21 @@ def choose(parts: Models, catalogue: Catalogue, names: Sequence[str] | None = No
     return choice
 
 
-def _loop_mode(name: str, parts: Models, fingerprints: Fingerprints, choice: Choice) -> LoopMode:
+def _loop_mode(name: str, models: Models, fingerprints: Fingerprints, choice: Choice) -> LoopMode:
     catalogue = fingerprints.catalogue
     if name == BASE:
-        return LoopMode(name, plain_decoder(parts, catalogue))
-    drafts = parts.drafts
+        return LoopMode(name, plain_decoder(models, catalogue))
+    drafts = models.drafts
     if name == CONFIGURED:
-        policy = parts.config.policy
+        policy = models.config.policy
     elif name == LOOKUP:
         policy = parse_policy(static_name(LOOKUP_GAMMA), catalogue)
-        drafts = {LOOKUP: build_draft(draft_named(LOOKUP, catalogue), parts.target)}
+        drafts = {LOOKUP: build_draft(draft_named(LOOKUP, catalogue), models.target)}
     else:
         policy = parse_policy(name, catalogue)
-    mode = LoopMode(name, parts.under(policy, drafts))
+    mode = LoopMode(name, models.under(policy, drafts))
     choice.policies[name] = policy.model_dump(mode="json")
     choice.code[name] = fingerprints.of(policy)
-    if policy.name == "static" and drafts is parts.drafts:
+    if policy.name == "static" and drafts is models.drafts:
         choice.static.append(name)
     return mode

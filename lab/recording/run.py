@@ -76,13 +76,13 @@ class ReferenceRuns:
         return runs, timings
 
 
-def reference_runs(parts: Models, policies: Mapping[str, PolicyConfig]) -> ReferenceRuns:
+def reference_runs(models: Models, policies: Mapping[str, PolicyConfig]) -> ReferenceRuns:
     """Return what measures these policies; those that do not fit are left out."""
     decoders: dict[str, SpeculativeDecoder] = {}
     left_out: dict[str, str] = {}
     for name, config in policies.items():
         try:
-            decoders[name] = parts.under(config)
+            decoders[name] = models.under(config)
         except CapabilityError as error:
             left_out[name] = str(error)
     blocks = {name: config.model_dump(mode="json") for name, config in policies.items() if name in decoders}
@@ -158,7 +158,7 @@ def _ignore(_step: Step) -> None:
 
 
 def record_run(
-    parts: Models,
+    models: Models,
     catalogue: Catalogue,
     prompts: Sequence[Prompt],
     path: Path,
@@ -173,7 +173,7 @@ def record_run(
     Whether an earlier run was interrupted, or was given fewer prompts, makes no difference.
 
     Args:
-        parts: Target, drafts, and how tokens are chosen.
+        models: Target, drafts, and how tokens are chosen.
         catalogue: The installed plugins.
         prompts: What to record; names differ.
         path: The file.
@@ -186,16 +186,16 @@ def record_run(
         TraceError: The file is of another run, cannot be written, or real rounds did not do what was recorded.
         BackendError: A draft cannot be recorded, or a prompt does not fit the target.
     """
-    sampling, max_new_tokens = parts.config.generation.sampling(), parts.config.generation.max_new_tokens
+    sampling, max_new_tokens = models.config.generation.sampling(), models.config.generation.max_new_tokens
     recorder = Recorder(
-        plain=plain_decoder(parts, catalogue),
-        drafts=parts.drafts,
+        plain=plain_decoder(models, catalogue),
+        drafts=models.drafts,
         sampling=sampling,
         longest=settings.longest,
         signals=settings.signals,
         keep_prompts=settings.keep_prompts,
     )
-    _check_room(parts, prompts)
+    _check_room(models, prompts)
     on_step(Step("warming up", "", len(prompts)))
     header = Header(
         run=run,
@@ -208,9 +208,9 @@ def record_run(
     _check_prompts(path, before, prompts)
     names = [prompt.name for prompt in prompts]
     sweeper = TimingSweep(
-        parts, settings.longest, names, use_signals=settings.signals, timings=before.timings
+        models, settings.longest, names, use_signals=settings.signals, timings=before.timings
     )
-    measures, chosen = reference_runs(parts, settings.policies), spread_over(names, MEASURED)
+    measures, chosen = reference_runs(models, settings.policies), spread_over(names, MEASURED)
     for decoder in (sweeper.decoder, *measures.decoders.values()):
         decode(decoder, prompts[0].tokens, min(max_new_tokens, WARM_UP_TOKENS))
     if before.prompts:
@@ -258,9 +258,9 @@ def _settled() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _check_room(parts: Models, prompts: Sequence[Prompt]) -> None:
+def _check_room(models: Models, prompts: Sequence[Prompt]) -> None:
     """Refuse a prompt that leaves no room for a text, before hours went into those before it."""
-    longest = parts.target.max_context
+    longest = models.target.max_context
     for prompt in prompts:
         if longest is not None and len(prompt.tokens) >= longest:
             raise BackendError(

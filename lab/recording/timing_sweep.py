@@ -169,7 +169,7 @@ class TimingSweep:
     that timing costs no more than decoding plainly, and contexts of all lengths come up.
 
     Args:
-        parts: Target and drafts.
+        models: Target and drafts.
         longest: The largest gamma tried.
         names: Of all texts, in their order.
         use_signals: Whether looking at signals is timed.
@@ -178,20 +178,20 @@ class TimingSweep:
 
     def __init__(
         self,
-        parts: Models,
+        models: Models,
         longest: int,
         names: Sequence[str],
         *,
         use_signals: bool,
         timings: Sequence[Timing] = (),
     ) -> None:
-        generation = parts.config.generation
-        allowed = parts.target.capabilities.gammas
+        generation = models.config.generation
+        allowed = models.target.capabilities.gammas
         gammas = [gamma for gamma in range(1, longest + 1) if allowed is None or gamma in allowed]
-        policy = SweepPolicy(list(parts.drafts), gammas, generation.seed, use_signals=use_signals)
-        self.decoder = parts.trying(cast("Policy", policy))  # all that it leaves out has a default
+        policy = SweepPolicy(list(models.drafts), gammas, generation.seed, use_signals=use_signals)
+        self.decoder = models.trying(cast("Policy", policy))  # all that it leaves out has a default
         self.checks = Checks()
-        self._drafts = tuple(parts.drafts)
+        self._drafts = tuple(models.drafts)
         self._timings = list(timings)
         self._max_new_tokens = generation.max_new_tokens
         self._certain = generation.sampling().greedy

@@ -66,7 +66,7 @@ class Prices:
 Level = Callable[[int, Random], Prices]
 """The level of a kind for a text of so many tokens."""
 
-Chance = Callable[[int, Random], tuple[list[float], list[float]]]
+Noise = Callable[[int, Random], tuple[list[float], list[float]]]
 """Factors of drafting and of verifying around the level, by place; their mean is a constant."""
 
 
@@ -135,9 +135,9 @@ def stalls(length: int, random: Random) -> tuple[list[float], list[float]]:
     return drafting, verifying
 
 
-def with_chance(level: Prices, chance: tuple[list[float], list[float]]) -> Prices:
+def with_noise(level: Prices, noise: tuple[list[float], list[float]]) -> Prices:
     """Return the prices that rounds really meet."""
-    drafting, verifying = map(np.asarray, chance)
+    drafting, verifying = map(np.asarray, noise)
     return Prices(level.draft * drafting, level.verify * verifying, level.token_s * verifying)
 
 
@@ -183,7 +183,7 @@ class Kind:
         rights: What the draft gets right.
         price: Seconds of a draft token; a plain step takes 1.
         level: How prices change.
-        chance: What is drawn around them.
+        noise: What is drawn around them.
         spell: Places where the spell begins and ends; of the sort "spell" only.
         least: What must hold for `auto`: its least speed, as a share of what the sort compares with.
         seeds: Texts and chances that figures are means over.
@@ -195,7 +195,7 @@ class Kind:
     rights: Rights
     price: float = PRICE
     level: Level = even
-    chance: Chance = quiet
+    noise: Noise = quiet
     spell: tuple[int, int] = (0, 0)
     least: float = 0.98
     seeds: int = 5
@@ -209,14 +209,14 @@ class Kind:
         length = length or self.length
         random = Random(f"changing/{self.name}/{seed}")
         level = self.level(length, random)
-        return level, with_chance(level, self.chance(length, random))
+        return level, with_noise(level, self.noise(length, random))
 
 
-def steady(chance: float = AGREEMENT) -> Rights:
+def steady(prob: float = AGREEMENT) -> Rights:
     """Return a draft that gets each token right with the same chance."""
 
     def rights(length: int, random: Random) -> list[bool]:
-        return [random.random() < chance for _ in range(length)]
+        return [random.random() < prob for _ in range(length)]
 
     return rights
 
@@ -281,10 +281,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("all-x2-60", "share", tokens(1200), steady(), level=phases(60, "all", 2.0), least=JUMPY),
     Kind("all-x2-300", "share", tokens(1200), steady(), level=phases(300, "all", 2.0)),
     Kind("periodic-8-8", "share", 1500, periodic(8, 8)),
-    Kind("stalls", "share", 2000, steady(), chance=stalls),
+    Kind("stalls", "share", 2000, steady(), noise=stalls),
     Kind("draft-dies", "share", 2000, halves(AGREEMENT, 0.0)),
     Kind("draft-comes-alive", "share", 2000, halves(0.0, AGREEMENT)),
-    Kind("busy", "share", 2000, steady(), level=busy, chance=jitter, least=NOISY, seeds=20),
+    Kind("busy", "share", 2000, steady(), level=busy, noise=jitter, least=NOISY, seeds=20),
     Kind("useless", "useless", 2000, steady(0.0), price=0.3, least=0.99),
     Kind("cold-32", "cold", COLD, steady(), least=0.95),
     Kind("cold-32-cheap", "cold", COLD, steady(), price=0.02, least=0.95),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paceline.core.lazy import lazy
-from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import (
     BREACHES,
     ChaoticPolicy,
@@ -16,6 +15,7 @@ from paceline.core.testing.doubles import (
     LawlessPolicy,
     ScriptedPolicy,
 )
+from paceline.core.testing.enumeration import outcomes
 from paceline.core.testing.playing import play
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 
 from paceline.backends.torch.sampling import DeviceRng
 from paceline.core.sampling import Sampling
-from paceline.core.testing.chance import outcomes
+from paceline.core.testing.enumeration import outcomes
 
 
 def every_outcome(run, monkeypatch):

@@ -24,8 +24,8 @@ from paceline.core.rejection_sampling import (
     softmax,
 )
 from paceline.core.sampling import GREEDY, Sampling
-from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import ScriptedPolicy
+from paceline.core.testing.enumeration import outcomes
 
 
 @pytest.mark.parametrize(

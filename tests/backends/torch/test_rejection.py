@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from paceline.backends.torch.sampling import DeviceRng, accept_or_redraw
 from paceline.core import rejection_sampling
-from paceline.core.testing.chance import outcomes
+from paceline.core.testing.enumeration import outcomes
 
 from ..exact import apart, every_outcome
 

@@ -12,8 +12,8 @@ from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.records import SIGNALS
 from paceline.core.sampling import Sampling
-from paceline.core.testing.chance import outcomes
 from paceline.core.testing.doubles import FixedCosts, ScriptedPolicy
+from paceline.core.testing.enumeration import outcomes
 from paceline.lab.recording.draft_walk import DraftQuery, walk_draft
 from paceline.lab.recording.format_texts import runs
 from paceline.lab.recording.sampled_walk import acceptance_probabilities, draw, token_probs

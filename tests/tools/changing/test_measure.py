@@ -52,13 +52,13 @@ def static(gamma):
 
 
 def test_the_best_static_gamma_has_all_of_its_own_speed_and_others_have_less():
-    one = replace(kind("all-x2-60"), length=400, chance=lambda length, _: ([1.0] * length, [1.0] * length))
+    one = replace(kind("all-x2-60"), length=400, noise=lambda length, _: ([1.0] * length, [1.0] * length))
     recording = made_up(one, texts=1)
     (text,) = recording
     totals = {choice: seconds.sum() for choice, seconds in token_seconds(recording.header, text).items()}
     chosen = best([totals])
     numbers = measure(
-        kind_with_noise := replace(one, chance=kind("even").chance), static(chosen.gamma), seeds=[0]
+        kind_with_noise := replace(one, noise=kind("even").noise), static(chosen.gamma), seeds=[0]
     )
     assert numbers.of_seeds["of best static"] == [pytest.approx(1.0)]
     assert all(measure(kind_with_noise, static(gamma), seeds=[0]).figure < 0.9 for gamma in (0, 10))
