@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from paceline.backends.embedded.config import EmbeddedConfig
 from paceline.backends.graph.config import GraphConfig
 from paceline.backends.prompt_lookup import PromptLookupConfig
+from paceline.backends.suffix.draft import SuffixConfig
 from paceline.backends.toy import ToyConfig
 from paceline.backends.transformers.config import HfConfig
 from paceline.core.plugins.hooks import impl
@@ -23,4 +24,4 @@ if TYPE_CHECKING:
 @impl
 def register_backends() -> Iterable[type[BackendConfig]]:
     """Return the configuration blocks of the built-in backends."""
-    return [EmbeddedConfig, GraphConfig, HfConfig, PromptLookupConfig, ToyConfig]
+    return [EmbeddedConfig, GraphConfig, HfConfig, PromptLookupConfig, SuffixConfig, ToyConfig]

@@ -66,8 +66,8 @@ DraftOption = Annotated[
     typer.Option(
         "--draft",
         metavar="DRAFT",
-        help="Use this draft, a folder or a name on the hub; lookup for prompt lookup, none for plain decoding. "
-        "May be repeated.",
+        help="Use this draft, a folder or a name on the hub; lookup or suffix without a model, none for plain "
+        "decoding. May be repeated.",
     ),
 ]
 StopOption = Annotated[
@@ -130,7 +130,10 @@ def read_config(
 ENGINES = ("graph", "hf")
 """Backends that run a model of transformers, the fastest first."""
 
-LOOKUP, NO_DRAFT = "lookup", "none"
+WITHOUT_MODEL = {"lookup": {"backend": "prompt-lookup"}, "suffix": {"backend": "suffix"}}
+"""Drafts that `--draft` names by a word of their own."""
+
+NO_DRAFT = "none"
 
 
 def model_blocks(model: str | None, drafts: Sequence[str] | None) -> dict[str, Any]:
@@ -147,7 +150,7 @@ def model_blocks(model: str | None, drafts: Sequence[str] | None) -> dict[str, A
         if twice := [name for name, count in Counter(name for name, _ in named).items() if count > 1]:
             raise ConfigError(f"two drafts of --draft would be called {twice[0]!r}; name them in a run file")
         blocks["drafts"] = {
-            name: {"backend": "prompt-lookup"} if draft == LOOKUP else _model_block(draft)
+            name: WITHOUT_MODEL[draft] if draft in WITHOUT_MODEL else _model_block(draft)
             for name, draft in named
         }
     return blocks

@@ -162,7 +162,7 @@ class _Job:
 
         stopped: KeyboardInterrupt | None = None
         try:
-            models = load_models(self.run)
+            models = load_models(self.run, remember=True)
             path, about = self.run.trace, {"config": self.run.model_dump(mode="json")}
             trace = None if path is None else TraceWriter(path, about)
             # Leaving the decoder, however that comes about, closes the trace and saves what the policy learnt.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from paceline.core.protocols import DraftSession, TargetSession
+    from paceline.core.protocols import Draft, DraftSession, TargetSession
     from paceline.core.sampling import Sampling
 
 
@@ -109,6 +109,19 @@ class SupportsPrefixReuse(Protocol):
         Called when a decoder is built that shall keep some, and `count` is at least 1. The model itself keeps none,
         so that other decoders on it read every prompt. A cache is never with two sessions, and of a prompt the last
         token at least is read anew. What a session answers must not depend on whether a cache was kept for it.
+        """
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A draft that remembers what earlier requests delivered."""
+
+    def forgetful(self) -> Draft:
+        """Return the same draft without memory: it knows the request at hand alone, and adds to nothing.
+
+        Recordings and benches ask for it once. They decode a prompt again and again, and what a draft remembered of the
+        time before would be the very text.
         """
         ...
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.optional_protocols import Remembering
 from paceline.core.plugins.catalogue import build_draft, build_policy, build_target
 from paceline.core.state.scope import scoped_policy
 
@@ -43,10 +44,10 @@ class Models:
         )
 
     def untraced(self, decoder: SpeculativeDecoder) -> SpeculativeDecoder:
-        """Return a decoder that goes on where `decoder` is, with what it learnt, and leaves no trace."""
+        """Return a decoder that goes on where `decoder` is, with what it learnt, and leaves no trace and no memory."""
         fresh = partial(build_policy, self.config.policy, self.config.generation.seed)
         policy = fresh if self.config.scope == "request" else decoder.policy
-        return self._decoder(policy, self.drafts, costs=decoder.costs)
+        return self._decoder(policy, forgetful(self.drafts), costs=decoder.costs)
 
     def under(self, policy: PolicyConfig, drafts: Mapping[str, Draft] | None = None) -> SpeculativeDecoder:
         """Return a decoder for another policy, which keeps learning from prompt to prompt."""
@@ -82,11 +83,23 @@ class Models:
         )
 
 
-def load_models(config: RunConfig) -> Models:
+def load_models(config: RunConfig, *, remember: bool = False) -> Models:
     """Load the models of a run.
+
+    Args:
+        config: The run.
+        remember: Whether drafts may know of other requests. What is measured must not: see `Remembering`.
 
     Raises:
         BackendError: A backend cannot load its model, or a draft does not fit the target.
     """
     target = build_target(config.target)
-    return Models(config, target, {name: build_draft(draft, target) for name, draft in config.drafts.items()})
+    drafts = {name: build_draft(draft, target) for name, draft in config.drafts.items()}
+    return Models(config, target, drafts if remember else forgetful(drafts))
+
+
+def forgetful(drafts: Mapping[str, Draft]) -> dict[str, Draft]:
+    """Return the drafts without what they remember of other requests."""
+    return {
+        name: draft.forgetful() if isinstance(draft, Remembering) else draft for name, draft in drafts.items()
+    }

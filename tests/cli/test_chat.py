@@ -47,14 +47,14 @@ def test_a_model_that_only_transformers_runs_is_left_to_it(cli, chat_model, tmp_
     assert document(cli, "def", "--model", str(folder))["target"]["backend"] == "hf"
 
 
-def test_drafts_are_folders_lookup_or_none_and_never_change_the_text(cli, chat_model):
+def test_drafts_are_folders_words_or_none_and_never_change_the_text(cli, chat_model):
     small = str(WEIGHTS / "draft-small")
     model = ("def add(", "--model", str(chat_model))
-    both = document(cli, *model, "--draft", "lookup", "--draft", small)
+    all_of_them = document(cli, *model, "--draft", "lookup", "--draft", "suffix", "--draft", small)
     alone = document(cli, *model, "--draft", "none")
-    assert set(both["drafts"]) == {"lookup", "draft-small"}
+    assert set(all_of_them["drafts"]) == {"lookup", "suffix", "draft-small"}
     assert (alone["drafts"], alone["drafted"]) == ({}, 0)
-    assert both["tokens"] == alone["tokens"]
+    assert all_of_them["tokens"] == alone["tokens"]
 
 
 @pytest.mark.parametrize(
