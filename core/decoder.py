@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 import structlog
 
 from paceline.core.clock import WallClock
+from paceline.core.conversation import AnswerOptions, Conversation
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder_lock import DecoderLock
 from paceline.core.errors import BackendError, PacelineError, describe
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ModelT = TypeVar("ModelT")
+
+CONVERSATION_CACHES = 2
+"""Caches kept for conversations: one for the one that goes on, and one for a request in between."""
 
 
 class SpeculativeDecoder(Closing):
@@ -102,8 +106,11 @@ class SpeculativeDecoder(Closing):
         left_out: list[Failure] = []
         self.drafts = usable_drafts(drafts, left_out, fallback=self._fallback)
         self._left_out = tuple(left_out)
-        self._prefix_caches = prefix_caches
-        self._keep_prefixes(prefix_caches or 0)
+        self._prefix_caches: int | None = None
+        if prefix_caches is not None:
+            self._keep_prefixes(prefix_caches)
+            if prefix_caches and not isinstance(self.target, SupportsPrefixReuse):
+                log.warning("prefixes_not_kept", target=describe(target), action="every prompt is read whole")
         self.costs = costs if costs is not None else LiveCosts()
         self._clock = clock if clock is not None else WallClock()
         self._tracing = Tracing(trace, fallback=self._fallback)
@@ -200,6 +207,48 @@ class SpeculativeDecoder(Closing):
             error.delivered = tuple(output)
             raise
         return Generation.of(text, output, tally, prompt_tokens=len(tokens), policy=describe(self.policy))
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        template: Mapping[str, Any] | None = None,
+        on_round: Callable[[Round], None] | None = None,
+        **options: Unpack[AnswerOptions],
+    ) -> Generation:
+        """Answer a conversation, reading what an earlier call has not read; `conversation` keeps the messages as well.
+
+        Args:
+            messages: As in `encode_chat`.
+            template: More that the template reads, such as `tools`.
+            on_round: As in `generate`.
+            options: As in `generate`.
+
+        Raises:
+            PacelineError: As `encode_chat` and `generate`.
+        """
+        self._keep_prefixes(CONVERSATION_CACHES)
+        return self.generate(self.encode_chat(messages, **(template or {})), on_round=on_round, **options)
+
+    def conversation(
+        self,
+        system: str | None = None,
+        *,
+        messages: Sequence[Mapping[str, Any]] = (),
+        template: Mapping[str, Any] | None = None,
+        **options: Unpack[AnswerOptions],
+    ) -> Conversation:
+        """Begin a conversation, or go on with one.
+
+        Args:
+            system: The target's instructions, a message before all others.
+            messages: What was said before.
+            template: More that the template reads, such as `tools`.
+            options: As in `generate`, of every answer that does not say otherwise.
+        """
+        self._keep_prefixes(CONVERSATION_CACHES)
+        instructions = [] if system is None else [{"role": "system", "content": system}]
+        return Conversation(self, [*instructions, *messages], template, **options)
 
     def close(self) -> None:
         """Close the trace and save what was learnt, where the run asks for it.
@@ -303,15 +352,13 @@ class SpeculativeDecoder(Closing):
         return request
 
     def _keep_prefixes(self, count: int) -> None:
+        """Keep so many caches, where nobody has said how many."""
         if count < 0:
             raise BackendError(f"prefix_caches must be at least 0, found {count}")
-        if count:
+        if self._prefix_caches is None:
+            self._prefix_caches = count
             self.target = _keeping(self.target, count)
             self.drafts = {name: _keeping(draft, count) for name, draft in self.drafts.items()}
-            if not isinstance(self.target, SupportsPrefixReuse):
-                log.warning(
-                    "prefixes_not_kept", target=describe(self.target), action="every prompt is read whole"
-                )
 
     def _drawing(self, sampling: Sampling | None) -> Sampling:
         if sampling is None:
@@ -346,4 +393,4 @@ class SpeculativeDecoder(Closing):
 
 
 def _keeping(model: ModelT, count: int) -> ModelT:
-    return model.keep_prefixes(count) if isinstance(model, SupportsPrefixReuse) else model
+    return model.keep_prefixes(count) if count and isinstance(model, SupportsPrefixReuse) else model

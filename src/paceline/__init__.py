@@ -17,6 +17,7 @@ from paceline.core.config.load import load, load_config
 from paceline.core.config.resolve import AnyBackend, AnyPolicy
 from paceline.core.config.run import GenerationConfig, RunConfig
 from paceline.core.config.schema import json_schema
+from paceline.core.conversation import AnswerOptions, Conversation
 from paceline.core.costs import CostTable, LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.environment import cpu_model
@@ -98,6 +99,7 @@ if _typing.TYPE_CHECKING:
 
 __all__ = [
     "SIGNALS",
+    "AnswerOptions",
     "AnyBackend",
     "AnyPolicy",
     "AsyncDecoder",
@@ -113,6 +115,7 @@ __all__ = [
     "Codec",
     "ConfigError",
     "ContractError",
+    "Conversation",
     "CostTable",
     "CostTableClock",
     "Costs",

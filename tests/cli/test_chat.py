@@ -4,25 +4,16 @@ import json
 import shutil
 
 import pytest
-from transformers import AutoTokenizer
 
 from paceline.backends.embedded.config import WEIGHTS
 
-TEMPLATE = (
-    "{% for message in messages %}# {{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}def {% endif %}"
-)
+from ..shared.chat_model import write_chat_model
 
 
 @pytest.fixture(scope="module")
 def chat_model(tmp_path_factory):
     """Return a folder with the embedded target under a chat template."""
-    folder = tmp_path_factory.mktemp("chat") / "model"
-    shutil.copytree(WEIGHTS / "target", folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    return folder
+    return write_chat_model(tmp_path_factory.mktemp("chat") / "model")
 
 
 def document(cli, *arguments):

@@ -16,10 +16,14 @@ import typer
 import paceline
 from paceline.core.plugins import hooks
 
+from ..shared.chat_model import write_chat_model
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIAL = ROOT / "docs" / "writing-a-policy.md"
 WEIGHTS = ROOT / "backends" / "embedded" / "weights"
+CHAT_MODEL = "SmolLM2-135M-Instruct"
+"""The folder that samples name for a chat model; a small one stands there when they are run."""
 Blocks = Callable[..., list[Any]]
 
 # Executes the blocks of one page in one namespace; a failure names page and line.
@@ -69,6 +73,8 @@ def test_every_sample_runs(page: Path, blocks: Blocks, tmp_path: Path) -> None:
     embedded = ("paceline.load()", "import WEIGHTS")
     if any(sign in block.text for block in found for sign in embedded) and not WEIGHTS.exists():
         pytest.skip("the weights of the embedded pair are not in this tree")
+    if any(CHAT_MODEL in block.text for block in found):
+        write_chat_model(tmp_path / CHAT_MODEL)
     done = run_page(page, found, tmp_path)
     assert done.returncode == 0, done.stderr
 

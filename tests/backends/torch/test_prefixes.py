@@ -1,5 +1,6 @@
 """Caches kept from request to request: nothing but time may tell that they are there."""
 
+import copy
 import functools
 from itertools import islice
 
@@ -22,12 +23,13 @@ from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 
 from ...core.test_forking import in_child
+from ..generated import generated
 from ..graph.cuda import programs
 from ..graph.pairs import model_of
 from ..graph.pairs import pair as graph_pair
 from ..tiny_models import noisy_copy, tiny_model
 from .test_translated import draft_of, target_of
-from .trained import TEXT
+from .trained import TEXT, trained
 
 torch.set_num_threads(1)
 
@@ -369,3 +371,26 @@ def test_the_text_of_a_reencoded_draft_is_read_once():
     again = draft.open(prompt)
     again.draft(2, None)
     assert again._sequence.tracker.cached >= held - 1
+
+
+@pytest.mark.parametrize("kind", [HfTarget, GraphTarget])
+def test_ten_turns_are_token_for_token_what_generate_gives_to_the_same_messages(kind):
+    tokenizer = copy.deepcopy(trained("coarse"))
+    turn = "{{ message['role'] }}: {{ message['content'] }}\n"
+    tokenizer.chat_template = f"{{% for message in messages %}}{turn}{{% endfor %}}assistant: "
+    model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=4096)
+    drafts = {"near": HfDraft(noisy_copy(model, noise=0.03)), "lookup": PromptLookup()}
+    decoder = SpeculativeDecoder(
+        kind(model, tokenizer), drafts, lambda: ChaoticPolicy(3, list(drafts)), eos=frozenset()
+    )
+    conversation = decoder.conversation("answer in rhymes", max_new_tokens=12)
+    for turn in range(10):
+        text = TEXT[17 * turn : 17 * turn + 30]
+        prompt = decoder.encode_chat([*conversation.messages, {"role": "user", "content": text}])
+        if turn % 2:
+            tokens = [token for done in conversation.rounds(text) for token in done.tokens]
+        else:
+            tokens = conversation.say(text).tokens
+        assert tuple(tokens) == generated(model, prompt, 12)
+    assert len(prompt) > 400
+    assert len(decoder.target.prefixes) == 1
