@@ -13,12 +13,12 @@ from paceline.cli._render import Format
 from paceline.core.config.load import load_config, parse_override
 from paceline.core.config.run import DRAFT_NAME
 from paceline.core.errors import ConfigError
+from paceline.core.plugins.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from paceline.core.config.run import RunConfig
-    from paceline.core.plugins.catalogue import Catalogue
 
 BENCH = Path("runs/bench.jsonl")
 RECORDING = Path("runs/recording.jsonl.zst")
@@ -156,8 +156,13 @@ def model_blocks(model: str | None, drafts: Sequence[str] | None) -> dict[str, A
     return blocks
 
 
-def _model_block(model: str) -> dict[str, str]:
-    """Return a block for a model: of the first backend that has nothing against it, or the last one, which says it."""
+def _model_block(model: str) -> dict[str, Any]:
+    """Return a block for a model: of the backend that takes its kind, or of the fastest engine that can run it.
+
+    Where none can, it is the last one's, which says why.
+    """
+    if (taken := Catalogue.load().block_for(model)) is not None:
+        return taken.model_dump(mode="json")
     for backend in ENGINES:
         block = {"backend": backend, "model": model}
         run = load_config(None, overrides={"target": block, "drafts": {}})

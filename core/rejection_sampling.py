@@ -21,10 +21,10 @@ and one that draws in secret alike, if only its choice does not depend on the ta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from random import Random
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from paceline.core.proposals import TokenVerdict
 
@@ -154,6 +154,8 @@ def rejection_sample(
     draft_probs: Sequence[Probs] | None,
     target_probs: Iterable[Probs],
     rng: Rng,
+    *,
+    residual_of: Callable[[Any, Any, int], Any] | None = None,
 ) -> TokenVerdict:
     """Return the verdict on drawn tokens.
 
@@ -163,10 +165,12 @@ def rejection_sample(
         target_probs: For each position, and for the one after, the target's distribution after the tokens before it.
             Asked for no further than tokens are accepted.
         rng: The target's own; they may not have decided anything about the draft.
+        residual_of: Stands in for `residual` where distributions are arrays of a library, which it works on as a whole:
+            returns the weights to draw from, of p, q and the token that was refused.
     """
-    rows = iter(target_probs)
+    rows, weights_of = iter(target_probs), residual if residual_of is None else residual_of
     for place, token in enumerate(proposed):
         own, drawn_from = next(rows), None if draft_probs is None else draft_probs[place]
         if not rng.accept(acceptance_prob(own, drawn_from, token)):
-            return TokenVerdict(place, (*proposed[:place], rng.draw(residual(own, drawn_from, token))))
+            return TokenVerdict(place, (*proposed[:place], rng.draw(weights_of(own, drawn_from, token))))
     return TokenVerdict(len(proposed), (*proposed, rng.draw(next(rows))))

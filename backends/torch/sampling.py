@@ -259,7 +259,7 @@ def draft_probs_of(proposal: Proposal | None, like: torch.Tensor) -> torch.Tenso
     if isinstance(proposal, DeviceProposal):
         draft_probs = proposal.draft_probs
     elif isinstance(proposal, SampledProposal):
-        draft_probs = torch.tensor(proposal.draft_probs)
+        draft_probs = torch.stack([torch.as_tensor(row) for row in proposal.draft_probs])
     else:
         return None
     return draft_probs[:, : like.shape[-1]].to(like)

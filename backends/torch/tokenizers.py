@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from paceline.backends.torch.load_errors import first_line
+from paceline.core.codecs import tokenizer_difference
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -76,14 +77,6 @@ class TokenizerCodec:
 PADDING = 1024
 """The most by which vocabularies of one tokenizer differ: sizes are rounded up to a multiple of something below."""
 
-PROBES = (
-    "The quick brown fox, 42 times.",
-    "def f(x):\n    return x + 1\n",
-    "  two  spaces\tand a tab",
-    "Größe, naïve, 数学, привет",
-)
-"""Texts on which different merges, normalisers and pre-tokenizers of equal vocabularies give themselves away."""
-
 
 class Speaker(Protocol):
     """Whoever has tokens and perhaps a tokenizer: a model, or what is known of one before it is loaded."""
@@ -111,7 +104,7 @@ def difference(target: Speaker, draft: Speaker) -> str | None:
         and draft.vocabulary is not None
     ):
         ids = _ids_differ(theirs, ours, draft.vocabulary)
-    return ids or _probes_differ(theirs, ours)
+    return ids or tokenizer_difference(theirs, ours)
 
 
 def require_same_vocabulary(name: str, draft: DraftModel, target: TargetModel) -> None:
@@ -144,12 +137,4 @@ def _ids_differ(target: TokenizerCodec, draft: TokenizerCodec, common: int) -> s
     for index in both:
         if left[index] != right[index]:
             return f"token {index} is {left[index]!r} for the target and {right[index]!r} for the draft."
-    return None
-
-
-def _probes_differ(target: Codec, draft: Codec) -> str | None:
-    for text in PROBES:
-        left, right = target.encode(text), draft.encode(text)
-        if left != right:
-            return f"{text!r} becomes {left[:8]}... for the target and {right[:8]}... for the draft."
     return None

@@ -144,6 +144,19 @@ class BackendConfig(Strict):
         return {}
 
     @classmethod
+    def for_model(cls, model: str) -> BackendConfig | None:  # noqa: ARG003 - for those who override it
+        """Return a block for a model as a command line names it, or None where it is none of this backend's kind.
+
+        Called by commands with `--model` and `--draft`, once for each name, whether something is `missing` or not; may
+        read the first bytes of a file. What no backend takes goes to those of transformers. Optional: by default it
+        takes none.
+
+        Args:
+            model: A file, a folder, or whatever else the backend knows models by.
+        """
+        return None
+
+    @classmethod
     def smallest(cls, folder: Path) -> BackendConfig | None:  # noqa: ARG003 - for those who override it
         """Return a block for the smallest model that this backend can run, or None where it has none to show.
 

@@ -176,6 +176,25 @@ class Catalogue:
         """Return the names of the backends that can play a role."""
         return tuple(name for name, entry in self.backends.items() if role in entry.config.roles)
 
+    def block_for(self, model: str) -> BackendConfig | None:
+        """Return the block of the first backend that takes a model for one of its kind, None where none does.
+
+        Raises:
+            PluginError: `for_model` raised something that is no error of paceline's.
+        """
+        for name, entry in self.backends.items():
+            try:
+                block = entry.config.for_model(model)
+            except (*INTERRUPTS, PacelineError):
+                raise
+            except BaseException as error:
+                raise PluginError(
+                    f"backend {name!r} of {entry.provider}: for_model() raised {short_repr(error)}"
+                ) from error
+            if block is not None:
+                return block
+        return None
+
     def _find(
         self,
         kind: str,

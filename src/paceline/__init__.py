@@ -12,6 +12,7 @@ from importlib.metadata import version as _version
 from paceline.core.base_policy import BasePolicy, MergeablePolicy
 from paceline.core.cache_tracker import CacheTracker
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
+from paceline.core.codecs import tokenizer_difference
 from paceline.core.config.blocks import BackendConfig, PolicyConfig, Readiness, Role
 from paceline.core.config.load import load, load_config
 from paceline.core.config.resolve import AnyBackend, AnyPolicy
@@ -202,6 +203,7 @@ __all__ = [
     "private_folder",
     "read_trace",
     "rejection_sample",
+    "tokenizer_difference",
     "verify_greedy",
 ]
 

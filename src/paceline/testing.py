@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paceline.core.lazy import lazy
+from paceline.core.rejection_sampling import probs_of, process_logits
 from paceline.core.testing.doubles import (
     BREACHES,
     ChaoticPolicy,
@@ -32,6 +33,8 @@ __all__ = [
     "check_policy",
     "outcomes",
     "play",
+    "probs_of",
+    "process_logits",
 ]
 
 __getattr__ = lazy(

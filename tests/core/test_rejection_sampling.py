@@ -283,3 +283,20 @@ def test_seeded_dice_fall_as_often_as_they_should_and_repeat_themselves():
     assert any(one != other for one, other in pairwise(yes))
     assert not any(rng.accept(0.0) for _ in range(100))
     assert all(rng.accept(1.0) for _ in range(100))
+
+
+def test_a_backend_may_work_out_the_weights_of_a_redraw_itself():
+    asked = []
+
+    def weights_of(target_probs, draft_probs, token):
+        asked.append((target_probs, draft_probs, token))
+        return residual(target_probs, draft_probs, token)
+
+    target_probs, draft_probs = [0.1, 0.6, 0.3], [1.0, 0.0, 0.0]
+    verdicts = {
+        rejection_sample([0], [draft_probs], [target_probs] * 2, SeededRng(seed), residual_of=given).tokens
+        for seed in range(20)
+        for given in (weights_of, None)
+    }
+    assert {tokens[0] for tokens in verdicts if len(tokens) == 1} == {1, 2}
+    assert set(map(str, asked)) == {str((target_probs, draft_probs, 0))}

@@ -18,7 +18,7 @@ def make_policy(name: str, **attributes: object) -> type[PolicyConfig]:
     return type(PolicyConfig)(f"{name.title()}Config", (PolicyConfig,), body | attributes)
 
 
-def make_backend(name: str, roles: set[str]) -> type[BackendConfig]:
+def make_backend(name: str, roles: set[str], **attributes: object) -> type[BackendConfig]:
     """Return a new backend class called `name` that plays `roles`."""
     body: dict[str, object] = {
         "__annotations__": {"backend": Literal[name]},
@@ -28,7 +28,7 @@ def make_backend(name: str, roles: set[str]) -> type[BackendConfig]:
         "build_target": lambda self: self,
         "__module__": __name__,
     }
-    return type(BackendConfig)(f"{name.title()}Config", (BackendConfig,), body)
+    return type(BackendConfig)(f"{name.title()}Config", (BackendConfig,), body | attributes)
 
 
 def make_plugin(name: str, **hooks: Callable[[], object]) -> SimpleNamespace:

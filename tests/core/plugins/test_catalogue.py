@@ -242,3 +242,29 @@ def test_a_broken_plugin_does_not_stop_a_run_that_does_without_it(make: SimpleNa
 
     catalogue = Catalogue.load([make.plugin("bad", register_policies=register)])
     assert load_config({"target": "toy", "policy": "static"}, catalogue=catalogue).policy.name == "static"
+
+
+def taking(suffix: str) -> Any:
+    """A backend's `for_model` that takes files of one kind."""
+    return classmethod(lambda cls, model: cls() if model.endswith(suffix) else None)
+
+
+def test_a_model_goes_to_the_first_backend_that_takes_its_kind(make: SimpleNamespace) -> None:
+    classes = [
+        make.backend("silent", {"target"}),
+        make.backend("reels", {"target"}, for_model=taking(".reel")),
+        make.backend("tapes", {"draft"}, for_model=taking("")),
+    ]
+    catalogue = load(make.plugin("p", register_backends=lambda: classes))
+    assert [catalogue.block_for(model).backend for model in ("a.reel", "b")] == ["reels", "tapes"]
+    assert load(make.plugin("p", register_backends=lambda: classes[:1])).block_for("a.reel") is None
+
+
+def test_a_backend_that_fails_over_a_model_is_named(make: SimpleNamespace) -> None:
+    def fail(model: str) -> None:
+        raise KeyError(model)
+
+    broken = make.backend("tape", {"target"}, for_model=staticmethod(fail))
+    catalogue = load(make.plugin("p", register_backends=lambda: [broken]))
+    with pytest.raises(PluginError, match=r"^backend 'tape' of p: for_model\(\) raised KeyError\('a'\)"):
+        catalogue.block_for("a")
