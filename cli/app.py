@@ -11,7 +11,6 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Any
 
-import structlog
 import typer
 
 from paceline.cli._process import OutputLost, exit_code, settle, stops
@@ -155,6 +154,8 @@ def _line(_logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
 
 def _configure_logging(*, verbose: bool) -> None:
     """Send log events to stderr: warnings and worse, or everything when `verbose`."""
+    import structlog  # noqa: PLC0415 - it takes longer to load than all else that a page of help needs
+
     structlog.configure(
         processors=[structlog.processors.format_exc_info, _line],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.WARNING),

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 
 from paceline.cli._options import (
@@ -91,6 +90,8 @@ def serve(
     from paceline.serving.running import HttpServer  # noqa: PLC0415
 
     if not (quiet or context.find_root().params["verbose"]):
+        import structlog  # noqa: PLC0415 - not for a page of help
+
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     served = ServedModel(
         name or Path(str(getattr(run.target, "model", DEFAULT_NAME))).name, deadline_s=deadline

@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
-import structlog
-
 from paceline.core.clock import WallClock
 from paceline.core.conversation import AnswerOptions, Conversation
 from paceline.core.costs import LiveCosts
@@ -20,6 +18,7 @@ from paceline.core.generation import Failure, Generation, Tally
 from paceline.core.guards.draft import Drafts, usable_drafts
 from paceline.core.guards.policy import PlainDecoding, PolicyGuard, check_fit
 from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
+from paceline.core.log import log
 from paceline.core.loop import Request
 from paceline.core.observing import Observing, RequestObserver
 from paceline.core.optional_protocols import SupportsPrefixReuse
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from paceline.core.state.checkpoint import Restore
     from paceline.core.trace import TraceWriter
 
-log = structlog.get_logger()
 
 ModelT = TypeVar("ModelT")
 

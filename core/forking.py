@@ -11,11 +11,8 @@ from threading import RLock
 from typing import Protocol, Self
 from weakref import WeakSet
 
-import structlog
-
 from paceline.core.errors import INTERRUPTS, describe, short_repr
-
-log = structlog.get_logger()
+from paceline.core.log import log
 
 
 class Forkable(Protocol):

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
-import structlog
-
 from paceline.core.clock import VerifyWork
 from paceline.core.errors import short_repr
 from paceline.core.guards.draft import Drafts
 from paceline.core.guards.policy import PolicyGuard
 from paceline.core.guards.target import TargetGuard
+from paceline.core.log import log
 from paceline.core.proposals import ready_at
 from paceline.core.records import Capabilities, Ended, RoundStart, finish_round
 from paceline.core.stopping import StopConditions
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from paceline.core.generation import Failure
     from paceline.core.protocols import Clock, Costs
     from paceline.core.records import Round
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)

@@ -7,13 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
 from paceline.core.errors import INTERRUPTS, describe, short_repr
 from paceline.core.generation import Tally
+from paceline.core.log import log
 from paceline.core.records import Round
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

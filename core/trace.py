@@ -15,19 +15,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
-
 from paceline.core.errors import INTERRUPTS, PacelineError, TraceError, short_repr
 from paceline.core.files import MIB, Closing, GrowingFile, input_lines, open_input, printable
 from paceline.core.forking import register_forkable
 from paceline.core.json_text import parse_json
+from paceline.core.log import log
 from paceline.core.records import Capabilities, DraftState, Ended, Plan, Round, StopRule, TokenSignals
 
 if TYPE_CHECKING:
     from paceline.core.loop import Request
     from paceline.core.protocols import Draft
 
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import structlog
-
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, ClosedError, DeadlineError, PacelineError, describe
 from paceline.core.generation import Generation, Tally
+from paceline.core.log import log
 from paceline.core.records import Round
 from paceline.serving.scheduler import MAX_ACTIVE, RoundRobinScheduler
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from paceline.core.sampling import Sampling
     from paceline.core.stopping import Stop
 
-log = structlog.get_logger()
 
 LONGEST_TOKEN = 32
 """Characters that the tokens of a prompt have on average at most; a longer text is refused without being encoded."""

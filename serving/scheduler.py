@@ -12,12 +12,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeAlias
 
-import structlog
-
 from paceline.core.errors import ClosedError, short_repr
+from paceline.core.log import log
 from paceline.core.records import Round
-
-log = structlog.get_logger()
 
 MAX_ACTIVE = 16
 """Requests that have begun at a time: each holds caches of target and drafts."""

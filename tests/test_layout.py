@@ -79,6 +79,10 @@ def test_importing_it_leaves_the_tensor_libraries_unloaded(names: list[str]) -> 
     assert loaded == "[]"
 
 
+def test_structlog_waits_until_something_is_logged() -> None:
+    assert isolated("import sys, paceline\nprint('structlog' in sys.modules)") == "False"
+
+
 def test_the_import_contracts_are_kept() -> None:
     code = "import sys\nfrom importlinter.cli import lint_imports\nsys.exit(lint_imports(no_cache=True))"
     done = subprocess.run(

@@ -10,15 +10,14 @@ import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-import structlog
 import torch
 
 from paceline.core.environment import cores
+from paceline.core.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = structlog.get_logger()
 
 NEARLY: Final = 0.97
 """The fewest threads are taken whose time is within this share of the best: more would cost others their processors."""

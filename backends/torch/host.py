@@ -16,12 +16,12 @@ from functools import cache as once
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
 import torch
 from transformers.utils import logging as hf_logging
 
 from paceline.backends.torch.load_errors import untested_release
 from paceline.core.errors import BackendError
+from paceline.core.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,9 +125,6 @@ def _digest(content: bytes) -> str:
 def _device(device: torch.device) -> str:
     """Return the kind of device, without the number that tells equal ones apart."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-log = structlog.get_logger()
 
 
 @once

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -17,12 +16,12 @@ from paceline.backends.torch.reencoding import TranslatedDraft
 from paceline.backends.torch.target import TargetModel
 from paceline.backends.torch.tokenizers import difference
 from paceline.core.errors import BackendError
+from paceline.core.log import log
 
 if TYPE_CHECKING:
     from paceline.backends.torch.config import ModelConfig
     from paceline.core.protocols import Draft, Target
 
-log = structlog.get_logger()
 
 _Made = TypeVar("_Made", bound=TargetModel | DraftModel)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from weakref import WeakKeyDictionary
 
-import structlog
 import torch
 
 from paceline.backends.graph.engine import GraphEngine
@@ -23,6 +22,7 @@ from paceline.backends.transformers.host.changes import Fingerprint, alteration,
 from paceline.core.environment import free_memory, gib
 from paceline.core.errors import BackendError
 from paceline.core.forking import ForkSafeLock
+from paceline.core.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from paceline.backends.transformers.models import HfTarget
     from paceline.backends.transformers.request import GenerateRequest
 
-log = structlog.get_logger()
 
 EngineName = Literal["auto", "hf", "graph"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from pydantic.json_schema import GenerateJsonSchema
 
 from paceline.core.config.resolve import PLACEHOLDER
 from paceline.core.config.run import DRAFT_NAME, RunConfig
 from paceline.core.errors import INTERRUPTS, describe, short_repr
+from paceline.core.log import log
 from paceline.core.plugins.catalogue import Catalogue
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from paceline.core.config.blocks import Strict
 
-log = structlog.get_logger()
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PREFIX = "#/$defs/"

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import structlog
-
 from paceline.core.clock import DraftWork, ScoreWork
 from paceline.core.errors import INTERRUPTS, BackendError, ContractError, describe, raised_at, short_repr
 from paceline.core.generation import Failure
+from paceline.core.log import log
 from paceline.core.optional_protocols import Memoryless, SupportsScoring
 from paceline.core.proposals import is_async
 from paceline.core.records import SIGNALS, DraftState, FrozenDict, TokenSignals
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from paceline.core.records import Plan
     from paceline.core.sampling import Sampling
 
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
-
 from paceline.core.errors import (
     INTERRUPTS,
     CapabilityError,
@@ -29,13 +27,13 @@ from paceline.core.errors import (
 )
 from paceline.core.generation import Failure
 from paceline.core.guards.plan import flaw
+from paceline.core.log import log
 from paceline.core.records import SIGNALS, Plan, Requirements, name_draft
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Policy
     from paceline.core.records import Capabilities, Round, RoundStart, Signal, StopRule, TokenSignals
 
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

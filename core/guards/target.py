@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
-
 from paceline.core.errors import (
     INTERRUPTS,
     BackendError,
@@ -19,6 +17,7 @@ from paceline.core.errors import (
     describe,
     short_repr,
 )
+from paceline.core.log import log
 from paceline.core.optional_protocols import SupportsChat, SupportsPerplexity
 from paceline.core.proposals import TokenVerdict
 from paceline.core.records import Capabilities
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from paceline.core.protocols import Codec, Proposal, Target, TargetSession
     from paceline.core.sampling import Sampling
 
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
-import structlog
 
 from paceline.core.errors import PluginError, error_text, short_repr
+from paceline.core.log import log
 from paceline.core.plugins import hooks
 
 if TYPE_CHECKING:
@@ -193,8 +193,6 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
 
 
 def _trace(manager: pluggy.PluginManager) -> None:
-    log = structlog.get_logger("paceline.plugins")
-
     def before(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]) -> None:
         names = [implementation.plugin_name for implementation in implementations]
         log.debug("hook called", hook=hook, plugins=names, arguments=dict(arguments))

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
-
 from paceline.core.errors import (
     INTERRUPTS,
     ContractError,
@@ -26,6 +24,7 @@ from paceline.core.errors import (
 from paceline.core.forking import register_forkable
 from paceline.core.guards.policy import breach, has_member, load_state
 from paceline.core.json_text import not_json
+from paceline.core.log import log
 from paceline.core.optional_protocols import Mergeable
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from paceline.core.state.key import StateKey
     from paceline.core.state.store import StateStore
 
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

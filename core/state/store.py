@@ -20,13 +20,10 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Final, TypeVar
 
-import structlog
-
 from paceline.core.errors import PacelineError
 from paceline.core.files import MIB, ROOM, check_output, file_errors, not_regular, printable, size
 from paceline.core.json_text import parse_json
-
-log = structlog.get_logger()
+from paceline.core.log import log
 
 T = TypeVar("T")
 

@@ -7,15 +7,13 @@ import hmac
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from paceline.core.log import log
 from paceline.serving.checks import is_cross_site
 from paceline.serving.openai.errors import ApiError
 from paceline.serving.scheduler import MAX_ACTIVE
-
-log = structlog.get_logger()
 
 OPEN = frozenset({"/health"})
 """Paths that may be asked for without a key."""

@@ -11,7 +11,6 @@ from functools import wraps
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -25,6 +24,7 @@ from paceline.core.errors import (
     PacelineError,
     TargetError,
 )
+from paceline.core.log import log
 from paceline.core.records import Round
 from paceline.serving.async_decoder import AsyncDecoder
 from paceline.serving.openai.admission import Admission, AdmissionMiddleware
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from paceline.serving.metrics import Metrics
 
-log = structlog.get_logger()
 
 Handler = Callable[["Request"], Awaitable[Response]]
 RequestT = TypeVar("RequestT", bound=GenerationRequest)

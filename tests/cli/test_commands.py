@@ -117,7 +117,7 @@ def test_looking_around_loads_no_tensor_library(cli, arguments):
     script = (
         "import sys\nfrom paceline.cli.app import run\n"
         f"assert run({arguments!r}) == 0\n"
-        "sys.exit(bool({'torch', 'transformers', 'numpy'} & sys.modules.keys()))"
+        "sys.exit(bool({'torch', 'transformers', 'numpy', 'starlette'} & sys.modules.keys()))"
     )
 
     done = subprocess.run(

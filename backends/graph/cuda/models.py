@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-import structlog
-
 from paceline.backends.graph.cuda.draft import CudaDraft
 from paceline.backends.graph.cuda.engine import BlockEngine
 from paceline.backends.graph.cuda.runner import CudaGraphRunner
 from paceline.backends.graph.cuda.target import CudaTarget
 from paceline.backends.torch.logits import require_finite
 from paceline.core.errors import BackendError
+from paceline.core.log import log
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
     from paceline.backends.graph.cuda.runner import Runner
     from paceline.core.protocols import Target
-
-
-log = structlog.get_logger()
 
 
 class Options(TypedDict, total=False):
