@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """The mark that decoding leaves where bytes of a character are missing."""
 
+MOST_UNFINISHED = 4
+"""Tokens at the end that may belong to a character that is not complete: one a byte, or fewer."""
+
 
 class TextStream:
     """Decodes a growing list of tokens piece by piece.
@@ -31,24 +34,26 @@ class TextStream:
     def push(self, tokens: Sequence[int]) -> str:
         """Take in tokens and return the text that is certain now, perhaps none."""
         self._held.extend(tokens)
-        piece = self._piece()
-        # What has no text yet gives no context either: a space could be lost behind it.
-        if not piece or piece.endswith(UNFINISHED):
-            return ""
-        return self._release(piece)
+        # A round may end inside a character, and then what comes before that is shown.
+        for count in range(len(self._held), max(len(self._held) - MOST_UNFINISHED, 0), -1):
+            piece = self._piece(count)
+            # What has no text yet gives no context either: a space could be lost behind it.
+            if piece and not piece.endswith(UNFINISHED):
+                return self._release(piece, count)
+        return ""
 
     def finish(self) -> str:
         """Return what was held back."""
-        return self._release(self._piece())
+        return self._release(self._piece(len(self._held)), len(self._held))
 
-    def _piece(self) -> str:
+    def _piece(self, count: int) -> str:
         # The last tokens shown are decoded again for context: some tokenizers drop a leading space.
         known = self._codec.decode(self._shown)
-        return self._codec.decode([*self._shown, *self._held])[len(known) :]
+        return self._codec.decode([*self._shown, *self._held[:count]])[len(known) :]
 
-    def _release(self, piece: str) -> str:
-        if self._held:
-            self._shown, self._held = self._held, []
+    def _release(self, piece: str, count: int) -> str:
+        if count:
+            self._shown, self._held = self._held[:count], self._held[count:]
         return piece
 
 

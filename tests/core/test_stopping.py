@@ -57,6 +57,16 @@ def test_no_piece_holds_half_a_character(text, sizes):
     assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces_of(text.encode(), sizes))
 
 
+@settings(deadline=None)
+@given(text=st.text(alphabet="aé€🙂", max_size=30), sizes=st.lists(st.integers(0, 9), max_size=20))
+def test_every_character_is_shown_once_all_of_it_is_there(text, sizes):
+    stream, shown, at = TextStream(Utf8()), "", 0
+    for size in sizes:
+        shown += stream.push(text.encode()[at : at + size])
+        at += size
+        assert shown == text.encode()[:at].decode(errors="ignore")
+
+
 def test_bytes_that_never_become_a_character_are_delivered_at_the_end():
     stream = TextStream(Utf8())
 
