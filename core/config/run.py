@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from paceline.core.observing import RequestObserver
     from paceline.core.protocols import Clock
 
+SERVED_PREFIXES = 4
+"""Caches of finished requests that a server keeps: a few conversations that go on, at the memory of their texts."""
+
 DRAFT_NAME = "[A-Za-z][A-Za-z0-9_-]*"
 """Names that a draft may have."""
 
@@ -144,9 +147,16 @@ class RunConfig(Strict):
         return with_defaults(data) if isinstance(data, Mapping) else data
 
     def for_service(self) -> RunConfig:
-        """Return the run as servers run it: a policy that fails costs speed, not a request, unless the run says so."""
-        fallback = {} if "on_policy_error" in self.model_fields_set else {"on_policy_error": "fallback"}
-        return self.model_copy(update=fallback)
+        """Return the run as servers run it, where it does not say otherwise.
+
+        A policy that fails costs speed and no request, and conversations go on from kept caches.
+        """
+        changes: dict[str, Any] = {}
+        if "on_policy_error" not in self.model_fields_set:
+            changes["on_policy_error"] = "fallback"
+        if self.generation.prefix_caches is None:
+            changes["generation"] = self.generation.model_copy(update={"prefix_caches": SERVED_PREFIXES})
+        return self.model_copy(update=changes)
 
     def build(
         self,

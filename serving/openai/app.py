@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -339,7 +340,7 @@ def _errors_as_responses(handler: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         try:
             return await handler(request)
-        except ClientGoneError:
+        except (ClientGoneError, ClientDisconnect):
             return Response(status_code=GONE)
         except Exception as error:  # noqa: BLE001 - see _to_api_error
             return _to_api_error(error).response()

@@ -36,6 +36,13 @@ def test_a_request_gets_a_policy_of_its_own() -> None:
     assert decoder.policy is not first
 
 
+def test_a_service_goes_on_without_what_fails_and_keeps_caches_unless_the_run_says_otherwise() -> None:
+    served = run().for_service()
+    assert (served.on_policy_error, served.generation.prefix_caches) == ("fallback", 4)
+    explicit = run(on_policy_error="raise", generation={"prefix_caches": 0, "max_new_tokens": 5})
+    assert explicit.for_service() == explicit
+
+
 def test_a_trace_begins_with_the_run_and_the_run_can_be_loaded_again(tmp_path: Path) -> None:
     file = tmp_path / "runs" / "today.jsonl"
     config = run(trace=str(file))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from paceline.serving import Admission, ServedModel, create_app
+from paceline.serving.openai.admission import AdmissionMiddleware
 from paceline.serving.openai.errors import ApiError
 from paceline.serving.openai.requests import DEEPEST, ChatRequest, CompletionRequest, parse_request
 from paceline.serving.scheduler import MAX_ACTIVE
@@ -188,3 +189,24 @@ def test_while_a_model_loads_the_server_says_so(client):
     found = ask("POST", PATH, ASKED)
     assert (found.status, found.json["error"]["code"], found.headers["retry-after"]) == (503, "loading", "2")
     assert ask("GET", "/v1/models").status == 200
+
+
+def test_a_client_that_does_not_read_is_given_up():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async def stuck(message):
+        await asyncio.Event().wait()
+
+    async def nothing():
+        return {"type": "http.disconnect"}
+
+    admission, statuses = Admission(), []
+    guarded = AdmissionMiddleware(app, admission, statuses.append, stalled_s=0.05)
+    headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+    scope = {"type": "http", "method": "POST", "path": PATH, "headers": headers}
+    with capture_logs() as logs:
+        asyncio.run(asyncio.wait_for(guarded(scope, nothing, stuck), 10.0))
+    assert [line["event"] for line in logs] == ["client_stalled"]
+    assert (admission.in_flight, statuses) == (0, [200])

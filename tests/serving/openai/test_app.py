@@ -1,8 +1,11 @@
 """The HTTP interface as OpenAI's clients see it, in process and without Ray."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from paceline import BackendError, Capabilities, FusedCosts, Plan, RoundStart, TextStream, finish_round
@@ -198,6 +201,45 @@ def test_what_a_chat_template_refuses_is_the_clients_error(chat):
     assert "no tools" in found.json["error"]["message"]
 
 
+def test_the_chat_template_is_shown_tools_calls_and_reasoning(chat, codec):
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+    body = {
+        "messages": [
+            {"role": "user", "content": "hm"},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [call],
+                "reasoning_content": "ask",
+                "refusal": None,
+            },
+            {"role": "tool", "content": [{"type": "text", "text": "sunny"}], "tool_call_id": "1"},
+        ],
+        "tools": tools,
+        "tool_choice": "auto",
+        "reasoning_effort": "low",
+        "chat_template_kwargs": {"enable_thinking": False},
+        "max_tokens": 4,
+    }
+    assert chat("POST", "/v1/chat/completions", body).status == 200
+    messages, options = codec.shown
+    call["function"]["arguments"] = {"city": "Rome"}
+    assert messages[1:] == [
+        {"role": "assistant", "content": "", "reasoning_content": "ask", "tool_calls": [call]},
+        {"role": "tool", "content": "sunny", "tool_call_id": "1"},
+    ]
+    assert options == {"tools": tools, "reasoning_effort": "low", "enable_thinking": False}
+    chat("POST", "/v1/chat/completions", {**body, "tool_choice": "none"})
+    assert "tools" not in codec.shown[1]
+
+
+@pytest.mark.parametrize("key", ["chat_template", "tokenize", "tools", "return_tensors"])
+def test_a_client_brings_no_chat_template_of_its_own(chat, key):
+    body = {"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {key: "{{ 1 }}"}}
+    assert chat("POST", "/v1/chat/completions", body).json["error"]["param"] == "chat_template_kwargs"
+
+
 class Watched:
     """A decoder that decodes for ever and tells when it is let go."""
 
@@ -275,6 +317,50 @@ class Letters:
 
     def decode(self, tokens):
         return "".join(map(chr, tokens))
+
+
+class Utf8:
+    """One byte, one token."""
+
+    def decode(self, tokens):
+        return bytes(tokens).decode("utf-8", errors="replace")
+
+
+class Bursts:
+    """A decoder that writes given bytes, so many a round."""
+
+    def __init__(self, decoder, text, sizes):
+        self.decoder = SimpleNamespace(
+            sampling=decoder.decoder.sampling, stop=(), text_stream=lambda: TextStream(Utf8())
+        )
+        self.encode = decoder.encode
+        self._text, self._sizes = text.encode(), sizes
+
+    async def rounds(self, prompt, **options):
+        at = 0
+        for size in self._sizes:
+            tokens = self._text[at : at + size]
+            at += size
+            ended = "length" if at >= len(self._text) else None
+            yield finish_round(START, Plan(0), 0, 0, tuple(tokens), ended, 0.0, 1.0, 1.0)
+
+
+pieces = st.sampled_from(["a", "é", "🙂", "👩‍🚀", "STO", "STOP", " "])
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(pieces, min_size=1, max_size=12).map("".join),
+    st.lists(st.sampled_from([1, 2, 5, 9]), min_size=90),
+)
+def test_bursts_over_a_stream_split_no_character_and_show_no_part_of_a_stop_string(
+    decoder, client, text, sizes
+):
+    ask = client(create_app(ServedModel("toys", Bursts(decoder, text, sizes))))
+    events = ask("POST", "/v1/completions", {"prompt": "x", "stop": "STOP", "stream": True}).events
+    shown = [event["choices"][0]["text"] for event in events]
+    assert "".join(shown) == text.partition("STOP")[0]
+    assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in shown)
 
 
 START = RoundStart(0, 0, 1, 99, {}, FusedCosts().of(1), Capabilities())
