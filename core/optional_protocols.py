@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from paceline.core.protocols import Draft, DraftSession, TargetSession
+    from paceline.core.protocols import Draft, DraftControl, DraftSession, Proposal, TargetSession, Verdict
     from paceline.core.sampling import Sampling
 
 
@@ -211,5 +211,44 @@ class SupportsChat(Protocol):
         Args:
             messages: Each with `role` and what else the template reads, mostly `content`.
             options: More that the template reads, such as `tools`.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchTarget(Protocol):
+    """A target that verifies the proposals of many requests at once; without, or where it shares no passes, in turn."""
+
+    @property
+    def shares_passes(self) -> bool:
+        """True if this takes less time than verifying one after the other."""
+        ...
+
+    def verify_batch(
+        self, sessions: Sequence[Any], proposals: Sequence[Proposal | None]
+    ) -> Sequence[Verdict | BaseException]:
+        """Verify a proposal for each of several sessions of this target, whose tokens may be drawn or not.
+
+        Each answer is what `verify` of that session would have returned, or the exception that it would have raised:
+        a session that fails costs the others nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchDraft(Protocol):
+    """A draft that drafts for many requests at once; without, or where it shares no passes, in turn."""
+
+    @property
+    def shares_passes(self) -> bool:
+        """True if this takes less time than drafting for one after the other."""
+        ...
+
+    def draft_batch(
+        self, sessions: Sequence[Any], gammas: Sequence[int], controls: Sequence[DraftControl | None]
+    ) -> Sequence[Proposal | BaseException]:
+        """Draft for each of several sessions of this draft, so many tokens and under such control as each is given.
+
+        Each answer is what `draft` of that session would have returned, or the exception that it would have raised.
         """
         ...

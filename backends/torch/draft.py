@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from paceline.backends.torch.engine import BatchEngine
 from paceline.backends.torch.logits import token_signals
+from paceline.backends.torch.passes import Reading, run, run_together
 from paceline.backends.torch.prefixes import PrefixReuse
 from paceline.backends.torch.sampling import DeviceProposal, Sampler
 from paceline.backends.torch.sequence import ModelSession, SequenceState
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from paceline.backends.torch.engine import Engine
+    from paceline.backends.torch.passes import Steps
     from paceline.core.protocols import DraftControl, Proposal
     from paceline.core.records import Signal
     from paceline.core.sampling import Sampling
@@ -66,6 +69,21 @@ class DraftModel(PrefixReuse):
     def _sequence(self, prompt: Sequence[int]) -> SequenceState:
         return SequenceState(self.engine, prompt, prefixes=self.prefixes)
 
+    @property
+    def shares_passes(self) -> bool:
+        """True if `draft_batch` drafts a token for all in one pass, and not one after the other."""
+        return isinstance(self.engine, BatchEngine)
+
+    def draft_batch(
+        self,
+        sessions: Sequence[DraftModelSession],
+        gammas: Sequence[int],
+        controls: Sequence[DraftControl | None],
+    ) -> list[Proposal | BaseException]:
+        """Draft for each of several sessions: see `BatchDraft`."""
+        rows = zip(sessions, gammas, controls, strict=True)
+        return run_together([session.drafting(gamma, control) for session, gamma, control in rows])
+
 
 class DraftModelSession(ModelSession):
     """The draft at work on one request.
@@ -91,10 +109,14 @@ class DraftModelSession(ModelSession):
 
         Without `control` a chosen token is fed on without leaving the device; all are copied at the end, once.
         """
+        return run(self.drafting(gamma, control))
+
+    def drafting(self, gamma: int, control: DraftControl | None) -> Steps[Proposal]:
+        """Do as `draft`, for whoever runs the passes."""
         gamma = min(gamma, self._room())
         if gamma < 1:
             return TokenProposal(())
-        logits = self.sequence.attempt()
+        logits = yield from self.sequence.attempting()
         chosen: list[torch.Tensor] = []
         seen: list[TokenSignals] = []
         while True:
@@ -106,8 +128,8 @@ class DraftModelSession(ModelSession):
                     break
             if len(chosen) == gamma:
                 break
-            logits = self.sequence.extend(token)
-        tokens = torch.cat(chosen).flatten().tolist()
+            logits = yield from self.sequence.extending(token)
+        tokens: list[int] = yield Reading(torch.cat(chosen).flatten())
         self.sequence.tracker.reveal(tokens[:-1])
         return self._propose(tuple(tokens), tuple(seen))
 

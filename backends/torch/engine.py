@@ -122,6 +122,11 @@ class Engine(Protocol):
 class BatchEngine(Protocol):
     """An engine that reads the tokens of several requests in one pass; others are asked one request at a time."""
 
+    @property
+    def device(self) -> torch.device:
+        """Device where tokens are fed and logits come out."""
+        ...
+
     def feed_batch(
         self,
         caches: Sequence[Any],

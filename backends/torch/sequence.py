@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from paceline.backends.torch.passes import Pass, run
 from paceline.core.cache_tracker import CacheTracker
 from paceline.core.errors import BackendError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from paceline.backends.torch.engine import Cache, Engine
+    from paceline.backends.torch.passes import Steps
     from paceline.backends.torch.prefixes import KeptPrefixes
 
 CHUNK = 512
@@ -98,7 +100,7 @@ class SequenceState:
                     return
                 self._begin_anew()
                 count = len(self.tracker.tail) - most
-            self._feed(self.tracker.tail[:count], 1)
+            self.feed(self.tracker.tail[:count], 1)
             self.tracker.read(count)
             self._crop(0)  # windowed layers let go of what has left the window
 
@@ -108,16 +110,24 @@ class SequenceState:
         Returns:
             Shape (len(guess) + 1, vocabulary). Row i is about the token after i tokens of the guess.
         """
+        return run(self.attempting(guess))
+
+    def attempting(self, guess: Sequence[int] = ()) -> Steps[torch.Tensor]:
+        """Do as `attempt`, for whoever runs the passes."""
         self.undo()
         self.catch_up(CHUNK)
         self._begin_anew()
-        logits = self._feed([*self.tracker.tail, *guess], len(guess) + 1)
+        logits: torch.Tensor = yield Pass(self, [*self.tracker.tail, *guess], len(guess) + 1)
         self.tracker.attempt(guess)
         return logits
 
     def extend(self, token: torch.Tensor) -> torch.Tensor:
         """Feed one more token, shape (1, 1), without reading its value; return the logits after it: (1, vocabulary)."""
-        logits = self._feed(token, 1)
+        return run(self.extending(token))
+
+    def extending(self, token: torch.Tensor) -> Steps[torch.Tensor]:
+        """Do as `extend`, for whoever runs the passes."""
+        logits: torch.Tensor = yield Pass(self, token, 1)
         self.tracker.extend()
         return logits
 
@@ -172,15 +182,18 @@ class SequenceState:
             self.engine.clear(self.cache)
             self.tracker.forget(self._text)
 
-    def _feed(self, tokens: Sequence[int] | torch.Tensor, rows: int) -> torch.Tensor:
-        cache = self.cache
+    def feed(self, tokens: Sequence[int] | torch.Tensor, rows: int) -> torch.Tensor:
+        """Append tokens to the cache; return the logits after the last `rows` of them. The tracker is not told."""
         try:
-            return self.engine.feed(cache, tokens, rows)
+            return self.engine.feed(self.cache, tokens, rows)
         except BaseException:
-            if cache.get_seq_length() != self.tracker.filled:
-                # Some layers hold the tokens and some do not: nothing can be built on that.
-                self._cache = None
+            self.close_if_damaged()
             raise
+
+    def close_if_damaged(self) -> None:
+        """Let go of a cache some layers of which hold the tokens of a pass that failed: nothing can be built on it."""
+        if self._cache is not None and self._cache.get_seq_length() != self.tracker.filled:
+            self._cache = None
 
 
 class ModelSession:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
+from paceline.backends.torch.engine import BatchEngine
 from paceline.backends.torch.logits import NONE, likeliest, not_finite, require_finite
+from paceline.backends.torch.passes import Reading, run, run_together
 from paceline.backends.torch.prefixes import PrefixReuse
 from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
 from paceline.backends.torch.sequence import CHUNK, ModelSession, SequenceState
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.backends.torch.engine import Engine
+    from paceline.backends.torch.passes import Steps
     from paceline.core.proposals import TokenVerdict
     from paceline.core.protocols import Proposal
     from paceline.core.sampling import Sampling
@@ -105,6 +108,18 @@ class TargetModel(PrefixReuse):
         """Start a request whose tokens are drawn; like `open` otherwise."""
         return SampledTargetSession(self._sequence(prompt), Sampler(sampling, prompt, self.engine.device))
 
+    @property
+    def shares_passes(self) -> bool:
+        """True if `verify_batch` verifies all proposals in one pass, and not one after the other."""
+        return isinstance(self.engine, BatchEngine)
+
+    def verify_batch(
+        self, sessions: Sequence[TargetModelSession], proposals: Sequence[Proposal | None]
+    ) -> list[TokenVerdict | BaseException]:
+        """Verify a proposal for each of several sessions: see `BatchTarget`."""
+        pairs = zip(sessions, proposals, strict=True)
+        return run_together([session.verifying(proposal) for session, proposal in pairs])
+
     def _sequence(self, prompt: Sequence[int]) -> SequenceState:
         engine, limit = self.engine, self.max_context
         if limit is not None and len(prompt) > limit:
@@ -138,11 +153,15 @@ class TargetModelSession(ModelSession):
         Raises:
             BackendError: The model's logits are no numbers.
         """
+        return run(self.verifying(proposal))
+
+    def verifying(self, proposal: Proposal | None) -> Steps[TokenVerdict]:
+        """Do as `verify`, for whoever runs the passes."""
         guess = () if proposal is None else tuple(proposal.tokens)[: self.sequence.room]
         # What is no token cannot be fed; it is never the target's choice either, so another in its place will do.
         engine, limit = self.sequence.engine, self.sequence.vocabulary
-        logits = self.sequence.attempt([token if 0 <= token < limit else 0 for token in guess])
-        verdict = verify_greedy(guess, likeliest(logits).tolist())
+        logits = yield from self.sequence.attempting([token if 0 <= token < limit else 0 for token in guess])
+        verdict = verify_greedy(guess, (yield Reading(likeliest(logits))))
         if NONE in verdict.tokens:
             raise not_finite(engine.backend, engine.name, f"{logits.dtype} on {engine.device}")
         return verdict
@@ -161,15 +180,11 @@ class SampledTargetSession(TargetModelSession):
         super().__init__(sequence)
         self._sampler = sampler
 
-    def verify(self, proposal: Proposal | None) -> TokenVerdict:
-        """Accept or refuse drawn tokens and draw one more, in one forward pass.
-
-        Raises:
-            BackendError: The model's logits are no numbers.
-        """
+    def verifying(self, proposal: Proposal | None) -> Steps[TokenVerdict]:
+        """Accept or refuse drawn tokens and draw one more."""
         width = self.sequence.vocabulary
         guess = readable(proposal, self.sequence)
-        logits = self.sequence.attempt(guess)
+        logits = yield from self.sequence.attempting(guess)
         require_finite(logits, self.sequence.engine)
         scores = self._sampler.process(logits, [self._sampler.tokens(guess)], width)
         target_probs = self._sampler.probs(scores)

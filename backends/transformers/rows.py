@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.backends.torch.engine import Cache
+    from paceline.backends.torch.passes import Steps
     from paceline.core.protocols import Draft, DraftSession, Proposal, TargetSession
     from paceline.core.records import Capabilities, Signal
     from paceline.core.sampling import Sampling
@@ -147,10 +148,10 @@ class RowSession(TargetModelSession):
         self._row = row
         self._eos = eos
 
-    def verify(self, proposal: Proposal | None) -> TokenVerdict:
-        """Accept or refuse tokens and choose one more, in one forward pass."""
+    def verifying(self, proposal: Proposal | None) -> Steps[TokenVerdict]:
+        """Accept or refuse tokens and choose one more."""
         guess = readable(proposal, self.sequence)
-        logits = self.sequence.attempt(guess)
+        logits = yield from self.sequence.attempting(guess)
         if self._row.processors.ordered:
             return self._in_order(proposal, guess, logits)
         target_probs = self._probs(logits, guess)
