@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
@@ -73,6 +74,7 @@ class SpeculativeDecoder(Closing):
 
     Attributes:
         failures: What failed in the latest request and was gone on without, once it is over.
+        clock: Where seconds come from.
         sampling, stop: Settings of requests that do not say otherwise.
         turn: Entered around each round. Whoever else looks at the policy enters it first.
     """
@@ -110,7 +112,7 @@ class SpeculativeDecoder(Closing):
             if prefix_caches and not isinstance(self.target, SupportsPrefixReuse):
                 log.warning("prefixes_not_kept", target=describe(target), action="every prompt is read whole")
         self.costs = costs if costs is not None else LiveCosts()
-        self._clock = clock if clock is not None else WallClock()
+        self.clock = clock if clock is not None else WallClock()
         self._tracing = Tracing(trace, fallback=self._fallback)
         self._observing = Observing(observer)
         self._eos = target.eos if eos is None else eos
@@ -297,34 +299,67 @@ class SpeculativeDecoder(Closing):
                 )
         return tokens
 
+    @contextmanager
+    def opened(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        stop: Stop | None = None,
+        sampling: Sampling | None = None,
+        tally: Tally,
+    ) -> Iterator[OpenedRequest]:
+        """Open a request whose rounds somebody else takes, such as `BatchDecoder`; arguments are those of `rounds`."""
+        tokens = self.encode(prompt)
+        limits = self._limits(tokens, max_new_tokens, stop)
+        with self._opened(tokens, limits, tally, self._drawing(sampling)) as opened:
+            yield opened
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Hold the decoder, and whatever shares its policy, while rounds are taken."""
+        with self._lock, self.turn:
+            yield
+
     def _rounds(
         self, tokens: list[int], limits: StopConditions, tally: Tally, sampling: Sampling
     ) -> Iterator[Round]:
+        with self._opened(tokens, limits, tally, sampling) as opened:
+            while opened.request.ended is None:
+                began = self.clock.now()
+                with self.in_turn():
+                    done = opened.request.round()
+                    opened.record(done, self.clock.now() - began)
+                yield done
+
+    @contextmanager
+    def _opened(
+        self, tokens: list[int], limits: StopConditions, tally: Tally, sampling: Sampling
+    ) -> Iterator[OpenedRequest]:
         with (
             self._lock.request(),
             self._observing.request(len(tokens), tally) as show,
             self._policies.request() as policy,
         ):
-            opening = self._clock.now()
+            opening = self.clock.now()
             request = self._open(policy, tokens, limits, sampling)
             try:
                 with request, self._tracing.request(request, self.drafts) as write:
-                    tally.prefill_s = self._clock.now() - opening
-                    while request.ended is None:
-                        began = self._clock.now()
-                        with self._lock, self.turn:
-                            done = request.round()
-                            write(done)
-                            tally.add(done, self._clock.now() - began)
-                            show(done)
-                        yield done
+                    tally.prefill_s = self.clock.now() - opening
+
+                    def record(done: Round, seconds: float) -> None:
+                        write(done)
+                        tally.add(done, seconds)
+                        show(done)
+
+                    yield OpenedRequest(request, record)
             finally:
                 unmade = (policy.failure,) if isinstance(policy, PlainDecoding) else ()
                 tally.failures = self.failures = (*self._left_out, *unmade, *request.failures())
 
     def _open(self, policy: Policy, tokens: list[int], limits: StopConditions, sampling: Sampling) -> Request:
         vocabulary = self.target.vocabulary
-        drafts = Drafts(self._clock, vocabulary, fallback=self._fallback)
+        drafts = Drafts(self.clock, vocabulary, fallback=self._fallback)
         target = TargetGuard(self.target, tokens, sampling, vocabulary=vocabulary, fallback=self._fallback)
         request = Request(
             prompt=tuple(tokens),
@@ -334,7 +369,7 @@ class SpeculativeDecoder(Closing):
             policy=PolicyGuard(policy, self.drafts, fallback=self._fallback),
             costs=self.costs,
             learn=self.costs.observe,
-            clock=self._clock,
+            clock=self.clock,
             limits=limits,
             fallback=self._fallback,
             output=[],
@@ -388,6 +423,19 @@ class SpeculativeDecoder(Closing):
                 "this target has no tokenizer: give the prompt as tokens and use rounds() or generate()"
             )
         return GuardedCodec(self.target.codec)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedRequest:
+    """A request under way.
+
+    Attributes:
+        request: Takes its rounds.
+        record: Is shown each round, and the seconds that it took in all.
+    """
+
+    request: Request
+    record: Callable[[Round, float], None]
 
 
 def _keeping(model: ModelT, count: int) -> ModelT:

@@ -9,6 +9,7 @@ PacelineError
 ├── CapabilityError    the engine and the policy or request do not fit: found before the first token
 ├── TraceError         a trace cannot be read, or does not fit what is replayed
 ├── DeadlineError      a request took longer than it may
+├── QueueFullError     too many requests wait already
 └── ClosedError        a decoder was closed before a request was done
 """
 
@@ -18,6 +19,9 @@ import inspect
 import reprlib
 from traceback import walk_tb
 from types import CodeType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
 """Exceptions that pass through foreign code: the user or the caller wants to stop. All others are its failure."""
@@ -26,6 +30,7 @@ _CORE = f"{__name__.rpartition('.')[0]}."
 _ENTRIES = frozenset(
     {"plan", "observe", "keep_drafting", "build", "state_dict", "load_state_dict", "export", "absorb"}
     | {"open", "open_sampled", "draft", "verify", "advance", "score", "close"}
+    | {"plan_batch", "draft_batch", "verify_batch"}
 )
 """Methods by which paceline calls the code of others: what these call fails on behalf of their package."""
 
@@ -79,8 +84,19 @@ class DeadlineError(PacelineError, TimeoutError):
     """A request took longer than its deadline."""
 
 
+class QueueFullError(PacelineError):
+    """Too many requests wait already; take rounds, and submit again."""
+
+
 class ClosedError(PacelineError, RuntimeError):
     """A decoder was closed before a request began or was done."""
+
+
+def answered(answer: T | BaseException) -> T:
+    """Return an answer that was given for one of several; raise what stands in its place."""
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def describe(culprit: object) -> str:

@@ -1,4 +1,4 @@
-"""The round: plan, draft, verify, observe.
+"""The round: plan, draft, verify, observe; of one request, or of one among several that share their passes.
 
 The loop knows no model, no policy and no tensor. It orders the calls, ends the text where the target alone would have
 ended it, and keeps every session at prompt + emitted tokens. What policy, drafts and target answer is checked by their
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, overload
 from paceline.core.clock import VerifyWork
 from paceline.core.errors import short_repr
 from paceline.core.guards.draft import Drafts
-from paceline.core.guards.policy import PolicyGuard
+from paceline.core.guards.policy import UNPLANNED, PolicyGuard
 from paceline.core.guards.target import TargetGuard
 from paceline.core.log import log
 from paceline.core.proposals import ready_at
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paceline.core.generation import Failure
-    from paceline.core.protocols import Clock, Costs
-    from paceline.core.records import Round
+    from paceline.core.guards.draft import Drafted
+    from paceline.core.guards.policy import PlannedControl
+    from paceline.core.proposals import TokenVerdict
+    from paceline.core.protocols import Clock, Costs, Proposal, Verdict
+    from paceline.core.records import Plan, Round
 
 
 @dataclass(slots=True)
@@ -58,35 +61,73 @@ class Request:
 
     def round(self) -> Round:
         """Take one round."""
-        start = self._start()
+        turn = self.plan(self.start())
+        self.draft(turn)
+        self.verify(turn)
+        return self.finish(turn)
+
+    def start(self, batch: int = 1) -> RoundStart:
+        """Return what is known before a round, of which `batch` requests take part."""
+        position, drafts = len(self.output), self.drafts.states(self.index)
+        return RoundStart(
+            index=self.index,
+            position=position,
+            context=len(self.prompt) + position,
+            # Without a draft nothing can be drafted, so a policy for drafts works unchanged: its budget is 0.
+            budget=self.limits.max_new_tokens - position - 1 if drafts else 0,
+            drafts=drafts,
+            costs=self.costs,
+            capabilities=self.capabilities,
+            tokens=self.tokens,
+            batch=batch,
+            perplexity=self.perplexity,
+        )
+
+    def plan(self, start: RoundStart, answer: object = UNPLANNED) -> Turn:
+        """Plan a round; `answer` is what the policy said of it or raised, where it was asked for several together."""
         began = self.clock.now()
-        plan = self.policy.plan(start)
+        plan = self.policy.plan(start, answer)
         planned = self.clock.now()
-        control = self.policy.control(plan) if plan.gamma else None
-        proposal = self.drafts.draft(plan, start.drafts, control)
+        return Turn(start, plan, self.policy.control(plan) if plan.gamma else None, began, planned)
+
+    def draft(self, turn: Turn, answer: Proposal | BaseException | None = None) -> None:
+        """Draft as planned; `answer` is what the draft proposed or raised, where it was asked for several together."""
+        turn.proposal = self.drafts.draft(turn.plan, turn.start.drafts, turn.control, answer)
         self.policy.settle()
-        drafted = self.clock.now()
-        verdict = self.target.verify(proposal)
-        self.clock.spend(VerifyWork(proposal.count + 1 if proposal is not None else 1, start.context))
+        turn.drafted_at = self.clock.now()
+        turn.draft_s = turn.drafted_at - turn.planned
+
+    def verify(self, turn: Turn, answer: Verdict | BaseException | None = None) -> None:
+        """Verify what was drafted; `answer` is what the target said or raised, where it was asked for several."""
+        proposal, began = turn.proposal, turn.drafted_at
+        verdict = turn.verdict = self.target.verify(proposal, answer)
+        self.clock.spend(VerifyWork(turn.drafted + 1, turn.start.context))
         verified = self.clock.now()
         if proposal is not None and proposal.is_async:
-            self.drafts.read(plan, proposal, verdict.accepted)
+            self.drafts.read(turn.plan, proposal, verdict.accepted)
             self.target.check_length(verdict, proposal.count)
-            drafted = ready_at(proposal.proposal, planned, drafted, verified)
+            began = ready_at(proposal.proposal, turn.planned, began, verified)
+            turn.draft_s = began - turn.planned
+        turn.verify_s = verified - began
+
+    def finish(self, turn: Turn) -> Round:
+        """End a round that was verified: deliver its tokens, tell every session, and let costs and policy learn."""
+        start, proposal, verdict = turn.start, turn.proposal, turn.verdict
+        assert verdict is not None
         emitted, self.ended = self.limits.cut(self.output, verdict.tokens)
-        scores, score_s = self.drafts.score(plan, emitted)
+        scores, score_s = self.drafts.score(turn.plan, emitted)
         self.target.advance(emitted)
         self.drafts.advance(emitted)
         done = finish_round(
             start,
-            plan,
-            drafted=proposal.count if proposal is not None else 0,
+            turn.plan,
+            drafted=turn.drafted,
             accepted=verdict.accepted,
             tokens=tuple(emitted),
             ended=self.ended,
-            draft_s=drafted - planned,
-            verify_s=verified - drafted,
-            total_s=self.clock.now() - began,
+            draft_s=turn.draft_s,
+            verify_s=turn.verify_s,
+            total_s=self.clock.now() - turn.began,
             signals=proposal.signals if proposal is not None else (),
             scores=scores,
             score_s=score_s,
@@ -101,21 +142,6 @@ class Request:
         failed = self.policy.failure
         return self.drafts.failures if failed is None else [*self.drafts.failures, failed]
 
-    def _start(self) -> RoundStart:
-        position, drafts = len(self.output), self.drafts.states(self.index)
-        return RoundStart(
-            index=self.index,
-            position=position,
-            context=len(self.prompt) + position,
-            # Without a draft nothing can be drafted, so a policy for drafts works unchanged: its budget is 0.
-            budget=self.limits.max_new_tokens - position - 1 if drafts else 0,
-            drafts=drafts,
-            costs=self.costs,
-            capabilities=self.capabilities,
-            tokens=self.tokens,
-            perplexity=self.perplexity,
-        )
-
     def __enter__(self) -> Self:
         return self
 
@@ -128,6 +154,38 @@ class Request:
             raise problems[0]
         for problem in problems:
             log.warning("close_failed", error=short_repr(problem))
+
+
+@dataclass(slots=True)
+class Turn:
+    """One round of one request under way.
+
+    Attributes:
+        start: The state of the request before it.
+        plan: The policy's decision.
+        control: What the draft must look at.
+        began: When it began; where several requests share their passes, so that what is theirs does not count.
+        planned, drafted_at: When it was planned, and when it was drafted.
+        proposal: What was drafted; None is nothing.
+        verdict: The target's answer, once there is one.
+        draft_s, verify_s: Seconds, once it was drafted and verified; of passes that are shared, the share of this one.
+    """
+
+    start: RoundStart
+    plan: Plan
+    control: PlannedControl | None
+    began: float
+    planned: float
+    proposal: Drafted | None = None
+    verdict: TokenVerdict | None = None
+    drafted_at: float = 0.0
+    draft_s: float = 0.0
+    verify_s: float = 0.0
+
+    @property
+    def drafted(self) -> int:
+        """Draft tokens proposed, as far as they were read."""
+        return 0 if self.proposal is None else self.proposal.count
 
 
 class TokenView(Sequence[int]):

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from paceline.core.protocols import Draft, DraftControl, DraftSession, Proposal, TargetSession, Verdict
+    from paceline.core.records import Plan, RoundStart
     from paceline.core.sampling import Sampling
 
 
@@ -251,4 +252,33 @@ class BatchDraft(Protocol):
 
         Each answer is what `draft` of that session would have returned, or the exception that it would have raised.
         """
+        ...
+
+
+@runtime_checkable
+class BatchPolicy(Protocol):
+    """A policy that plans for several requests at once."""
+
+    def plan_batch(self, starts: Sequence[RoundStart]) -> Sequence[Plan]:
+        """Return a plan for each request of the round that starts now, in their order.
+
+        Called in the place of `plan` where this policy serves several requests that share their passes; the costs of
+        each start are `BatchPriced` then. Afterwards `observe` is called once for each request.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchPriced(Protocol):
+    """A cost model of a round that several requests take together."""
+
+    def pass_s(self, drafted: int) -> tuple[Sequence[float], float]:
+        """Return the expected seconds of verifying 0, 1, ..., `drafted` draft tokens or more of all requests together.
+
+        The second number is what their context adds to each. Beside the draft tokens each request has one of its own.
+        """
+        ...
+
+    def draft_pass_s(self, draft: str) -> tuple[float, float]:
+        """Return the expected seconds of one step of a draft, and what each token drafted in it takes besides."""
         ...

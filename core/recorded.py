@@ -23,7 +23,7 @@ from paceline.core.stopping import StopConditions
 
 if TYPE_CHECKING:
     from paceline.core.guards.policy import PolicyGuard
-    from paceline.core.protocols import Costs, DraftControl, Proposal
+    from paceline.core.protocols import Costs, DraftControl, Proposal, Verdict
     from paceline.core.records import Capabilities, Round, Signal, TokenSignals
 
 
@@ -258,7 +258,7 @@ class ScoringDraftSession(RecordedDraftSession):
 
 
 class RecordedDrafts(Drafts):
-    """The drafts of one request, whose answers need no check: they are ours."""
+    """The drafts of one request, whose answers need no check: they are ours. Each is asked for this request alone."""
 
     def states(self, index: int) -> Mapping[str, DraftState]:
         """Return the state of each draft before a round, in the order listed."""
@@ -267,16 +267,20 @@ class RecordedDrafts(Drafts):
             {name: DraftState(session.lag, session.match_length) for name, session in sessions.items()}
         )
 
-    def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:
+    def _propose(
+        self, name: str, gamma: int, control: DraftControl | None, answer: Proposal | BaseException | None
+    ) -> Drafted:
+        del answer
         proposal = self.sessions[name].draft(gamma, control)
         return Drafted(proposal, False, len(proposal), tuple(proposal.signals))
 
 
 class RecordedTargetGuard(TargetGuard):
-    """The target of one request, whose verdicts need no check: they are ours."""
+    """The target of one request, whose verdicts need no check: they are ours. It is asked for this request alone."""
 
-    def verify(self, drafted: Drafted | None) -> TokenVerdict:
+    def verify(self, drafted: Drafted | None, answer: Verdict | BaseException | None = None) -> TokenVerdict:
         """Return the verdict on what was drafted."""
+        del answer
         return cast("TokenVerdict", self.session.verify(None if drafted is None else drafted.proposal))
 
     def advance(self, tokens: Sequence[int]) -> None:

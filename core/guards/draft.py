@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from paceline.core.clock import DraftWork, ScoreWork
-from paceline.core.errors import INTERRUPTS, BackendError, ContractError, describe, raised_at, short_repr
+from paceline.core.errors import (
+    INTERRUPTS,
+    BackendError,
+    ContractError,
+    answered,
+    describe,
+    raised_at,
+    short_repr,
+)
 from paceline.core.generation import Failure
 from paceline.core.log import log
 from paceline.core.optional_protocols import Memoryless, SupportsScoring
@@ -187,13 +195,24 @@ class Drafts:
         return frozenset(self._each(_memoryless))
 
     def draft(
-        self, plan: Plan, states: Mapping[str, DraftState], control: DraftControl | None
+        self,
+        plan: Plan,
+        states: Mapping[str, DraftState],
+        control: DraftControl | None,
+        answer: Proposal | BaseException | None = None,
     ) -> Drafted | None:
-        """Let the planned draft draft; None if it proposes nothing, or has failed, in this round or before."""
+        """Let the planned draft draft; None if it proposes nothing, or has failed, in this round or before.
+
+        Args:
+            plan: The plan of the round.
+            states: Of the drafts, before it.
+            control: What the draft must look at.
+            answer: What the draft answered or raised, where it was asked for several requests together.
+        """
         name = plan.draft
         if plan.gamma == 0 or name is None or name not in self.sessions:
             return None
-        drafted = self._ask(name, self._propose, name, plan.gamma, control)
+        drafted = self._ask(name, self._propose, name, plan.gamma, control, answer)
         if drafted is None or drafted.is_async:
             return drafted
         self._clock.spend(DraftWork(name, drafted.count, states[name].lag))
@@ -247,8 +266,10 @@ class Drafts:
         )
         return {name: answer for name, answer in answers if answer is not None}
 
-    def _propose(self, name: str, gamma: int, control: DraftControl | None) -> Drafted:
-        proposal = self.sessions[name].draft(gamma, control)
+    def _propose(
+        self, name: str, gamma: int, control: DraftControl | None, answer: Proposal | BaseException | None
+    ) -> Drafted:
+        proposal = self.sessions[name].draft(gamma, control) if answer is None else answered(answer)
         drafted = Drafted(proposal, is_async(proposal, self._clock))
         if not drafted.is_async:
             self._read(name, gamma, drafted)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from paceline.core.errors import (
     INTERRUPTS,
     CapabilityError,
     ContractError,
     PacelineError,
+    answered,
     defined_at,
     describe,
     error_text,
@@ -42,6 +43,8 @@ OPTIONAL = ("keep_drafting", "state_dict", "load_state_dict")
 NO_SIGNALS: frozenset[Signal] = frozenset()
 NO_REQUIREMENTS = Requirements()
 FALLBACK_PLAN = Plan(gamma=0, reason="fallback")
+UNPLANNED: Final = ...
+"""Stands for the plan of a policy that has not been asked yet."""
 
 
 def check_members(policy: object) -> None:
@@ -233,17 +236,22 @@ class PolicyGuard:
     """One policy during one request, its answers checked."""
 
     def __init__(self, policy: Policy, drafts: Mapping[str, Draft], *, fallback: bool) -> None:
-        self._policy = policy
+        self.policy = policy
         self._drafts = drafts
         self._fallback = fallback
         self._pending: ContractError | None = None
         self._round = 0
         self.failure: Failure | None = None
 
-    def plan(self, start: RoundStart) -> Plan:
-        """Return the policy's plan with its draft's name filled in, or gamma 0 once the policy has failed."""
+    def plan(self, start: RoundStart, answer: object = UNPLANNED) -> Plan:
+        """Return the policy's plan with its draft's name filled in, or gamma 0 once the policy has failed.
+
+        Args:
+            start: The state of the request.
+            answer: What the policy answered or raised, where it planned for several requests together.
+        """
         self._round = start.index
-        return self._ask("plan", self._planned, FALLBACK_PLAN, start)
+        return self._ask("plan", lambda start: self._planned(start, answer), FALLBACK_PLAN, start)
 
     def control(self, plan: Plan) -> PlannedControl | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
@@ -252,7 +260,7 @@ class PolicyGuard:
         signals = self._ask("needs", self._needed, NO_SIGNALS, plan)
         if not signals and plan.stop is None:
             return None
-        keep_drafting = self._keep_drafting if signals and has_member(self._policy, "keep_drafting") else None
+        keep_drafting = self._keep_drafting if signals and has_member(self.policy, "keep_drafting") else None
         if plan.stop is not None:
             signals |= {plan.stop.signal}
         return PlannedControl(signals, plan.stop, keep_drafting)
@@ -264,12 +272,12 @@ class PolicyGuard:
 
     def observe(self, done: Round) -> None:
         """Show the policy a finished round."""
-        self._ask("observe", self._policy.observe, None, done)
+        self._ask("observe", self.policy.observe, None, done)
 
     def _needed(self, plan: Plan) -> frozenset[Signal]:
         if plan.draft is None or not plan.use_signals:
             return NO_SIGNALS
-        return needs_of(self._policy) & self._drafts[plan.draft].signals
+        return needs_of(self.policy) & self._drafts[plan.draft].signals
 
     def _keep_drafting(self, signals: TokenSignals) -> bool:
         try:
@@ -279,7 +287,7 @@ class PolicyGuard:
             return False
 
     def _keeps_drafting(self, signals: TokenSignals) -> bool:
-        return bool(self._policy.keep_drafting(signals))
+        return bool(self.policy.keep_drafting(signals))
 
     def _ask(self, method: str, ask: Callable[..., T], otherwise: T, about: object) -> T:
         """Return what the policy answers; once it has failed, what stands for an answer."""
@@ -297,11 +305,12 @@ class PolicyGuard:
         ours = isinstance(error, ContractError)
         if ours and not self._fallback:
             raise error
-        place = raised_at(error) or defined_at(getattr(type(self._policy), method, None))
+        place = raised_at(error) or defined_at(getattr(type(self.policy), method, None))
         reason = error_text(error) if ours else f"{method}() raised {short_repr(error)}"
         if not self._fallback:
-            raise breach(self._policy, reason, place) from error
-        self.failure = _failed(self._policy, self._round, reason, place, "gamma 0 until the request ends")
+            raise breach(self.policy, reason, place) from error
+        self.failure = _failed(self.policy, self._round, reason, place, "gamma 0 until the request ends")
 
-    def _planned(self, start: RoundStart) -> Plan:
-        return check_plan(self._policy, self._policy.plan(start), start, self._drafts)
+    def _planned(self, start: RoundStart, answer: object) -> Plan:
+        plan = self.policy.plan(start) if answer is UNPLANNED else answered(answer)
+        return check_plan(self.policy, plan, start, self._drafts)

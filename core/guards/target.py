@@ -14,6 +14,7 @@ from paceline.core.errors import (
     ContractError,
     PacelineError,
     TargetError,
+    answered,
     describe,
     short_repr,
 )
@@ -25,7 +26,7 @@ from paceline.core.sampling import open_target
 
 if TYPE_CHECKING:
     from paceline.core.guards.draft import Drafted
-    from paceline.core.protocols import Codec, Proposal, Target, TargetSession
+    from paceline.core.protocols import Codec, Proposal, Target, TargetSession, Verdict
     from paceline.core.sampling import Sampling
 
 
@@ -104,13 +105,17 @@ class TargetGuard:
         check_target_session(target, session)
         self.session = session
 
-    def verify(self, drafted: Drafted | None) -> TokenVerdict:
-        """Return the verdict on what was drafted; how many tokens that were is not asked where it waits."""
+    def verify(self, drafted: Drafted | None, answer: Verdict | BaseException | None = None) -> TokenVerdict:
+        """Return the verdict on what was drafted; how many tokens that were is not asked where it waits.
+
+        Args:
+            drafted: What was drafted, if anything was.
+            answer: What the target answered or raised, where it was asked for several requests together.
+        """
         if self._lost is not None:
             raise self._lost
-        verdict = ask_target(
-            self.session, "verify()", self._verify, None if drafted is None else drafted.proposal
-        )
+        proposal = None if drafted is None else drafted.proposal
+        verdict = ask_target(self.session, "verify()", self._verify, proposal, answer)
         if drafted is None or not drafted.is_async:
             self.check_length(verdict, 0 if drafted is None else drafted.count)
         return verdict
@@ -143,8 +148,8 @@ class TargetGuard:
             return [error if isinstance(error, BackendError) else BackendError(str(error))]
         return []
 
-    def _verify(self, proposal: Proposal | None) -> TokenVerdict:
-        verdict = self.session.verify(proposal)
+    def _verify(self, proposal: Proposal | None, answer: Verdict | BaseException | None) -> TokenVerdict:
+        verdict = self.session.verify(proposal) if answer is None else answered(answer)
         accepted, tokens = verdict.accepted, tuple(verdict.tokens)
         if not isinstance(accepted, int):
             raise _target_breach(

@@ -10,6 +10,7 @@ import typing as _typing
 from importlib.metadata import version as _version
 
 from paceline.core.base_policy import BasePolicy, MergeablePolicy
+from paceline.core.batch import BatchDecoder, BatchRequest
 from paceline.core.cache_tracker import CacheTracker
 from paceline.core.clock import CostTableClock, RecordedClock, WallClock
 from paceline.core.codecs import tokenizer_difference
@@ -31,6 +32,7 @@ from paceline.core.errors import (
     DeadlineError,
     PacelineError,
     PluginError,
+    QueueFullError,
     TargetError,
     TraceError,
 )
@@ -41,6 +43,10 @@ from paceline.core.guards.policy import PolicyGuard, check_fit
 from paceline.core.json_text import is_text
 from paceline.core.observing import ObservedRequest, RequestObserver
 from paceline.core.optional_protocols import (
+    BatchDraft,
+    BatchPolicy,
+    BatchPriced,
+    BatchTarget,
     Identified,
     Memoryless,
     Mergeable,
@@ -107,6 +113,12 @@ __all__ = [
     "BackendConfig",
     "BackendError",
     "BasePolicy",
+    "BatchDecoder",
+    "BatchDraft",
+    "BatchPolicy",
+    "BatchPriced",
+    "BatchRequest",
+    "BatchTarget",
     "CacheTracker",
     "Capabilities",
     "CapabilityError",
@@ -145,6 +157,7 @@ __all__ = [
     "PolicyGuard",
     "PolicyState",
     "Proposal",
+    "QueueFullError",
     "Readiness",
     "RecordedClock",
     "Remembering",

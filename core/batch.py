@@ -1,0 +1,249 @@
+"""`BatchDecoder`: many requests in one pass, each with its own gamma; they join and leave at any round."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from paceline.core.batch_rounds import BatchRounds
+from paceline.core.errors import ClosedError, PacelineError, QueueFullError, describe, short_repr
+from paceline.core.files import Closing
+from paceline.core.generation import Generation, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from paceline.core.decoder import OpenedRequest, SpeculativeDecoder
+    from paceline.core.records import Round
+    from paceline.core.sampling import Sampling
+    from paceline.core.stopping import Stop
+
+MAX_ROWS = 16
+"""Requests that share a pass: each holds caches of target and drafts."""
+
+MAX_WAITING = 256
+"""Requests that wait for a row; more are refused, so that a line nobody can serve does not grow."""
+
+
+class BatchRequest:
+    """One request of a `BatchDecoder`, from its submission to its end.
+
+    Attributes:
+        prompt: Its tokens.
+        tokens: The tokens delivered so far.
+        tally: Sums over its rounds so far.
+        error: What ended it, where that was an error; `delivered` of it holds `tokens`.
+        cancelled: Whether it was cancelled. It is let go before the next round.
+    """
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        stop: Stop | None = None,
+        sampling: Sampling | None = None,
+    ) -> None:
+        self.prompt = tuple(prompt)
+        self.tokens: list[int] = []
+        self.tally = Tally()
+        self.error: BaseException | None = None
+        self.cancelled = False
+        self._settings = (max_new_tokens, stop, sampling)
+        self._opened: OpenedRequest | None = None
+        self._stack = ExitStack()
+        self._closed = False
+
+    @property
+    def done(self) -> bool:
+        """True once nothing more comes: the text has ended, it failed, or it was cancelled and let go."""
+        return self._closed
+
+    def cancel(self) -> None:
+        """Let the request go before the next round; from any thread, at any time."""
+        self.cancelled = True
+
+    def open(self, decoder: SpeculativeDecoder) -> OpenedRequest:
+        """Read the prompt."""
+        max_new_tokens, stop, sampling = self._settings
+        self._opened = self._stack.enter_context(
+            decoder.opened(
+                self.prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, tally=self.tally
+            )
+        )
+        return self._opened
+
+    @property
+    def opened(self) -> OpenedRequest:
+        """The request under way."""
+        assert self._opened is not None
+        return self._opened
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Free what it holds; `error` is what ended it."""
+        self._closed = True
+        self.error = error
+        try:
+            if error is None:
+                self._stack.close()
+            else:
+                self._stack.__exit__(type(error), error, error.__traceback__)
+        except PacelineError as problem:
+            self.error = self.error or problem
+        if isinstance(self.error, PacelineError):
+            self.error.delivered = tuple(self.tokens)
+
+
+class BatchDecoder(Closing):
+    """Decodes many requests at once: one pass of the target verifies what was drafted for all of them.
+
+    A request joins as soon as a row is free, and leaves when its text ends; the others go on. One thread takes the
+    rounds; requests may be submitted and cancelled from others. A policy that has `plan_batch` plans for all rows
+    together. Any other that serves all requests is asked for one plan a round, which holds for all of them; to let each
+    row have a policy of its own, give the decoder a function that makes one.
+
+    Args:
+        decoder: Used by nobody else from now on, and closed with this one.
+        max_rows: Requests that share a pass, each with caches of its own.
+        max_waiting: Requests that wait for a row at most.
+    """
+
+    def __init__(
+        self, decoder: SpeculativeDecoder, *, max_rows: int = MAX_ROWS, max_waiting: int = MAX_WAITING
+    ) -> None:
+        if max_rows < 1 or max_waiting < 1:
+            raise ValueError(
+                f"max_rows and max_waiting must be at least 1, found {short_repr((max_rows, max_waiting))}"
+            )
+        decoder.interleave()
+        self.decoder = decoder
+        self._max_rows, self._max_waiting = max_rows, max_waiting
+        self._batch = BatchRounds(decoder.target, decoder.drafts, decoder.costs, decoder.clock)
+        self._waiting: deque[BatchRequest] = deque()
+        self._rows: list[BatchRequest] = []
+        self._closed = False
+
+    @property
+    def busy(self) -> bool:
+        """True while there are requests that wait or share passes."""
+        return bool(self._rows or self._waiting)
+
+    def submit(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        stop: Stop | None = None,
+        sampling: Sampling | None = None,
+    ) -> BatchRequest:
+        """Put a request in line; arguments are those of `SpeculativeDecoder.rounds`.
+
+        Raises:
+            QueueFullError: Too many wait already.
+            ClosedError: The decoder was closed.
+            BackendError: The prompt is empty, or holds what are no tokens. All else that is wrong with a request ends
+                it when its turn comes.
+        """
+        if self._closed:
+            raise ClosedError("this decoder was closed")
+        tokens = self.decoder.encode(prompt)
+        if len(self._waiting) >= self._max_waiting:
+            raise QueueFullError(
+                f"{self._max_waiting} requests wait already; take rounds first, or set a larger max_waiting"
+            )
+        request = BatchRequest(tokens, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
+        self._waiting.append(request)
+        return request
+
+    def rounds(self) -> Iterator[tuple[BatchRequest, Round]]:
+        """Take rounds until no request is left; requests may be submitted meanwhile, and afterwards for another call.
+
+        A request whose text was not ended by its last round has failed or was cancelled: see `BatchRequest.error`.
+        """
+        while self.busy:
+            yield from self.step()
+
+    def step(self) -> list[tuple[BatchRequest, Round]]:
+        """Let requests join and leave, and take one round of each row."""
+        self._join()
+        if not self._rows:
+            return []
+        began, delivered = self.decoder.clock.now(), []
+        with self.decoder.in_turn():
+            outcomes = self._batch.take([row.opened.request for row in self._rows])
+            seconds = self.decoder.clock.now() - began
+            for row, outcome in zip([*self._rows], outcomes, strict=True):
+                if isinstance(outcome, BaseException):
+                    row.close(outcome)
+                    continue
+                row.tokens.extend(outcome.tokens)
+                row.opened.record(outcome, seconds)
+                delivered.append((row, outcome))
+        for row in self._rows:
+            if not row.done and row.opened.request.ended is not None:
+                row.close()
+        self._rows = [row for row in self._rows if not row.done]
+        return delivered
+
+    def generate(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        *,
+        max_new_tokens: int | None = None,
+        stop: Stop | None = None,
+        sampling: Sampling | None = None,
+    ) -> list[Generation]:
+        """Decode several prompts to the end and return what came of each, in their order.
+
+        Raises:
+            PacelineError: A request failed; the others are taken to their ends first.
+        """
+        left, requests = deque(prompts), list[BatchRequest]()
+        while left or not all(request.done for request in requests):
+            while left and len(self._waiting) < self._max_waiting:
+                requests.append(
+                    self.submit(left.popleft(), max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
+                )
+            self.step()
+        for request in requests:
+            if request.error is not None:
+                raise request.error
+        return [self.generation(request) for request in requests]
+
+    def generation(self, request: BatchRequest) -> Generation:
+        """Return what a request amounts to whose text has ended."""
+        return Generation.of(
+            self.decoder.decode(request.tokens),
+            request.tokens,
+            request.tally,
+            prompt_tokens=len(request.prompt),
+            policy=describe(self.decoder.policy),
+        )
+
+    def close(self) -> None:
+        """Let all requests go, each with a `ClosedError`, and close the decoder."""
+        self._closed = True
+        for request in [*self._rows, *self._waiting]:
+            request.close(ClosedError("the decoder was closed before this request was done"))
+        self._rows.clear()
+        self._waiting.clear()
+        self.decoder.close()
+
+    def _join(self) -> None:
+        """Let cancelled requests go, and let those that wait take the rows that are free."""
+        for row in self._rows:
+            if row.cancelled:
+                row.close()
+        self._rows = [row for row in self._rows if not row.done]
+        while self._waiting and len(self._rows) < self._max_rows:
+            request = self._waiting.popleft()
+            if request.cancelled:
+                request.close()
+                continue
+            try:
+                request.open(self.decoder)
+            except Exception as error:  # noqa: BLE001 - it ends this request, and no other
+                request.close(error)
+            else:
+                self._rows.append(request)

@@ -1,0 +1,250 @@
+"""Many requests in one pass: who joins, who leaves, what fails, and what a policy is asked."""
+
+import pytest
+
+from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.core.batch import BatchDecoder
+from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.errors import (
+    BackendError,
+    ClosedError,
+    ContractError,
+    QueueFullError,
+    TargetError,
+)
+from paceline.core.records import Plan
+from paceline.core.testing.doubles import LawlessPolicy, ScriptedPolicy
+
+
+class SharingTarget(ToyTarget):
+    """A toy that verifies for all at once; `fails` are prompts whose verification raises."""
+
+    shares_passes = True
+    fails = ()
+
+    def verify_batch(self, sessions, proposals):
+        self.sizes = [*getattr(self, "sizes", ()), len(sessions)]
+        return [self._answer(*row) for row in zip(sessions, proposals, strict=True)]
+
+    def _answer(self, session, proposal):
+        if any(session.context[: len(prompt)] == list(prompt) for prompt in self.fails):
+            return RuntimeError("no such luck")
+        return session.verify(proposal)
+
+
+class SharingDraft(ToyDraft):
+    """A toy that drafts for all at once."""
+
+    shares_passes = True
+
+    def draft_batch(self, sessions, gammas, controls):
+        return [row[0].draft(*row[1:]) for row in zip(sessions, gammas, controls, strict=True)]
+
+
+class JointPolicy(ScriptedPolicy):
+    """Plans for all at once: the first request gets no draft token, the next one, and so on."""
+
+    def plan_batch(self, starts):
+        self.starts.extend(starts)
+        return [Plan(min(number, start.budget)) for number, start in enumerate(starts)]
+
+
+def batch_of(policy=None, *, target=None, drafts=None, rows=4, waiting=99, **options):
+    target = SharingTarget(seed=1) if target is None else target
+    drafts = {"small": SharingDraft(ToyTarget(seed=1), agreement=0.7)} if drafts is None else drafts
+    decoder = SpeculativeDecoder(target, drafts, policy or ScriptedPolicy([2]), max_new_tokens=12, **options)
+    return BatchDecoder(decoder, max_rows=rows, max_waiting=waiting)
+
+
+PROMPTS = [(1, 2), (3, 4, 5), (6,), (7, 8), (9, 10), (11,)]
+
+
+def alone(prompt, **options):
+    decoder = SpeculativeDecoder(ToyTarget(seed=1), {}, ScriptedPolicy([0]), max_new_tokens=12)
+    return decoder.generate(prompt, **options).tokens
+
+
+@pytest.mark.parametrize("policy", [ScriptedPolicy([2, 0, 5]), JointPolicy([1]), lambda: ScriptedPolicy([3])])
+def test_each_request_gets_its_own_text_whoever_plans(policy):
+    written = batch_of(policy).generate(PROMPTS)
+    assert [generation.tokens for generation in written] == [alone(prompt) for prompt in PROMPTS]
+    assert all(generation.totals.emitted == 12 for generation in written)
+
+
+def test_passes_are_shared_by_as_many_as_there_are_rows():
+    target = SharingTarget(seed=1)
+    batch_of(JointPolicy([1]), target=target, rows=3).generate(PROMPTS)
+    assert max(target.sizes) == 3
+
+
+def test_a_joint_policy_plans_for_all_and_sees_every_round():
+    policy = JointPolicy([1])
+    batch = batch_of(policy)
+    for prompt in PROMPTS[:3]:
+        batch.submit(prompt)
+    rounds = [done for _, done in batch.step()]
+    assert [done.plan.gamma for done in rounds] == [0, 1, 2]
+    assert [start.batch for start in policy.starts] == [3, 3, 3]
+    assert policy.rounds == rounds
+
+
+def test_a_policy_that_plans_for_one_is_asked_once_and_sees_every_round():
+    policy = ScriptedPolicy([5])
+    batch = batch_of(policy)
+    for prompt, most in zip(PROMPTS[:3], (3, 9, 12), strict=True):
+        batch.submit(prompt, max_new_tokens=most)
+    rounds = [done for _, done in batch.step()]
+    assert [done.plan.gamma for done in rounds] == [2, 5, 5]
+    assert len(policy.starts) == 1
+    assert policy.rounds == rounds
+
+
+def test_policies_of_their_own_plan_for_one_request_each():
+    policies = []
+
+    def make():
+        policies.append(ScriptedPolicy([len(policies)]))
+        return policies[-1]
+
+    batch = batch_of(make)
+    policies.clear()
+    for prompt in PROMPTS[:3]:
+        batch.submit(prompt)
+    assert [done.plan.gamma for _, done in batch.step()] == [0, 1, 2]
+
+
+def test_seconds_of_shared_passes_add_up_to_what_they_took():
+    class Clock:
+        seconds = 0.0
+
+        def now(self):
+            self.seconds += 1.0
+            return self.seconds
+
+        def spend(self, work):
+            pass
+
+    clock = Clock()
+    batch = batch_of(JointPolicy([1]), clock=clock)
+    for prompt in PROMPTS[:4]:
+        batch.submit(prompt)
+    batch._join()
+    began = clock.seconds
+    rounds = [done for _, done in batch.step()]
+    assert 0 < sum(done.total_s for done in rounds) <= clock.seconds - began
+    assert all(0 <= done.draft_s + done.verify_s <= done.total_s for done in rounds)
+
+
+def test_a_request_that_fails_costs_the_others_nothing():
+    target = SharingTarget(seed=1)
+    target.fails = ((3, 4, 5),)
+    batch = batch_of(JointPolicy([1]), target=target)
+    requests = [batch.submit(prompt) for prompt in PROMPTS[:3]]
+    delivered = [request for request, _ in batch.rounds()]
+    assert isinstance(requests[1].error, TargetError)
+    assert "no such luck" in str(requests[1].error)
+    assert requests[1] not in delivered
+    for request, prompt in zip(requests[::2], PROMPTS[:3:2], strict=True):
+        assert tuple(request.tokens) == alone(prompt)
+        assert batch.generation(request).ended == "length"
+
+
+def test_a_request_that_cannot_begin_costs_the_others_nothing():
+    batch = batch_of(JointPolicy([1]))
+    wrong, right = batch.submit((1, 2), max_new_tokens=0), batch.submit((3,))
+    assert all(request is right for request, _ in batch.rounds())
+    assert isinstance(wrong.error, BackendError)
+    assert tuple(right.tokens) == alone((3,))
+
+
+@pytest.mark.parametrize("answers", [lambda rows: [], lambda rows: 1 / 0])
+def test_answers_that_are_none_are_asked_for_one_by_one(answers):
+    target = SharingTarget(seed=1)
+    target.verify_batch = lambda sessions, proposals: answers(sessions)
+    draft = SharingDraft(ToyTarget(seed=1), agreement=0.7)
+    draft.draft_batch = lambda sessions, gammas, controls: answers(sessions)
+    written = batch_of(JointPolicy([1]), target=target, drafts={"small": draft}).generate(PROMPTS)
+    assert [generation.tokens for generation in written] == [alone(prompt) for prompt in PROMPTS]
+
+
+def test_plans_that_are_not_one_for_each_end_the_requests_or_their_drafting():
+    class Short(JointPolicy):
+        def plan_batch(self, starts):
+            return [Plan(0)]
+
+    batch = batch_of(Short([1]))
+    requests = [batch.submit(prompt) for prompt in PROMPTS[:2]]
+    assert batch.step() == []
+    assert all(isinstance(request.error, ContractError) for request in requests)
+    assert "plan_batch() of 2 requests gave 1 plans" in str(requests[0].error)
+
+    written = batch_of(Short([1]), on_policy_error="fallback").generate(PROMPTS)
+    assert [generation.tokens for generation in written] == [alone(prompt) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("breach", ["over-budget", "no-plan", "raise-in-plan", "raise-in-observe"])
+def test_a_policy_that_breaks_its_contract_costs_no_token_under_fallback(breach):
+    policy = LawlessPolicy(breach)
+    written = batch_of(policy, on_policy_error="fallback").generate(PROMPTS)
+    assert [generation.tokens for generation in written] == [alone(prompt) for prompt in PROMPTS]
+    assert written[0].failures
+
+
+def test_too_many_that_wait_are_refused():
+    batch = batch_of(JointPolicy([1]), rows=1, waiting=2)
+    batch.submit((1,))
+    batch.submit((2,))
+    with pytest.raises(QueueFullError, match="2 requests wait already"):
+        batch.submit((3,))
+    batch.step()
+    batch.submit((3,))
+
+
+def test_cancelled_requests_are_let_go_whether_they_wait_or_run():
+    batch = batch_of(JointPolicy([1]), rows=2)
+    requests = [batch.submit(prompt) for prompt in PROMPTS[:4]]
+    batch.step()
+    before = list(requests[0].tokens)
+    requests[0].cancel()
+    requests[2].cancel()
+    rest = {id(request) for request, _ in batch.rounds()}
+    assert rest == {id(requests[1]), id(requests[3])}
+    assert requests[0].tokens == before
+    assert all(request.done and request.error is None for request in requests)
+    assert [tuple(requests[number].tokens) for number in (1, 3)] == [alone(PROMPTS[1]), alone(PROMPTS[3])]
+
+
+def test_requests_may_be_submitted_while_rounds_are_taken():
+    batch, prompts = batch_of(JointPolicy([1]), rows=2), list(PROMPTS)
+    requests = [batch.submit(prompts.pop(0))]
+    for _ in batch.rounds():
+        requests += [batch.submit(prompts.pop(0))] if prompts else []
+    assert [tuple(request.tokens) for request in requests] == [alone(prompt) for prompt in PROMPTS]
+
+
+def test_closing_ends_what_is_under_way():
+    batch = batch_of(JointPolicy([1]), rows=1)
+    requests = [batch.submit(prompt) for prompt in PROMPTS[:2]]
+    batch.step()
+    batch.close()
+    assert all(isinstance(request.error, ClosedError) for request in requests)
+    assert requests[0].error.delivered == tuple(requests[0].tokens) != ()
+    with pytest.raises(ClosedError):
+        batch.submit((1,))
+
+
+def test_a_target_that_shares_no_passes_is_asked_in_turn_and_says_so(capsys):
+    policy = ScriptedPolicy([2])
+    batch = batch_of(policy, target=ToyTarget(seed=1))
+    written = batch.generate(PROMPTS)
+    assert [generation.tokens for generation in written] == [alone(prompt) for prompt in PROMPTS]
+    # Each round is planned and observed by itself, as policies for one request expect.
+    assert len(policy.starts) == len(policy.rounds)
+    assert all(start.batch == 1 for start in policy.starts)
+    assert capsys.readouterr().out.count("passes_not_shared") == 1
+
+
+def test_nothing_below_one_row_or_one_that_waits():
+    for wrong in ({"rows": 0}, {"waiting": 0}):
+        with pytest.raises(ValueError, match="at least 1"):
+            batch_of(**wrong)
