@@ -18,6 +18,7 @@ from paceline.cli._render import warn
 from paceline.cli.bench import bench
 from paceline.cli.doctor import doctor
 from paceline.cli.export import export
+from paceline.cli.find_draft import find_draft
 from paceline.cli.generate import generate
 from paceline.cli.new_policy import new_policy
 from paceline.cli.plugins import plugins
@@ -55,6 +56,7 @@ for command in (
     report,
     tune,
     export,
+    find_draft,
     plugins,
     schema,
     doctor,

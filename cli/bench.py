@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -170,8 +171,8 @@ def bench(
         repeats,
         run.generation.seed,
     )
-    with _results(timed, choice, run, results, force=force) as writer:
-        stopped = _timed(timed, writer)
+    with open_results(timed, choice, run, results, default=BENCH, force=force) as writer:
+        stopped = time_blocks(timed, writer)
     greedy = run.generation.sampling().greedy
     summary = summarise(timed, choice, compared=greedy, only_varying=only_varying)
     values = bench_document(summary, timed, choice, config=run, settings=settings, interrupted=stopped)
@@ -189,16 +190,16 @@ def bench(
     raise typer.Exit(int(stopped or bool(summary.failed) or bool(summary.different)))
 
 
-def _results(
-    bench: Bench, choice: Choice, run: RunConfig, path: Path | None, *, force: bool
+def open_results(
+    bench: Bench, choice: Choice, run: RunConfig, path: Path | None, *, default: Path, force: bool
 ) -> ResultsWriter:
     """Open the file of results, and take up what it holds of the same bench.
 
-    Where no file was named, nobody asked for what is in the way, so that it is replaced, and that is said.
+    Where no file was named, nobody asked for what is in the way in `default`, so that it is replaced, and that is said.
     """
     from paceline.lab.bench.store import bench_file  # noqa: PLC0415
 
-    file = bench_file(path or BENCH, bench, choice, run)
+    file = bench_file(path or default, bench, choice, run)
     if path is None and not force and (obstacle := file.obstacle()):
         force = True
         warn(
@@ -211,8 +212,14 @@ def _results(
     return writer
 
 
-def _timed(bench: Bench, writer: ResultsWriter) -> bool:
-    """Run a bench to its end or until interrupted, and return whether it was."""
+def time_blocks(bench: Bench, writer: ResultsWriter, *, patience_s: float | None = None) -> bool:
+    """Run a bench to its end, or until interrupted, and return whether it was.
+
+    Args:
+        bench: What is run.
+        writer: Told of every block.
+        patience_s: Seconds after which no other block is begun.
+    """
     with progress(still=True) as bar:
         task = bar.add_task(
             "warming up", total=bench.repeats * len(bench.prompts), completed=len(bench.known)
@@ -224,8 +231,11 @@ def _timed(bench: Bench, writer: ResultsWriter) -> bool:
         bench.before = before
         try:
             bench.warm_up()
+            began = time.monotonic()
             for _block in bench.run(writer):
                 bar.advance(task)
+                if patience_s is not None and time.monotonic() - began >= patience_s:
+                    break
         except KeyboardInterrupt:
             return True
     writer.end()

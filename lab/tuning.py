@@ -286,12 +286,15 @@ def _ratio(estimate: Ratio) -> str:
 
 def run_file(choice: Choice, *, origin: str, base: Mapping[str, Any] | None = None) -> str:
     """Return the YAML of a run with the choice; `base` holds the other blocks of the run, such as its models."""
-    said = textwrap.wrap(
-        f"Written by `paceline tune` from {origin}. {paragraph(choice)}", WIDTH, break_on_hyphens=False
-    )
-    values = {**(base or {}), "policy": dict(choice.policy)}
-    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False)
-    return "".join(f"# {line}\n" for line in said) + body
+    remark = f"Written by `paceline tune` from {origin}. {paragraph(choice)}"
+    return with_remark(remark, {**(base or {}), "policy": dict(choice.policy)})
+
+
+def with_remark(remark: str, values: Mapping[str, Any]) -> str:
+    """Return values as YAML under a remark."""
+    lines = textwrap.wrap(remark, WIDTH, break_on_hyphens=False)
+    body = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, default_flow_style=False)
+    return "".join(f"# {line}\n" for line in lines) + body
 
 
 def play_variations(

@@ -1,0 +1,166 @@
+"""`paceline find-draft`: which draft pays for a model, measured on this machine, and a run file with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paceline.cli._options import (
+    ConfigOption,
+    DraftOption,
+    JsonOption,
+    MaxOption,
+    SeedOption,
+    SetOption,
+    TemperatureOption,
+    model_blocks,
+    read_config,
+)
+from paceline.cli._render import Format, show, show_json, warn
+from paceline.cli.bench import open_results, time_blocks
+from paceline.core.errors import BackendError, ConfigError
+from paceline.core.files import check_output, printable, write_text
+from paceline.lab.workloads.named import CHAT, NAMES, SHIPPED, load
+from paceline.lab.workloads.prompts import choose as choose_prompts
+from paceline.lab.workloads.prompts import encoded
+
+if TYPE_CHECKING:
+    from paceline.core.decoder import SpeculativeDecoder
+    from paceline.lab.workloads.named import Workload
+
+FOUND, RESULTS = Path("run.yaml"), Path("runs/find-draft.jsonl")
+MAX_NEW_TOKENS = 128
+"""Unless something else is said: long enough for a draft to show what it is worth."""
+
+
+def find_draft(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="The target: a folder or a name on the hub."),
+    ] = None,
+    *,
+    config: ConfigOption = None,
+    draft: DraftOption = None,
+    changes: SetOption = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts",
+            "-w",
+            metavar="FILE|NAME",
+            help=f"Prompts: {', '.join(NAMES)}, or a file; {CHAT} by default, {SHIPPED} for a model without a chat "
+            "template.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float,
+        typer.Option("--minutes", min=0.0, help="After so many no other prompt is begun."),
+    ] = 10.0,
+    max_new_tokens: MaxOption = None,
+    temperature: TemperatureOption = None,
+    seed: SeedOption = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Write the run file here.")] = FOUND,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", metavar="PATH", help=f"Where runs go while they are measured; by default {RESULTS}."
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace the run file, and what an interrupted search has measured."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure which drafts pay for a model, and write a run file with them.
+
+    Prompt lookup and the suffix draft are tried, and those of --draft or the run file: each alone and in pairs, against
+    plain decoding, in turns on every prompt. An interrupted search goes on where it stopped when the same command is
+    given again.
+    """
+    if out.exists() and not force:
+        raise ConfigError(
+            f"{printable(out)}: is there already; replace it with --force, or name another file with --out"
+        )
+    inputs = [path for path in (prompts, config) if path is not None]
+    for path in (out, results or RESULTS):
+        check_output(path, inputs=inputs)
+    workload = None if prompts is None else load(prompts)
+    run = read_config(
+        config,
+        changes,
+        base=({} if config is not None else {"generation.max_new_tokens": MAX_NEW_TOKENS})
+        | dict(workload.changes if workload is not None else {})
+        | model_blocks(model, draft),
+        generation__max_new_tokens=max_new_tokens,
+        generation__temperature=temperature,
+        generation__seed=seed,
+        generation__stop=[],
+    )
+    # The loop and the models are loaded only now, so that a wrong option is told at once.
+    from paceline.cli.bench_tables import kinds_table, main_table, notes  # noqa: PLC0415
+    from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
+    from paceline.lab.bench.draft_sets import WITHOUT_MODEL, blocks, choose_sets, find  # noqa: PLC0415
+    from paceline.lab.bench.run import BASE, Bench, LoopMode  # noqa: PLC0415
+    from paceline.lab.bench.summary import document as bench_document  # noqa: PLC0415
+    from paceline.lab.bench.summary import summarise  # noqa: PLC0415
+    from paceline.lab.models import load_models  # noqa: PLC0415
+    from paceline.lab.short_names import draft_named, with_drafts  # noqa: PLC0415
+    from paceline.lab.tuning import with_remark  # noqa: PLC0415
+
+    catalogue = Catalogue.load()
+    missing = [name for name in WITHOUT_MODEL if draft_named(name, catalogue) not in run.drafts.values()]
+    parts = load_models(with_drafts(run, [*run.drafts, *missing], catalogue))
+    choice = choose_sets(parts, catalogue)
+    base = choice.modes[BASE]
+    assert isinstance(base, LoopMode)
+    workload = workload or _usual(base.decoder)
+    # The kinds take turns, so that what fits the time covers all of them.
+    texts = choose_prompts(workload.texts, limit=len(workload.texts))
+    limit = parts.config.generation.max_new_tokens
+    bench = Bench(
+        choice.modes,
+        [encoded(text, base.decoder, workload.name) for text in texts],
+        limit,
+        seed=parts.config.generation.seed,
+    )
+    with open_results(bench, choice, parts.config, results, default=RESULTS, force=force) as writer:
+        stopped = time_blocks(bench, writer, patience_s=60.0 * minutes)
+    summary = summarise(bench, choice, compared=parts.config.generation.sampling().greedy)
+    finding = find(summary, parts.drafts)
+    if finding is not None and not stopped:
+        remark = f"Written by `paceline find-draft` on the prompts of {workload.name}. {finding.sentences()}"
+        write_text(out, with_remark(remark, blocks(finding, parts)))
+    if as_json:
+        settings = {"prompts": workload.name, "max_new_tokens": limit, "minutes": minutes}
+        values = bench_document(
+            summary, bench, choice, config=parts.config, settings=settings, interrupted=stopped
+        )
+        chosen = None if finding is None else {**asdict(finding), "advice": finding.sentences()}
+        show_json("find-draft", {"choice": chosen, "file": None if stopped else str(out), **values})
+    else:
+        listed = (main_table(summary), kinds_table(summary))
+        show(*(part for table in listed if table is not None for part in (table, "")), form=Format.TEXT)
+        show(*notes(summary), form=Format.TEXT)
+        if finding is not None:
+            show(finding.sentences(), form=Format.TEXT)
+    if stopped:
+        warn(f"interrupted; the same command goes on from the last prompt in {results or RESULTS}")
+    elif finding is not None:
+        warn(f"the run file is {out}; try it with `paceline generate --config {out}`")
+    raise typer.Exit(int(stopped or bool(summary.failed) or bool(summary.different)))
+
+
+def _usual(decoder: SpeculativeDecoder) -> Workload:
+    """Return conversations for a target that takes them, and texts to go on with for another."""
+    try:
+        decoder.encode_chat([{"role": "user", "content": "?"}])
+    except BackendError:
+        warn(
+            f"this model has no chat template, so the prompts are those of {SHIPPED!r}; name others with --prompts"
+        )
+        return load(SHIPPED)
+    return load(CHAT)
