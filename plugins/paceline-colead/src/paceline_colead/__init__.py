@@ -1,0 +1,1 @@
+"""Programs from queries, by the documentation of a command language."""
