@@ -9,10 +9,10 @@ import torch
 from paceline.backends.torch.engine import BatchEngine
 from paceline.backends.torch.logits import token_signals
 from paceline.backends.torch.passes import Reading, run, run_together
-from paceline.backends.torch.prefixes import PrefixReuse
 from paceline.backends.torch.sampling import DeviceProposal, Sampler
 from paceline.backends.torch.sequence import ModelSession, SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
+from paceline.core.prefixes import PrefixReuse
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, TokenSignals
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from paceline.core.sampling import Sampling
 
 
-class DraftModel(PrefixReuse):
+class DraftModel(PrefixReuse["Engine"]):
     """A causal language model that proposes its own continuation, greedily or drawn.
 
     Args:

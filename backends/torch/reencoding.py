@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.backends.torch.prefixes import PrefixReuse, agreement
 from paceline.backends.torch.sequence import SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.errors import BackendError
+from paceline.core.prefixes import PrefixReuse, agreement
 from paceline.core.proposals import TokenProposal
 from paceline.core.streaming import UNFINISHED
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.backends.torch.draft import DraftModel
+    from paceline.backends.torch.engine import Engine
     from paceline.core.protocols import Codec, DraftControl, Proposal, Target
     from paceline.core.records import Signal
 
@@ -155,7 +156,7 @@ FINEST = 4
 """The most draft tokens that are drafted for one of the target."""
 
 
-class TranslatedDraft(PrefixReuse):
+class TranslatedDraft(PrefixReuse["Engine"]):
     """Makes a draft with another tokenizer fit a target.
 
     Args:
@@ -173,7 +174,7 @@ class TranslatedDraft(PrefixReuse):
                 f"hf: {lacking} has no tokenizer, so text cannot be put into tokens of the other model; give it one, "
                 "or choose a draft that uses the target's tokens"
             )
-        self.engine = draft.engine
+        self.engine: Engine = draft.engine
         self.source = draft
         self.codec: TokenizerCodec = draft.codec
         self.target_codec: Codec = target.codec

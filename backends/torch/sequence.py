@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from paceline.backends.torch.engine import Cache, Engine
     from paceline.backends.torch.passes import Steps
-    from paceline.backends.torch.prefixes import KeptPrefixes
+    from paceline.core.prefixes import KeptPrefixes
 
 CHUNK = 512
 """Tokens read in one forward pass while catching up; bounds the memory that a long prompt needs."""

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from paceline.backends.torch.engine import BatchEngine
 from paceline.backends.torch.logits import NONE, likeliest, not_finite, require_finite
 from paceline.backends.torch.passes import Reading, run, run_together
-from paceline.backends.torch.prefixes import PrefixReuse
 from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
 from paceline.backends.torch.sequence import CHUNK, ModelSession, SequenceState
 from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.errors import BackendError
+from paceline.core.prefixes import PrefixReuse
 from paceline.core.proposals import verify_greedy
 from paceline.core.records import Capabilities
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from paceline.core.sampling import Sampling
 
 
-class TargetModel(PrefixReuse):
+class TargetModel(PrefixReuse["Engine"]):
     """A causal language model whose output is wanted, greedily or drawn.
 
     Args:

@@ -62,6 +62,7 @@ from paceline.core.optional_protocols import (
 )
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl as hookimpl
+from paceline.core.prefixes import KeptPrefixes, PrefixReuse
 from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
 from paceline.core.protocols import (
     Clock,
@@ -144,6 +145,7 @@ __all__ = [
     "Generation",
     "GenerationConfig",
     "Identified",
+    "KeptPrefixes",
     "LiveCosts",
     "Memoryless",
     "Mergeable",
@@ -156,6 +158,7 @@ __all__ = [
     "PolicyConfig",
     "PolicyGuard",
     "PolicyState",
+    "PrefixReuse",
     "Proposal",
     "QueueFullError",
     "Readiness",

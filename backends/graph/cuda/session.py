@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.backends.graph.cuda.buffers import BufferPool
-    from paceline.backends.torch.prefixes import KeptPrefixes
+    from paceline.core.prefixes import KeptPrefixes
     from paceline.core.sampling import Sampling
 
 

@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 
 from paceline.backends.graph import GraphTarget
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.torch.prefixes import KeptPrefixes, agreement
 from paceline.backends.toy import ToyTarget
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.optional_protocols import SupportsPrefixReuse
+from paceline.core.prefixes import KeptPrefixes, agreement
 from paceline.core.records import Plan
 from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
@@ -324,6 +324,15 @@ def test_a_full_store_lets_the_oldest_go_before_another_cache_is_made():
     book.give("one", "two")
     assert book.take("xyz") is None
     assert book.freed == ["one"]
+
+
+def test_the_oldest_cache_can_be_let_go_for_the_sake_of_something_else():
+    freed = []
+    kept = KeptPrefixes(2, freed.append)
+    kept.give("old", [1, 2])
+    kept.give("new", [3, 4])
+    assert [kept.drop() for _ in range(3)] == [True, True, False]
+    assert freed == ["old", "new"]
 
 
 def test_what_cannot_go_back_is_left_to_whoever_wants_all_of_it():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from copy import copy
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from paceline.core.errors import BackendError
 from paceline.core.forking import ForkSafeLock
@@ -16,9 +16,9 @@ from paceline.core.forking import ForkSafeLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from paceline.backends.torch.engine import Engine
 
 CacheT = TypeVar("CacheT")
+EngineT = TypeVar("EngineT", bound="CacheEngine")
 
 
 def agreement(left: Sequence[int], right: Sequence[int]) -> int:
@@ -74,6 +74,14 @@ class KeptPrefixes(Generic[CacheT]):
                 self._free(self._kept.pop(0)[1])
         return None
 
+    def drop(self) -> bool:
+        """Let go of the cache that was given longest ago; False if none is kept."""
+        with self._lock:
+            if not self._kept:
+                return False
+            self._free(self._kept.pop(0)[1])
+            return True
+
     def give(self, cache: CacheT, tokens: Sequence[int]) -> None:
         """Keep a cache that holds these tokens and nothing else; whoever had it must not use it again."""
         with self._lock:
@@ -82,14 +90,27 @@ class KeptPrefixes(Generic[CacheT]):
                 self._free(self._kept.pop(0)[1])
 
 
-class PrefixReuse:
+class CacheEngine(Protocol):
+    """An engine that makes caches."""
+
+    @property
+    def backend(self) -> str:
+        """The name of its backend, with which messages begin."""
+        ...
+
+    def free(self, cache: Any) -> None:
+        """Let go of a cache."""
+        ...
+
+
+class PrefixReuse(Generic[EngineT]):
     """A model whose sessions may keep their caches; see `paceline.core.optional_protocols.SupportsPrefixReuse`.
 
     Attributes:
         prefixes: What its sessions take and give, or None.
     """
 
-    engine: Engine
+    engine: EngineT
     prefixes: KeptPrefixes[Any] | None = None
 
     def keep_prefixes(self, count: int) -> Self:
