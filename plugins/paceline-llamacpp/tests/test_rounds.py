@@ -143,6 +143,36 @@ def test_requests_are_independent_as_far_as_there_is_room(build):
     assert tuple(texts[1]) == plain(target, PROMPT[:2], len(texts[1]))
 
 
+def test_a_conversation_goes_on_from_what_was_read_and_writes_the_same(build, smaller, monkeypatch):
+    target = build(parallel=3, block_multiple=2)
+    draft = LlamaCppConfig(model=str(smaller)).build_draft(target)
+    read = []
+    feed = type(target.engine).feed
+    monkeypatch.setattr(
+        type(target.engine), "feed", lambda self, *about: read.append(len(about[2])) or feed(self, *about)
+    )
+    policy = ScriptedPolicy([3, 0])
+    keeping = SpeculativeDecoder(target, {"draft": draft}, policy, prefix_caches=2)
+    fresh = SpeculativeDecoder(target, {"draft": draft}, ScriptedPolicy([3, 0]), prefix_caches=0)
+    prompt = [(5 * place) % 96 for place in range(60)]
+    for _ in range(4):
+        read.clear()
+        written = keeping.generate(prompt, max_new_tokens=12).tokens
+        assert max(read) < 60 or len(prompt) == 60
+        assert written == fresh.generate(prompt, max_new_tokens=12).tokens
+        prompt += [*written, 7, 8]
+
+
+def test_kept_sequences_make_room_for_requests(build):
+    target = build(parallel=2).keep_prefixes(2)
+    for prompt in (PROMPT, [9, 9, 9]):
+        target.open(prompt).close()
+    sessions = [target.open([token]) for token in (50, 60)]
+    assert [session.verify(None).accepted for session in sessions] == [0, 0]
+    for session in sessions:
+        session.close()
+
+
 def test_a_text_ends_where_the_context_does(build):
     target = build(context=64)
     done = SpeculativeDecoder(target, {"all": Repeating()}, ScriptedPolicy([Plan(9, "all")])).generate(PROMPT)
@@ -210,7 +240,7 @@ def test_a_prompt_of_several_chunks_is_read_like_a_short_one(build):
 def surprises(target, prompt):
     sequence = target.engine.take()
     logits = target.engine.feed(sequence, 0, prompt, len(prompt)).astype(np.float64)
-    target.engine.give_back(sequence)
+    target.engine.free(sequence)
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return [-logs[place, token] for place, token in enumerate(prompt[1:])]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paceline import SIGNALS, SampledProposal, TokenProposal
+from paceline import SIGNALS, PrefixReuse, SampledProposal, TokenProposal
 from paceline_llamacpp.codec import codec_of
 from paceline_llamacpp.sampling import Sampler, token_signals
 from paceline_llamacpp.sequence import ModelSession, SequenceState
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paceline_llamacpp.engine import Engine
 
 
-class LlamaCppDraft:
+class LlamaCppDraft(PrefixReuse["Engine"]):
     """A GGUF model that proposes its own continuation, greedily or drawn.
 
     Args:
@@ -45,12 +45,12 @@ class LlamaCppDraft:
 
     def open(self, prompt: Sequence[int]) -> DraftModelSession:
         """Start a request; nothing is read before the first `draft`."""
-        return DraftModelSession(SequenceState(self.engine, prompt), self.vocabulary)
+        return DraftModelSession(SequenceState(self.engine, prompt, self.prefixes), self.vocabulary)
 
     def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> DraftModelSession:
         """Start a request whose tokens are drawn."""
         return SampledDraftSession(
-            SequenceState(self.engine, prompt), self.vocabulary, Sampler(sampling, prompt)
+            SequenceState(self.engine, prompt, self.prefixes), self.vocabulary, Sampler(sampling, prompt)
         )
 
 

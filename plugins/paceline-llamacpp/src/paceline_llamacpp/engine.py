@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from paceline import KeptPrefixes
     from paceline_llamacpp.config import CacheType
     from paceline_llamacpp.model import GgufModel
 
@@ -83,9 +84,14 @@ class Engine:
         self._context = self._new_context()
         weakref.finalize(self, _free, self._api, self._context, model)
         self._memory = self._api.llama_get_memory(self._context)
-        self._free = list(reversed(range(options.parallel)))
+        self._unused = list(reversed(range(options.parallel)))
         self._batch, self._arrays = _batch(self._api)
         self._require_rollback()
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend in run files."""
+        return BACKEND
 
     @property
     def longest(self) -> int:
@@ -109,23 +115,32 @@ class Engine:
             f"{options.cache_type}, flash attention {flash}, {options.threads} threads, {device}{blocks}"
         )
 
-    def take(self) -> int:
+    def take(self, prefixes: KeptPrefixes[int] | None = None) -> int:
         """Return an empty sequence.
+
+        Args:
+            prefixes: Sequences that are kept for later; the oldest is let go where no other is left.
 
         Raises:
             BackendError: All are in use.
         """
-        if not self._free:
+        if not self._unused and prefixes is not None:
+            prefixes.drop()
+        if not self._unused:
             raise BackendError(
                 f"{BACKEND}: {self.options.parallel} requests are under way on {self.name}, and there is room for no "
                 "more; end one, or set `parallel` higher"
             )
-        return self._free.pop()
+        return self._unused.pop()
 
-    def give_back(self, sequence: int) -> None:
+    def free(self, sequence: int) -> None:
         """Empty a sequence and take it back."""
         self._api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
-        self._free.append(sequence)
+        self._unused.append(sequence)
+
+    def go_back(self, sequence: int, length: int) -> bool:
+        """Let a sequence forget all tokens but the first `length`; False if its memory cannot."""
+        return bool(self._api.llama_memory_seq_rm(self._memory, sequence, length, -1))
 
     def length(self, sequence: int) -> int:
         """Return how many tokens a sequence holds."""
@@ -137,7 +152,7 @@ class Engine:
         Raises:
             BackendError: Its memory cannot go back so far.
         """
-        if not self._api.llama_memory_seq_rm(self._memory, sequence, length, -1):
+        if not self.go_back(sequence, length):
             raise BackendError(
                 f"{BACKEND}: the memory of {self.name} cannot go back behind rejected tokens; use a model with full "
                 "attention in all layers"
@@ -217,7 +232,7 @@ class Engine:
                     f"{BACKEND}: the memory of {self.name} does not go back behind rejected tokens"
                 )
         finally:
-            self.give_back(sequence)
+            self.free(sequence)
 
 
 def _free(api: Any, context: int, model: GgufModel) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from paceline_llamacpp.engine import CACHE_TYPES, CHUNK, FLASH_ATTENTION
+from paceline_llamacpp.engine import CACHE_TYPES, CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,14 @@ def references(
     return ways
 
 
-def _way(config: LlamaCppConfig, target: Target, lookup: int | None) -> Callable[[list[int], int], list[int]]:
-    """Return one way to decode."""
+def library_model(config: LlamaCppConfig, target: Target, lookup: int | None) -> Callable[[], Any]:
+    """Return what gives the model as llama-cpp-python knows it; it is loaded by the first call.
+
+    Args:
+        config: The block.
+        target: What the block built.
+        lookup: Tokens that its prompt lookup proposes; None is plain decoding.
+    """
 
     @cache
     def model() -> Any:
@@ -55,14 +61,20 @@ def _way(config: LlamaCppConfig, target: Target, lookup: int | None) -> Callable
             n_batch=CHUNK,
             n_threads=config.threads,
             n_threads_batch=config.threads,
-            flash_attn=FLASH_ATTENTION[config.flash_attention] == 1,
+            flash_attn=config.flash_attention is not False,
             type_k=CACHE_TYPES[config.cache_type],
             type_v=CACHE_TYPES[config.cache_type],
             draft_model=draft,
-            logits_all=draft is not None,  # its speculation reads the logits of every token
             no_perf=True,
             verbose=False,
         )
+
+    return model
+
+
+def _way(config: LlamaCppConfig, target: Target, lookup: int | None) -> Callable[[list[int], int], list[int]]:
+    """Return one way to decode."""
+    model = library_model(config, target, lookup)
 
     def decode(prompt: list[int], max_new_tokens: int) -> list[int]:
         new: list[int] = []

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from paceline import KeptPrefixes
     from paceline_llamacpp.engine import Engine
 
 
@@ -30,12 +31,15 @@ class SequenceState:
     Args:
         engine: The model.
         prompt: Its tokens.
+        prefixes: Sequences of earlier requests, to go on with one of them and to leave this one there.
 
     Raises:
         BackendError: The prompt is empty or too long, holds what is no token, or all sequences are in use.
     """
 
-    def __init__(self, engine: Engine, prompt: Sequence[int]) -> None:
+    def __init__(
+        self, engine: Engine, prompt: Sequence[int], prefixes: KeptPrefixes[int] | None = None
+    ) -> None:
         if not prompt:
             raise BackendError(
                 f"{BACKEND}: {engine.name} was given an empty prompt; give at least one token, for example the "
@@ -43,7 +47,12 @@ class SequenceState:
             )
         self.engine = engine
         self.tracker = CacheTracker(prompt)
-        self._sequence: int | None = engine.take()
+        self._prefixes = prefixes
+        self._text = list(prompt) if prefixes is not None else None
+        kept = prefixes.take(prompt, engine.go_back) if prefixes is not None else None
+        self._sequence: int | None = engine.take(prefixes) if kept is None else kept[0]
+        if kept is not None:
+            self.tracker.read(kept[1])
 
     def catch_up(self, most: int) -> None:
         """Read the context for good, in chunks, until the cache lacks at most `most` >= 1 tokens of it."""
@@ -73,14 +82,26 @@ class SequenceState:
 
     def advance(self, emitted: Sequence[int]) -> None:
         """Take in the tokens a round delivered and forget whatever else was tried."""
-        if self.tracker.settle(emitted):
+        drop = self.tracker.settle(emitted)
+        if self._text is not None:
+            self._text.extend(emitted)
+        if drop:
             self.engine.crop(self._open(), self.tracker.cached)
 
     def close(self) -> None:
-        """Give the sequence back."""
+        """Give the sequence back, or leave it with the tokens that it holds to a later request."""
         sequence, self._sequence = self._sequence, None
-        if sequence is not None:
-            self.engine.give_back(sequence)
+        if sequence is None:
+            return
+        tracker, prefixes, text = self.tracker, self._prefixes, self._text
+        # After an interrupt, cache, count and text may not be in step.
+        in_step = text is not None and len(text) == tracker.context
+        in_step = in_step and self.engine.length(sequence) == tracker.filled
+        tracker.settle(())
+        if prefixes is None or text is None or not in_step or not tracker.cached:
+            self.engine.free(sequence)
+        elif self.engine.go_back(sequence, tracker.cached):
+            prefixes.give(sequence, text[: tracker.cached])
 
     def _try(self, tokens: Sequence[int], rows: int, note: Callable[[], None]) -> NDArray[np.float32]:
         """Feed tokens on trial, in a block of a multiple of the engine's; what fills it up is forgotten at once."""
@@ -102,7 +123,8 @@ class SequenceState:
             return self.engine.feed(sequence, self.tracker.filled, tokens, rows)
         except BaseException:
             if self.engine.length(sequence) != self.tracker.filled:
-                self.close()  # some of the tokens are in the cache: nothing can be built on that
+                self._sequence = None  # some of the tokens are in the cache: nothing can be built on that
+                self.engine.free(sequence)
             raise
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paceline import BackendError, Capabilities, rejection_sample, verify_greedy
+from paceline import BackendError, Capabilities, PrefixReuse, rejection_sample, verify_greedy
 from paceline_llamacpp.codec import codec_of
 from paceline_llamacpp.engine import CHUNK
 from paceline_llamacpp.library import BACKEND
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from paceline_llamacpp.engine import Engine
 
 
-class LlamaCppTarget:
+class LlamaCppTarget(PrefixReuse["Engine"]):
     """A GGUF model whose output is wanted, greedily or drawn.
 
     Args:
@@ -63,7 +63,7 @@ class LlamaCppTarget:
         """
         if len(prompt) < 2:
             return None
-        sequence, total = self.engine.take(), 0.0
+        sequence, total = self.engine.take(self.prefixes), 0.0
         try:
             for begin in range(0, len(prompt) - 1, CHUNK):
                 fed, followed = prompt[begin : begin + CHUNK], prompt[begin + 1 : begin + CHUNK + 1]
@@ -72,7 +72,7 @@ class LlamaCppTarget:
                 sums = np.log(np.exp(logits - largest[:, None]).sum(axis=1)) + largest
                 total += float((sums - logits[np.arange(len(followed)), followed]).sum())
         finally:
-            self.engine.give_back(sequence)
+            self.engine.free(sequence)
         return math.exp(total / (len(prompt) - 1))
 
     def open(self, prompt: Sequence[int]) -> TargetModelSession:
@@ -82,12 +82,14 @@ class LlamaCppTarget:
             BackendError: The prompt is empty, too long, or holds a number that is no token.
         """
         self._check(prompt)
-        return TargetModelSession(SequenceState(self.engine, prompt))
+        return TargetModelSession(SequenceState(self.engine, prompt, self.prefixes))
 
     def open_sampled(self, prompt: Sequence[int], sampling: Sampling) -> TargetModelSession:
         """Start a request whose tokens are drawn; like `open` otherwise."""
         self._check(prompt)
-        return SampledTargetSession(SequenceState(self.engine, prompt), Sampler(sampling, prompt))
+        return SampledTargetSession(
+            SequenceState(self.engine, prompt, self.prefixes), Sampler(sampling, prompt)
+        )
 
     def _check(self, prompt: Sequence[int]) -> None:
         if len(prompt) > self.max_context:
