@@ -178,14 +178,14 @@ def show(*parts: Table | Cell, form: Format = Format.TEXT) -> None:
             before = headings
 
 
-def document(kind: str, values: Mapping[str, Any]) -> str:
+def document(kind: str, values: Mapping[str, Any], *, indent: int | None = 2) -> str:
     """Return a command's JSON document: its kind and version, and the values."""
-    return json.dumps({"kind": kind, "version": VERSION, **values}, indent=2) + "\n"
+    return json.dumps({"kind": kind, "version": VERSION, **values}, indent=indent) + "\n"
 
 
-def show_json(kind: str, values: Mapping[str, Any]) -> None:
-    """Print a command's JSON document on stdout."""
-    sys.stdout.write(document(kind, values))
+def show_json(kind: str, values: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Print a command's JSON document on stdout; without `indent` on one line, where more of them follow."""
+    sys.stdout.write(document(kind, values, indent=indent))
 
 
 def warn(message: str) -> None:

@@ -67,14 +67,16 @@ class Screen:
         self._drawn = False
         self._next_draw = 0.0
 
-    def text(self, piece: str) -> None:
-        """Write a piece of the text at once."""
+    def text(self, piece: str, colour: str = "") -> None:
+        """Write a piece of the text at once; `colour` is the sequence that begins one, for a terminal."""
         if not piece:
             return
         self.wipe()
         if self._terminal:
             piece = harmless(piece)
             self._move(piece)
+            if colour:
+                piece = f"{colour}{piece}{PLAIN}"
         self._out.write(piece)
         self._out.flush()
 
@@ -100,10 +102,10 @@ class Screen:
             self._out.flush()
             self._column = 0
 
-    def note(self, message: str) -> None:
-        """Write a message for people to stderr."""
+    def note(self, message: str, *, colour: str = "") -> None:
+        """Write a message for people to stderr; `colour` as in `text`."""
         self.wipe()
-        self._err.write(message + "\n")
+        self._err.write(f"{colour}{message}{PLAIN}\n" if colour and self._err.isatty() else f"{message}\n")
         self._err.flush()
 
     def _draw(self, line: str) -> None:

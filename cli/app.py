@@ -16,6 +16,7 @@ import typer
 from paceline.cli._process import OutputLost, exit_code, settle, stops
 from paceline.cli._render import warn
 from paceline.cli.bench import bench
+from paceline.cli.chat import chat
 from paceline.cli.doctor import doctor
 from paceline.cli.export import export
 from paceline.cli.find_draft import find_draft
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 for command in (
     generate,
+    chat,
     serve,
     bench,
     record,

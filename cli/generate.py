@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from paceline.cli._decoding import decoding_values, live_line, summary
 from paceline.cli._options import (
     ConfigOption,
     DraftOption,
@@ -27,13 +28,11 @@ from paceline.cli._options import (
 from paceline.cli._process import exit_code
 from paceline.cli._render import show_json
 from paceline.cli._screen import Screen
-from paceline.core.environment import versions
 from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import MIB, read_text, size
 from paceline.core.json_text import is_text
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.short_names import parse_policy, plain_decoder
-from paceline.lab.stats import times
 from paceline.lab.workloads.prompts import embedded
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
     from paceline.core.config.run import RunConfig
     from paceline.core.decoder import SpeculativeDecoder
-    from paceline.core.protocols import Costs
     from paceline.core.records import Round
     from paceline.lab.decoding import Decoding, PairedTimes
     from paceline.lab.models import Models
@@ -195,15 +193,13 @@ class _Job:
 
         def show(done: Round) -> None:
             write(stream.push(done.tokens))
-            self.screen.line(_live_line(decoding, done, decoder.costs))
+            self.screen.line(live_line(decoding, done, decoder.costs))
 
         def conclude(comparison: PairedTimes | None = None) -> None:
             if self.as_json:
                 text = "".join(pieces)
-                values = _document(
-                    self.run, decoding, text=text, prompt_tokens=len(tokens), comparison=comparison
-                )
-                show_json("generate", values)
+                values = decoding_values(self.run, decoding, text=text, prompt_tokens=len(tokens))
+                show_json("generate", values | ({} if comparison is None else _compared(comparison)))
 
         try:
             decode(decoder, tokens, self.run.generation.max_new_tokens, into=decoding, on_round=show)
@@ -240,7 +236,7 @@ class _Job:
             return
         if self.demo:
             self.screen.note(f"\ngamma per round: {_strip(decoding.gammas)}")
-        self.screen.note(_summary(decoding, self.run.policy.name))
+        self.screen.note(summary(decoding, self.run.policy.name))
 
     def _compare(self, models: Models, decoder: SpeculativeDecoder, tokens: list[int]) -> PairedTimes:
         from paceline.lab.decoding import time_pairs  # noqa: PLC0415
@@ -258,83 +254,23 @@ class _Job:
         return comparison
 
 
-def _live_line(decoding: Decoding, done: Round, costs: Costs) -> str:
-    """Return the line shown while text is written.
-
-    The speed against plain decoding is an estimate: what a plain step would cost by the timings of this run.
-    """
-    totals = decoding.totals
-    reason = f" ({done.plan.reason})" if done.plan.reason else ""
-    parts = [
-        f"gamma {done.plan.gamma}{reason}",
-        f"accepted {totals.acceptance:.0%}",
-        f"{totals.tokens_per_second:.1f} tok/s",
-    ]
-    plain_s = costs.verify_s(1, done.context)
-    if plain_s > 0 and decoding.gammas:
-        parts.append(f"about {times(totals.tokens_per_second * plain_s, 1)} plain")
-    return " | ".join(parts)
-
-
-def _summary(decoding: Decoding, policy: str) -> str:
-    """Return the one line that closes a decoding."""
-    totals = decoding.totals
-    return (
-        f"{totals.emitted} tokens in {totals.rounds} rounds ({totals.tokens_per_round:.2f} a round), "
-        f"{totals.acceptance:.0%} of {totals.drafted} drafted accepted, {totals.tokens_per_second:.1f} tok/s, "
-        f"policy {policy}, {f'ended by {decoding.ended}' if decoding.ended else 'interrupted'}"
-    )
-
-
 def _strip(gammas: list[int]) -> str:
     """Return the gammas of all rounds in a row, the last ones where they are too many."""
     shown = " ".join(str(gamma) for gamma in gammas[-STRIP_ROUNDS:])
     return f"... {shown}" if len(gammas) > STRIP_ROUNDS else shown
 
 
-def _document(
-    config: RunConfig,
-    decoding: Decoding,
-    *,
-    text: str,
-    prompt_tokens: int,
-    comparison: PairedTimes | None = None,
-) -> dict[str, Any]:
-    """Return everything about a decoding as JSON-able values."""
-    totals = decoding.totals
-    values: dict[str, Any] = {
-        "text": text,
-        "tokens": decoding.tokens,
-        "rounds": totals.rounds,
-        "drafted": totals.drafted,
-        "accepted": totals.accepted,
-        "emitted": totals.emitted,
-        "tokens_per_second": totals.tokens_per_second,
-        "policy": config.policy.name,
-        "ended": decoding.ended,
-        "prompt_tokens": prompt_tokens,
-        "prefill_seconds": totals.prefill_s,
-        "seconds": totals.seconds,
-        "tokens_per_round": totals.tokens_per_round,
-        "acceptance": totals.acceptance,
-        "overhead": totals.overhead,
-        "gammas": decoding.gammas,
-        "failures": [asdict(failure) for failure in decoding.failures],
-        "target": config.target.model_dump(mode="json"),
-        "drafts": {name: draft.model_dump(mode="json") for name, draft in config.drafts.items()},
-        "versions": versions(),
+def _compared(comparison: PairedTimes) -> dict[str, Any]:
+    """Return what the timed pairs found as JSON-able values."""
+    return {
+        "plain_tokens_per_second": comparison.plain_rate,
+        "compared_tokens_per_second": comparison.rate,
+        "speedup": comparison.speedup,
+        "speedup_min": comparison.slowest,
+        "speedup_max": comparison.fastest,
+        "pairs": comparison.pairs,
+        "identical": comparison.identical,
     }
-    if comparison is not None:
-        values |= {
-            "plain_tokens_per_second": comparison.plain_rate,
-            "compared_tokens_per_second": comparison.rate,
-            "speedup": comparison.speedup,
-            "speedup_min": comparison.slowest,
-            "speedup_max": comparison.fastest,
-            "pairs": comparison.pairs,
-            "identical": comparison.identical,
-        }
-    return values
 
 
 def _find_prompt(argument: str | None, file: str | None) -> tuple[str, str | None]:

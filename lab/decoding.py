@@ -13,7 +13,7 @@ from paceline.core.generation import Tally, Totals
 from paceline.lab.stats import times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.generation import Failure
@@ -78,18 +78,22 @@ def decode(
     `on_round` is not on the clock. Whatever is raised, by it or by a signal, the request is closed first.
     """
     decoding = Decoding() if into is None else into
-    # The iterator is a generator: closing it closes the request and finishes its trace.
-    rounds = cast("Generator[Round]", decoder.rounds(prompt, max_new_tokens=max_new_tokens))
     try:
-        with closing(rounds):
-            began = time.perf_counter()
-            for done in rounds:
-                decoding.add(done, time.perf_counter() - began)
-                on_round(done)
-                began = time.perf_counter()
+        follow(decoder.rounds(prompt, max_new_tokens=max_new_tokens), decoding, on_round)
     finally:
         decoding.failures = decoder.failures
     return decoding
+
+
+def follow(rounds: Iterator[Round], into: Decoding, on_round: Callable[[Round], None] = _ignore) -> None:
+    """Take the rounds of a request into `into`; `on_round` is not on the clock."""
+    # The iterator is a generator: closing it closes the request and finishes its trace.
+    with closing(cast("Generator[Round]", rounds)):
+        began = time.perf_counter()
+        for done in rounds:
+            into.add(done, time.perf_counter() - began)
+            on_round(done)
+            began = time.perf_counter()
 
 
 @dataclass(frozen=True, slots=True)

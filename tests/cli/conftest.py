@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ..shared.chat_model import write_chat_model
+
 TOY = """\
 target: {backend: toy, seed: 3}
 drafts:
@@ -117,3 +119,9 @@ def toy(cli):
 @pytest.fixture
 def slow_toy(cli):
     return cli.file("slow.yaml", SLOW_TOY)
+
+
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory):
+    """Return a folder with the embedded target under a chat template."""
+    return write_chat_model(tmp_path_factory.mktemp("chat") / "model")

@@ -1,74 +1,270 @@
-"""`paceline generate` with a model in a folder, and messages in place of a text."""
+"""`paceline chat`: in a terminal, in a pipe, and what may go wrong in both."""
 
+import io
 import json
-import shutil
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from fcntl import ioctl
+from struct import pack
+from termios import TIOCSWINSZ
 
 import pytest
 
-from paceline.backends.embedded.config import WEIGHTS
+from paceline.backends.toy import Letters, ToyTarget
+from paceline.cli import _dialogue, chat
+from paceline.cli._dialogue import Answers, Dialogue
+from paceline.cli._screen import Screen
+from paceline.core.config.load import load_config
+from paceline.lab.workloads.files import read
 
-from ..shared.chat_model import write_chat_model
+from .conftest import TOY
 
-
-@pytest.fixture(scope="module")
-def chat_model(tmp_path_factory):
-    """Return a folder with the embedded target under a chat template."""
-    return write_chat_model(tmp_path_factory.mktemp("chat") / "model")
-
-
-def document(cli, *arguments):
-    return json.loads(cli.call("generate", *arguments, "-n", "12", "--json", code=0).stdout)
-
-
-def test_messages_are_written_by_the_chat_template_and_the_fastest_backend_is_taken(cli, chat_model):
-    model = ("--model", str(chat_model))
-    written = document(cli, "# system: brief\n# user: add two numbers\ndef ", *model)
-    asked = document(cli, "add two numbers", *model, "--system", "brief")
-    assert asked["tokens"] == written["tokens"]
-    assert asked["prompt_tokens"] == written["prompt_tokens"]
-    assert asked["target"]["backend"] == "graph"
-
-
-def test_a_model_that_only_transformers_runs_is_left_to_it(cli, chat_model, tmp_path):
-    folder = tmp_path / "windowed"
-    shutil.copytree(chat_model, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}
-    (folder / "config.json").write_text(json.dumps(config))
-    assert document(cli, "def", "--model", str(folder))["target"]["backend"] == "hf"
-
-
-def test_drafts_are_folders_words_or_none_and_never_change_the_text(cli, chat_model):
-    small = str(WEIGHTS / "draft-small")
-    model = ("def add(", "--model", str(chat_model))
-    all_of_them = document(cli, *model, "--draft", "lookup", "--draft", "suffix", "--draft", small)
-    alone = document(cli, *model, "--draft", "none")
-    assert set(all_of_them["drafts"]) == {"lookup", "suffix", "draft-small"}
-    assert (alone["drafts"], alone["drafted"]) == ({}, 0)
-    assert all_of_them["tokens"] == alone["tokens"]
-
-
-@pytest.mark.parametrize(
-    ("drafts", "message"),
-    [
-        (("none", "lookup"), "--draft none goes with no other"),
-        (("a/small", "b/small"), "would be called 'small'"),
-    ],
+TARGET = ToyTarget(seed=3)
+RUN = load_config(
+    {
+        "target": {"backend": "toy", "seed": 3},
+        "drafts": {"good": {"backend": "toy", "agreement": 0.7}},
+        "policy": {"name": "static", "gamma": 3},
+        "generation": {"max_new_tokens": 30},
+    }
 )
-def test_drafts_that_exclude_each_other_are_refused(cli, drafts, message):
-    options = [word for draft in drafts for word in ("--draft", draft)]
-    assert message in cli.call("generate", "x", *options, code=2).stderr
 
 
-def test_a_text_that_ends_at_once_points_to_chat(cli, chat_model, tmp_path):
-    """Every token ends this one's texts."""
-    folder = tmp_path / "silent"
-    shutil.copytree(chat_model, folder)
-    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
-    ends = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(
-        json.dumps(ends | {"eos_token_id": list(range(vocabulary))})
+class ChatLetters(Letters):
+    """The toy's tokenizer with a chat template."""
+
+    def encode_chat(self, messages, options):
+        return self.encode(" ".join(f"{message['role']} {message['content']}" for message in messages))
+
+
+def decoder_for(target=TARGET):
+    decoder = RUN.build()
+    decoder.target = replace(target, codec=ChatLetters())
+    return decoder
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def talk(monkeypatch, tmp_path):
+    """Return what says some lines in a dialogue, and what that shows: text, notes, and the conversation."""
+    monkeypatch.chdir(tmp_path)
+
+    def talking(*lines, colours=None, system=None, target=TARGET):
+        typed = iter(lines)
+
+        def read_message():
+            line = next(typed, EOFError())
+            if isinstance(line, type | BaseException):
+                raise line
+            return line
+
+        monkeypatch.setattr(_dialogue, "read_message", read_message)
+        out, err = Terminal(), Terminal()
+        decoder = decoder_for(target)
+        answers = Answers(
+            RUN, decoder, Screen(out, err, live=False), decoder.conversation(system), colours or {}
+        )
+        monkeypatch.setattr(sys, "stderr", err)
+        Dialogue(answers, quiet=False).run()
+        return out.getvalue(), err.getvalue(), answers.conversation
+
+    return talking
+
+
+def test_turns_are_answered_and_counted(talk):
+    text, said, conversation = talk("hello", "", "and you", "/stats")
+    assert [message["role"] for message in conversation.messages] == ["user", "assistant"] * 2
+    assert text == "".join(f"{message['content']}\n" for message in conversation.messages[1::2])
+    assert "2 answers, 60 tokens" in said
+    assert re.search(r"rounds by draft: .*good \d+", said)
+
+
+def test_what_was_drafted_is_coloured_and_what_the_target_wrote_is_not(talk):
+    text, _, conversation = talk("hello", colours={"good": "\x1b[36m"})
+    plain = re.sub(r"\x1b\[\d+m", "", text)
+    drafted = "".join(re.findall(r"\x1b\[36m(.*?)\x1b\[0m", text))
+    assert plain == conversation.messages[-1]["content"] + "\n"
+    decoder = decoder_for()
+    tokens = decoder.encode_chat(conversation.messages[:1])
+    accepted = [token for done in decoder.rounds(tokens) for token in done.tokens[: done.accepted]]
+    assert drafted == Letters().decode(accepted)
+    assert 0 < len(drafted) < len(plain) - 1
+
+
+def test_a_turn_can_be_taken_back_and_tried_again(talk):
+    _, said, conversation = talk("/retry", "/undo", "hello", "/retry", "two", "/undo")
+    assert said.count("nothing was said yet") == 2
+    assert "taken back: two" in said
+    assert [message["content"] for message in conversation.messages[::2]] == ["hello"]
+
+
+def test_instructions_are_shown_set_and_outlive_a_reset(talk):
+    _, said, conversation = talk("/system", "/system be brief", "hello", "/system be long", "/reset")
+    assert "none; /system TEXT sets it" in said
+    assert conversation.messages == [{"role": "system", "content": "be long"}]
+    _, said, _ = talk("/system", system="be kind")
+    assert "system: be kind" in said
+
+
+def test_what_was_said_is_saved_as_a_workload(talk, tmp_path):
+    (tmp_path / "there.jsonl").write_text("mine")
+    _, said, conversation = talk(
+        "hello", "/save", "/save there.jsonl", "/save no/where", "/save new.jsonl", "go on", "/save new.jsonl"
     )
-    model = ("--model", str(folder))
-    assert "try --chat" in cli.call("generate", "def", *model, code=0).stderr
-    assert "try --chat" not in cli.call("generate", "def", *model, "--chat", code=0).stderr
+    assert "give a name" in said
+    assert "there.jsonl is there already" in said
+    assert (tmp_path / "there.jsonl").read_text() == "mine"
+    assert "no/where" in said
+    assert json.loads((tmp_path / "new.jsonl").read_text())["messages"] == conversation.messages
+    assert read(tmp_path / "new.jsonl")[0].messages == conversation.messages
+
+
+def test_unknown_commands_are_named_and_a_doubled_slash_is_text(talk):
+    _, said, conversation = talk("/helo", "/help", "//usr/bin", "/exit", "never said")
+    assert "there is no /helo" in said
+    assert "/retry" in said
+    assert [message["content"] for message in conversation.messages[::2]] == ["/usr/bin"]
+
+
+def test_a_turn_that_cannot_be_taken_is_told_and_the_next_one_is(talk, monkeypatch):
+    short = ToyTarget(seed=3, max_context=40)
+    _, said, conversation = talk("x" * 60, "hi", target=short)
+    assert "the target's context ends at 40" in said
+    assert [message["content"] for message in conversation.messages[::2]] == ["hi"]
+
+
+def test_interrupting_twice_at_the_prompt_leaves(talk):
+    talk(KeyboardInterrupt, "hello", KeyboardInterrupt, "/exit")
+    with pytest.raises(KeyboardInterrupt):
+        talk(KeyboardInterrupt, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_ends_the_answer_and_a_second_one_the_command(talk, monkeypatch, times):
+    calls = []
+    following = ToyTarget.next
+
+    def interrupted(target, context):
+        calls.append(1)
+        if len(calls) == 20:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return following(target, context)
+
+    monkeypatch.setattr(ToyTarget, "next", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    if times == 2:
+        with pytest.raises(KeyboardInterrupt):
+            talk("hello")
+    else:
+        text, said, conversation = talk("hello", "again")
+        first, _, second, _ = (message["content"] for message in conversation.messages)
+        assert (first, second) == ("hello", "again")
+        assert 0 < len(conversation.messages[1]["content"]) < 30
+        assert "stopped" in said
+        assert text.startswith(conversation.messages[1]["content"] + "\n")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_in_a_pipe_each_line_is_a_turn_and_stdout_has_the_answers_alone(cli, chat_model):
+    done = cli.call("chat", chat_model, "-n", "12", stdin="add two numbers\n\n/help\n", code=0)
+    assert "\x1b" not in done.stdout
+    documents = [
+        json.loads(line)
+        for line in cli.call(
+            "chat", chat_model, "-n", "12", "--json", stdin="add two numbers\n\n/help\n", code=0
+        ).stdout.splitlines()
+    ]
+    assert [(found["turn"], found["message"]) for found in documents] == [
+        (1, "add two numbers"),
+        (2, "/help"),
+    ]
+    assert done.stdout == "".join(found["text"].rstrip("\n") + "\n" for found in documents)
+    first, second = documents
+    assert second["prompt_tokens"] > first["prompt_tokens"] + first["emitted"]
+    assert first["kind"] == "chat"
+
+
+def test_a_model_without_chat_template_says_where_to_get_one(cli):
+    run = cli.file("run.yaml", TOY)
+    said = cli.call("chat", "-c", run, stdin="hello\n", code=1).stderr
+    assert "no chat template" in said
+    assert "paceline chat HuggingFaceTB/SmolLM2-135M-Instruct" in said
+    assert "Traceback" not in said
+
+
+def test_what_is_no_text_is_refused_with_its_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("fine\nnot \udcff\n"))
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    decoder = decoder_for()
+    answers = Answers(RUN, decoder, Screen(sys.stdout, sys.stderr), decoder.conversation(), {})
+    with pytest.raises(chat.typer.BadParameter, match="line 2 of stdin is not UTF-8"):
+        chat.answer_lines(answers, as_json=False)
+
+
+class Session:
+    """The command in a terminal of 80 columns."""
+
+    def __init__(self, folder, environment, *arguments):
+        self.main, other = pty.openpty()
+        ioctl(other, TIOCSWINSZ, pack("HHHH", 24, 80, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-Im", "paceline.cli", "chat", *map(str, arguments)],
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            cwd=folder,
+            env={**environment, "TERM": "xterm-256color"},
+            start_new_session=True,
+        )
+        os.close(other)
+        self.shown = ""
+
+    def type(self, text):
+        os.write(self.main, text.encode())
+
+    def until(self, text):
+        """Read until this stands there after what was read before; return all of it."""
+        deadline, shown = time.monotonic() + 60, ""
+        while text not in shown:
+            assert time.monotonic() < deadline, self.shown
+            ready, _, _ = select.select([self.main], [], [], 1.0)
+            if ready:
+                try:
+                    data = os.read(self.main, 4096).decode(errors="replace")
+                except OSError:  # the other side has gone
+                    break
+                shown += data
+                self.shown += data
+        return shown
+
+
+def test_a_dialogue_in_a_terminal(cli, chat_model):
+    session = Session(cli.folder, cli.environment(), chat_model, "-n", "400")
+    try:
+        session.until(">>> ")
+        session.type("add two numbers\r")
+        session.until("tok/s")
+        session.type("\x03")  # to a process without a controlling terminal it is a letter
+        os.kill(session.process.pid, signal.SIGINT)
+        assert "stopped" in session.until(">>> ")
+        session.type("/stats\r")
+        assert "1 answers" in session.until(">>> ")
+        session.type("/exit\r")
+        assert session.process.wait(timeout=30) == 0
+    finally:
+        session.process.kill()
+        os.close(session.main)
+    assert "\x1b[36m" in session.shown
+    assert "Traceback" not in session.shown

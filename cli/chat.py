@@ -1,0 +1,134 @@
+"""`paceline chat`: a conversation in a terminal, coloured by who wrote what; in a pipe, each line is a turn."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import cycle
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from paceline.cli._decoding import decoding_values
+from paceline.cli._dialogue import Answers, Dialogue
+from paceline.cli._options import (
+    ConfigOption,
+    DraftOption,
+    JsonOption,
+    MaxOption,
+    SeedOption,
+    SetOption,
+    StopOption,
+    TemperatureOption,
+    TopPOption,
+    model_blocks,
+    read_config,
+)
+from paceline.cli._render import show_json
+from paceline.cli._screen import Screen
+from paceline.core.errors import BackendError
+from paceline.core.json_text import is_text
+from paceline.core.plugins.catalogue import Catalogue
+from paceline.lab.short_names import parse_policy
+
+if TYPE_CHECKING:
+    from paceline.core.decoder import SpeculativeDecoder
+
+LONGEST_ANSWER: Final = 1024
+"""Tokens of an answer where neither the command line nor a run file says: few answers are cut."""
+
+COLOURS: Final = ("\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m")
+"""Of the drafts, in their order; what the target wrote has the terminal's own."""
+
+
+def chat(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="The target: a folder or a name on the hub."),
+    ] = None,
+    *,
+    config: ConfigOption = None,
+    draft: DraftOption = None,
+    system: Annotated[
+        str | None, typer.Option("--system", metavar="TEXT", help="What the target is to be.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", "-p", help="Use this policy: online:window=9.")
+    ] = None,
+    changes: SetOption = None,
+    max_new_tokens: MaxOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    stop: StopOption = None,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="Do not show by colours who wrote what; nor with NO_COLOR set.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="The answers and errors, nothing else.")
+    ] = False,
+    seed: SeedOption = None,
+) -> None:
+    """Talk to a model; /help lists what else can be done. In a pipe, each line of stdin is a turn."""
+    catalogue = Catalogue.load()
+    run = read_config(
+        config,
+        changes,
+        catalogue=catalogue,
+        base=model_blocks(model, draft)
+        | ({"generation.max_new_tokens": LONGEST_ANSWER} if config is None else {}),
+        policy=None if policy is None else parse_policy(policy, catalogue).model_dump(mode="json"),
+        generation__max_new_tokens=max_new_tokens,
+        generation__temperature=temperature,
+        generation__top_p=top_p,
+        generation__seed=seed,
+        generation__stop=stop or None,
+    )
+    screen = Screen(sys.stdout, sys.stderr, live=not (quiet or as_json))
+    screen.line("loading")
+    try:
+        with run.build() as decoder:
+            require_template(decoder)
+            coloured = not (no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb")
+            colours = dict(zip(run.drafts, cycle(COLOURS), strict=False)) if coloured else {}
+            answers = Answers(run, decoder, screen, decoder.conversation(system), colours)
+            if sys.stdin is not None and sys.stdin.isatty() and not as_json:
+                Dialogue(answers, quiet=quiet).run()
+            else:
+                answer_lines(answers, as_json=as_json)
+    finally:
+        screen.close()
+
+
+def require_template(decoder: SpeculativeDecoder) -> None:
+    """Refuse a target that was not trained for conversations.
+
+    Raises:
+        BackendError: It has no chat template; says where to get one that has.
+    """
+    try:
+        decoder.encode_chat([{"role": "user", "content": "hello"}])
+    except BackendError as error:
+        raise BackendError(
+            f"{error}. Try `paceline chat HuggingFaceTB/SmolLM2-135M-Instruct`, or see docs/chat.md for other models; "
+            "`paceline generate` goes on with a text"
+        ) from None
+
+
+def answer_lines(answers: Answers, *, as_json: bool) -> None:
+    """Take each line of stdin for a turn."""
+    for number, line in enumerate(sys.stdin or (), start=1):
+        said = line.rstrip("\r\n")
+        if not is_text(said):
+            raise typer.BadParameter(f"line {number} of stdin is not UTF-8; send it in that encoding")
+        if not said.strip():
+            continue
+        answer = answers.answer(said, shown=not as_json)
+        if as_json:
+            values = decoding_values(
+                answers.run, answer.decoding, text=answer.text, prompt_tokens=answer.prompt_tokens
+            )
+            show_json("chat", {"turn": answers.count, "message": said} | values, indent=None)
+        elif not (sys.stdout.isatty() or answer.text.endswith("\n")):
+            sys.stdout.write("\n")
+        sys.stdout.flush()
