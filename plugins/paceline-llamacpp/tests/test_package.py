@@ -11,7 +11,6 @@ import pytest
 import paceline
 import paceline_llamacpp
 from paceline_llamacpp import LlamaCppConfig
-from paceline_llamacpp.config import gguf_file
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,30 +49,6 @@ def test_files_of_its_kind_are_taken_and_others_left_alone(tmp_path):
         assert (block.backend, block.model) == ("llama-cpp", model)
     for model in ("org/model", "gpt2", str(tmp_path / "plain"), str(tmp_path), "json", "no such.name"):
         assert catalogue.block_for(model) is None
-
-
-def test_a_package_stands_for_the_file_that_it_holds(tmp_path, monkeypatch):
-    folder = tmp_path / "some_weights"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (folder / "model.gguf").touch()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert gguf_file("some_weights") == folder / "model.gguf"
-
-
-def test_the_first_part_of_a_model_in_parts_stands_for_all(tmp_path):
-    for part in (1, 2):
-        (tmp_path / f"big-0000{part}-of-00002.gguf").touch()
-    assert gguf_file(str(tmp_path)) == tmp_path / "big-00001-of-00002.gguf"
-
-
-def test_a_folder_of_several_models_is_refused_by_their_names(tmp_path):
-    for name in ("a.gguf", "b.gguf"):
-        (tmp_path / name).touch()
-    with pytest.raises(
-        paceline.BackendError, match=r"holds 2 GGUF files; name one of them: a\.gguf, b\.gguf"
-    ):
-        gguf_file(str(tmp_path))
 
 
 @pytest.mark.parametrize(

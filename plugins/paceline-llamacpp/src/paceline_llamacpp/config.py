@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from paceline import BackendConfig, BackendError, Capabilities, Readiness, Role
+from paceline import BackendConfig, BackendError, Capabilities, Readiness, Role, gguf_file
 from paceline_llamacpp.library import BACKEND, missing_library
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from paceline import Draft, RunConfig, Target
-
-SUFFIX: Final = ".gguf"
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 """Number formats of a cache."""
@@ -130,25 +128,3 @@ class LlamaCppConfig(BackendConfig):
     def _loading() -> ModuleType:
         """Import what needs numpy and llama.cpp, which must stay unloaded until a model is built or asked about."""
         return import_module("paceline_llamacpp.loading")
-
-
-def gguf_file(model: str) -> Path | None:
-    """Return the GGUF file that a name stands for: itself, or the one in a folder or in an installed package."""
-    path = Path(model).expanduser()
-    if path.suffix == SUFFIX:
-        return path
-    if not path.is_dir():
-        try:
-            package = find_spec(model) if model.isidentifier() else None
-        except (ImportError, ValueError):
-            package = None
-        if package is None or not package.submodule_search_locations:
-            return None
-        path = Path(package.submodule_search_locations[0])
-    files = sorted(path.glob(f"*{SUFFIX}"))
-    if len(files) > 1 and "-00001-of-" not in files[0].name:
-        raise BackendError(
-            f"{BACKEND}: {path} holds {len(files)} GGUF files; name one of them: "
-            + ", ".join(file.name for file in files)
-        )
-    return files[0] if files else None
