@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 FADING = 0.95
 """Weight of earlier draftings, for each further one."""
 
-RIDGE = 0.1
-"""Weight of what is assumed of a draft, in draftings of one step and one token."""
+RIDGE = 0.01
+"""Weight of what is assumed of a draft, as a share of what was seen: it decides where only a sum shows."""
 
 MARGINAL = 0.1
 """A further token costs a draft's pass this share of the pass until it was measured."""
@@ -78,7 +78,7 @@ class DraftTimes:
             return (0.0, self._ty / self._tt) if self._tt else (self.assumed_s, MARGINAL * self.assumed_s)
         # Where all draft alike, round after round, only the sum shows; the split is then the assumed one.
         scale = self._sy / (self._ss + MARGINAL * self._st)
-        ridge = RIDGE * max(self._ss, 1.0)
+        ridge = RIDGE * self._ss
         ss, tt = self._ss + ridge, self._tt + ridge
         sy, ty = self._sy + ridge * scale, self._ty + ridge * MARGINAL * scale
         rest = ss * tt - self._st * self._st

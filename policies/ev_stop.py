@@ -34,7 +34,7 @@ from paceline.policies.signal_cost_gate import SignalCostGate
 from paceline.policies.survival import SurvivalOptions, SurvivalPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from paceline.core.records import Round, RoundStart, Signal, TokenSignals
 
@@ -106,6 +106,11 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
         self._start, self._acceptance_probs = start, []
         self._stands, self._drafted = 1.0, 0
         return self._plan
+
+    def plan_batch(self, starts: Sequence[RoundStart]) -> list[Plan]:
+        """Plan for several requests that share their passes as `survival` does, without a look at probabilities."""
+        self._start = None
+        return self.survival.plan_batch(starts)
 
     def keep_drafting(self, signals: TokenSignals) -> bool:
         """Tell whether some further tokens are worth more than their time."""

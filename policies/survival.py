@@ -29,9 +29,11 @@ from pydantic import Field, FiniteFloat
 
 from paceline.core.base_policy import MergeablePolicy
 from paceline.core.config.blocks import PolicyConfig
+from paceline.core.optional_protocols import BatchPriced
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Count, PolicyState, Summed
 from paceline.policies.acceptance import Acceptance
+from paceline.policies.batch_scan import Candidate, DraftPrices, best_gammas
 from paceline.policies.exploration import PLAIN, Exploration
 from paceline.policies.gamma_scan import best_gamma, positive_gammas
 from paceline.policies.options import MaxGamma, OnlyDraft, Prior, chosen_draft
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from paceline.core.records import DraftState, Round, RoundStart
+
+
+LEAST_SURVIVAL = 0.01
+"""Tokens of a batch that are less likely to be accepted are not thought of: none pays."""
 
 
 class SurvivalOptions(PolicyConfig):
@@ -125,6 +131,8 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         super().__init__("survival", state)
         self._config = config
         self._drafts: Mapping[str, DraftState] = {}  # when the latest round was planned
+        self._idle_discount = config.idle_discount  # of a round of one of the requests that share it
+        self._turn = 0  # the request of a batch that looks around in this round
         self._plain_s = 0.0  # what a plain step was thought to take when the latest round was planned
         self.max_gamma = config.max_gamma
         self.token_s = math.inf
@@ -135,9 +143,89 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         gamma, draft, reason = self.choose(start)
         return Plan(gamma, draft, reason=reason, score=self.scorers)
 
+    def plan_batch(self, starts: Sequence[RoundStart]) -> list[Plan]:
+        """Plan for several requests that share their passes: see `paceline.policies.batch_scan`.
+
+        One request a round, each in its turn, has its idle drafts score, and may be the one that looks at a draft at
+        rest; so what all of them together know costs no more than where there is one.
+        """
+        costs, first = starts[0].costs, starts[0].capabilities
+        if not isinstance(costs, BatchPriced) or first.gammas is not None or not first.zero_gamma:
+            return [self.plan(start) for start in starts]
+        self._turn = (self._turn + 1) % len(starts)
+        looking = starts[self._turn]
+        self._drafts, self._idle_discount = looking.drafts, self._config.idle_discount ** (1.0 / len(starts))
+        self._plain_s = costs.verify_s(1, looking.context)
+        candidates, prices = self._batch_candidates(starts, costs)
+        passes_s, context_s = costs.pass_s(sum(len(each.survivals) for each in candidates))
+        gammas, self.token_s = best_gammas(
+            len(starts), candidates, prices, passes_s, context_s, len(starts) / (passes_s[0] + context_s)
+        )
+        drafts = {each.request: each.draft for each in candidates}
+        plans = [Plan(0)] * len(starts)
+        for index, gamma in gammas.items():
+            plans[index] = Plan(gamma, drafts[index], use_signals=False)
+        longest = max(gammas.values(), default=0)
+        names = self._candidates(looking, must_draft=False) if looking.budget else ()
+        gamma, draft, reason = self._explored(looking, names, 1, longest, drafts.get(self._turn))
+        if reason == "baseline":
+            return [Plan(0, reason=reason)] * len(starts)
+        if reason is not None:
+            plans[self._turn] = Plan(gamma, draft, reason=reason, use_signals=False)
+        mine = plans[self._turn]
+        scorers = frozenset() if self._config.draft else self.state.scoring.select(looking, mine.draft)
+        if scorers:
+            plans[self._turn] = Plan(mine.gamma, mine.draft, None, mine.reason, scorers, use_signals=False)
+        return plans
+
+    def _batch_candidates(
+        self, starts: Sequence[RoundStart], costs: BatchPriced
+    ) -> tuple[list[Candidate], dict[str, DraftPrices]]:
+        """Return the requests that may draft, each with the draft that is worth most to it, and what drafts cost."""
+        requests, least_s = len(starts), self.token_s if self.token_s < math.inf else 0.0
+        prices: dict[str, DraftPrices] = {}
+        known: dict[tuple[str, int | None], list[float]] = {}
+        values: dict[tuple[str, int | None], float] = {}
+        candidates = []
+        for index, start in enumerate(starts):
+            best: tuple[float, str, list[float]] | None = None
+            for draft in self._candidates(start, must_draft=False) if start.budget > 0 else ():
+                key = draft, start.drafts[draft].match_length
+                if key not in known:
+                    if draft not in prices:
+                        prices[draft] = DraftPrices(*costs.draft_pass_s(draft))
+                    step_s, token_s = prices[draft]
+                    price_s = step_s / requests + token_s
+                    least = price_s / least_s if least_s > 0.0 else 0.0
+                    known[key] = survivals = self._survivals(*key)
+                    values[key] = sum(survival - least for survival in survivals if survival > least)
+                if best is None or values[key] > best[0]:
+                    best = values[key], draft, known[key]
+            if best is not None:
+                _, draft, survivals = best
+                lag = start.drafts[draft].lag
+                once_s = 0.0
+                if lag > 1:
+                    catch_up_s = start.costs.draft_s(draft, 1, lag) - start.costs.draft_s(draft, 1)
+                    once_s = catch_up_s * (1.0 + survivals[0]) / (start.budget + 1)
+                candidates.append(Candidate(index, draft, survivals[: start.budget], once_s))
+        return candidates, prices
+
+    def _survivals(self, draft: str, match_length: int | None) -> list[float]:
+        """Return the probability that a draft's first token is accepted, its first two, and so on."""
+        known, random = self.state.known[draft], self.state.random
+        probs = known.acceptance_probs(match_length) if random is None else known.sample(match_length, random)
+        survivals, stands = [], 1.0
+        for prob in probs:
+            stands *= prob
+            if stands < LEAST_SURVIVAL:
+                break
+            survivals.append(stands)
+        return survivals or [0.0]
+
     def choose(self, start: RoundStart) -> tuple[int, str | None, str | None]:
         """Return gamma, draft, and why these if they are not the best."""
-        self._drafts = start.drafts
+        self._drafts, self._idle_discount = start.drafts, self._config.idle_discount
         gammas = start.gammas(self.max_gamma)
         if gammas[-1] == 0:
             self.scorers = frozenset()
@@ -166,7 +254,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
             state.known[name].count_scores(self._match_length(name), scores)
         for name, known in state.known.items():
             if name != draft and name not in done.scores:
-                known.rest(self._config.idle_discount)
+                known.rest(self._idle_discount)
         state.drafting = state.drafting + 1 if done.drafted else 0
 
     def acceptance_probs(self, draft: str) -> Iterator[float]:

@@ -1,0 +1,61 @@
+"""Costs of shared passes are learnt by requests and tokens, and what a request is shown is its own part."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.core.batch_costs import BatchCosts, DraftTimes
+
+
+def learnt(rows, plain_s=0.1, token_s=0.002, rounds=80):
+    costs = BatchCosts()
+    for turn in range(rounds):
+        drafted = (0, 0, rows, 3 * rows)[turn % 4]
+        costs.observe_verification(rows, drafted, 50 * rows, plain_s + token_s * drafted)
+    return costs
+
+
+@pytest.mark.parametrize("rows", [2, 8, 16])
+def test_a_request_pays_its_part_of_the_pass_and_all_that_its_tokens_add(rows):
+    share = learnt(rows).share(rows, 50 * rows)
+    assert share.verify_s(1, 50) == pytest.approx(0.1 / rows, rel=0.05)
+    added = share.verify_s(1 + rows, 50) - share.verify_s(1, 50)
+    assert added == pytest.approx(0.002 * rows, rel=0.25)
+
+
+def test_another_number_of_requests_starts_from_the_nearest():
+    costs = learnt(8)
+    assert costs.share(7, 350).verify_s(1, 50) == pytest.approx(0.1 / 7, rel=0.1)
+    levels, context_s = costs.share(9, 450).pass_s(16)
+    assert levels[8] + context_s == pytest.approx(0.116, rel=0.15)
+
+
+@given(step_s=st.floats(1e-4, 1e-1), token_s=st.floats(1e-5, 1e-2))
+def test_steps_and_tokens_of_a_draft_are_told_apart(step_s, token_s):
+    times = DraftTimes(1e-3)
+    for turn in range(100):
+        steps = 1 + turn % 4
+        tokens = steps * (1 + turn % 7)
+        times.observe(steps, tokens, steps * step_s + tokens * token_s)
+    known = times.prices()
+    for steps, tokens in ((1, 1), (3, 12), (4, 28)):
+        expected = steps * step_s + tokens * token_s
+        assert steps * known[0] + tokens * known[1] == pytest.approx(expected, rel=0.2)
+
+
+def test_a_draft_that_is_asked_one_request_after_the_other_has_no_steps():
+    costs = BatchCosts()
+    for _ in range(5):
+        costs.observe_drafting("lookup", 8, 0, 10, 0, 0.001)
+    step_s, token_s = costs.share(8, 0).draft_pass_s("lookup")
+    assert step_s == 0.0
+    assert token_s == pytest.approx(1e-4, rel=1e-6)
+
+
+def test_a_stall_moves_the_price_of_a_draft_by_a_little():
+    times = DraftTimes(1e-3)
+    for _ in range(20):
+        times.observe(2, 8, 0.01)
+    before = sum(times.prices())
+    times.observe(2, 8, 10.0)
+    assert sum(times.prices()) < 1.3 * before
