@@ -44,10 +44,11 @@ class BatchRequest:
         max_new_tokens: int | None = None,
         stop: Stop | None = None,
         sampling: Sampling | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.prompt = tuple(prompt)
         self.tokens: list[int] = []
-        self.tally = Tally()
+        self.tally = Tally() if tally is None else tally
         self.error: BaseException | None = None
         self.cancelled = False
         self._settings = (max_new_tokens, stop, sampling)
@@ -136,6 +137,7 @@ class BatchDecoder(Closing):
         max_new_tokens: int | None = None,
         stop: Stop | None = None,
         sampling: Sampling | None = None,
+        tally: Tally | None = None,
     ) -> BatchRequest:
         """Put a request in line; arguments are those of `SpeculativeDecoder.rounds`.
 
@@ -152,7 +154,9 @@ class BatchDecoder(Closing):
             raise QueueFullError(
                 f"{self._max_waiting} requests wait already; take rounds first, or set a larger max_waiting"
             )
-        request = BatchRequest(tokens, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
+        request = BatchRequest(
+            tokens, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, tally=tally
+        )
         self._waiting.append(request)
         return request
 

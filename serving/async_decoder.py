@@ -13,7 +13,7 @@ from paceline.core.errors import BackendError, ClosedError, DeadlineError, Pacel
 from paceline.core.generation import Generation, Tally
 from paceline.core.log import log
 from paceline.core.records import Round
-from paceline.serving.scheduler import MAX_ACTIVE, RoundRobinScheduler
+from paceline.serving.scheduler import MAX_ACTIVE, Scheduler
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,7 +27,7 @@ LONGEST_TOKEN = 32
 
 
 class AsyncDecoder:
-    """Decodes for many at once in an event loop: requests take turns, a round of each, in a thread of its own.
+    """Decodes for many at once in an event loop: requests share rounds as in `BatchDecoder`, in a thread of its own.
 
     A request is let go when its task is cancelled or its iterator closed: before its next round its caches are freed,
     and the others go on. Each one logs `request_finished` in the end.
@@ -38,10 +38,9 @@ class AsyncDecoder:
     """
 
     def __init__(self, decoder: SpeculativeDecoder, *, max_active: int = MAX_ACTIVE) -> None:
-        decoder.interleave()
         self.decoder = decoder
         self._closed = False
-        self._scheduler = RoundRobinScheduler(max_active=max_active)
+        self._scheduler = Scheduler(decoder, max_active=max_active)
         # Long prompts take seconds to encode. One thread for all, since tokenizers are not made for several, and so
         # that decoding keeps the other cores.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="paceline-encoder")
@@ -105,11 +104,11 @@ class AsyncDecoder:
         tokens = list(prompt) if not isinstance(prompt, str) else await self.encode(prompt)
 
         def deliver(item: Round | BaseException | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed, so nobody waits
-                loop.call_soon_threadsafe(arrived.put_nowait, item)
             if not isinstance(item, Round):
                 with suppress(Exception):  # a log that fails must not end the thread
                     _log_end(sums, len(tokens), loop.time() - began, "deadline" if late else item)
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
+                loop.call_soon_threadsafe(arrived.put_nowait, item)
 
         def expire() -> None:
             nonlocal late
@@ -118,10 +117,7 @@ class AsyncDecoder:
             arrived.put_nowait(DeadlineError(f"the request took longer than its {deadline_s:g} s"))
 
         task = self._scheduler.submit(
-            lambda: self.decoder.rounds(
-                tokens, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, tally=sums
-            ),
-            deliver,
+            tokens, deliver, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, tally=sums
         )
         timer = None if deadline_s is None else loop.call_at(began + deadline_s, expire)
         try:
@@ -202,9 +198,8 @@ class AsyncDecoder:
     def close(self) -> None:
         """Let all requests go, each with a `ClosedError`, and close the decoder; takes some seconds at most."""
         self._closed = True
-        self._scheduler.stop()
         self._encoder.shutdown(wait=False)
-        self.decoder.close()
+        self._scheduler.stop()
 
     async def aclose(self) -> None:
         """Close, without holding up the event loop."""
