@@ -228,7 +228,9 @@ class _Job:
             return
         with suppress(BackendError):  # it has no chat template
             decoder.encode_chat([{"role": "user", "content": prompt}])
-            self.screen.note("paceline: the text ended at once; this model takes messages: try --chat")
+            self.screen.note(
+                "paceline: the text ended at once; this model takes messages: try --chat, or paceline chat"
+            )
 
     def _summarise(self, decoding: Decoding) -> None:
         self.screen.close()

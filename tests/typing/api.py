@@ -8,6 +8,7 @@ import paceline
 from paceline import (
     AnyPolicy,
     AsyncDecoder,
+    Conversation,
     Draft,
     DraftSession,
     Generation,
@@ -94,6 +95,15 @@ def draw(decoder: SpeculativeDecoder, draft: Draft) -> DraftSession:
     if isinstance(draft, SampledDraft):
         return draft.open_sampled([1], Sampling(top_k=5))
     return draft.open([1])
+
+
+def talk(decoder: SpeculativeDecoder) -> str:
+    conversation: Conversation = decoder.conversation("be brief", template={"tools": []}, max_new_tokens=20)
+    rounds = list(conversation.rounds("hello", stop="END"))
+    conversation.messages.append({"role": "tool", "content": "noon"})
+    again = conversation.retry(sampling=Sampling(temperature=0.8), on_round=rounds.append)
+    answer: Generation = decoder.chat([*conversation.messages, {"role": "user", "content": "and now?"}])
+    return (answer.text or "") + "".join(conversation.stream("bye")) + (again.text or "") * rounds[0].accepted
 
 
 class Watcher:
