@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 import paceline
+import paceline.hf
 import paceline.serving
 import paceline.testing
 
 ROOT = Path(__file__).resolve().parents[1] / "plugins"
-PUBLIC = {module.__name__: set(module.__all__) for module in (paceline, paceline.serving, paceline.testing)}
+PUBLIC = {
+    module.__name__: set(module.__all__)
+    for module in (paceline, paceline.hf, paceline.serving, paceline.testing)
+}
 PLUGINS = sorted(path.parent for path in ROOT.glob("*/pyproject.toml"))
 FILES = [
     path for plugin in PLUGINS for part in ("src", "tests") for path in sorted((plugin / part).rglob("*.py"))

@@ -48,6 +48,7 @@ def test_a_new_word_of_the_grammar_is_spoken_at_once():
     [
         ("frobnicate the line", "unknown words: frobnicate. A program is made of AFTER, BEFORE"),
         ("insert a colon", "no place for insert; the nearest program is DELETE"),
+        ("each colon", "no word of 'each colon' names a command; it may be one of INSERT, DELETE"),
         ("", "no complete program in ''"),
         ("delete the first word in lines comma", "ambiguous; it may mean DELETE .* or DELETE"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,6 +126,24 @@ class Domain:
             query = " ".join(self._say(rng, program, held_out=held_out).split())
             yield Pair(query, program)
 
+    def varied(self, pair: Pair, rng: Random) -> Pair:
+        """Return the pair with other literals of the same types, in its query and its program.
+
+        A literal that the query does not name as the domain knows it stays, in both.
+        """
+        words = f" {' '.join(normalised(pair.query))} "
+        changes: dict[str, str] = {}
+        for values in self.file.literals.values():
+            named = [value for value in values if value in pair.program.tokens()]
+            for value, other in zip(named, rng.sample(list(values), len(named)), strict=True):
+                forms = [form for form in values[value] if f" {form} " in words]
+                if not forms:
+                    return pair
+                # A mark keeps what was written just now from being replaced again.
+                words = words.replace(f" {max(forms, key=len)} ", f" \0{rng.choice(values[other])} ")
+                changes[value] = other
+        return Pair(" ".join(words.replace("\0", "").split()), _renamed(pair.program, changes))
+
     def _draw(self, rng: Random, symbol: str, used: set[str]) -> Call:
         """Draw a program in which no literal comes twice."""
         alternative = rng.choice(self.grammar.rules[symbol])
@@ -151,6 +169,16 @@ class Domain:
     def _literal(self, rng: Random, value: str) -> str:
         (forms,) = (values[value] for values in self.file.literals.values() if value in values)
         return rng.choice(forms)
+
+
+def _renamed(call: Call, changes: Mapping[str, str]) -> Call:
+    return Call(
+        call.api,
+        tuple(
+            changes.get(each, each) if isinstance(each, str) else _renamed(each, changes)
+            for each in call.arguments
+        ),
+    )
 
 
 def normalised(text: str) -> list[str]:

@@ -48,8 +48,8 @@ REPEATED = 0.5
 MARGIN = 0.03
 """A program is certain when the next one ranks lower by at least this much."""
 
-WEAKEST = 0.15
-"""Mappings of less weight are left out."""
+WEAKEST = 0.4
+"""Learnt mappings of less weight are left out, so that a word has two at most."""
 
 Choice = tuple[Place, Alternative]
 
@@ -66,8 +66,8 @@ def stem(word: str) -> str:
 class Lexicon:
     """The APIs that a word may mean, with weights between 0 and 1.
 
-    A word of a description weighs the more, the fewer descriptions have it. A learnt weight, the data-driven side's
-    share, counts where it is larger.
+    A word of a description weighs the more, the fewer descriptions have it. Words that no description has may be known
+    by a learnt weight, the data-driven side's share.
 
     Args:
         domain: Its descriptions are read.
@@ -90,11 +90,12 @@ class Lexicon:
 
     def weights(self, word: str) -> dict[str, float]:
         """Return the weight of each API that the word may mean."""
-        weights = dict(self._described.get(stem(word), {})) if word not in FUNCTION_WORDS else {}
-        for api, weight in self._learnt.get(word, {}).items():
-            if api in self._apis and weight > weights.get(api, WEAKEST):
-                weights[api] = weight
-        return weights
+        if word in FUNCTION_WORDS:
+            return {}
+        learnt = self._learnt.get(word, {})
+        return self._described.get(stem(word)) or {
+            api: weight for api, weight in learnt.items() if api in self._apis and weight >= WEAKEST
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,13 @@ class Reading:
         programs: The programs it may mean, best first.
         unknown: Words that name nothing here.
         unplaced: Literals, and words that name an API, for which the best program has no place.
+        guessed: Whether no word names the outermost API of the best program.
     """
 
     programs: tuple[Ranked, ...]
     unknown: tuple[str, ...]
     unplaced: tuple[str, ...]
+    guessed: bool
 
     @property
     def ambiguous(self) -> bool:
@@ -127,7 +130,7 @@ class Reading:
     @property
     def certain(self) -> bool:
         """True if every word and every literal has a meaning and there is but one program."""
-        return bool(self.programs) and not (self.unknown or self.unplaced or self.ambiguous)
+        return bool(self.programs) and not (self.unknown or self.unplaced or self.guessed or self.ambiguous)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +205,8 @@ class NluSynthesizer:
         """Return the program that a query means.
 
         Raises:
-            QueryError: There is none, it is ambiguous, or leaves out what was named; says what is missing, or what
-                the query may mean. Words that name nothing are passed over.
+            QueryError: There is none, it is ambiguous or a guess, or leaves out what was named; says what is missing or
+                what the query may mean. Words that name nothing are passed over.
         """
         reading = self.read(query)
         if not reading.programs:
@@ -217,6 +220,11 @@ class NluSynthesizer:
             raise QueryError(
                 f"{self.domain.name}: in {query!r} there is no place for {', '.join(reading.unplaced)}; the nearest "
                 f"program is {reading.programs[0].program}"
+            )
+        if reading.guessed:
+            raise QueryError(
+                f"{self.domain.name}: no word of {query!r} names a command; it may be one of "
+                f"{', '.join(each.api for each in self.domain.grammar.rules[self.domain.grammar.start])}"
             )
         if reading.ambiguous:
             first, second = reading.programs[:2]
@@ -248,6 +256,7 @@ class NluSynthesizer:
             tuple(Ranked(program, state.score) for program, state in best),
             unknown,
             best[0][1].unplaced if best else (),
+            bool(best) and () not in best[0][1].heads,
         )
 
     def _items(self, words: list[str]) -> Iterator[_Item]:
