@@ -6,9 +6,10 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from paceline.core.batch_rounds import BatchRounds
-from paceline.core.errors import ClosedError, PacelineError, QueueFullError, describe, short_repr
+from paceline.core.batch_rounds import BatchRounds, attempt
+from paceline.core.errors import INTERRUPTS, ClosedError, PacelineError, QueueFullError, describe, short_repr
 from paceline.core.files import Closing
+from paceline.core.forking import ForkSafeLock
 from paceline.core.generation import Generation, Tally
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class BatchDecoder(Closing):
         self._waiting: deque[BatchRequest] = deque()
         self._rows: list[BatchRequest] = []
         self._closed = False
+        self._submitting = ForkSafeLock()
 
     @property
     def busy(self) -> bool:
@@ -149,7 +151,8 @@ class BatchDecoder(Closing):
         """
         if self._closed:
             raise ClosedError("this decoder was closed")
-        tokens = self.decoder.encode(prompt)
+        with self._submitting:  # tokenizers are not made for several threads
+            tokens = self.decoder.encode(prompt)
         if len(self._waiting) >= self._max_waiting:
             raise QueueFullError(
                 f"{self._max_waiting} requests wait already; take rounds first, or set a larger max_waiting"
@@ -171,23 +174,31 @@ class BatchDecoder(Closing):
     def step(self) -> list[tuple[BatchRequest, Round]]:
         """Let requests join and leave, and take one round of each row."""
         self._join()
-        if not self._rows:
-            return []
-        began, delivered = self.decoder.clock.now(), []
+        try:
+            return self._take() if self._rows else []
+        except BaseException as error:
+            # An interrupt leaves some rows ahead of what was delivered of them: nothing can be built on that.
+            for row in self._rows:
+                row.close(error)
+            raise
+        finally:
+            self._rows = [row for row in self._rows if not row.done]
+
+    def _take(self) -> list[tuple[BatchRequest, Round]]:
+        began = self.decoder.clock.now()
+        delivered: list[tuple[BatchRequest, Round]] = []
         with self.decoder.in_turn():
             outcomes = self._batch.take([row.opened.request for row in self._rows])
             seconds = self.decoder.clock.now() - began
-            for row, outcome in zip([*self._rows], outcomes, strict=True):
+            for row, outcome in zip(self._rows, outcomes, strict=True):
                 if isinstance(outcome, BaseException):
                     row.close(outcome)
                     continue
                 row.tokens.extend(outcome.tokens)
-                row.opened.record(outcome, seconds)
                 delivered.append((row, outcome))
-        for row in self._rows:
-            if not row.done and row.opened.request.ended is not None:
-                row.close()
-        self._rows = [row for row in self._rows if not row.done]
+                failed = attempt(lambda row=row, outcome=outcome: row.opened.record(outcome, seconds))  # type: ignore[misc]
+                if failed is not None or outcome.ended is not None:
+                    row.close(failed)
         return delivered
 
     def generate(
@@ -247,7 +258,9 @@ class BatchDecoder(Closing):
                 continue
             try:
                 request.open(self.decoder)
-            except Exception as error:  # noqa: BLE001 - it ends this request, and no other
-                request.close(error)
+            except BaseException as error:
+                request.close(error)  # it ends this request, and no other
+                if isinstance(error, INTERRUPTS):
+                    raise
             else:
                 self._rows.append(request)

@@ -171,7 +171,8 @@ class BatchRounds:
         lag = sum(row.planned.start.drafts[name].lag for row in group)
         shared = name in self._drafts
         self._costs.observe_drafting(name, batch, max(counts) if shared else 0, sum(counts), lag, seconds)
-        _divide(group, [count or 1 for count in counts], seconds, "draft_s")
+        for row, part_s in zip(group, _parts(seconds, [count or 1 for count in counts]), strict=True):
+            row.planned.draft_s = part_s
 
     def _verify(self, rows: Sequence[Row], target: BatchTarget, context: int) -> None:
         """Verify what was drafted for each request, all at once."""
@@ -194,9 +195,9 @@ class BatchRounds:
         drafted = sum(row.planned.drafted for row in open_rows)
         self._costs.observe_verification(len(open_rows), drafted, context, seconds)
         share = self._costs.share(len(open_rows), context)
-        _divide(
-            open_rows, [share.verify_s(1 + row.planned.drafted, 0) for row in open_rows], seconds, "verify_s"
-        )
+        weights = [share.verify_s(1 + row.planned.drafted, 0) for row in open_rows]
+        for row, part_s in zip(open_rows, _parts(seconds, weights), strict=True):
+            row.planned.verify_s = part_s
 
 
 def _learn_nothing(done: Round) -> None:
@@ -223,11 +224,10 @@ def _together(rows: Sequence[Row], ask: Callable[[], Sequence[object]]) -> dict[
     return {id(row): answer for row, answer in zip(rows, answers, strict=True)}
 
 
-def _divide(rows: Sequence[Row], weights: Sequence[float], seconds: float, field: str) -> None:
-    """Divide seconds among requests, so that those of all add up to what passed."""
+def _parts(seconds: float, weights: Sequence[float]) -> list[float]:
+    """Return seconds divided by weight; all parts add up to them."""
     whole = sum(weights)
-    for row, weight in zip(rows, weights, strict=True):
-        setattr(row.planned, field, seconds * weight / whole if whole > 0.0 else seconds / len(rows))
+    return [seconds * weight / whole if whole > 0.0 else seconds / len(weights) for weight in weights]
 
 
 def _plan_together(policy: Policy, starts: Sequence[RoundStart]) -> list[object]:

@@ -281,8 +281,9 @@ class Round:
         accepted: Draft tokens the target agreed with.
         emitted: Tokens delivered: accepted + 1, fewer when the round was ended.
         ended: Why the round was cut, or None. A cut round says nothing about acceptance past the cut.
-        draft_s, verify_s: Seconds spent drafting (catching up included) and verifying.
-        total_s: Seconds from the plan until the caches were consistent again.
+        draft_s, verify_s: Seconds spent drafting (catching up included) and verifying; of what several requests share,
+            the part of this one.
+        total_s: Seconds from the plan until the caches were consistent again; as far as they are this request's.
         tokens: The tokens delivered, `emitted` of them.
         signals: One record for each draft token when the policy asked for signals, else empty.
         match_length: The length of the match that the planned draft had before the round, if it tells that.

@@ -248,3 +248,35 @@ def test_nothing_below_one_row_or_one_that_waits():
     for wrong in ({"rows": 0}, {"waiting": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             batch_of(**wrong)
+
+
+def test_an_interrupt_ends_all_that_share_the_pass():
+    target = SharingTarget(seed=1)
+    batch = batch_of(JointPolicy([1]), target=target)
+    requests = [batch.submit(prompt) for prompt in PROMPTS[:2]]
+    batch.step()
+    answer, target.verify_batch = (
+        target.verify_batch,
+        lambda sessions, proposals: (_ for _ in ()).throw(KeyboardInterrupt),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        batch.step()
+    assert all(request.done and isinstance(request.error, KeyboardInterrupt) for request in requests)
+    assert not batch.busy
+    target.verify_batch = answer
+    assert batch.generate(PROMPTS[:1])[0].tokens == alone(PROMPTS[0])
+
+
+def test_an_observer_that_fails_costs_no_text():
+    class Observer:
+        def on_start(self, request):
+            pass
+
+        def on_round(self, request, done):
+            raise OSError("no space left")
+
+        def on_end(self, request, error):
+            pass
+
+    written = batch_of(JointPolicy([1]), observer=Observer()).generate(PROMPTS)
+    assert [generation.tokens for generation in written] == [alone(prompt) for prompt in PROMPTS]
