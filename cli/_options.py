@@ -58,7 +58,9 @@ DraftsOption = Annotated[
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="MODEL", help="Use this model as the target: a folder or a name on the hub."
+        "--model",
+        metavar="MODEL",
+        help="Use this model as the target: a folder, a GGUF file or a name on the hub.",
     ),
 ]
 DraftOption = Annotated[
@@ -66,8 +68,8 @@ DraftOption = Annotated[
     typer.Option(
         "--draft",
         metavar="DRAFT",
-        help="Use this draft, a folder or a name on the hub; lookup or suffix without a model, none for plain "
-        "decoding. May be repeated.",
+        help="Use this draft, a folder, a GGUF file or a name on the hub; lookup or suffix without a model, none for "
+        "plain decoding. May be repeated.",
     ),
 ]
 StopOption = Annotated[

@@ -44,7 +44,7 @@ COLOURS: Final = ("\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m")
 def chat(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="The target: a folder or a name on the hub."),
+        typer.Argument(metavar="[MODEL]", help="The target: a folder, a GGUF file or a name on the hub."),
     ] = None,
     *,
     config: ConfigOption = None,

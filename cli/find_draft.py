@@ -39,7 +39,7 @@ MAX_NEW_TOKENS = 128
 def find_draft(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="The target: a folder or a name on the hub."),
+        typer.Argument(metavar="[MODEL]", help="The target: a folder, a GGUF file or a name on the hub."),
     ] = None,
     *,
     config: ConfigOption = None,

@@ -31,7 +31,7 @@ def serve(
     context: typer.Context,
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="The target: a folder or a name on the hub."),
+        typer.Argument(metavar="[MODEL]", help="The target: a folder, a GGUF file or a name on the hub."),
     ] = None,
     *,
     config: ConfigOption = None,

@@ -125,7 +125,7 @@ def load_config(config: ModelConfig) -> Any:
     if folder.is_file():
         raise BackendError(
             f"{config.backend}: cannot load {config.model!r}. It is a file; name the folder that holds config.json and "
-            "the weights."
+            "the weights. For GGUF files there is the plugin paceline-llamacpp."
         )
     with explained(config), quiet_loading():
         return AutoConfig.from_pretrained(source.pop("place"), **source)

@@ -27,7 +27,7 @@ def load_target(config: LlamaCppConfig) -> LlamaCppTarget:
     Raises:
         BackendError: It cannot be loaded or used.
     """
-    return LlamaCppTarget(_engine(config))
+    return LlamaCppTarget(engine_of(config))
 
 
 def load_draft(config: LlamaCppConfig, target: Target) -> LlamaCppDraft:
@@ -36,7 +36,7 @@ def load_draft(config: LlamaCppConfig, target: Target) -> LlamaCppDraft:
     Raises:
         BackendError: It cannot be loaded or used, or its tokens are not the target's.
     """
-    engine = _engine(config)
+    engine = engine_of(config)
     draft = LlamaCppDraft(engine, vocabulary=target.vocabulary)
     differ = difference(target.codec, draft.codec)
     if differ is not None:
@@ -80,7 +80,12 @@ def difference(target: Codec | None, draft: Codec | None) -> str | None:
     return tokenizer_difference(target, draft)
 
 
-def _engine(config: LlamaCppConfig) -> Engine:
+def engine_of(config: LlamaCppConfig) -> Engine:
+    """Return the model of a block at work, its weights loaded.
+
+    Raises:
+        BackendError: It cannot be loaded or used.
+    """
     if config.gpu_layers and not library().api.llama_supports_gpu_offload():
         raise BackendError(f"{BACKEND}: {_no_gpu(config)}")
     model = GgufModel(config.path, gpu_layers=config.gpu_layers)
