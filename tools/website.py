@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import json
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mkdocs.commands.build import build
@@ -30,6 +31,16 @@ def tracked(*patterns: str) -> list[Path]:
     return [Path(name) for name in listed.stdout.decode().split("\0") if name]
 
 
+def notebook(text: str) -> str:
+    """Return a notebook as Markdown, without what it printed."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+    return "\n\n".join(f"```python\n{source}\n```" if kind == "code" else source for kind, source in cells)
+
+
+PAGES: Mapping[str, Callable[[str], str]] = {".md": str, ".ipynb": notebook}
+"""Kinds of files that are pages, and how they become Markdown."""
+
+
 class Pages:
     """The pages of the site, laid out like the tree, so that links between them stay as they are.
 
@@ -44,9 +55,10 @@ class Pages:
     def write(self) -> None:
         """Write every page, and each source file that one of them links to."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        for path in tracked("*.md", "docs/pictures/*"):
-            if path.suffix == ".md":
-                self._page(self._name(path), self._linked((ROOT / path).read_text("utf-8"), path.parent))
+        for path in tracked("*.md", "*.ipynb", "docs/pictures/*"):
+            if path.suffix in PAGES:
+                text = (ROOT / path).read_text("utf-8")
+                self._page(self._name(path), self._linked(PAGES[path.suffix](text), path.parent))
             else:
                 (self._folder / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / path, self._folder / path)
@@ -61,15 +73,17 @@ class Pages:
 
     @staticmethod
     def _name(path: Path) -> Path:
-        return Path("index.md") if path == Path("README.md") else path
+        return Path("index.md") if path == Path("README.md") else path.with_suffix(".md")
 
     def _linked(self, text: str, folder: Path) -> str:
         """Return a page whose links to source files lead to pages that show them."""
 
         def target(match: re.Match[str]) -> str:
             path = Path(os.path.normpath(folder / match[1]))
-            if path.suffix == ".md" or path.suffix in AS_THEY_ARE or not (ROOT / path).exists():
+            if path.suffix in PAGES or not (ROOT / path).exists():
                 to = self._name(path)
+            elif path.suffix in AS_THEY_ARE:
+                to = path
             else:
                 self._sources.add(path)
                 to = Path(f"{path}.md")

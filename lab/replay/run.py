@@ -16,6 +16,7 @@ from paceline.core.environment import versions
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.files import check_output, sha256
 from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.plugins.hooks import impl
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.replay.choices import choose
 from paceline.lab.replay.passes import Stage, Task, without
@@ -24,7 +25,7 @@ from paceline.lab.results import Order, Results, Start
 from paceline.lab.results_file import ResultsWriter, Stored, read_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
     from paceline.lab.recording.model import Header, Recording
@@ -238,6 +239,25 @@ def run_all(path: Path, tasks: Sequence[Task], *, jobs: int, stage: Stage | None
     pool.shutdown()
 
 
+class _Further:
+    """A plugin of policies that are given as configurations."""
+
+    def __init__(self, configs: Iterable[type[PolicyConfig]]) -> None:
+        self._configs = tuple(configs)
+
+    @impl
+    def register_policies(self) -> Iterable[type[PolicyConfig]]:
+        """Return them."""
+        return self._configs
+
+
+def _including(policies: Sequence[str | PolicyConfig], catalogue: Catalogue) -> Catalogue:
+    """Return a catalogue that has the policies which are given as configurations as well."""
+    configs = [policy for policy in policies if isinstance(policy, PolicyConfig)]
+    further = {type(config) for config in configs if config.name not in catalogue.policies}
+    return Catalogue.load([_Further(further)]) if further else catalogue
+
+
 def replay_policies(
     recording: Recording,
     policies: Sequence[str | PolicyConfig] = (),
@@ -252,8 +272,8 @@ def replay_policies(
 
     Args:
         recording: The texts.
-        policies: Names as `--policies` takes them, `online:window=5` or `static-3`, or configurations of policies that
-            are installed; by default everything that is. Plain decoding is always among them.
+        policies: Names as `--policies` takes them, `online:window=5` or `static-3`, or configurations, of policies that
+            are not installed as well; by default everything that is. Plain decoding is always among them.
         orders: How texts follow one another.
         starts: Whether policies go on with what earlier texts taught them.
         seeds: How many seeds, from 0: of the policies and of the orders.
@@ -276,7 +296,7 @@ def replay_policies(
             raise ConfigError(f"{what} are a number from 1 on; this is {count}")
     if draws is not None:
         check_drawn(recording.header)
-    catalogue = catalogue or Catalogue.load()
+    catalogue = catalogue or _including(policies, Catalogue.load())
     chosen = choose(recording.header, catalogue, policies)
     stage, results = Stage(recording, catalogue), Results(left_out=chosen.left_out)
     for task in tasks(chosen, Settings(orders, starts, seeds, draws)):

@@ -2,12 +2,14 @@
 
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from paceline.core.config.blocks import PolicyConfig
 from paceline.core.errors import ConfigError, TraceError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab import (
@@ -165,3 +167,20 @@ def test_a_picture_on_axes_of_the_caller_has_the_fonts_of_the_caller(report):
         draw(report, "ranking", axes=axes)
         letters = [text for text in axes.findobj(Text) if text.get_text()]
         assert {tuple(text.get_fontfamily()) for text in letters} == {("DejaVu Sans Mono",)}
+
+
+class NotInstalledConfig(PolicyConfig):
+    """Plain decoding, by a policy that no plugin registers."""
+
+    name: Literal["not-installed"] = "not-installed"
+
+    def build(self, seed=0):
+        return parse_policy("static-0", CATALOGUE).build(seed)
+
+
+def test_a_policy_that_is_not_installed_is_replayed_by_its_configuration():
+    recording = made_up_recording("regimes-0.12", texts=2, tokens=60)
+    results = replay_policies(recording, [NotInstalledConfig(), "static-2"])
+    assert set(results.policies()) == {"static-0", "not-installed", "static-2"}
+    plain, same = (results.where(policy=name) for name in ("static-0", "not-installed"))
+    assert [each.seconds for each in plain] == [each.seconds for each in same]
