@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from paceline.core.config.run import RunConfig
 
+LONGEST_ANSWER = 1024
+"""Tokens of an answer where neither the command line nor a run file says: few answers are cut."""
+
 BENCH = Path("runs/bench.jsonl")
 RECORDING = Path("runs/recording.jsonl.zst")
 REPLAY = Path("runs/replay.jsonl")

@@ -12,6 +12,7 @@ import typer
 from paceline.cli._decoding import decoding_values
 from paceline.cli._dialogue import Answers, Dialogue
 from paceline.cli._options import (
+    LONGEST_ANSWER,
     ConfigOption,
     DraftOption,
     JsonOption,
@@ -33,9 +34,6 @@ from paceline.lab.short_names import parse_policy
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
-
-LONGEST_ANSWER: Final = 1024
-"""Tokens of an answer where neither the command line nor a run file says: few answers are cut."""
 
 COLOURS: Final = ("\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m")
 """Of the drafts, in their order; what the target wrote has the terminal's own."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline.cli._options import (
+    LONGEST_ANSWER,
     ConfigOption,
     DraftOption,
     SetOption,
@@ -82,7 +83,8 @@ def serve(
         config,
         changes,
         catalogue=catalogue,
-        base=model_blocks(model, draft),
+        base=model_blocks(model, draft)
+        | ({"generation.max_new_tokens": LONGEST_ANSWER} if config is None else {}),
         policy=None if policy is None else parse_policy(policy, catalogue).model_dump(mode="json"),
     )
     # The server and the models are loaded only now, so that a wrong option is told at once.

@@ -104,7 +104,7 @@ def test_a_deadline_ends_a_text_that_is_right_so_far(decoder, plain):
             async for piece in decoder.stream("the rain", max_new_tokens=LONG, deadline_s=0.2):
                 pieces.append(piece)  # noqa: PERF401 - what came before the error counts
 
-        with pytest.raises(DeadlineError, match=r"longer than its 0\.2 s"):
+        with pytest.raises(DeadlineError, match="longer than its deadline"):
             await take()
         await until(lambda: decoder.counts() == (0, 0))
         return "".join(pieces)
