@@ -5,8 +5,10 @@ whose length is 1 for the token that each request gets without drafting, and 1 m
 
     verification(R, draft tokens d) = level_R(1 + d) + slope_R * (tokens of context of all)
 
-A number of requests that was not timed yet starts from what is known of the nearest one. A draft that drafts for
-several at once takes a pass for each step, so that of a drafting with n steps and t tokens
+A number of requests that was not timed yet starts from what is known of the nearest one. Where all draft from the
+beginning, plain decoding is never timed, and a line through long blocks says little of it; but a pass takes no more
+than in proportion to its tokens, so that a plain one takes at least its part of what the last one took. A draft that
+drafts for several at once takes a pass for each step, so that of a drafting with n steps and t tokens
 
     seconds = a n + b t,
 
@@ -18,6 +20,7 @@ https://arxiv.org/abs/2406.14066, section 4.2), from a profile made beforehand; 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 from paceline.core.costs import CATCH_UP, PRIOR_DRAFT_SHARE
@@ -98,6 +101,7 @@ class BatchCosts:
     def __init__(self) -> None:
         self._verify: dict[int, VerifyTimes] = {}
         self._drafts: dict[str, DraftTimes] = {}
+        self._least_s: dict[int, float] = {}
 
     def share(self, rows: int, context: int) -> RowCosts:
         """Return what a round costs one of `rows` requests with so many tokens of context in all."""
@@ -111,6 +115,12 @@ class BatchCosts:
             if others := [other for other in self._verify if other != rows]:
                 times.load(self._verify[min(others, key=lambda other: abs(other - rows))].save())
         return times
+
+    def least_s(self, rows: int) -> float:
+        """Return what a pass of so many requests takes at least."""
+        return (
+            self._least_s[min(self._least_s, key=lambda other: abs(other - rows))] if self._least_s else 0.0
+        )
 
     def draft_times(self, draft: str, rows: int) -> DraftTimes:
         """Return what is known of drafting."""
@@ -133,6 +143,8 @@ class BatchCosts:
     def observe_verification(self, rows: int, drafted: int, context: int, seconds: float) -> None:
         """Learn from a verification of so many draft tokens of `rows` requests."""
         self.verify_times(rows).add(drafted + 1, context, seconds)
+        part_s = seconds * rows / (rows + drafted)
+        self._least_s[rows] = min(part_s, 2.0 * self._least_s.get(rows, part_s))  # a stall says little
 
 
 @dataclass(slots=True)
@@ -152,15 +164,18 @@ class RowCosts:
     rows: int
     context: int
     _times: VerifyTimes = field(init=False)
+    _least_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._times = self.batch.verify_times(self.rows)
+        # What was timed is believed.
+        self._least_s = self.batch.least_s(self.rows) if self._times.age(1) == inf else 0.0
 
     def verify_s(self, length: int, context: int) -> float:
         """Return the expected seconds to verify `length` tokens, beside the single tokens of the others."""
         del context  # that of all is known
-        plain_s = self._times.at(1, self.context)
-        return plain_s / self.rows + self._times.at(length, self.context) - plain_s
+        levels, context_s = self.pass_s(length - 1)
+        return (levels[0] + context_s) / self.rows + levels[length - 1] - levels[0]
 
     def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
         """Return the expected seconds to draft `gamma` tokens, where the others draft as well."""
@@ -173,7 +188,11 @@ class RowCosts:
 
     def pass_s(self, drafted: int) -> tuple[Sequence[float], float]:
         """Return the seconds of a verification of 0, 1, ..., `drafted` tokens or more: see `BatchPriced`."""
-        return self._times.up_to(drafted + 1, self.context)
+        levels, context_s = self._times.up_to(drafted + 1, self.context)
+        least_s = self._least_s - context_s
+        if levels[0] < least_s:
+            levels = [max(level, least_s) for level in levels]
+        return levels, context_s
 
     def draft_pass_s(self, draft: str) -> tuple[float, float]:
         """Return the seconds of a step of a draft, and of each token in it: see `BatchPriced`."""

@@ -158,9 +158,9 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         self._plain_s = costs.verify_s(1, looking.context)
         candidates, prices = self._batch_candidates(starts, costs)
         passes_s, context_s = costs.pass_s(sum(len(each.survivals) for each in candidates))
-        gammas, self.token_s = best_gammas(
-            len(starts), candidates, prices, passes_s, context_s, len(starts) / (passes_s[0] + context_s)
-        )
+        plain_s = passes_s[0] + context_s
+        rate = len(starts) / plain_s if plain_s > 0.0 else 0.0
+        gammas, self.token_s = best_gammas(len(starts), candidates, prices, passes_s, context_s, rate)
         drafts = {each.request: each.draft for each in candidates}
         plans = [Plan(0)] * len(starts)
         for index, gamma in gammas.items():

@@ -59,3 +59,15 @@ def test_a_stall_moves_the_price_of_a_draft_by_a_little():
     before = sum(times.prices())
     times.observe(2, 8, 10.0)
     assert sum(times.prices()) < 1.3 * before
+
+
+def test_where_all_draft_from_the_beginning_plain_decoding_is_no_gift():
+    costs = BatchCosts()
+    for turn in range(40):
+        drafted = 32 + 16 * (turn % 3)
+        costs.observe_verification(8, drafted, 800, 0.01 * drafted)
+    levels, context_s = costs.share(8, 800).pass_s(64)
+    last = 32 + 16 * (39 % 3)
+    assert levels[0] + context_s >= 0.01 * last * 8 / (8 + last) * 0.999
+    assert list(levels) == sorted(levels)
+    assert costs.share(7, 700).verify_s(1, 100) > 0.0
