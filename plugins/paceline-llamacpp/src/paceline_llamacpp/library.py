@@ -23,7 +23,7 @@ BACKEND: Final = "llama-cpp"
 
 PACKAGE: Final = "llama-cpp-python"
 OLDEST: Final = (0, 3, 20)
-"""The first supported release of llama-cpp-python; the tests run with it and with the newest."""
+"""The first supported release of llama-cpp-python: the oldest whose interface was looked at."""
 
 REMEDY: Final = (
     "run: CMAKE_ARGS=-DGGML_NATIVE=ON pip install 'llama-cpp-python>=0.3.20' (it builds for minutes)"

@@ -98,10 +98,11 @@ class SequenceState:
         in_step = text is not None and len(text) == tracker.context
         in_step = in_step and self.engine.length(sequence) == tracker.filled
         tracker.settle(())
-        if prefixes is None or text is None or not in_step or not tracker.cached:
-            self.engine.free(sequence)
-        elif self.engine.go_back(sequence, tracker.cached):
+        keeps = in_step and tracker.cached > 0 and self.engine.go_back(sequence, tracker.cached)
+        if prefixes is not None and text is not None and keeps:
             prefixes.give(sequence, text[: tracker.cached])
+        else:
+            self.engine.free(sequence)
 
     def _try(self, tokens: Sequence[int], rows: int, note: Callable[[], None]) -> NDArray[np.float32]:
         """Feed tokens on trial, in a block of a multiple of the engine's; what fills it up is forgotten at once."""
