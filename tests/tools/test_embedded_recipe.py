@@ -11,14 +11,17 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from embedded_recipe import corpus, evaluate, measure, models, prompts, store  # noqa: E402
+from embedded_recipe import corpus, evaluate, measure, models, prompts  # noqa: E402
 from embedded_recipe.distil import Sampling  # noqa: E402
-from embedded_recipe.muon import Pair, orthogonalise  # noqa: E402
 from embedded_recipe.pipeline import Options, Run  # noqa: E402
-from embedded_recipe.train import Plan, aims, cross_entropy, distance  # noqa: E402
+from embedded_recipe.train import cross_entropy  # noqa: E402
+from paceline.backends.distillation import store  # noqa: E402
+from paceline.backends.distillation.muon import Pair, orthogonalise  # noqa: E402
+from paceline.backends.distillation.shape import Shape, create  # noqa: E402
+from paceline.backends.distillation.training import Plan, aims, distance  # noqa: E402
 
-SHAPE = models.Shape(hidden=16, layers=3, inner=24, vocabulary=300, head=8, positions=128)
-DRAFT = models.Shape(hidden=8, layers=1, inner=12, vocabulary=300, head=8, positions=128)
+SHAPE = Shape(hidden=16, layers=3, inner=24, vocabulary=300, head=8, positions=128)
+DRAFT = Shape(hidden=8, layers=1, inner=12, vocabulary=300, head=8, positions=128)
 TOY = Plan(minutes=60, batch=2, length=16, warm_up=2, draft_every=1)
 
 
@@ -164,13 +167,13 @@ def test_every_block_comes_once_an_epoch() -> None:
 
 
 def test_pruning_nothing_changes_nothing() -> None:
-    model = models.create(SHAPE, seed=0)
+    model = create(SHAPE, seed=0)
     ids = torch.randint(0, 300, (2, 12))
     assert torch.equal(models.prune(model, SHAPE.inner, ids)(ids).logits, model(ids).logits)
 
 
 def test_pruning_drops_the_neurons_that_do_nothing() -> None:
-    model = models.create(SHAPE, seed=0)
+    model = create(SHAPE, seed=0)
     with torch.no_grad():
         for layer in model.model.layers:
             layer.mlp.down_proj.weight[:, 5:13] = 0
@@ -183,7 +186,7 @@ def test_pruning_drops_the_neurons_that_do_nothing() -> None:
 
 
 def test_growing_keeps_the_function() -> None:
-    model = models.create(replace(SHAPE, layers=2), seed=0)
+    model = create(replace(SHAPE, layers=2), seed=0)
     ids = torch.randint(0, 300, (2, 12))
     deeper = models.grow(model, 4)
     assert len(deeper.model.layers) == 4
@@ -198,7 +201,7 @@ def test_orthogonalise_evens_out_the_singular_values(shape: tuple[int, int]) -> 
 
 
 def test_optimiser_learns_and_remembers() -> None:
-    model = models.create(SHAPE, seed=0)
+    model = create(SHAPE, seed=0)
     optimiser = Pair(model, 0.02, 0.01)
     ids = torch.randint(0, 300, (2, 16), generator=torch.Generator().manual_seed(0))
     losses = []
@@ -226,7 +229,7 @@ def test_loop_detector() -> None:
 
 
 def test_measures_of_a_model_against_itself(tmp_path: Path, library: Path) -> None:
-    model = models.create(SHAPE, seed=0)
+    model = create(SHAPE, seed=0)
     rows = torch.randint(0, 300, (3, 20))
     found = evaluate.text_measures({"target": model, "draft": model}, rows)
     assert found["draft"]["agreement"] == 1.0

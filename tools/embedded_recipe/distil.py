@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from paceline.backends.distillation.muon import Pair
+from paceline.backends.distillation.store import State
+from paceline.backends.distillation.training import Plan, Save, run_steps, teach
 from paceline.backends.transformers.host.cache import CACHE, new_cache
 
 from .corpus import blocks
-from .muon import Pair
-from .store import State
-from .train import Plan, Save, run_steps, teach
+from .train import show
 
 
 @dataclass(frozen=True)
@@ -123,4 +124,4 @@ def train_drafts(
         ids, teacher = mixture.batch(state.step)
         return ids, teach(drafts, optimisers, ids, teacher, plan.factor(state), label_share=0.3)
 
-    run_steps(state, plan, step, save, report_every=20)
+    run_steps(state, plan, step, save, show, report_every=20)

@@ -9,14 +9,17 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from paceline.backends.distillation import store
+from paceline.backends.distillation.muon import Pair
+from paceline.backends.distillation.shape import Shape, create
+from paceline.backends.distillation.store import State
+from paceline.backends.distillation.training import Plan
 from paceline.backends.torch.host import no_progress_bars
 
-from . import corpus, models, store
+from . import corpus, models
 from .distil import Mixture, Sampling, train_drafts
-from .muon import Pair
-from .store import State
 from .tokenizer import load_tokenizer, train_tokenizer
-from .train import Plan, text_source, train_target
+from .train import text_source, train_target
 
 SEED_PLAN = Plan(minutes=0, length=256, matrix_lr=0.02, other_lr=3e-3, constant=1.0 - 1e-9)
 TARGET_PLAN = Plan(minutes=0)
@@ -38,8 +41,8 @@ class Options:
     stdlib: Path | None = None
     export: Path | None = None
     seed: int = 1
-    target: models.Shape = models.TARGET
-    drafts: tuple[tuple[str, models.Shape], ...] = tuple(models.DRAFTS.items())
+    target: Shape = models.TARGET
+    drafts: tuple[tuple[str, Shape], ...] = tuple(models.DRAFTS.items())
     seed_plan: Plan = SEED_PLAN
     target_plan: Plan = TARGET_PLAN
     distil_plan: Plan = DISTIL_PLAN
@@ -104,9 +107,7 @@ class Run:
             self._enter_target_stage(model)
         else:
             shape = self.options.target
-            self.models = {
-                "target": models.create(replace(shape, layers=min(2, shape.layers)), self.options.seed)
-            }
+            self.models = {"target": create(replace(shape, layers=min(2, shape.layers)), self.options.seed)}
             self._new_optimisers()
 
     def _enter_target_stage(self, model: LlamaForCausalLM) -> None:
@@ -119,7 +120,7 @@ class Run:
             model = models.grow(model, shape.layers)
         self.models = {"target": model}
         for i, (name, draft) in enumerate(self.options.drafts):
-            self.models[name] = models.create(draft, self.options.seed + 1 + i)
+            self.models[name] = create(draft, self.options.seed + 1 + i)
         self.state = State(stage="target", tokens=self.state.tokens, curve=self.state.curve)
         self._new_optimisers()
 

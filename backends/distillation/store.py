@@ -13,9 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from paceline.backends.distillation.muon import Pair
 from paceline.backends.torch.host import no_progress_bars
-
-from .muon import Pair
 
 
 @dataclass
