@@ -29,6 +29,7 @@ from paceline.cli.replay import replay
 from paceline.cli.report import report
 from paceline.cli.schema import schema
 from paceline.cli.serve import serve
+from paceline.cli.train_draft import train_draft
 from paceline.cli.tune import tune
 from paceline.core.environment import LIBRARIES, remedy
 from paceline.core.errors import ConfigError, PacelineError
@@ -59,6 +60,7 @@ for command in (
     tune,
     export,
     find_draft,
+    train_draft,
     plugins,
     schema,
     doctor,

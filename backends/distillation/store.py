@@ -19,12 +19,18 @@ from paceline.backends.torch.host import no_progress_bars
 
 @dataclass
 class State:
-    """Progress of a run."""
+    """Progress of a run.
+
+    Attributes:
+        seconds: Of the stage, spent in steps.
+        ends_s: When the stage ends, if that is before its time is up.
+    """
 
     stage: str = "seed"
     step: int = 0
     seconds: float = 0.0
     tokens: int = 0
+    ends_s: float | None = None
     curve: list[dict[str, float | str]] = field(default_factory=list)
 
 
@@ -75,17 +81,22 @@ def export(folder: Path, models: Mapping[str, LlamaForCausalLM], tokenizer: PreT
     shutil.rmtree(new, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     for name, model in models.items():
-        copy = LlamaForCausalLM(model.config).to(torch.bfloat16)
-        copy.load_state_dict(model.state_dict())
-        copy.tie_weights()
-        copy.config.dtype = torch.bfloat16
-        with no_progress_bars():
-            copy.save_pretrained(new / name)
+        write_model(new / name, model)
     tokenizer.save_pretrained(new / "target")
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def write_model(folder: Path, model: LlamaForCausalLM) -> None:
+    """Write a model in bfloat16."""
+    copy = LlamaForCausalLM(model.config).to(torch.bfloat16)
+    copy.load_state_dict(model.state_dict())
+    copy.tie_weights()
+    copy.config.dtype = torch.bfloat16
+    with no_progress_bars():
+        copy.save_pretrained(folder)
 
 
 def read_pair(folder: Path) -> dict[str, LlamaForCausalLM]:

@@ -40,9 +40,10 @@ class Plan:
 
     def progress(self, state: State) -> float:
         """Return the spent share of the budget: time, or steps where they run out first."""
-        if self.minutes <= 0:
+        limit = self.minutes * 60 if state.ends_s is None else min(self.minutes * 60, state.ends_s)
+        if limit <= 0:
             return 1.0
-        return max(state.seconds / (self.minutes * 60), state.step / self.steps)
+        return max(state.seconds / limit, state.step / self.steps)
 
     def factor(self, state: State) -> float:
         """Return the factor on the rates: warm-up, constant, then linear down to the floor."""
@@ -97,16 +98,19 @@ def teach(
     teacher: Tensor,
     factor: float,
     label_share: float = 0.1,
+    places: Tensor | None = None,
 ) -> dict[str, float]:
     """Take one step with every draft towards the teacher's logits; return how far each was from what it should be.
 
-    That distance is KL(p, q), where p is the teacher mixed with `label_share` of the tokens themselves.
+    That distance is KL(p, q), where p is the teacher mixed with `label_share` of the tokens themselves; its mean is
+    over the `places` that are true, shape (rows, length), by default over all.
     """
-    target_probs = aims(teacher, ids, label_share)
+    chosen = slice(None) if places is None else places
+    target_probs = aims(teacher, ids, label_share)[chosen]
     least = torch.special.entr(target_probs).sum(-1).mean().item()
     losses = {}
     for name, draft in drafts.items():
-        loss = distance(draft(input_ids=ids, use_cache=False).logits, target_probs)
+        loss = distance(draft(input_ids=ids, use_cache=False).logits[chosen], target_probs)
         loss.backward()  # type: ignore[no-untyped-call]
         optimisers[name].step(factor)
         losses[name] = loss.item() - least

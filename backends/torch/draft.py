@@ -67,7 +67,9 @@ class DraftModel(PrefixReuse["Engine"]):
         return SampledDraftSession(self._sequence(prompt), self.vocabulary, sampler)
 
     def _sequence(self, prompt: Sequence[int]) -> SequenceState:
-        return SequenceState(self.engine, prompt, prefixes=self.prefixes)
+        return SequenceState(
+            self.engine, known_tokens(prompt, self.engine.vocabulary), prefixes=self.prefixes
+        )
 
     @property
     def shares_passes(self) -> bool:
@@ -99,13 +101,17 @@ class DraftModelSession(ModelSession):
         super().__init__(sequence)
         self._vocabulary = vocabulary
 
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Take in the tokens a round delivered, and forget whatever else was tried."""
+        super().advance(known_tokens(tokens, self.sequence.vocabulary))
+
     @property
     def lag(self) -> int:
         """Tokens of the context, its last one not counted, that the cache lacks."""
         return self.sequence.tracker.lag
 
     def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
-        """Propose at most `gamma` tokens; none where the context is too long or unreadable for this model.
+        """Propose at most `gamma` tokens; none where the context is too long for this model.
 
         Without `control` a chosen token is fed on without leaving the device; all are copied at the end, once.
         """
@@ -154,13 +160,21 @@ class DraftModelSession(ModelSession):
         return [float(own == token) for own, token in zip(chosen, tokens, strict=True)]
 
     def _room(self) -> int:
-        """The most tokens that can be drafted: positions left, or 0 after a token that the model does not know."""
+        """The most tokens that can be drafted: positions left."""
         sequence, longest = self.sequence, self.sequence.engine.max_context
-        if max(sequence.tracker.tail) >= sequence.vocabulary:
-            return 0
         # The last drafted token is never fed, so it needs no position.
         left = int(1e9) if longest is None else longest - sequence.tracker.context + 1
         return left if sequence.room is None else min(left, sequence.room + 1)
+
+
+def known_tokens(tokens: Sequence[int], vocabulary: int) -> Sequence[int]:
+    """Return the tokens as a draft reads them: those that it lacks as the last one that it has.
+
+    A draft with a smaller vocabulary than its target so goes on after a token that it does not know.
+    """
+    if tokens and max(tokens) >= vocabulary:
+        return [min(token, vocabulary - 1) for token in tokens]
+    return tokens
 
 
 def _goes_on(control: DraftControl, signals: TokenSignals) -> bool:

@@ -21,7 +21,7 @@ from paceline.backends.graph.cuda.proposal import (
 from paceline.backends.graph.cuda.runner import HostToDeviceBuffer
 from paceline.backends.graph.cuda.sampling import sampling_kind
 from paceline.backends.graph.cuda.session import GraphSession
-from paceline.backends.torch.draft import DraftModel
+from paceline.backends.torch.draft import DraftModel, known_tokens
 from paceline.backends.torch.logits import signal_values
 from paceline.core.proposals import TokenProposal
 from paceline.core.sampling import GREEDY
@@ -180,7 +180,8 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
 
     def __init__(self, draft: CudaDraft, prompt: Sequence[int], sampling: Sampling) -> None:
         with draft.engine.runner.work():
-            super().__init__(draft.pool, prompt, sampling, draft.prefixes)
+            known = known_tokens(prompt, draft.engine.vocabulary)
+            super().__init__(draft.pool, known, sampling, draft.prefixes)
         self._drawn = not sampling.greedy
         self._proposal: BufferedProposal | None = None
 
@@ -190,7 +191,7 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
         return self.tracker.lag
 
     def draft(self, gamma: int, control: DraftControl | None) -> Proposal:
-        """Propose at most `gamma` tokens; none where the context is too long or unreadable for this model.
+        """Propose at most `gamma` tokens; none where the context is too long for this model.
 
         Without `control.keep_drafting` nothing is copied to the host, and the proposal is worked out after this
         returns. With it, each token is a program of its own and is copied, which takes the time of a copy for each.
@@ -232,7 +233,7 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
         proposal, self._proposal = self._proposal, None
         if proposal is not None and proposal.known:
             self.tracker.learn(proposal.tokens)
-        super().advance(tokens)
+        super().advance(known_tokens(tokens, self.buffers.engine.vocabulary))
 
     def _at_once(self, gamma: int, control: DraftControl | None) -> int:
         """Draft by one program; return how many of the drafted tokens were fed."""
@@ -282,8 +283,6 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
         )()
 
     def _room(self) -> int:
-        """The most tokens that can be drafted: positions left, or 0 after a token that the model does not know."""
-        if max(self.tracker.tail) >= self.buffers.engine.vocabulary:
-            return 0
+        """The most tokens that can be drafted: positions left."""
         # The last drafted token is never fed, so it needs no position.
         return self.buffers.engine.capacity - self.tracker.context + 1
