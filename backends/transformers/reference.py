@@ -7,7 +7,7 @@ end-of-sequence tokens and length limit.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -50,12 +50,16 @@ def references(run: RunConfig, target: Target, draft: Draft | None) -> dict[str,
     if isinstance(draft, TranslatedDraft) and target.codec is not None and sampling.greedy:
         options = {"tokenizer": target.codec.tokenizer, "assistant_tokenizer": draft.codec.tokenizer}
         draft = draft.source
-    assistant = None
+    assistant: Original | Literal["lookup"] | None = None if isinstance(draft, TranslatedDraft) else "lookup"
     if isinstance(draft, DraftModel):
         assistant = _original(draft, next(iter(run.drafts.values()), None))
     return reference_modes(
         _original(target, run.target), assistant, target.eos, sampling, device=target.engine.device, **options
     )
+
+
+LOOKED_UP = 10
+"""Tokens that transformers' documentation lets its prompt lookup propose."""
 
 
 def _original(loaded: TargetModel | DraftModel, block: Any) -> Original:
@@ -69,7 +73,7 @@ def _original(loaded: TargetModel | DraftModel, block: Any) -> Original:
 
 def reference_modes(
     target: Original,
-    draft: Original | None,
+    draft: Original | Literal["lookup"] | None,
     eos: frozenset[int],
     sampling: Sampling,
     *,
@@ -78,17 +82,21 @@ def reference_modes(
 ) -> dict[str, Generate]:
     """Return functions from prompt tokens and a length limit to new tokens, by name; the first decodes plainly.
 
-    "hf assisted" is `generate` with `assistant_model`, the `options` given (the tokenizers, where they are two) and
-    every other setting at its default; "hf adaptive" is `generate` with our loop in the place of its own. On a GPU,
-    "hf compiled" and "hf compiled assisted" are the first two with a static cache, which makes `generate` compile its
-    passes; releases before 5.24 know no such assisted generation. Where tokens are drawn, each call begins with the
-    seed; the random state of the process is put back.
+    "hf lookup" is `generate` with its own prompt lookup, of as many tokens as its documentation takes. "hf assisted"
+    is `generate` with `assistant_model`, the `options` given (the tokenizers, where they are two) and every other
+    setting at its default; "hf adaptive" is `generate` with our loop in the place of its own, on that draft or on
+    lookup. On a GPU, "hf compiled" and "hf compiled assisted" are the first and the third with a static cache, which
+    makes `generate` compile its passes; releases before 5.24 know no such assisted generation. Where tokens are
+    drawn, each call begins with the seed; the random state of the process is put back.
     """
     compiled = device.type in COMPILING
     ways = {"hf generate": _way(target, eos, sampling)}
     if compiled:
         ways["hf compiled"] = _way(target, eos, sampling, static=True)
-    if draft is not None:
+    ways["hf lookup"] = _way(target, eos, sampling, lambda: {"prompt_lookup_num_tokens": LOOKED_UP})
+    if draft == "lookup":
+        ways["hf adaptive"] = _way(target, eos, sampling, lambda: {"custom_generate": adaptive("lookup")})
+    elif draft is not None:
         assisted: Options = lambda: {"assistant_model": draft(), **options}  # noqa: E731 - beside its use
         ways["hf assisted"] = _way(target, eos, sampling, assisted)
         if compiled and STATIC_CACHES_ROLL_BACK:

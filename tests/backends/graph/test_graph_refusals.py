@@ -130,7 +130,7 @@ def test_a_model_taken_apart_is_loaded_anew_for_comparisons_once_they_run(tmp_pa
     target = block.build_target()
     run = load_config({"target": block.model_dump(), "drafts": {"small": block.model_dump()}})
     ways = block.reference_modes(run, target, block.build_draft(target))
-    assert list(ways) == ["hf generate", "hf assisted", "hf adaptive"]
+    assert list(ways) == ["hf generate", "hf lookup", "hf assisted", "hf adaptive"]
     loaded, load = [], reference.load_model
     monkeypatch.setattr(reference, "load_model", lambda config: loaded.append(config) or load(config))
     session = target.open([1, 2, 3])

@@ -316,10 +316,11 @@ def test_the_library_assists_with_both_tokenizers_as_well():
     target, draft = target_of("coarse"), draft_of("coarse", "fine")
     ways = references(load_config({}), target, draft)
     prompt = target.codec.encode(TEXT[:60])
-    assert list(ways) == ["hf generate", "hf assisted"]
+    assert list(ways) == ["hf generate", "hf lookup", "hf assisted"]
     assert ways["hf assisted"](prompt, 12) == ways["hf generate"](prompt, 12)
     assert list(references(load_config({"generation": {"temperature": 1.0}}), target, draft)) == [
-        "hf generate"
+        "hf generate",
+        "hf lookup",
     ]
 
 

@@ -207,13 +207,20 @@ def test_greedy_decoding_with_a_penalty_is_that_of_generate():
     assert found.totals.accepted > 0
 
 
+def test_without_a_draft_the_librarys_own_ways_look_up():
+    target, _ = models(96)
+    ways = references(load_config({}), target, None)
+    assert ways.keys() == {"hf generate", "hf lookup", "hf adaptive"}
+    assert len({tuple(way([5, 6, 7, 5, 6], 20)) for way in ways.values()}) == 1
+
+
 def test_the_librarys_own_ways_draw_with_the_seed_and_leave_the_process_as_it_was():
     target, draft = models(96)
     ways, other = (
         references(load_config({"generation": {"temperature": 3.0, "seed": seed}}), target, draft)
         for seed in (4, 5)
     )
-    assert ways.keys() == {"hf generate", "hf assisted", "hf adaptive"}
+    assert ways.keys() == {"hf generate", "hf lookup", "hf assisted", "hf adaptive"}
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
     for name, way in ways.items():

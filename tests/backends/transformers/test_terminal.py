@@ -36,7 +36,7 @@ def test_ways_that_a_bench_runs_beside_ours_say_nothing(said, monkeypatch):
     monkeypatch.setattr(reference, "COMPILING", {"cpu"})
     draft = noisy_copy(model)
     ways = reference.reference_modes(lambda: model, lambda: draft, frozenset(), GREEDY, device=model.device)
-    assert {"hf generate", "hf compiled", "hf assisted", "hf adaptive"} <= ways.keys()
+    assert {"hf generate", "hf compiled", "hf lookup", "hf assisted", "hf adaptive"} <= ways.keys()
     assert ("hf compiled assisted" in ways) == STATIC_CACHES_ROLL_BACK
     texts = {name: way([3, 1, 4], 20) for name, way in ways.items()}
     assert all(text == texts["hf generate"] for text in texts.values())
