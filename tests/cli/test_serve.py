@@ -100,6 +100,18 @@ def test_a_second_signal_waits_for_nothing(start, slow_toy):
     assert "ended='length'" not in err
 
 
+def test_a_text_that_is_not_done_in_the_time_of_grace_ends_with_an_error_in_its_stream(start, slow_toy):
+    server = start("--config", slow_toy, "--grace", "0.1")
+    with server.stream("the rain", 4000) as response:
+        server.process.send_signal(signal.SIGTERM)
+        *_, last, done, _ = response.read().decode().split("\n\n")
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "shutting_down"
+    assert done == "data: [DONE]"
+    _, err = server.process.communicate(timeout=20)
+    assert server.process.returncode == 0
+    assert "they are cut" in err
+
+
 def test_a_key_and_a_deadline_hold(start, slow_toy):
     server = start("--config", slow_toy, "--api-key", "secret", "--deadline", "0.2")
     assert server.ask("GET", "/metrics")[0] == 401
