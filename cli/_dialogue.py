@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Never
 
 from paceline.cli._decoding import live_line
+from paceline.cli._process import Stopped
 from paceline.cli._render import warn
 from paceline.cli._screen import DIM, Screen
 from paceline.core.errors import BackendError, PacelineError
@@ -139,9 +140,9 @@ class Dialogue:
                 except EOFError:
                     sys.stderr.write("\n")
                     return
-                except KeyboardInterrupt:
+                except KeyboardInterrupt as stop:
                     sys.stderr.write("\n")
-                    if interrupted:
+                    if interrupted or isinstance(stop, Stopped):  # other signals than Ctrl-C are no question
                         raise
                     interrupted = True
                     self._screen.note("once more, or Ctrl-D, leaves")
@@ -182,8 +183,10 @@ class Dialogue:
         message = self._answers.conversation.undo()
         if message is None:
             self._screen.note("nothing was said yet")
-        else:
-            self._say(message)
+            return
+        if self._answers.decoder.sampling.greedy:
+            self._screen.note("the likeliest answer is the same again; --temperature 0.7 draws others")
+        self._say(message)
 
     def _undo(self) -> None:
         message = self._answers.conversation.undo()

@@ -106,6 +106,7 @@ def test_a_turn_can_be_taken_back_and_tried_again(talk):
     _, said, conversation = talk("/retry", "/undo", "hello", "/retry", "two", "/undo")
     assert said.count("nothing was said yet") == 2
     assert "taken back: two" in said
+    assert "the same again; --temperature 0.7" in said
     assert [message["content"] for message in conversation.messages[::2]] == ["hello"]
 
 
@@ -249,6 +250,26 @@ class Session:
                 self.shown += data
         return shown
 
+    def ended(self):
+        """Read to the end, for which the terminal of the process waits, and return the exit code."""
+        self.until("\N{NULL}")
+        return self.process.wait(timeout=30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_told_to_stop_ends_a_dialogue_that_waits(cli, chat_model, number):
+    session = Session(cli.folder, cli.environment(), chat_model)
+    try:
+        session.until(">>> ")
+        session.type("half a li")  # its echo tells that the command waits for more
+        session.until("half a li")
+        time.sleep(0.2)
+        session.process.send_signal(number)
+        assert session.ended() == 128 + number
+    finally:
+        session.process.kill()
+        os.close(session.main)
+
 
 def test_a_dialogue_in_a_terminal(cli, chat_model):
     session = Session(cli.folder, cli.environment(), chat_model, "-n", "400")
@@ -262,7 +283,7 @@ def test_a_dialogue_in_a_terminal(cli, chat_model):
         session.type("/stats\r")
         assert "1 answers" in session.until(">>> ")
         session.type("/exit\r")
-        assert session.process.wait(timeout=30) == 0
+        assert session.ended() == 0
     finally:
         session.process.kill()
         os.close(session.main)
