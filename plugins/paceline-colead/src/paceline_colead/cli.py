@@ -97,7 +97,7 @@ def evolve(
     steps: Steps = 240,
     out: Annotated[Path, typer.Option(help="Folder for the page and the numbers.")] = Path("runs/colead"),
 ) -> None:
-    """Let the languages grow, and compare each synthesizer alone with the circle (half an hour)."""
+    """Let the languages grow, and compare each synthesizer alone with the circle (an hour)."""
     settings = Settings(
         labelled=labelled, unlabelled=unlabelled, test=test, first_steps=steps, steps=max(1, steps // 2)
     )

@@ -114,7 +114,7 @@ class DataSynthesizer:
         """
         self._seen |= {word for pair in pairs for word in normalised(pair.query)}
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05
+            self.model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05, fused=True
         )
         self.model.train()
         for step in range(1, steps + 1):
@@ -158,12 +158,13 @@ class DataSynthesizer:
             labels[row, len(query) : len(query) + len(program)] = torch.tensor(program)
         logits = self.model(input_ids=tokens).logits[:, :-1]
         loss = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
-        return loss + ALIGNMENT * torch.stack([self._alignment(*example) for example in examples]).mean()
+        probs = self._translation(torch.arange(len(self.tokenizer)))
+        return loss + ALIGNMENT * torch.stack([self._alignment(probs, *each) for each in examples]).mean()
 
-    def _alignment(self, query: list[int], program: list[int]) -> Tensor:
-        """Return -log p(API | query), averaged over the APIs of a program."""
-        present = (self._api_ids[:, None] == torch.tensor(program)[None, :]).any(dim=1)
-        return -self._translation(torch.tensor(query)).mean(dim=0)[present].log().mean()
+    def _alignment(self, probs: Tensor, query: list[int], program: list[int]) -> Tensor:
+        """Return -log p(API | query), averaged over the APIs of a program; `probs` holds t, a row a token."""
+        present = torch.isin(self._api_ids, torch.tensor(program))
+        return -probs[query].mean(dim=0)[present].log().mean()
 
     def _translation(self, words: Tensor) -> Tensor:
         """Return t(API | word), a row a word."""
