@@ -20,6 +20,14 @@ STYLE = (
     "td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}"
 )
 
+CLAIMS = (
+    ("colead", "nlu alone"),
+    ("colead", "data alone"),
+    ("nlu in the circle", "nlu alone"),
+    ("data in the circle", "data alone"),
+)
+"""The pairs of kinds of which the abstract says that the first is better."""
+
 Value = Callable[[Outcome], float]
 
 
@@ -35,9 +43,8 @@ def page(outcomes: Sequence[Outcome], settings: Settings) -> str:
         parts.append(f"<h2>{escape(name)}</h2>{_plot(mine)}")
         for title, shares in (("Exact", "exact"), ("Execution", "execution")):
             parts.append(f"<h3>{title}</h3>{_accuracy(mine, shares)}")
-        parts.append(
-            f"<h3>Claims</h3><ul>{''.join(f'<li>{escape(line)}</li>' for line in claims(mine))}</ul>"
-        )
+        header = ["stage", *(f"{better} over {worse}" for better, worse in CLAIMS)]
+        parts.append(f"<h3>Claims, in points</h3>{_rows(header, claims(mine))}")
         parts.append(f"<h3>The grammar as draft</h3>{_speed(mine)}")
     return "".join(parts) + "</html>\n"
 
@@ -53,27 +60,27 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def claims(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return what the paper's abstract claims, each with what came out here, stage by stage, paired by seed."""
-    lines = []
+def claims(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """Return the gains that the paper's abstract claims, in points: a row for each stage and measure.
+
+    A gain holds where its mean over seeds, which are paired, is beyond its interval.
+    """
+    rows = []
     for (_, stage), group in _stages(outcomes).items():
         for measure in ("exact", "execution"):
-            for better, worse in (
-                ("colead", "nlu alone"),
-                ("colead", "data alone"),
-                ("nlu in the circle", "nlu alone"),
-                ("data in the circle", "data alone"),
-            ):
-                gain = Interval.of(
-                    [_share(measure, better)(each) - _share(measure, worse)(each) for each in group]
-                )
-                reach = f" ± {100 * gain.reach:.1f}" if gain.reach is not None else ""
-                holds = gain.mean > (gain.reach or 0.0)
-                lines.append(
-                    f"Stage {stage}, {measure}: {better} over {worse} by {100 * gain.mean:+.1f}{reach} points: "
-                    + ("holds" if holds else "does not hold")
-                )
-    return lines
+            gains = [
+                Interval.of([_share(measure, better)(each) - _share(measure, worse)(each) for each in group])
+                for better, worse in CLAIMS
+            ]
+            rows.append([f"{stage}, {measure}", *(_gain(gain) for gain in gains)])
+    return rows
+
+
+def _gain(gain: Interval) -> str:
+    if gain.reach is None:
+        return f"{100 * gain.mean:+.1f}"
+    holds = "holds" if gain.mean > gain.reach else "does not hold"
+    return f"{100 * gain.mean:+.1f} ± {100 * gain.reach:.1f}, {holds}"
 
 
 def _stages(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], list[Outcome]]:
@@ -146,7 +153,7 @@ def _speed(outcomes: Sequence[Outcome]) -> str:
 
 
 def _plot(outcomes: Sequence[Outcome]) -> str:
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    figure = Figure(figsize=(10, 3.7), layout="constrained")
     exact, execution, speed = figure.subplots(1, 3)
     stages = _stages(outcomes)
     at = [stage for _, stage in stages]
@@ -166,7 +173,7 @@ def _plot(outcomes: Sequence[Outcome]) -> str:
             )
         axes.set_ylim(0, 1)
         axes.set_title(measure)
-    exact.legend(fontsize=7)
+    figure.legend(*exact.get_legend_handles_labels(), loc="outside lower center", ncols=len(KINDS))
     ratios = [Interval.of([each.speedup for each in group]) for group in stages.values()]
     speed.errorbar(
         at,
