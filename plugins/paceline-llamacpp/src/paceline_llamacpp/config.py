@@ -37,7 +37,10 @@ class LlamaCppConfig(BackendConfig):
         default=None, ge=2, description="The longest prompt + output; null is the model's own, 4096 at most."
     )
     parallel: int = Field(
-        default=2, ge=1, le=64, description="Requests that may be under way, each with a context of its own."
+        default=2,
+        ge=1,
+        le=64,
+        description="Requests to make room for at a time, each with a context of its own.",
     )
     cache_type: CacheType = Field(
         default="f16", description="Number format of the cache; short ones need flash attention."

@@ -1,4 +1,4 @@
-"""A model at work: one context of llama.cpp, its sequences, and passes over them."""
+"""A model at work: contexts of llama.cpp, their sequences, and passes over them."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class Engine:
         self.vocabulary = model.vocabulary
         self.max_context = options.context
         self._api = library().api
-        self._context = self._new_context()
-        weakref.finalize(self, _free, self._api, self._context, model)
-        self._memory = self._api.llama_get_memory(self._context)
-        self._unused = list(reversed(range(options.parallel)))
+        self._contexts: list[_Context] = []
+        weakref.finalize(self, _free, self._api, self._contexts, model)
+        self._unused: list[int] = []
         self._batch, self._arrays = _batch(self._api)
+        self._grow()
         self._require_rollback()
 
     @property
@@ -116,35 +116,36 @@ class Engine:
         )
 
     def take(self, prefixes: KeptPrefixes[int] | None = None) -> int:
-        """Return an empty sequence.
+        """Return an empty sequence; where all are in use, of a further context.
 
         Args:
-            prefixes: Sequences that are kept for later; the oldest is let go where no other is left.
+            prefixes: Sequences that are kept for later; the oldest is let go where there is no room for a context.
 
         Raises:
-            BackendError: All are in use.
+            BackendError: All are in use, and there is no room.
         """
-        if not self._unused and prefixes is not None:
-            prefixes.drop()
         if not self._unused:
-            raise BackendError(
-                f"{BACKEND}: {self.options.parallel} requests are under way on {self.name}, and there is room for no "
-                "more; end one, or set `parallel` higher"
-            )
+            try:
+                self._grow()
+            except BackendError:
+                if prefixes is None or not prefixes.drop():
+                    raise
         return self._unused.pop()
 
     def free(self, sequence: int) -> None:
         """Empty a sequence and take it back."""
-        self._api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        self.go_back(sequence, 0)
         self._unused.append(sequence)
 
     def go_back(self, sequence: int, length: int) -> bool:
         """Let a sequence forget all tokens but the first `length`; False if its memory cannot."""
-        return bool(self._api.llama_memory_seq_rm(self._memory, sequence, length, -1))
+        context, number = self._place(sequence)
+        return bool(self._api.llama_memory_seq_rm(context.memory, number, length, -1))
 
     def length(self, sequence: int) -> int:
         """Return how many tokens a sequence holds."""
-        return int(self._api.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+        context, number = self._place(sequence)
+        return int(self._api.llama_memory_seq_pos_max(context.memory, number)) + 1
 
     def crop(self, sequence: int, length: int) -> None:
         """Let a sequence forget all tokens but the first `length`.
@@ -178,12 +179,12 @@ class Engine:
         arrays.positions[:count] = np.arange(start, start + count, dtype=np.int32)
         arrays.outputs[:count] = 0
         arrays.outputs[count - rows : count] = 1
-        arrays.sequence.value = sequence
+        context, arrays.sequence.value = self._place(sequence)
         self._batch.n_tokens = count
-        code = int(self._api.llama_decode(self._context, self._batch))
+        code = int(self._api.llama_decode(context.address, self._batch))
         if code:
             self._fail(code)
-        first = self._api.llama_get_logits_ith(self._context, count - rows)
+        first = self._api.llama_get_logits_ith(context.address, count - rows)
         return np.ctypeslib.as_array(first, shape=(rows, self.vocabulary))
 
     def _fail(self, code: int) -> None:
@@ -196,6 +197,17 @@ class Engine:
         raise BackendError(
             f"{BACKEND}: a pass of {self.name} failed with code {code}: {why or 'no reason given'}"
         )
+
+    def _place(self, sequence: int) -> tuple[_Context, int]:
+        """Return the context that a sequence is in, and its number there."""
+        return self._contexts[sequence // self.options.parallel], sequence % self.options.parallel
+
+    def _grow(self) -> None:
+        """Make room for as many sequences as fit in one context."""
+        context, parallel = self._new_context(), self.options.parallel
+        first = parallel * len(self._contexts)
+        self._contexts.append(_Context(context, self._api.llama_get_memory(context)))
+        self._unused += reversed(range(first, first + parallel))
 
     def _new_context(self) -> int:
         options, api = self.options, self._api
@@ -221,7 +233,7 @@ class Engine:
 
     def _require_rollback(self) -> None:
         """Go back once, so that a memory that cannot is refused before the first token."""
-        if not self._memory:
+        if not self._contexts[0].memory:
             raise BackendError(f"{BACKEND}: {self.name} keeps no memory of a text, so it cannot decode one")
         sequence = self.take()
         try:
@@ -235,10 +247,23 @@ class Engine:
             self.free(sequence)
 
 
-def _free(api: Any, context: int, model: GgufModel) -> None:
-    """Free a context; its model, held until now, comes after it."""
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """A context of llama.cpp.
+
+    Attributes:
+        address, memory: Its own address, and that of the memory of its sequences.
+    """
+
+    address: int
+    memory: int
+
+
+def _free(api: Any, contexts: list[_Context], model: GgufModel) -> None:
+    """Free all contexts; their model, held until now, comes after them."""
     del model
-    api.llama_free(context)
+    for context in contexts:
+        api.llama_free(context.address)
 
 
 @dataclass(frozen=True, slots=True)
