@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
-import structlog
-
 from paceline.core.batch_costs import BatchCosts
 from paceline.core.errors import INTERRUPTS, ContractError, describe, short_repr
 from paceline.core.guards.policy import UNPLANNED
+from paceline.core.log import log
 from paceline.core.optional_protocols import BatchDraft, BatchPolicy, BatchTarget
 from paceline.core.records import Plan
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from paceline.core.loop import Request, Turn
     from paceline.core.protocols import Clock, Draft, Policy, Target
     from paceline.core.records import Round, RoundStart
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 
