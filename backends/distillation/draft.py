@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from random import Random
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -51,7 +52,7 @@ GAMMA = 4
 """Of the rounds whose expected length tells whether training still pays."""
 
 PATIENCE = 10
-"""Looks at the held-out texts over which the expected length must have grown."""
+"""Looks at the held-out texts whose mean is held against that of as many before them; one look is noisy."""
 
 LEAST_GAIN = 0.01
 """By this share, or training comes to its end: the rates fall for another fifth of the time so far."""
@@ -265,9 +266,9 @@ class _Training:
         }
         state.curve.append(entry)
         self.on_progress(Progress("training", state.seconds / 60.0, self.plan.minutes, self.measures[-1]))
-        if state.ends_s is None and len(self.measures) > PATIENCE:
-            before, now = max(self.measures[:-PATIENCE]), max(self.measures[-PATIENCE:])
-            if expected_length(now) < (1.0 + LEAST_GAIN) * expected_length(before):
+        if state.ends_s is None and len(self.measures) >= 2 * PATIENCE:
+            lengths = list(map(expected_length, self.measures[-2 * PATIENCE :]))
+            if fmean(lengths[PATIENCE:]) < (1.0 + LEAST_GAIN) * fmean(lengths[:PATIENCE]):
                 state.ends_s = 1.2 * state.seconds
 
     @torch.no_grad()
