@@ -26,6 +26,8 @@ from paceline.backends.graph import GraphConfig
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from paceline import Work
+
 CREATIVE = (
     "Write a short story about a lighthouse keeper who finds a letter.",
     "Explain to a child why the sky is blue.",
@@ -100,6 +102,17 @@ def load(name: str, dtype: str) -> tuple[Any, Mapping[str, Any], Any, Any]:
     )
 
 
+class CpuClock:
+    """CPU seconds of this process, which is what is compared: other work on the machine must not change the plans."""
+
+    def now(self) -> float:
+        """Return the seconds so far."""
+        return process_time()
+
+    def spend(self, work: Work) -> None:
+        """Do nothing: they have passed already."""
+
+
 def prompts_of(texts: str, rows: int, tokenizer: Any) -> list[list[int]]:
     """Return the prompts; of mixed ones the first is copied, and no other."""
     copied = [tokenizer(4 * text)["input_ids"] for text in COPYING]
@@ -123,7 +136,7 @@ def ways_to_decode(
         load_config({"policy": "auto"}).policy,
         load_config({"policy": {"name": "static", "gamma": 0}}).policy,
     )
-    options: dict[str, Any] = {"eos": frozenset(), "max_new_tokens": given.tokens}
+    options: dict[str, Any] = {"eos": frozenset(), "max_new_tokens": given.tokens, "clock": CpuClock()}
     single = SpeculativeDecoder(target, drafts, auto.build(0), **options)
     batched = BatchDecoder(SpeculativeDecoder(target, drafts, auto.build(0), **options))
     undrafted = BatchDecoder(SpeculativeDecoder(target, {}, plain.build(0), **options))
