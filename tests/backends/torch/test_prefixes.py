@@ -14,6 +14,7 @@ from paceline.backends.graph import GraphTarget
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyTarget
 from paceline.backends.transformers import HfDraft, HfTarget
+from paceline.backends.transformers.host.cache import windows_record_many_passes
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
 from paceline.core.optional_protocols import SupportsPrefixReuse
@@ -281,7 +282,8 @@ def test_a_window_is_gone_on_from_where_all_of_it_is_wanted_and_read_anew_elsewh
     assert sum(fed) == 2
     fed.clear()
     target.open([*text[:20], 1, 2]).close()
-    assert sum(fed) == 21
+    # Releases whose windows do not record many passes keep everything, and can go back.
+    assert sum(fed) == (21 if windows_record_many_passes() else 1)
 
 
 def test_a_number_of_caches_below_one_is_refused():
