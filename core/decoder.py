@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from paceline.core.clock import WallClock
 from paceline.core.conversation import AnswerOptions, Conversation
@@ -18,15 +18,17 @@ from paceline.core.forking import ForkSafeLock
 from paceline.core.generation import Failure, Generation, Tally
 from paceline.core.guards.draft import Drafts, usable_drafts
 from paceline.core.guards.policy import PlainDecoding, PolicyGuard, check_fit
-from paceline.core.guards.target import GuardedCodec, TargetGuard, check_target, perplexity
+from paceline.core.guards.target import TargetGuard, check_target, perplexity
 from paceline.core.log import log
 from paceline.core.loop import Request
 from paceline.core.observing import Observing, RequestObserver
 from paceline.core.optional_protocols import SupportsPrefixReuse
+from paceline.core.prefixes import keeping
 from paceline.core.sampling import GREEDY, Sampling, check_sampling
 from paceline.core.state.scope import PolicySource
 from paceline.core.stopping import Stop, StopConditions, stop_criteria
-from paceline.core.streaming import TextStream, stream_text
+from paceline.core.streaming import stream_text
+from paceline.core.target_text import TargetText
 from paceline.core.trace import Tracing
 
 if TYPE_CHECKING:
@@ -36,13 +38,11 @@ if TYPE_CHECKING:
     from paceline.core.trace import TraceWriter
 
 
-ModelT = TypeVar("ModelT")
-
 CONVERSATION_CACHES = 2
 """Caches kept for conversations: one for the one that goes on, and one for a request in between."""
 
 
-class SpeculativeDecoder(Closing):
+class SpeculativeDecoder(TargetText, Closing):
     """Decodes prompts with a target, speeded up by drafts as a policy decides; the text is the target's own.
 
     Args:
@@ -265,40 +265,6 @@ class SpeculativeDecoder(Closing):
         """Let several requests be under way from now on, of which the caller takes one round at a time."""
         self._lock.interleaved = True
 
-    def encode(self, prompt: str | Sequence[int]) -> list[int]:
-        """Return the tokens of a prompt; tokens given are checked against the target's vocabulary."""
-        return self._checked(self._codec().encode(prompt) if isinstance(prompt, str) else list(prompt))
-
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
-        """Return the tokens of a conversation as the target's chat template writes it, up to where the answer begins.
-
-        Args:
-            messages: Each with `role` and what else the template reads, mostly `content`.
-            options: More that the template reads, such as `tools`.
-
-        Raises:
-            BackendError: The target has no chat template, or the template refuses the messages.
-        """
-        return self._checked(self._codec().encode_chat(messages, options))
-
-    def decode(self, tokens: Sequence[int]) -> str | None:
-        """Return the text of an output, special tokens left out; None when the target has no tokenizer."""
-        return None if self.target.codec is None else self._codec().decode(tokens)
-
-    def text_stream(self) -> TextStream:
-        """Return what makes text of an output's tokens as they come."""
-        return TextStream(self._codec())
-
-    def _checked(self, tokens: list[int]) -> list[int]:
-        if not tokens:
-            raise BackendError("the prompt is empty: give at least one token")
-        for token in tokens:
-            if not 0 <= token < self.target.vocabulary:
-                raise BackendError(
-                    f"the prompt holds {token!r}; tokens are 0 to {self.target.vocabulary - 1}"
-                )
-        return tokens
-
     @contextmanager
     def opened(
         self,
@@ -390,8 +356,8 @@ class SpeculativeDecoder(Closing):
             raise BackendError(f"prefix_caches must be at least 0, found {count}")
         if self._prefix_caches is None:
             self._prefix_caches = count
-            self.target = _keeping(self.target, count)
-            self.drafts = {name: _keeping(draft, count) for name, draft in self.drafts.items()}
+            self.target = keeping(self.target, count)
+            self.drafts = {name: keeping(draft, count) for name, draft in self.drafts.items()}
 
     def _drawing(self, sampling: Sampling | None) -> Sampling:
         if sampling is None:
@@ -400,7 +366,7 @@ class SpeculativeDecoder(Closing):
         return sampling
 
     def _limits(self, prompt: list[int], max_new_tokens: int | None, stop: Stop | None) -> StopConditions:
-        codec = None if self.target.codec is None else self._codec()
+        codec = None if self.target.codec is None else self.codec()
         ends = stop_criteria(self.stop if stop is None else stop, codec)
         return StopConditions(self._room(len(prompt), max_new_tokens), self._eos, ends)
 
@@ -417,13 +383,6 @@ class SpeculativeDecoder(Closing):
             )
         return min(limit, longest - prompt_tokens)
 
-    def _codec(self) -> GuardedCodec:
-        if self.target.codec is None:
-            raise BackendError(
-                "this target has no tokenizer: give the prompt as tokens and use rounds() or generate()"
-            )
-        return GuardedCodec(self.target.codec)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedRequest:
@@ -436,7 +395,3 @@ class OpenedRequest:
 
     request: Request
     record: Callable[[Round, float], None]
-
-
-def _keeping(model: ModelT, count: int) -> ModelT:
-    return model.keep_prefixes(count) if count and isinstance(model, SupportsPrefixReuse) else model

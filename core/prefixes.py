@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from paceline.core.errors import BackendError
 from paceline.core.forking import ForkSafeLock
+from paceline.core.optional_protocols import SupportsPrefixReuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
 CacheT = TypeVar("CacheT")
+ModelT = TypeVar("ModelT")
 EngineT = TypeVar("EngineT", bound="CacheEngine")
 
 
@@ -124,3 +126,8 @@ class PrefixReuse(Generic[EngineT]):
     def free_cache(self, cache: Any) -> None:
         """Let go of a cache of a session."""
         self.engine.free(cache)
+
+
+def keeping(model: ModelT, count: int) -> ModelT:
+    """Return a target or draft that keeps so many caches, or as it is where it keeps none."""
+    return model.keep_prefixes(count) if count and isinstance(model, SupportsPrefixReuse) else model

@@ -101,6 +101,7 @@ from paceline.core.state.key import StateKey
 from paceline.core.state.store import StateStore
 from paceline.core.stopping import StopCriterion
 from paceline.core.streaming import TextStream
+from paceline.core.target_text import TargetText
 from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
 
 if _typing.TYPE_CHECKING:
@@ -196,6 +197,7 @@ __all__ = [
     "Target",
     "TargetError",
     "TargetSession",
+    "TargetText",
     "TextStream",
     "TokenProposal",
     "TokenSignals",
