@@ -58,7 +58,8 @@ class Outcome:
 
     Attributes:
         exact, execution: Share of test queries, by kind of synthesizer.
-        pseudo: Pairs that the NLU side made for the last turn, and how many of them are right.
+        pseudo: Pairs that the NLU side made for the last turn, as far as they can be judged.
+        pseudo_right: How many of them are right.
         acceptance: By draft: the share of draft tokens that the model agreed with, for the NLU side before the circle
             and after.
         speedup: Seconds of plain decoding over those with the draft, of the same programs.
@@ -134,6 +135,10 @@ def _measured(
         answers["nlu in the circle"].append(_best(colead.nlu, pair.query))
         answers["data in the circle"].append(plain[-1].program)
         answers["colead"].append(colead.answer(pair.query, plain[-1].program))
+    # Queries of earlier stages, whose programs are none any more, have no label to judge by.
+    meant = still_programs([Pair(pair.query, labels[pair.query]) for pair in colead.pseudo], domain)
+    known = {pair.query for pair in meant}
+    judged = [pair for pair in colead.pseudo if pair.query in known]
     return Outcome(
         domain=domain.name,
         seed=seed,
@@ -149,8 +154,8 @@ def _measured(
             )
             for kind, programs in answers.items()
         },
-        pseudo=len(colead.pseudo),
-        pseudo_right=sum(labels[pair.query] == pair.program for pair in colead.pseudo),
+        pseudo=len(judged),
+        pseudo_right=sum(labels[pair.query] == pair.program for pair in judged),
         acceptance={
             name: sum(each.accepted for each in group) / max(1, sum(each.drafted for each in group))
             for name, group in drafted.items()
