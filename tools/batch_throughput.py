@@ -90,7 +90,8 @@ def load(name: str, dtype: str) -> tuple[Any, Mapping[str, Any], Any, Any]:
         target = block.build_target()
         drafts = {"small": EmbeddedConfig().build_draft(target)}
     else:
-        target, drafts = GraphConfig(model=name, dtype=dtype, device="cpu", threads=1).build_target(), {}
+        block = GraphConfig.model_validate({"model": name, "dtype": dtype, "device": "cpu", "threads": 1})
+        target, drafts = block.build_target(), {}
     lookup = load_config({"drafts": {"lookup": "prompt-lookup"}}).drafts["lookup"].build_draft(target)
     model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
     model.generation_config.eos_token_id = None
