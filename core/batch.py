@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import ExitStack
+from traceback import clear_frames
 from typing import TYPE_CHECKING
 
 from paceline.core.batch_rounds import BatchRounds, attempt
@@ -93,6 +94,11 @@ class BatchRequest:
                 self._stack.__exit__(type(error), error, error.__traceback__)
         except PacelineError as problem:
             self.error = self.error or problem
+        # What an error remembers of the frames that it passed would keep caches as long as the request is kept.
+        cause = self.error
+        while cause is not None:
+            clear_frames(cause.__traceback__)
+            cause = cause.__cause__
         if isinstance(self.error, PacelineError):
             self.error.delivered = tuple(self.tokens)
 
