@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,6 +152,8 @@ def model_blocks(model: str | None, drafts: Sequence[str] | None) -> dict[str, A
     if drafts:
         if NO_DRAFT in drafts and len(drafts) > 1:
             raise ConfigError("--draft none goes with no other --draft: leave out one of them")
+        for draft in drafts:
+            _refuse_misspelt(draft)
         named = [(_draft_name(draft), draft) for draft in drafts if draft != NO_DRAFT]
         if twice := [name for name, count in Counter(name for name, _ in named).items() if count > 1]:
             raise ConfigError(f"two drafts of --draft would be called {twice[0]!r}; name them in a run file")
@@ -174,6 +177,18 @@ def _model_block(model: str) -> dict[str, Any]:
         if not run.target.check_target(run).problems:
             break
     return block
+
+
+def _refuse_misspelt(draft: str) -> None:
+    """Refuse what is nearly the name of a draft without a model, before the hub is asked for it.
+
+    Raises:
+        ConfigError: Names the nearest.
+    """
+    names = (*WITHOUT_MODEL, NO_DRAFT)
+    near = get_close_matches(draft, names, n=1, cutoff=0.75)
+    if near and draft not in names and not Path(draft).exists():
+        raise ConfigError(f"--draft {draft}: there is no such folder; did you mean {near[0]!r}?")
 
 
 def _draft_name(draft: str) -> str:

@@ -25,7 +25,7 @@ from paceline.cli._options import (
     model_blocks,
     read_config,
 )
-from paceline.cli._render import show_json
+from paceline.cli._render import show_json, warn
 from paceline.cli._screen import Screen
 from paceline.core.errors import BackendError
 from paceline.core.json_text import is_text
@@ -114,14 +114,26 @@ def require_template(decoder: SpeculativeDecoder) -> None:
 
 
 def answer_lines(answers: Answers, *, as_json: bool) -> None:
-    """Take each line of stdin for a turn."""
+    """Take each line of stdin for a turn; one that the target cannot read is refused, and the next one goes on.
+
+    Raises:
+        typer.Exit: A line was refused.
+    """
+    refused = False
     for number, line in enumerate(sys.stdin or (), start=1):
         said = line.rstrip("\r\n")
         if not is_text(said):
             raise typer.BadParameter(f"line {number} of stdin is not UTF-8; send it in that encoding")
         if not said.strip():
             continue
-        answer = answers.answer(said, shown=not as_json)
+        try:
+            answer = answers.answer(said, shown=not as_json)
+        except BackendError as error:
+            refused = True
+            warn(f"line {number} of stdin: {error}")
+            if as_json:
+                show_json("chat", {"message": said, "error": str(error)}, indent=None)
+            continue
         if as_json:
             values = decoding_values(
                 answers.run, answer.decoding, text=answer.text, prompt_tokens=answer.prompt_tokens
@@ -130,3 +142,5 @@ def answer_lines(answers: Answers, *, as_json: bool) -> None:
         elif not (sys.stdout.isatty() or answer.text.endswith("\n")):
             sys.stdout.write("\n")
         sys.stdout.flush()
+    if refused:
+        raise typer.Exit(1)

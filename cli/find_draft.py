@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline.cli._options import (
+    NO_DRAFT,
     ConfigOption,
     DraftOption,
     JsonOption,
@@ -36,7 +37,7 @@ MAX_NEW_TOKENS = 128
 """Unless something else is said: long enough for a draft to show what it is worth."""
 
 
-def find_draft(
+def find_draft(  # noqa: PLR0915 - imports that wait, one a line
     model: Annotated[
         str | None,
         typer.Argument(metavar="[MODEL]", help="The target: a folder, a GGUF file or a name on the hub."),
@@ -71,7 +72,7 @@ def find_draft(
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Replace the run file, and what an interrupted search has measured."),
+        typer.Option("--force", help="Replace the run file, and measure all again."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,6 +82,8 @@ def find_draft(
     plain decoding, in turns on every prompt. An interrupted search goes on where it stopped when the same command is
     given again.
     """
+    if draft and NO_DRAFT in draft:
+        raise ConfigError("plain decoding is always compared: leave out --draft none")
     if out.exists() and not force:
         raise ConfigError(
             f"{printable(out)}: is there already; replace it with --force, or name another file with --out"
@@ -109,6 +112,7 @@ def find_draft(
     from paceline.lab.bench.summary import summarise  # noqa: PLC0415
     from paceline.lab.models import load_models  # noqa: PLC0415
     from paceline.lab.short_names import draft_named, with_drafts  # noqa: PLC0415
+    from paceline.lab.stats import FEWEST  # noqa: PLC0415
     from paceline.lab.tuning import with_remark  # noqa: PLC0415
 
     catalogue = Catalogue.load()
@@ -150,8 +154,13 @@ def find_draft(
     if stopped:
         warn(f"interrupted; the same command goes on from the last prompt in {results or RESULTS}")
     elif finding is not None:
-        warn(f"the run file is {out}; try it with `paceline generate --config {out}`")
-    raise typer.Exit(int(stopped or bool(summary.failed) or bool(summary.different)))
+        chat = " --chat" if workload.name == CHAT else ""
+        warn(f'the run file is {out}; try it: paceline generate --config {out}{chat} "..."')
+    else:
+        warn(
+            f"no choice from fewer than {FEWEST} prompts: give it more --minutes, and it goes on; {out} was not written"
+        )
+    raise typer.Exit(int(finding is None or stopped or bool(summary.failed) or bool(summary.different)))
 
 
 def _usual(decoder: SpeculativeDecoder) -> Workload:

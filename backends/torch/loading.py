@@ -115,7 +115,11 @@ def load_config(config: ModelConfig) -> Any:
     """
     folder = Path(config.model).expanduser()
     source = _source(config)
-    if "gguf_file" in source:
+    if (file := gguf_file(config.model)) is not None:
+        if not file.is_file():
+            raise BackendError(
+                f"{config.backend}: cannot load {config.model!r}. There is no file {str(file)!r}."
+            )
         with explained(config), quiet_loading():
             return AutoConfig.from_pretrained(source.pop("place"), **source)
     # Where its generation_config.json is damaged, transformers makes do with config.json: other tokens end a text.

@@ -89,11 +89,10 @@ class Finding:
 
 
 def find(summary: Summary, drafts: Collection[str]) -> Finding | None:
-    """Return the set to use; None where nothing was measured.
+    """Return the set to use; None where too little was measured for an interval.
 
     That is the smallest set, models counting most, that is not surely slower than the fastest. Plain decoding it is
-    where the fastest is not surely faster than that; with fewer prompts than an interval takes, the figures stand for
-    themselves.
+    where the fastest is not surely faster than that.
     """
     speedups = {
         names: row.all.speedup
@@ -101,12 +100,12 @@ def find(summary: Summary, drafts: Collection[str]) -> Finding | None:
         for row in summary.rows
         if row.policy == label(names) and row.all.speedup is not None
     }
-    if not speedups:
+    if not speedups or any(speedup.low is None for speedup in speedups.values()):
         return None
     prompts = max(row.all.texts for row in summary.rows)
     fastest = max(speedups, key=lambda names: speedups[names].value)
     best = speedups[fastest]
-    if (best.value if best.low is None else best.low) <= 1.0:
+    if best.low is not None and best.low <= 1.0:
         return Finding((), fastest, best, None, prompts)
     for names in sorted(speedups, key=lambda names: (_size(names), -speedups[names].value)):
         over = summary.over(label(names), label(fastest)) if names != fastest else None
@@ -129,7 +128,7 @@ def blocks(finding: Finding, parts: Models) -> Mapping[str, Any]:
 
 
 def _pays(speedup: Ratio) -> bool:
-    return (speedup.value if speedup.low is None else speedup.low) > 1.0
+    return speedup.low is not None and speedup.low > 1.0
 
 
 def _size(names: tuple[str, ...]) -> tuple[int, int]:

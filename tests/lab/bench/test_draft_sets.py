@@ -59,8 +59,8 @@ def test_plain_decoding_is_used_where_nothing_is_surely_faster():
     assert finding.sentences().startswith("Nothing pays")
 
 
-def test_few_prompts_are_taken_as_they_are():
-    assert found(prompts=2, suffix=[0.9]).drafts == ("suffix",)
+def test_few_prompts_are_no_reason_for_a_choice():
+    assert found(prompts=4, suffix=[0.5]) is None
 
 
 def test_sets_decode_with_their_drafts_alone_and_become_a_run():
@@ -73,7 +73,7 @@ def test_sets_decode_with_their_drafts_alone_and_become_a_run():
     )
     parts = load_models(run)
     choice = choose_sets(parts, Catalogue.load())
-    bench = Bench(choice.modes, [Prompt("p", "toy", (1, 2, 3))], 30)
+    bench = Bench(choice.modes, [Prompt(str(n), "toy", (1, 2, n)) for n in range(5)], 30)
     list(bench.run())
 
     summary = summarise(bench, choice)

@@ -63,8 +63,11 @@ class LlamaCppConfig(BackendConfig):
 
     @classmethod
     def for_model(cls, model: str) -> Self | None:
-        """Take files that end in .gguf, and folders and packages that hold one."""
-        return None if gguf_file(model) is None else cls(model=model)
+        """Take files that end in .gguf, and folders and packages that hold one, where llama.cpp is there.
+
+        Elsewhere they are left to the backends of transformers, which read them too.
+        """
+        return None if gguf_file(model) is None or cls.missing() else cls(model=model)
 
     def build_target(self) -> Target:
         """Load the model.
