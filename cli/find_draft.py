@@ -144,7 +144,10 @@ def find_draft(  # noqa: PLR0915 - imports that wait, one a line
             summary, bench, choice, config=parts.config, settings=settings, interrupted=stopped
         )
         chosen = None if finding is None else {**asdict(finding), "advice": finding.sentences()}
-        show_json("find-draft", {"choice": chosen, "file": None if stopped else str(out), **values})
+        show_json(
+            "find-draft",
+            {"choice": chosen, "file": None if chosen is None or stopped else str(out), **values},
+        )
     else:
         listed = (main_table(summary), kinds_table(summary))
         show(*(part for table in listed if table is not None for part in (table, "")), form=Format.TEXT)

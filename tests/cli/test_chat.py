@@ -214,6 +214,24 @@ def test_what_is_no_text_is_refused_with_its_line(monkeypatch):
         chat.answer_lines(answers, as_json=False)
 
 
+def test_a_line_that_cannot_be_answered_is_refused_and_the_next_one_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"a\n{'b' * 2000}\nc\n"))
+    decoder = decoder_for()
+    decoder.target = replace(decoder.target, max_context=1000)
+    answers = Answers(RUN, decoder, Screen(sys.stdout, sys.stderr), decoder.conversation(), {})
+    with pytest.raises(chat.typer.Exit):
+        chat.answer_lines(answers, as_json=True)
+    out, err = capsys.readouterr()
+    documents = [json.loads(line) for line in out.splitlines()]
+    assert [document["message"] for document in documents] == ["a", "b" * 2000, "c"]
+    assert [("context ends at 1000" in document.get("error", "")) for document in documents] == [
+        False,
+        True,
+        False,
+    ]
+    assert "line 2 of stdin" in err
+
+
 class Session:
     """The command in a terminal of 80 columns."""
 

@@ -49,14 +49,17 @@ def test_plain_decoding_is_an_honest_outcome(cli, search):
 
 
 def test_the_time_it_may_take_ends_it_after_a_prompt(cli, search):
-    found = json.loads(cli.call(*search, "--minutes", "0", "--json", code=0).stdout)
+    done = cli.call(*search, "--minutes", "0", "--json", code=1)
+    found = json.loads(done.stdout)
     assert {run["prompt"] for run in found["runs"]} == {"abc"}
-    assert found["choice"]["prompts"] == 1
+    assert found["choice"] is None
+    assert "no choice from fewer than 5 prompts" in done.stderr
+    assert not (cli.folder / "run.yaml").exists()
 
 
 def test_a_model_without_a_chat_template_goes_on_with_texts(cli):
     config = cli.file("toy.yaml", TOY)
-    done = cli.call("find-draft", "-c", config, "-n", 4, "--minutes", "0", code=0)
+    done = cli.call("find-draft", "-c", config, "-n", 4, "--minutes", "0", code=1)
     assert "no chat template, so the prompts are those of 'shipped'" in done.stderr
 
 

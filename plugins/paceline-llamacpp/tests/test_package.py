@@ -38,7 +38,16 @@ def test_every_option_is_in_the_readme_with_a_description():
     ] == []
 
 
-def test_files_of_its_kind_are_taken_and_others_left_alone(tmp_path):
+def test_where_llama_cpp_is_not_there_its_files_are_left_to_other_backends(monkeypatch):
+    catalogue = paceline.Catalogue.load([paceline_llamacpp], installed=False)
+    monkeypatch.setattr(
+        "paceline_llamacpp.config.missing_library", lambda: ("llama-cpp-python is not installed",)
+    )
+    assert catalogue.block_for("some.gguf") is None
+
+
+def test_files_of_its_kind_are_taken_and_others_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("paceline_llamacpp.config.missing_library", tuple)
     (tmp_path / "plain").mkdir()
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "model.gguf").touch()

@@ -229,7 +229,7 @@ def engine(tmp_path) -> Callable[..., Engine]:
 def replace_policy(adapter: Any, policy: Any) -> None:
     """Let an adapter ask another policy, which a configuration could not name."""
     adapter.policy = policy
-    adapter._guard._policy = policy
+    adapter._guard.policy = policy
 
 
 @pytest.fixture
