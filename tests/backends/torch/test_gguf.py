@@ -17,14 +17,15 @@ TEMPLATE = "{% for message in messages %}<{{ message['content'] }}>{% endfor %}"
 def file(tmp_path_factory):
     """A Llama of random weights whose tokens are letters."""
     path = tmp_path_factory.mktemp("gguf") / "letters.gguf"
-    tokens = [chr(code) for code in range(33, 127)] + ["hi", "<|end|>"]
+    tokens = [chr(code) for code in range(33, 127)] + ["hi", "ok", "<|end|>"]
     shape = tiny.Shape(vocabulary=len(tokens))
     writer = tiny.header(path, shape)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types([gguf.TokenType.NORMAL] * (len(tokens) - 1) + [gguf.TokenType.CONTROL])
-    writer.add_token_merges(["h i"])
+    writer.add_token_merges(["h i", "o k"])  # it reads a list of one as a text
+    writer.add_bos_token_id(len(tokens) - 1)  # transformers 5.16 asks for one
     writer.add_eos_token_id(len(tokens) - 1)
     writer.add_chat_template(TEMPLATE)
     return tiny.finish(writer, tiny.random_weights(shape, 0), path)
@@ -53,7 +54,7 @@ def test_tokenizer_template_and_end_come_from_the_file(texts):
     tokens, plain, chat, eos = texts["hf"]
     assert plain == [ord("a") - 33, ord("b") - 33]
     assert chat == [ord(letter) - 33 for letter in "<ab>"]
-    assert eos == {95}
+    assert eos == {96}
 
 
 def test_nothing_but_the_model_is_heard_of_while_it_loads(file, capfd):
