@@ -10,6 +10,8 @@ import pytest
 
 from paceline import load_config
 
+from .conftest import TOY
+
 
 class Served:
     """A server that was started, and requests to it."""
@@ -61,7 +63,9 @@ def start(cli):
             process.kill()
 
 
-def test_a_run_file_is_served_and_the_first_signal_ends_the_server_with_0(start, toy):
+def test_a_run_file_is_served_and_the_first_signal_ends_the_server_with_0(cli, start):
+    # A policy that looks at the clock would draft another number each time.
+    toy = cli.file("static.yaml", TOY + "policy: {name: static, gamma: 3}\n")
     server = start("--config", toy, "--name", "toys")
     status, text = server.ask("POST", "/v1/completions", {"prompt": "the rain", "max_tokens": 12})
     assert status == 200
