@@ -111,6 +111,12 @@ def distance(one: Texts, other: Texts) -> float:
     return max(abs(one.get(text, 0.0) - other.get(text, 0.0)) for text in one.keys() | other.keys())
 
 
+@pytest.fixture(autouse=True)
+def logs_as_nobody_configured_them():
+    """A command that ran in this process before has configured where logs go."""
+    structlog.reset_defaults()
+
+
 @pytest.fixture(scope="session")
 def tiny_pair() -> TinyPair:
     return TinyPair()
