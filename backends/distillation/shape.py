@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes that tell one model of the pair from another."""
+    """The sizes that tell one small model from another."""
 
     hidden: int
     layers: int

@@ -251,7 +251,7 @@ class PolicyGuard:
             answer: What the policy answered or raised, where it planned for several requests together.
         """
         self._round = start.index
-        return self._ask("plan", lambda start: self._planned(start, answer), FALLBACK_PLAN, start)
+        return self._ask("plan", self._planned, FALLBACK_PLAN, start, answer)
 
     def control(self, plan: Plan) -> PlannedControl | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
@@ -289,12 +289,12 @@ class PolicyGuard:
     def _keeps_drafting(self, signals: TokenSignals) -> bool:
         return bool(self.policy.keep_drafting(signals))
 
-    def _ask(self, method: str, ask: Callable[..., T], otherwise: T, about: object) -> T:
+    def _ask(self, method: str, ask: Callable[..., T], otherwise: T, *about: object) -> T:
         """Return what the policy answers; once it has failed, what stands for an answer."""
         if self.failure is not None:
             return otherwise
         try:
-            return ask(about)
+            return ask(*about)
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it raises is blamed on it
