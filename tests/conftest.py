@@ -1,4 +1,4 @@
-"""What several folders share: a pair of models so small that every text is counted out, and the command line."""
+"""Fixtures of several folders: a pair of models so small that every text is counted out, and the command line."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -120,7 +120,7 @@ def test_every_public_name_is_listed_once_and_documented(name: str) -> None:
 
 
 def test_the_package_shows_no_stray_name() -> None:
-    """What is neither listed, private nor a submodule would look public without being a promise."""
+    """A name neither listed, private nor a submodule would look public without being a promise."""
     package = importlib.import_module("paceline")
     stray = [
         name

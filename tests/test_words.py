@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+TESTS = ["tests", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("plugins/*/tests")))]
 FOLDERS = [
     *("core", "policies", "backends", "lab", "serving", "cli", "tools"),
     *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("plugins/*/src"))),
@@ -40,7 +41,7 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", [*FOLDERS, *TESTS])
 def test_docstrings_begin_with_a_noun_or_a_verb(folder: str) -> None:
     questions = [
         f"{path}:{text.lineno}: {text.value[:60]}"

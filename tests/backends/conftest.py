@@ -1,4 +1,4 @@
-"""What transformers calls deprecated will break: a test that makes it say so fails, as it would by a warning."""
+"""Features of transformers that are deprecated will break: a test that makes it say so fails, as by a warning."""
 
 import logging
 from collections.abc import Iterator

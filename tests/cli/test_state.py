@@ -1,4 +1,4 @@
-"""What the policy learnt is kept by `paceline generate`, however it ends."""
+"""Knowledge of the policy is kept by `paceline generate`, however it ends."""
 
 import signal
 import time

@@ -24,7 +24,7 @@ def a_round(gamma, *, draft=1.0, target=1.0, lag=0, noise=1.0, token=0.0):
 
 
 def ratio(costs, gamma=4):
-    """What drafting `gamma` tokens costs against verifying them."""
+    """Costs of drafting `gamma` tokens against verifying them."""
     return costs.draft_s("d", gamma) / costs.verify_s(gamma + 1, 100)
 
 

@@ -1,4 +1,4 @@
-"""Where seconds come from."""
+"""Clocks: the source of seconds."""
 
 import pytest
 

@@ -164,7 +164,7 @@ def test_the_table_follows_a_draft_whose_tokens_get_dearer_while_the_curve_rests
 
 
 def test_asking_for_prices_does_not_change_them():
-    """What was learnt is settled while learning, so that every decision takes as long as the next."""
+    """Knowledge is settled while learning, so that every decision takes as long as the next."""
     asked, silent = LiveCosts(), LiveCosts()
     for i in range(62):
         done = a_round(i % 7, verify_s=10.0 + i % 7 + i % 3, draft_s=1.0 * (i % 7))

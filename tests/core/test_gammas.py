@@ -1,4 +1,4 @@
-"""Which gammas a round leaves open, and who may say that any will do."""
+"""Gammas that a round leaves open, and who may say that any will do."""
 
 import pytest
 from hypothesis import given, settings
@@ -54,7 +54,7 @@ class NamedDraft:
     zero=st.booleans(),
 )
 def test_the_loop_admits_each_of_them(budget, gammas, zero):
-    """Where none of an engine's gammas fits the budget, the loop must accept 0 although the engine always drafts."""
+    """The loop, where none of an engine's gammas fits the budget, must accept 0 although the engine always drafts."""
     begin = start(budget, Capabilities(gammas=gammas, zero_gamma=zero))
     for gamma in begin.gammas(8):
         guard = PolicyGuard(ScriptedPolicy([gamma]), {"draft": NamedDraft()}, fallback=False)

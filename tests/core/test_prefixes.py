@@ -1,4 +1,4 @@
-"""Which of the kept caches a request goes on from, and which goes first."""
+"""The kept cache that a request goes on from, and the one that goes first."""
 
 from hypothesis import given
 from hypothesis import strategies as st

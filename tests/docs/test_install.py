@@ -1,4 +1,4 @@
-"""What pages, messages and hints tell to install can be installed today: no index has a package named paceline."""
+"""Packages that pages, messages and hints name can be installed today: no index has a package named paceline."""
 
 import re
 from pathlib import Path

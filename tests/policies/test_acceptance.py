@@ -1,4 +1,4 @@
-"""What is known of a draft, against the truth and against a survival curve worked out by the book.
+"""Knowledge of a draft, against the truth and against a survival curve worked out by the book.
 
 Draws from a Beta distribution.
 """

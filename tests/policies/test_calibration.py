@@ -1,4 +1,4 @@
-"""What a draft's probabilities are worth."""
+"""The worth of a draft's probabilities."""
 
 from random import Random
 

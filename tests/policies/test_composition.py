@@ -1,4 +1,4 @@
-"""Which drafts are in the choice."""
+"""Drafts that are in the choice."""
 
 import pytest
 

@@ -165,7 +165,7 @@ def test_a_trial_by_hand(start, done):
 
 
 def test_a_lag_is_no_loss(start, done):
-    """What a draft could do is judged, not what it would cost to wake it; that is weighed when drafts change."""
+    """A draft is judged by what it could do, not by the cost to wake it; that is weighed when drafts change."""
     seconds = []
     for lag in (0, 5000):
         policy = HedgeConfig(length="static").build()

@@ -1,4 +1,4 @@
-"""How the online policy behaves over a whole text."""
+"""Behaviour of the online policy over a whole text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What any policy does with numbers in a saved state that nobody can have counted: it refuses them, or works on."""
+"""Behaviour of any policy with numbers in a saved state that nobody can have counted: it refuses them, or works on."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Whom to ask, and how often."""
+"""Drafts that are asked for scores, and how often."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""When to look at a draft's probabilities."""
+"""Rounds that look at a draft's probabilities."""
 
 from dataclasses import replace
 

@@ -17,7 +17,7 @@ RUN = {
 
 
 class Answered:
-    """What an application sent."""
+    """Messages that an application sent."""
 
     def __init__(self, sent):
         self.status = next((m["status"] for m in sent if m["type"] == "http.response.start"), None)

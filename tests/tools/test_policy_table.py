@@ -1,4 +1,4 @@
-"""What policies lose against the best static gamma in hindsight, on the twelve made-up cells.
+"""Losses of policies against the best static gamma in hindsight, on the twelve made-up cells.
 
 The texts are cut at 600 tokens and every policy starts cold on each: knowing nothing is part of the price. Signals tell
 nothing here, so that what is found is what history alone allows.

@@ -27,7 +27,7 @@ def plain(target, prompt=PROMPT, count=60):
 
 
 def empty(engine):
-    """Whether every sequence was given back, without a token in it."""
+    """Tell whether every sequence was given back, without a token in it."""
     unused = sorted(engine._unused)
     every = list(range(engine.options.parallel * len(engine._contexts)))
     return unused == every and all(engine.length(sequence) == 0 for sequence in every)

@@ -1,4 +1,4 @@
-"""What an operator is told: the cause and not its wrapping, whose port it is, what this machine lacks."""
+"""Messages to an operator: the cause and not its wrapping, whose port it is, what this machine lacks."""
 
 import json
 import os

@@ -22,7 +22,7 @@ class Status(IntEnum):
 
 
 class Request:
-    """What the plugin reads of vLLM's requests."""
+    """The fields of vLLM's requests that the plugin reads."""
 
     def __init__(self, name, prompt, max_tokens, *, eos=None):
         self.request_id = name

@@ -1,4 +1,4 @@
-"""What stands in vLLM's additional configuration, and what is refused before the first token."""
+"""Entries of vLLM's additional configuration, and those refused before the first token."""
 
 import sys
 from pathlib import Path

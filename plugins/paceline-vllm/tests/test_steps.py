@@ -19,7 +19,7 @@ STEP = st.tuples(
 
 
 class Slow:
-    """What every request's plan and number are, kept request by request."""
+    """Plans and numbers of every request, kept request by request."""
 
     def __init__(self):
         self.known = {}

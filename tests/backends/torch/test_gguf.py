@@ -33,7 +33,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def texts(file):
-    """What each engine writes, greedily."""
+    """Tokens that each engine writes, greedily."""
     blocks = {backend: {"target": {"backend": backend, "model": str(file)}} for backend in ("hf", "graph")}
     return {backend: decoded(block) for backend, block in blocks.items()}
 

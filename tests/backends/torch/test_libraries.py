@@ -1,4 +1,4 @@
-"""Which releases of the libraries are supported, and what is said of one that nobody has tested."""
+"""Releases of the libraries that are supported, and what is said of one that nobody has tested."""
 
 import re
 import tomllib

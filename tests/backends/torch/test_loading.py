@@ -1,4 +1,4 @@
-"""What cannot be loaded is refused with the way out; what can be loaded works together."""
+"""Models that cannot be loaded are refused with the way out; those that can work together."""
 
 import subprocess
 import sys

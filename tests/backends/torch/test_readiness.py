@@ -1,4 +1,4 @@
-"""What is known of a model before its weights are read is what it would be refused by."""
+"""Facts of a model read before its weights are those it would be refused by."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether a draft speaks the target's tokens."""
+"""Drafts that speak the target's tokens, and those that do not."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is harmless in a model's folder is not refused: tied weights, buffers of old versions, several files."""
+"""Harmless files in a model's folder are not refused: tied weights, buffers of old versions, several files."""
 
 import json
 

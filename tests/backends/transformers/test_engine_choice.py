@@ -168,7 +168,7 @@ ALTERATIONS = {
         MLP(m), "up_proj", nn.Sequential(MLP(m).up_proj, nn.Dropout(0.5))
     ),
 }
-"""What the log says of it -> what was done to a model."""
+"""Lines of the log -> changes made to a model."""
 
 
 @pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS)

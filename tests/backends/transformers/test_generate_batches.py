@@ -1,4 +1,4 @@
-"""What was written for a batch is shown one row of it, and serves it rightly or is refused by name."""
+"""Processors and criteria written for a batch are shown one row of it, and serves it rightly or is refused by name."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What assisted generation refuses or gets wrong, the drop-in does; what it cannot honour, it says first."""
+"""The drop-in does what assisted generation refuses or gets wrong; what it cannot honour, it says first."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What transformers demands of its own assisted generation, demanded of the drop-in: more drafts, no tolerance."""
+"""Demands of transformers on its own assisted generation, made of the drop-in: more drafts, no tolerance."""
 
 import pytest
 import torch

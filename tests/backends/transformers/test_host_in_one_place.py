@@ -1,4 +1,4 @@
-"""What transformers does not document is read in two places, one for models and one for `generate` and its caches."""
+"""Undocumented parts of transformers are read in two places, one for models and one for `generate` and its caches."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What an hf model says of itself: the same in every process, another one where acceptance or times may differ."""
+"""Identity of an hf model: the same in every process, another one where acceptance or times may differ."""
 
 import json
 from pathlib import Path

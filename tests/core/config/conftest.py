@@ -14,7 +14,7 @@ BOTH: frozenset[Role] = frozenset({"target", "draft"})
 
 
 class Built:
-    """What the sample blocks build: it remembers from what."""
+    """The object that sample blocks build: it remembers from what."""
 
     def __init__(self, config: object, seed: int = 0) -> None:
         self.config, self.seed = config, seed

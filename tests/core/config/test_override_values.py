@@ -1,4 +1,4 @@
-"""What is refused in a file is refused in an override as well, with the override named."""
+"""Values refused in a file are refused in an override as well, with the override named."""
 
 import time
 

@@ -35,7 +35,7 @@ class UnspeakableError(Exception):
 
 
 class Bare(BaseException):
-    """What only the last resort catches."""
+    """An exception that only the last resort catches."""
 
 
 class Thing:
@@ -234,7 +234,7 @@ class Closing:
 
 
 class Memo:
-    """What a policy is taught by, and saved to."""
+    """Ways to teach a policy and to save it."""
 
     def __init__(self, member=None, fault=None):
         self._how = (member, fault)
@@ -296,7 +296,7 @@ def check(name, *, tolerated=True, **parts):
 
 @pytest.fixture
 def trace(tmp_path):
-    """What makes a trace, as `check` takes parts."""
+    """A maker of traces, as `check` takes parts."""
     return lambda _: TraceWriter(tmp_path / "t.jsonl")
 
 

@@ -1,4 +1,4 @@
-"""What drafts say of tokens they did not propose, and what they match length before they draft."""
+"""Scores of tokens that a draft did not propose, and match lengths before it drafts."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""What goes wrong when a plugin makes what it describes."""
+"""Errors when a plugin makes what it describes."""
 
 import json
 from collections.abc import Callable

@@ -11,7 +11,7 @@ from paceline.core.plugins.catalogue import Catalogue
 
 
 class Last(BaseException):
-    """What only the last resort catches."""
+    """An exception that only the last resort catches."""
 
 
 @pytest.fixture

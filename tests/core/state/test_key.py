@@ -1,4 +1,4 @@
-"""What knowledge is kept under."""
+"""Keys that knowledge is kept under."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What was learnt by one decoder is known to the next one: `state:` in a run file, from end to end."""
+"""Knowledge of one decoder is known to the next one: `state:` in a run file, from end to end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the kits say of a mistake: its cause, the line of the author's code, and what to do."""
+"""Messages of the kits on a mistake: its cause, the line of the author's code, and what to do."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which modes a bench runs."""
+"""Modes that a bench runs."""
 
 from typing import Literal
 

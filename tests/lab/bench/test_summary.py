@@ -1,4 +1,4 @@
-"""What a bench sums up: figures of our own loop, the best static gamma, texts that go round in circles."""
+"""Sums of a bench: figures of our own loop, the best static gamma, texts that go round in circles."""
 
 import pytest
 

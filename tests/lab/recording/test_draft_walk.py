@@ -1,4 +1,4 @@
-"""What is recorded of a draft is what it does when asked at every start, from a session of its own."""
+"""Recordings of a draft hold what it does when asked at every start, from a session of its own."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def written(target, prompt, count):
 
 
 def asked_afresh(draft, prompt, tokens, longest):
-    """What a draft does from each start, each from a session that never drafted before."""
+    """Proposals of a draft from each start, each from a session that never drafted before."""
     for start in range(len(tokens)):
         session = draft.open([*prompt, *tokens[:start]])
         proposal = session.draft(longest, SignalControl(draft.signals))

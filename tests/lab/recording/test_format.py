@@ -42,7 +42,7 @@ def recording_of(*texts, measured=()):
 
 
 def same(one, other):
-    """Whether two values are equal, arrays by their numbers and kinds."""
+    """Tell whether two values are equal, arrays by their numbers and kinds."""
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and np.array_equal(one, other)
     if dataclasses.is_dataclass(one):

@@ -1,4 +1,4 @@
-"""Where tokens are drawn: what a recording says of acceptance is what happens, counted out over all dice."""
+"""Recordings of drawn tokens: what one says of acceptance is what happens, counted out over all dice."""
 
 from dataclasses import replace
 from itertools import product

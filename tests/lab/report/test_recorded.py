@@ -1,4 +1,4 @@
-"""What a recording adds, worked out from one in memory and a replay of it by the simulator."""
+"""Additions of a recording, worked out from one in memory and a replay of it by the simulator."""
 
 import random
 from types import SimpleNamespace

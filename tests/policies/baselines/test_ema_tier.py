@@ -288,7 +288,7 @@ def test_by_cost_positions_not_seen_are_extrapolated_and_then_seen():
 
 @pytest.mark.parametrize(("alpha", "draft_s", "best"), [(0.5, 2.0, 1), (0.9, 0.2, 7)])
 def test_by_cost_it_settles_on_the_best_tier(alpha, draft_s, best):
-    """Where tokens are right half the time and dear, 1.5 in 12 s; where right nine times in ten, 5.7 in 11.4 s."""
+    """Tokens that are right half the time and dear give 1.5 in 12 s; those right nine times in ten, 5.7 in 11.4 s."""
     random = Random(0)
     bits = [random.random() < alpha for _ in range(3000)]
     rounds = play(EmaTierConfig(cost_aware=True).build(), bits, costs=FixedCosts(draft_s, 10.0))

@@ -1,4 +1,4 @@
-"""What aimd, fsm and gammatune have in common, tried on each of them."""
+"""Behaviour that aimd, fsm and gammatune have in common, tried on each of them."""
 
 import pytest
 from hypothesis import given, settings

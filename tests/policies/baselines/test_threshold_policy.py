@@ -1,4 +1,4 @@
-"""What all policies share that stop by a declared threshold."""
+"""Behaviour that all policies share that stop by a declared threshold."""
 
 import pytest
 

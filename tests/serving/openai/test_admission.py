@@ -1,4 +1,4 @@
-"""What the HTTP interface lets in, and what it does with what clients control."""
+"""Requests that the HTTP interface lets in, and what it does with what clients control."""
 
 import asyncio
 import threading

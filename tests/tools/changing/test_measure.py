@@ -1,4 +1,4 @@
-"""What is measured where costs change: the harness, and the limits that `auto` keeps to."""
+"""Measurements where costs change: the harness, and the limits that `auto` keeps to."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -189,7 +189,7 @@ def wait():
 
 @pytest.fixture
 def by_name():
-    """What finds the number of a process of a cluster by a word of its title."""
+    """Finder of the number of a process of a cluster by a word of its title."""
 
     def find(service, word):
         found = []

@@ -101,11 +101,11 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Any]:
 
 @pytest.fixture(scope="session")
 def target_alone(case: Callable[[Any], Any]) -> Any:
-    """What vLLM writes without speculation."""
+    """Texts of vLLM without speculation."""
     return case(None)
 
 
 @pytest.fixture(scope="session", params=list(DRAFTS))
 def decoded(request: pytest.FixtureRequest, case: Callable[[Any], Any]) -> tuple[str, Any]:
-    """What vLLM writes with one kind of draft, under every policy."""
+    """Texts of vLLM with one kind of draft, under every policy."""
     return request.param, case(DRAFTS[request.param])

@@ -1,4 +1,4 @@
-"""What only a GPU can show: that captured programs do what called ones do. `make test-gpu` runs these."""
+"""Behaviour that only a GPU can show: that captured programs do what called ones do. `make test-gpu` runs these."""
 
 import math
 import threading

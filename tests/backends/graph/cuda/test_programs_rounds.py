@@ -1,4 +1,4 @@
-"""What programs promise besides the right tokens: nothing read by the host, nothing built or allocated in a round."""
+"""Promises of programs besides the right tokens: nothing read by the host, nothing built or allocated in a round."""
 
 import gc
 
