@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench_gpu.__main__ import main
-from bench_gpu.imposed import ImposedTarget
+from bench_gpu.models import ImposedTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.testing.doubles import ScriptedPolicy
 

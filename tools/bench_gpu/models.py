@@ -8,8 +8,42 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from paceline.backends.graph.cuda.buffers import BufferPool
+from paceline.backends.graph.cuda.target import CudaTarget, TargetBuffers
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from paceline.backends.graph.cuda.engine import BlockEngine
+
+
+class ImposedBuffers(TargetBuffers):
+    """Buffers whose verification tosses a coin for each proposed token, on the device."""
+
+    draws = True
+
+    def __init__(self, engine: BlockEngine, rate: float) -> None:
+        super().__init__(engine)
+        self._rate = rate
+
+    def agreed(self, target_tokens: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
+        """Accept by lot, and put what is accepted in the place of the target's own choice."""
+        tossed = self.certain.new_empty(len(guess)).uniform_(generator=self.rng.generator) < self._rate
+        target_tokens.copy_(guess.where(tossed, target_tokens))
+        return tossed
+
+
+class ImposedTarget(CudaTarget):
+    """A target whose output is INVALID: of the draft's tokens it accepts each with probability `rate`.
+
+    Random weights make no draft that agrees with its target, so a stated share of the draft's tokens is accepted
+    whatever they are: the work of every round is real, the text is not. All that is reported of it says `imposed`.
+    """
+
+    def __init__(self, engine: BlockEngine, rate: float) -> None:
+        super().__init__(engine)
+        self.pool = BufferPool(lambda: ImposedBuffers(engine, rate), engine.runner)
+
 
 _LLAMA: Final = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
