@@ -8,29 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from importlib import metadata
-from typing import TYPE_CHECKING, Annotated, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from paceline.cli._process import OutputLost, exit_code, settle, stops
 from paceline.cli._render import warn
-from paceline.cli.bench import bench
-from paceline.cli.chat import chat
-from paceline.cli.doctor import doctor
-from paceline.cli.export import export
-from paceline.cli.find_draft import find_draft
-from paceline.cli.generate import generate
-from paceline.cli.new_policy import new_policy
-from paceline.cli.plugins import plugins
-from paceline.cli.record import record
-from paceline.cli.regret import regret
-from paceline.cli.replay import replay
-from paceline.cli.report import report
-from paceline.cli.schema import schema
-from paceline.cli.serve import serve
-from paceline.cli.train_draft import train_draft
-from paceline.cli.tune import tune
 from paceline.core.environment import LIBRARIES, remedy
 from paceline.core.errors import ConfigError, PacelineError
 
@@ -40,7 +25,49 @@ if TYPE_CHECKING:
 DEBUG = "PACELINE_DEBUG"
 """Environment variable: "1" shows the traceback of an error instead of its message."""
 
+COMMANDS: Final = {
+    "generate": "Write text: stdout gets the text, stderr everything else.",
+    "chat": "Talk to a model; /help lists what else can be done. In a pipe, each line of stdin is a turn.",
+    "serve": "Serve a model over HTTP, as OpenAI does, until interrupted.",
+    "bench": "Run several policies in turns on the same prompts and compare them with plain decoding.",
+    "record": "Record what every draft would have done at every place, so that any policy can be tried on it with "
+    "`replay`.",
+    "replay": "Try policies on a recording in virtual time, and rank them.",
+    "regret": "Say how much of what was possible each policy captured, on all texts and on those that vary.",
+    "report": "Say which policy is best on the recorded texts, in the terminal and as one HTML page that opens "
+    "offline.",
+    "tune": "Choose a policy on one half of the texts, judge it on the other, and write a run file with it.",
+    "export": "Write a recording as a Parquet file: one row for each start of each draft in each text.",
+    "find-draft": "Measure which drafts pay for a model, and write a run file with them.",
+    "train-draft": "Train a small draft for a model on what the model itself writes.",
+    "plugins": "List policies and backends with their providers, and plugins that are broken.",
+    "schema": "Write the JSON schema of a run file, for editors.",
+    "doctor": "Tell what is installed, try each backend on its smallest model, and check what a run file (or none) "
+    "would run.",
+    "new-policy": "Write an installable package with a small policy that works, and its tests.",
+}
+"""The commands, each with the first sentence of its help."""
+
+
+class Commands(TyperGroup):
+    """Loads the module of a command when it is called: a list of all needs none of them."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name, the command itself and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load(str(command.name)), rest
+
+
+def load(name: str) -> Any:
+    """Return a command by its name."""
+    function = name.replace("-", "_")
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(getattr(import_module(f"paceline.cli.{function}"), function))
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
+    cls=Commands,
     name="paceline",
     help="Speculative decoding under an adaptive policy: the same text, sooner.",
     add_completion=False,
@@ -48,30 +75,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    generate,
-    chat,
-    serve,
-    bench,
-    record,
-    replay,
-    regret,
-    report,
-    tune,
-    export,
-    find_draft,
-    train_draft,
-    plugins,
-    schema,
-    doctor,
-    new_policy,
-):
-    app.command()(command)
+for name, summary in COMMANDS.items():
+    app.command(name, help=summary)(lambda: None)
 
 
 def _version(shown: bool) -> None:
     if shown:
-        typer.echo(f"paceline {metadata.version('paceline')}")
+        from paceline import __version__  # noqa: PLC0415 - not for a page of help
+
+        typer.echo(f"paceline {__version__}")
         raise typer.Exit
 
 

@@ -47,19 +47,4 @@ __all__ = [
     "replay_policies",
 ]
 
-__getattr__ = lazy(
-    __name__,
-    {
-        "paceline.lab.comparison": ["by_setting", "compare"],
-        "paceline.lab.figures": ["Comparison", "Figures", "Regret", "Row", "Shares"],
-        "paceline.lab.hindsight": ["BestStatic", "Hindsight"],
-        "paceline.lab.recording.model": ["Recording"],
-        "paceline.lab.recording.reader": ["read_recording"],
-        "paceline.lab.replay.run": ["replay_policies"],
-        "paceline.lab.report.build": ["Report", "build_report"],
-        "paceline.lab.report.plots": ["draw"],
-        "paceline.lab.results": ["Key", "Measurement", "ProcessorUse", "Results"],
-        "paceline.lab.stats": ["Ratio"],
-        "paceline.lab.workloads.synthetic": ["made_up_recording"],
-    },
-)
+__getattr__, __dir__ = lazy(__name__)

@@ -28,13 +28,4 @@ __all__ = [
     "is_cross_site",
 ]
 
-__getattr__ = lazy(
-    __name__,
-    {
-        "paceline.serving.metrics": ["Metrics"],
-        "paceline.serving.openai.admission": ["Admission"],
-        "paceline.serving.openai.app": ["ServedModel", "create_app"],
-        "paceline.serving.openai.errors": ["ApiError"],
-        "paceline.serving.running": ["first_signal"],
-    },
-)
+__getattr__, __dir__ = lazy(__name__)

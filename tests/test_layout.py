@@ -60,19 +60,19 @@ def test_the_folders_are_not_importable_by_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    "names",
+    "imports",
     [
-        ["paceline", "paceline.policies", "paceline.backends"],
-        ["paceline.testing"],
-        ["paceline.hf"],
-        ["paceline.serving"],
-        ["paceline.cli"],
-        ["paceline.core.plugins.catalogue as c; c.Catalogue.load()"],
+        ["from paceline import *", "import paceline.policies, paceline.backends"],
+        ["import paceline.testing"],
+        ["import paceline.hf"],
+        ["import paceline.serving"],
+        ["import paceline.cli"],
+        ["import paceline.core.plugins.catalogue as c; c.Catalogue.load()"],
     ],
     ids=["the three packages", "testing", "transformers", "server", "command line", "a loaded catalogue"],
 )
-def test_importing_it_leaves_the_tensor_libraries_unloaded(names: list[str]) -> None:
-    lines = "\n".join(f"import {name}" for name in names)
+def test_importing_it_leaves_the_tensor_libraries_unloaded(imports: list[str]) -> None:
+    lines = "\n".join(imports)
     loaded = isolated(
         f"import sys\n{lines}\nprint([n for n in ('torch', 'transformers', 'numpy') if n in sys.modules])"
     )
@@ -80,7 +80,44 @@ def test_importing_it_leaves_the_tensor_libraries_unloaded(names: list[str]) -> 
 
 
 def test_structlog_waits_until_something_is_logged() -> None:
-    assert isolated("import sys, paceline\nprint('structlog' in sys.modules)") == "False"
+    assert isolated("import sys\nfrom paceline import *\nprint('structlog' in sys.modules)") == "False"
+
+
+def test_importing_it_loads_nothing_that_is_not_named() -> None:
+    """The package itself takes no time: a name loads its module when it is first asked for."""
+    shown = (
+        "print(sorted(name for name in sys.modules if name.startswith(('paceline.', 'pydantic', 'yaml'))))"
+    )
+    assert isolated(f"import sys, paceline\n{shown}") == "['paceline.core', 'paceline.core.lazy']"
+    assert isolated(f"import sys\nfrom paceline import PacelineError\n{shown}") == (
+        "['paceline.core', 'paceline.core.errors', 'paceline.core.lazy']"
+    )
+
+
+def test_a_public_name_is_listed_and_an_unknown_one_is_refused() -> None:
+    module = import_module("paceline")
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match="module 'paceline' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+def test_every_module_of_core_may_be_the_first_to_be_imported() -> None:
+    """No cycle of imports hides behind the order in which others import."""
+    names = [
+        f"paceline.{'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')}"
+        for path in MODULES
+        if path.is_relative_to(ROOT / "core") and "testing" not in path.parts
+    ]
+    code = f"""
+import os, pydantic, yaml
+for name in {names!r}:
+    child = os.fork()
+    if child == 0:
+        __import__(name)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, name
+"""
+    isolated(code)
 
 
 def test_the_import_contracts_are_kept() -> None:

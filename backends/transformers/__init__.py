@@ -17,10 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["HfConfig", "HfDraft", "HfTarget", "TranslatedDraft"]
 
-__getattr__ = lazy(
-    __name__,
-    {
-        "paceline.backends.torch.reencoding": ["TranslatedDraft"],
-        "paceline.backends.transformers.models": ["HfDraft", "HfTarget"],
-    },
-)
+__getattr__, __dir__ = lazy(__name__)

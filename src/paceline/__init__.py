@@ -1,110 +1,110 @@
 """Adaptation policies for speculative decoding: how far to draft, with which draft, and when not to.
 
-These are the public names. Everything else may change between minor versions. What measures
+These are the public names, which load on first use. Everything else may change between minor versions. What measures
 policies is in `paceline.lab`, and what plugin authors need for their tests in `paceline.testing`.
 """
 
 from __future__ import annotations
 
 import typing as _typing
-from importlib.metadata import version as _version
 
-from paceline.core.base_policy import BasePolicy, MergeablePolicy
-from paceline.core.batch import BatchDecoder, BatchRequest
-from paceline.core.cache_tracker import CacheTracker
-from paceline.core.clock import CostTableClock, RecordedClock, WallClock
-from paceline.core.codecs import tokenizer_difference
-from paceline.core.config.blocks import BackendConfig, PolicyConfig, Readiness, Role
-from paceline.core.config.load import load, load_config
-from paceline.core.config.resolve import AnyBackend, AnyPolicy
-from paceline.core.config.run import GenerationConfig, RunConfig
-from paceline.core.config.schema import json_schema
-from paceline.core.conversation import AnswerOptions, Conversation
-from paceline.core.costs import CostTable, LiveCosts
-from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.environment import cpu_model
-from paceline.core.errors import (
-    BackendError,
-    CapabilityError,
-    ClosedError,
-    ConfigError,
-    ContractError,
-    DeadlineError,
-    PacelineError,
-    PluginError,
-    QueueFullError,
-    TargetError,
-    TraceError,
-)
-from paceline.core.files import private_folder
-from paceline.core.fused import FusedCosts, StepCosts
-from paceline.core.generation import Failure, Generation, Tally, Totals
-from paceline.core.gguf import gguf_file
-from paceline.core.guards.policy import PolicyGuard, check_fit
-from paceline.core.json_text import is_text
-from paceline.core.observing import ObservedRequest, RequestObserver
-from paceline.core.optional_protocols import (
-    BatchDraft,
-    BatchPolicy,
-    BatchPriced,
-    BatchTarget,
-    Identified,
-    Memoryless,
-    Mergeable,
-    Remembering,
-    SampledDraft,
-    SampledTarget,
-    Shareable,
-    SupportsChat,
-    SupportsMatchLength,
-    SupportsPerplexity,
-    SupportsPrefixReuse,
-    SupportsScoring,
-)
-from paceline.core.plugins.catalogue import Catalogue
-from paceline.core.plugins.hooks import impl as hookimpl
-from paceline.core.prefixes import KeptPrefixes, PrefixReuse
-from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
-from paceline.core.protocols import (
-    Clock,
-    Codec,
-    Costs,
-    Draft,
-    DraftControl,
-    DraftSession,
-    Policy,
-    Proposal,
-    Session,
-    Target,
-    TargetSession,
-    Verdict,
-    Work,
-)
-from paceline.core.records import (
-    SIGNALS,
-    Capabilities,
-    DraftState,
-    Ended,
-    Plan,
-    Requirements,
-    Round,
-    RoundStart,
-    Signal,
-    StopRule,
-    TokenSignals,
-    finish_round,
-)
-from paceline.core.rejection_sampling import Rng, SeededRng, rejection_sample
-from paceline.core.sampling import Sampling
-from paceline.core.state.declared import Fixed, PolicyState, Summed, Unsaved
-from paceline.core.state.key import StateKey
-from paceline.core.state.store import StateStore
-from paceline.core.stopping import StopCriterion
-from paceline.core.streaming import TextStream
-from paceline.core.target_text import TargetText
-from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
+from paceline.core.lazy import lazy as _lazy
 
 if _typing.TYPE_CHECKING:
+    from paceline.core.base_policy import BasePolicy, MergeablePolicy
+    from paceline.core.batch import BatchDecoder, BatchRequest
+    from paceline.core.cache_tracker import CacheTracker
+    from paceline.core.clock import CostTableClock, RecordedClock, WallClock
+    from paceline.core.codecs import tokenizer_difference
+    from paceline.core.config.blocks import BackendConfig, PolicyConfig, Readiness, Role
+    from paceline.core.config.load import load, load_config
+    from paceline.core.config.resolve import AnyBackend, AnyPolicy
+    from paceline.core.config.run import GenerationConfig, RunConfig
+    from paceline.core.config.schema import json_schema
+    from paceline.core.conversation import AnswerOptions, Conversation
+    from paceline.core.costs import CostTable, LiveCosts
+    from paceline.core.decoder import SpeculativeDecoder
+    from paceline.core.environment import cpu_model
+    from paceline.core.errors import (
+        BackendError,
+        CapabilityError,
+        ClosedError,
+        ConfigError,
+        ContractError,
+        DeadlineError,
+        PacelineError,
+        PluginError,
+        QueueFullError,
+        TargetError,
+        TraceError,
+    )
+    from paceline.core.files import private_folder
+    from paceline.core.fused import FusedCosts, StepCosts
+    from paceline.core.generation import Failure, Generation, Tally, Totals
+    from paceline.core.gguf import gguf_file
+    from paceline.core.guards.policy import PolicyGuard, check_fit
+    from paceline.core.json_text import is_text
+    from paceline.core.observing import ObservedRequest, RequestObserver
+    from paceline.core.optional_protocols import (
+        BatchDraft,
+        BatchPolicy,
+        BatchPriced,
+        BatchTarget,
+        Identified,
+        Memoryless,
+        Mergeable,
+        Remembering,
+        SampledDraft,
+        SampledTarget,
+        Shareable,
+        SupportsChat,
+        SupportsMatchLength,
+        SupportsPerplexity,
+        SupportsPrefixReuse,
+        SupportsScoring,
+    )
+    from paceline.core.plugins.catalogue import Catalogue
+    from paceline.core.plugins.hooks import impl as hookimpl
+    from paceline.core.prefixes import KeptPrefixes, PrefixReuse
+    from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
+    from paceline.core.protocols import (
+        Clock,
+        Codec,
+        Costs,
+        Draft,
+        DraftControl,
+        DraftSession,
+        Policy,
+        Proposal,
+        Session,
+        Target,
+        TargetSession,
+        Verdict,
+        Work,
+    )
+    from paceline.core.records import (
+        SIGNALS,
+        Capabilities,
+        DraftState,
+        Ended,
+        Plan,
+        Requirements,
+        Round,
+        RoundStart,
+        Signal,
+        StopRule,
+        TokenSignals,
+        finish_round,
+    )
+    from paceline.core.rejection_sampling import Rng, SeededRng, rejection_sample
+    from paceline.core.sampling import Sampling
+    from paceline.core.state.declared import Fixed, PolicyState, Summed, Unsaved
+    from paceline.core.state.key import StateKey
+    from paceline.core.state.store import StateStore
+    from paceline.core.stopping import StopCriterion
+    from paceline.core.streaming import TextStream
+    from paceline.core.target_text import TargetText
+    from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
     from paceline.serving.async_decoder import AsyncDecoder
 
 __all__ = [
@@ -228,12 +228,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Look up what is loaded on first use: `AsyncDecoder`, and the metadata in which `__version__` stands."""
-    if name == "AsyncDecoder":
-        from paceline.serving.async_decoder import AsyncDecoder  # noqa: PLC0415 - most programs have no event loop
+_load, __dir__ = _lazy(__name__)
 
-        return AsyncDecoder
+
+def __getattr__(name: str) -> object:
+    """Look up a public name, and the metadata in which `__version__` stands."""
     if name == "__version__":
-        return _version("paceline")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version  # noqa: PLC0415 - it takes longer to load than all else here
+
+        return version("paceline")
+    return _load(name)

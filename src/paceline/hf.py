@@ -17,12 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Adaptive", "HfDraft", "HfTarget", "TranslatedDraft", "adaptive", "candidate_draft"]
 
-__getattr__ = lazy(
-    __name__,
-    {
-        "paceline.backends.torch.reencoding": ["TranslatedDraft"],
-        "paceline.backends.transformers.candidates": ["candidate_draft"],
-        "paceline.backends.transformers.generate": ["Adaptive", "adaptive"],
-        "paceline.backends.transformers.models": ["HfDraft", "HfTarget"],
-    },
-)
+__getattr__, __dir__ = lazy(__name__)

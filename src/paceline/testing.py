@@ -37,10 +37,4 @@ __all__ = [
     "process_logits",
 ]
 
-__getattr__ = lazy(
-    __name__,
-    {
-        "paceline.core.testing.backends": ["check_backend"],
-        "paceline.core.testing.policies": ["check_policy"],
-    },
-)
+__getattr__, __dir__ = lazy(__name__)

@@ -23,8 +23,10 @@ SLOW_TOY = TOY.replace("seed: 3", "seed: 3, step_s: 0.02").replace("40", "5000")
 
 FORKING = """
 import json, os, signal, sys
-from paceline.cli.app import main
+from paceline.cli.app import COMMANDS, load, main
 
+for name in COMMANDS:
+    load(name)  # once, for all commands that are forked off
 for line in sys.stdin:
     arguments, folder, environment, streams = json.loads(line)
     child = os.fork()

@@ -14,6 +14,7 @@ from paceline import Catalogue, hookimpl
 from paceline.backends.toy import ToyConfig
 from paceline.cli import doctor, plugins
 from paceline.cli._checks import Trial
+from paceline.cli.app import COMMANDS, load
 from paceline.lab.bench.run import LoopMode
 
 
@@ -125,6 +126,25 @@ def test_looking_around_loads_no_tensor_library(cli, arguments):
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_page_of_help_loads_no_command_and_no_part_of_a_run(cli):
+    script = (
+        "import sys\nfrom paceline.cli.app import COMMANDS, run\nassert run(['--help']) == 0\n"
+        "modules = {f'paceline.cli.{name.replace(chr(45), chr(95))}' for name in COMMANDS}\n"
+        "print(sorted((modules | {'pydantic', 'yaml', 'structlog', 'paceline.core.decoder'}) & sys.modules.keys()))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-Ic", script], capture_output=True, text=True, env=cli.environment(), check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name):
+    assert COMMANDS[name] == " ".join(load(name).help.partition("\n\n")[0].split())
 
 
 def test_the_version_is_told(cli):

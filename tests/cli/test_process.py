@@ -138,7 +138,7 @@ def test_an_interrupted_import_is_an_interruption_whatever_comes_of_it(cli):
     )
     script = (
         f"import sys; sys.path.insert(0, {str(cli.folder)!r})\nfrom paceline.cli import app\n"
-        "def broken(): import late\napp.app.command()(broken)\nsys.exit(app.run(['broken']))"
+        "def broken(name): import late\napp.load = broken\nsys.exit(app.run(['doctor']))"
     )
     done = subprocess.run([sys.executable, "-Ic", script], capture_output=True, text=True, check=False)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 import paceline
 from paceline.core.plugins import hooks
@@ -118,10 +117,9 @@ def commands(page: Path, blocks: Blocks) -> Iterator[list[str]]:
 
 @each_page
 def test_every_paceline_command_and_option_exists(page: Path, blocks: Blocks) -> None:
-    from paceline.cli.app import app
+    from paceline.cli.app import COMMANDS, load
 
-    group = typer.main.get_command(app)
-    known = {name: command.params for name, command in group.commands.items()}  # type: ignore[attr-defined]
+    known = {name: load(name).params for name in COMMANDS}
     for words in commands(page, blocks):
         if words[0] != "paceline":
             continue

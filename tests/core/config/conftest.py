@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 import pytest
 from pydantic import Field, field_validator
 
-from paceline.core.config import AnyPolicy, BackendConfig, PolicyConfig
+from paceline import AnyPolicy, BackendConfig, PolicyConfig
 from paceline.core.config.blocks import Role
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.plugins.hooks import impl

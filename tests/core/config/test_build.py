@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from paceline.core.config import RunConfig, load_config
+from paceline import RunConfig, load_config
 from paceline.core.errors import BackendError
 
 

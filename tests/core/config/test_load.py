@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from paceline.core.config import GenerationConfig, RunConfig, load_config, parse_override
+from paceline import GenerationConfig, RunConfig, load_config
+from paceline.core.config.load import parse_override
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.core.sampling import Sampling
@@ -207,7 +208,7 @@ def test_an_override_that_cannot_be_read_is_quoted(text: str) -> None:
 
 def test_reading_a_file_leaves_torch_unloaded() -> None:
     code = (
-        "import sys; from paceline.core.config import json_schema, load_config; load_config({'target': 'toy'});"
+        "import sys; from paceline import json_schema, load_config; load_config({'target': 'toy'});"
         " json_schema(); print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)

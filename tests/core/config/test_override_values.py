@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from paceline.core.config import load_config, parse_override
+from paceline import load_config
+from paceline.core.config.load import parse_override
 from paceline.core.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.config import load_config
+from paceline import load_config
 from paceline.core.config.run import DRAFT_NAME
 from paceline.core.plugins.catalogue import Catalogue
 

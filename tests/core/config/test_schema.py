@@ -5,7 +5,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from paceline.core.config import json_schema, load_config
+from paceline import json_schema, load_config
 from paceline.core.config.schema import DIALECT
 from paceline.core.plugins.catalogue import Catalogue
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.core.config import load_config
+from paceline import load_config
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from paceline.core.config import BackendConfig, PolicyConfig
+from paceline import BackendConfig, PolicyConfig
 from paceline.core.plugins.hooks import impl
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 import paceline
-from paceline.core.config import PolicyConfig, json_schema
+from paceline import PolicyConfig, json_schema
 from paceline.core.errors import ContractError, PacelineError, PluginError
 from paceline.core.guards.policy import MANDATORY
 from paceline.core.plugins.catalogue import (

@@ -4,7 +4,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from paceline.core.config import BackendConfig, PolicyConfig, load_config
+from paceline import BackendConfig, PolicyConfig, load_config
 from paceline.core.errors import PluginError
 from paceline.core.plugins.catalogue import Catalogue
 

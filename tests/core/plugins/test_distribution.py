@@ -29,7 +29,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from paceline.core.config import AnyPolicy, PolicyConfig
+from paceline import AnyPolicy, PolicyConfig
 from paceline.core.plugins.hooks import impl
 
 
@@ -65,7 +65,7 @@ policy:
 """
 
 SCRIPT = """
-from paceline.core.config import json_schema, load_config
+from paceline import json_schema, load_config
 from paceline.core.plugins.catalogue import Catalogue
 
 catalogue = Catalogue.load()

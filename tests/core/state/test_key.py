@@ -2,9 +2,9 @@
 
 import pytest
 
+from paceline import load_config
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyTarget
-from paceline.core.config import load_config
 from paceline.core.state.key import StateKey, policy_name
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from paceline.core.config import load_config
+from paceline import load_config
 from paceline.core.errors import CapabilityError
 from paceline.core.guards.policy import check_fit
 from paceline.core.records import Capabilities, Plan, Requirements, TokenSignals, name_draft
