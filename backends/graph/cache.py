@@ -10,6 +10,8 @@ import torch
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paceline.backends.graph.shape import Shape
 
 KEPT: Final = 4
@@ -51,6 +53,15 @@ class StaticCache:
         """Forget the last `-minus` tokens; 0 forgets nothing."""
         assert -self.filled <= minus <= 0
         self.filled += minus
+
+    def keep_path(self, base: int, path: Sequence[int]) -> None:
+        """Let the tokens after the first `base` be those at the places `path` after them, ascending, and no others."""
+        first = next((place for place, moved in enumerate(path) if place != moved), len(path))
+        if first < len(path):
+            numbers = torch.tensor([base + place for place in path[first:]], device=self.layers[0].device)
+            for layer in self.layers:
+                layer[:, :, base + first : base + len(path)] = layer.index_select(2, numbers)
+        self.filled = base + len(path)
 
     def require(self, count: int, name: str) -> None:
         """Make sure that `count` more tokens fit.

@@ -194,6 +194,29 @@ class GraphEngine:
                 return self._in_blocks(caches, ids, counts, rows)
             return self.forward(caches, ids, counts, rows)
 
+    @property
+    def nodes(self) -> int:
+        """The most nodes of a tree; none where bits are promised, which sums over a branch were never tried for."""
+        return 0 if self.deterministic else MARGIN
+
+    def feed_tree(
+        self, cache: StaticCache, tokens: Sequence[int], parents: Sequence[int], rows: int = 1
+    ) -> torch.Tensor:
+        """Append tokens to a cache, which then ends in a tree: see `TreeEngine`.
+
+        Raises:
+            BackendError: The cache has no room for them.
+        """
+        with torch.inference_mode():
+            cache.require(len(tokens), self.name)
+            ids = torch.tensor(tokens, device=self.device)
+            return self.forward([cache], ids, [len(tokens)], [rows], parents)
+
+    def keep_path(self, cache: StaticCache, base: int, path: Sequence[int]) -> None:
+        """Move the tokens to keep in place: see `TreeEngine`."""
+        with torch.inference_mode():
+            cache.keep_path(base, path)
+
     def _in_blocks(
         self, caches: Sequence[StaticCache], ids: torch.Tensor, counts: Sequence[int], rows: Sequence[int]
     ) -> torch.Tensor:

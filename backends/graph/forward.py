@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from paceline.backends.graph.layers import apply_rotary, rms_norm
+from paceline.backends.torch.tree_mask import tree_block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,11 @@ class Attention:
         if tokens <= TABLE:
             ends = self._capacity
             return self._table[: tokens * self._groups, ends - filled : ends + tokens]
-        return _mask(tokens, filled, like).repeat_interleave(self._groups, dim=0)
+        return self.grouped(_mask(tokens, filled, like))
+
+    def grouped(self, mask: torch.Tensor) -> torch.Tensor:
+        """Return a mask of tokens as one of all query heads of a key head, shape (tokens * groups, ...)."""
+        return mask.repeat_interleave(self._groups, dim=0)
 
     def __call__(
         self, queries: torch.Tensor, cached: torch.Tensor, filled: int, mask: torch.Tensor | None
@@ -137,7 +142,12 @@ class Forward:
         self._all_heads = shape.heads + 2 * shape.kv_heads
 
     def __call__(
-        self, caches: Sequence[StaticCache], tokens: torch.Tensor, counts: Sequence[int], rows: Sequence[int]
+        self,
+        caches: Sequence[StaticCache],
+        tokens: torch.Tensor,
+        counts: Sequence[int],
+        rows: Sequence[int],
+        parents: Sequence[int] | None = None,
     ) -> torch.Tensor:
         """Append tokens to caches; return the logits after the last `rows` of each, one cache after the other.
 
@@ -148,18 +158,25 @@ class Forward:
             tokens: Those of all caches, one after the other, shape (sum of counts,).
             counts: Tokens of each cache.
             rows: For each cache at least 1, and at most its count.
+            parents: Of the tree that the only cache shall end in, if it shall; see `TreeEngine`.
 
         Returns:
             Shape (sum of rows, vocabulary).
         """
         products, needed = self._products, sum(rows)
-        places = _places([cache.filled for cache in caches], counts)
+        places: slice | list[int]
+        if parents is None:
+            places = _places([cache.filled for cache in caches], counts)
+            blocks = [
+                Block(cache, count, cache.filled, self._attention.mask(count, cache.filled, self._rope.cos))
+                for cache, count in zip(caches, counts, strict=True)
+            ]
+        else:
+            filled = caches[0].filled
+            places, mask = tree_block(filled, counts[0], parents, self._rope.cos)
+            blocks = [Block(caches[0], counts[0], filled, self._attention.grouped(mask), tree=True)]
         cos, sin = self._rope.cos[places], self._rope.sin[places]
         hidden = padded(F.embedding(tokens, self._embedding).to(cos.dtype), products.rows)
-        blocks = [
-            Block(cache, count, cache.filled, self._attention.mask(count, cache.filled, cos))
-            for cache, count in zip(caches, counts, strict=True)
-        ]
         last = len(products.layers) - 1
         for index, layer in enumerate(products.layers):
             queries = self._read(layer, index, hidden, blocks, cos, sin)
@@ -198,7 +215,7 @@ class Forward:
         apply_rotary(heads[:, : self._turning], cos, sin)
         fresh = heads[:, shape.heads :].view(total, 2, shape.kv_heads, shape.head_dim).permute(1, 2, 0, 3)
         begin = 0
-        for cache, count, filled, _ in blocks:
+        for cache, count, filled, *_ in blocks:
             cache.layers[index][:, :, filled : filled + count] = fresh[:, :, begin : begin + count]
             begin += count
         return heads[:, : shape.heads]
@@ -206,7 +223,7 @@ class Forward:
     def _attend(self, index: int, queries: torch.Tensor, blocks: Sequence[Block]) -> torch.Tensor:
         """Return what the tokens of each block take from its own cache, (tokens, heads * head_dim)."""
         attended, begin = [], 0
-        for cache, count, filled, mask in blocks:
+        for cache, count, filled, mask, _ in blocks:
             mine = queries[begin : begin + count]
             attended.append(self._attention(mine, cache.layers[index], filled, mask))
             begin += count
@@ -219,16 +236,22 @@ class Block(NamedTuple):
     Attributes:
         filled: Tokens of the cache before the first of them.
         mask: Of attention; see `Attention.mask`.
+        tree: Whether the cache ends in a tree.
     """
 
     cache: StaticCache
     tokens: int
     filled: int
     mask: torch.Tensor | None
+    tree: bool = False
 
     def ending(self, count: int, attention: Attention, like: torch.Tensor) -> Block:
         """Return the last `count` tokens of it."""
         filled = self.filled + self.tokens - count
+        if self.tree:
+            assert self.mask is not None
+            rows = len(self.mask) // self.tokens * count
+            return Block(self.cache, count, filled, self.mask[-rows:], tree=True)
         return Block(self.cache, count, filled, attention.mask(count, filled, like))
 
 

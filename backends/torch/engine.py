@@ -146,3 +146,48 @@ class BatchEngine(Protocol):
             Logits in the model's own precision, shape (sum of rows, vocabulary).
         """
         ...
+
+
+@runtime_checkable
+class TreeEngine(Protocol):
+    """An engine that reads a tree of tokens in one pass; of others, chains alone are read."""
+
+    @property
+    def nodes(self) -> int:
+        """The most nodes that a cache may hold beside the text; 0 where this model reads chains alone."""
+        ...
+
+    def feed_tree(
+        self, cache: Any, tokens: Sequence[int], parents: Sequence[int], rows: int = 1
+    ) -> torch.Tensor:
+        """Append tokens to the cache, which then ends in a tree; return the logits after the last `rows` of them.
+
+        A node sees what stands before the tree, its ancestors and itself. Its position is one after its parent's.
+
+        Args:
+            cache: Grows by the tokens, or stays as it was where this raises.
+            tokens: The nodes that the cache lacks, or all of them after tokens that lead up to them.
+            parents: For each node of the tree, those in the cache included, the number of its parent in the tree, which
+                comes before it; -1 is the last token before the tree.
+            rows: At least 1.
+
+        Returns:
+            Logits in the model's own precision, shape (rows, vocabulary).
+        """
+        ...
+
+    def keep_path(self, cache: Any, base: int, path: Sequence[int]) -> None:
+        """Keep some of the tokens that stand after the first `base` ones, and drop all others after those.
+
+        Args:
+            cache: Holds `base` + len(path) tokens afterwards.
+            base: Tokens that stay as they are.
+            path: Numbers of the tokens to keep among those after them, ascending, which then stand side by side. Each
+                is a node that stood one position after the one before it.
+        """
+        ...
+
+
+def nodes_of(engine: Engine) -> int:
+    """Return the most nodes of a tree that an engine reads beside a text; 0 where it reads chains alone."""
+    return engine.nodes if isinstance(engine, TreeEngine) else 0

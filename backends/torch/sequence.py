@@ -5,18 +5,18 @@ Which tokens are in the cache is counted by a `CacheTracker`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from paceline.backends.torch.passes import Pass, run
 from paceline.core.cache_tracker import CacheTracker
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
 
-    from paceline.backends.torch.engine import Cache, Engine
+    from paceline.backends.torch.engine import Cache, Engine, TreeEngine
     from paceline.backends.torch.passes import Steps
     from paceline.core.prefixes import KeptPrefixes
 
@@ -102,7 +102,7 @@ class SequenceState:
                 count = len(self.tracker.tail) - most
             self.feed(self.tracker.tail[:count], 1)
             self.tracker.read(count)
-            self._crop(0)  # windowed layers let go of what has left the window
+            self._change(lambda cache: cache.crop(0))  # windowed layers let go of what has left the window
 
     def attempt(self, guess: Sequence[int] = ()) -> torch.Tensor:
         """Feed the rest of the context and a guess; return the logits that judge the guess and follow it.
@@ -121,6 +121,24 @@ class SequenceState:
         self.tracker.attempt(guess)
         return logits
 
+    def attempt_tree(self, guess: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
+        """Feed the rest of the context and a tree, whose parents are numbered as the tracker has them.
+
+        Returns:
+            Shape (len(guess) + 1, vocabulary): about what follows the context, and what follows each node.
+        """
+        self.undo()
+        self.catch_up(CHUNK)
+        logits = self._feed_tree([*self.tracker.tail, *guess], parents, len(guess) + 1)
+        self.tracker.attempt(guess, parents)
+        return logits
+
+    def grow(self, nodes: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
+        """Feed further nodes of a tree after an attempt; return the logits after each: (len(nodes), vocabulary)."""
+        logits = self._feed_tree(nodes, [*(self.tracker.parents or ()), *parents], len(nodes))
+        self.tracker.grow(nodes, parents)
+        return logits
+
     def extend(self, token: torch.Tensor) -> torch.Tensor:
         """Feed one more token, shape (1, 1), without reading its value; return the logits after it: (1, vocabulary)."""
         return run(self.extending(token))
@@ -137,12 +155,16 @@ class SequenceState:
 
     def advance(self, emitted: Sequence[int]) -> None:
         """Take in the tokens a round delivered and forget whatever else was tried."""
-        tried = bool(self.tracker.trial)
-        drop = self.tracker.settle(emitted)
+        tracker = self.tracker
+        tried, held = bool(tracker.trial), tracker.cached
+        path = None if tracker.parents is None else tracker.path(emitted)
+        drop = tracker.settle(emitted)
         if self._text is not None:
             self._text.extend(emitted)
-        if tried:
-            self._crop(-drop)
+        if path is not None:
+            self._change(lambda cache: self._trees.keep_path(cache, held, path))
+        elif tried:
+            self._change(lambda cache: cache.crop(-drop))
 
     def close(self) -> None:
         """Give the cache back, or leave it with the tokens that it holds to a later request."""
@@ -165,10 +187,10 @@ class SequenceState:
         """True past the switch, where what a cache holds depends on the way in which it was read."""
         return self._switch is not None and self.tracker.context > self._switch.length
 
-    def _crop(self, minus: int) -> None:
+    def _change(self, step: Callable[[Cache], object]) -> None:
         """Drop tokens from the end of the cache; cut short by an interrupt, that leaves nothing to build on."""
         cache, self._cache = self.cache, None
-        cache.crop(minus)
+        step(cache)
         self._cache = cache
 
     def _crosses(self) -> bool:
@@ -189,6 +211,19 @@ class SequenceState:
         except BaseException:
             self.close_if_damaged()
             raise
+
+    def _feed_tree(self, tokens: Sequence[int], parents: Sequence[int], rows: int) -> torch.Tensor:
+        """Append tokens that end in a tree to the cache, as `feed` does."""
+        try:
+            return self._trees.feed_tree(self.cache, tokens, parents, rows)
+        except BaseException:
+            self.close_if_damaged()
+            raise
+
+    @property
+    def _trees(self) -> TreeEngine:
+        """The engine, which has said that it reads trees."""
+        return cast("TreeEngine", self.engine)
 
     def close_if_damaged(self) -> None:
         """Let go of a cache some layers of which hold the tokens of a pass that failed: nothing can be built on it."""

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.torch.host import hands_on, is_encoder_decoder
-from paceline.backends.transformers.host.cache import cache_argument, keeps_running_state, kinds_of_layers
+from paceline.backends.transformers.host.cache import (
+    branching_problem,
+    cache_argument,
+    keeps_running_state,
+    kinds_of_layers,
+)
 from paceline.backends.transformers.host.generation import behind_padding, preparation, prepares, two_passes
 from paceline.core.errors import BackendError
 
@@ -94,6 +99,40 @@ def require_blind_to_padding(engine: TransformersEngine) -> None:
             f"hf: {engine.name} ({type(engine.model).__name__}) counts padding as text, so that a row of a batch "
             "depends on the length of the others; call generate for each row, without padding"
         )
+
+
+def tree_problem(engine: TransformersEngine) -> str | None:
+    """Say why the model cannot read a tree in one pass; None where two branches give what two chains give."""
+    facts = engine.facts
+    if not facts.takes_positions:
+        return "its forward pass takes no positions"
+    if facts.switch is not None:
+        return f"it turns positions otherwise past {facts.switch.length} tokens"
+    problem = branching_problem(engine.model, engine.config)
+    if problem is not None:
+        return problem
+    left, right, after = ([index % engine.vocabulary for index in text] for text in ((1, 2), (2, 3), (1, 3)))
+    nodes, parents = [left[0], right[0], left[1], right[1]], (-1, -1, 0, 1)
+    cache = engine.new_cache()
+    try:
+        engine.feed(cache, after)
+        tree = engine.feed_tree(cache, [0, *nodes], parents, len(nodes))
+        engine.keep_path(cache, len(after), (0, 2, 4))
+        tree = torch.cat([tree, engine.feed(cache, after, 2)])
+        cache.crop(-1 - len(right) - len(after))
+        chains = engine.feed(cache, [0, *left], 2)
+        cache.crop(-1 - len(left))
+        chains = torch.cat([chains, engine.feed(cache, [0, *right, *after], 4)])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as refused:  # noqa: BLE001 - models take masks in many ways
+        return f"a pass with a mask and positions of ours fails: {refused!r}"
+    # The passes have other shapes, so that short floats agree roughly.
+    rough = 1e-3 if torch.finfo(chains.dtype).bits >= 32 else 5e-2
+    apart = (tree[[0, 2, 1, 3, 4, 5]] - chains).abs().max()
+    if not bool(apart <= rough * chains.abs().max()):
+        return "two branches of a tree lead to other logits than two chains"
+    return None
 
 
 def more_than_given(engine: TransformersEngine, problem: str) -> BackendError:

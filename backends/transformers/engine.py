@@ -1,6 +1,6 @@
 """transformers' own forward pass as an engine, and the facts that trying a model has shown.
 
-Batch 1, no padding: positions follow from the length of the cache, and no mask is ever passed.
+Batch 1, no padding: positions follow from the length of the cache, and no mask is passed but for trees.
 
 A fact holds as long as what it was read from. A model that is resized, moved, cast, or wrapped by an adapter is another
 one in these respects, so it is tried again.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -25,17 +25,27 @@ from paceline.backends.torch.host import (
     text_config,
 )
 from paceline.backends.torch.logits import require_finite
-from paceline.backends.transformers.checks import require_agreement, require_decoder, require_rollback
-from paceline.backends.transformers.host.cache import CACHE, cache_argument, cut, empty, new_cache
+from paceline.backends.torch.tree_mask import tree_block
+from paceline.backends.transformers.checks import (
+    require_agreement,
+    require_decoder,
+    require_rollback,
+    tree_problem,
+)
+from paceline.backends.transformers.host.cache import CACHE, cache_argument, cut, empty, keep_path, new_cache
 from paceline.backends.transformers.host.generation import switch_of
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedModel
 
     from paceline.backends.torch.engine import Cache, RopeSwitch
+
+
+NODES: Final = 64
+"""The most nodes of a tree: as many as EAGLE-2 verifies at most, about. A mask has as many rows, caches grow anyhow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,7 @@ class ModelFacts:
         keeps_logits: Whether it can be told how many logits to work out.
         takes_positions: Whether it can be told the positions of its tokens.
         switch: Where it turns positions otherwise, if it does.
+        tree_problem: Why it reads chains alone; None where it reads trees.
     """
 
     basis: tuple[object, ...]
@@ -59,6 +70,7 @@ class ModelFacts:
     keeps_logits: bool
     takes_positions: bool
     switch: RopeSwitch | None
+    tree_problem: str | None = None
 
 
 def basis_of(model: Any) -> tuple[object, ...]:
@@ -159,6 +171,7 @@ class TransformersEngine:
         self._facts = replace(self._facts, vocabulary=int(logits.shape[-1]), switch=switch)
         require_rollback(self)
         require_agreement(self)
+        self._facts = replace(self._facts, tree_problem=tree_problem(self))
         return self._facts
 
     @property
@@ -206,14 +219,46 @@ class TransformersEngine:
         Returns:
             Logits in the model's own precision, shape (rows, vocabulary).
         """
-        facts = self._facts
-        ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([tokens], device=facts.device)
-        options: dict[str, Any] = {facts.cache_name: cache}
-        if facts.keeps_logits:
-            options["logits_to_keep"] = rows
-        if facts.takes_positions:
+        device = self._facts.device
+        ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor([tokens], device=device)
+        options = {}
+        if self._facts.takes_positions:
             # As `generate` does: there are models that would count otherwise by themselves.
             begin = cache.get_seq_length()
             options["position_ids"] = torch.arange(begin, begin + ids.shape[1], device=ids.device)[None]
-        logits = self.model(input_ids=ids, use_cache=True, return_dict=True, **options).logits
+        return self._pass(cache, ids, rows, options)
+
+    @property
+    def nodes(self) -> int:
+        """The most nodes of a tree; 0 where `ModelFacts.tree_problem` says why."""
+        return 0 if self.facts.tree_problem is not None else NODES
+
+    @torch.inference_mode()
+    def feed_tree(
+        self, cache: Cache, tokens: Sequence[int], parents: Sequence[int], rows: int = 1
+    ) -> torch.Tensor:
+        """Append tokens to the cache, which then ends in a tree: see `TreeEngine`."""
+        device = self._facts.device
+        like = torch.empty(0, dtype=self.model.dtype, device=device)
+        positions, mask = tree_block(cache.get_seq_length(), len(tokens), parents, like)
+        options = {
+            "position_ids": torch.tensor([positions], device=device),
+            "attention_mask": mask[None, None],
+        }
+        return self._pass(cache, torch.tensor([tokens], device=device), rows, options)
+
+    @torch.inference_mode()
+    def keep_path(self, cache: Cache, base: int, path: Sequence[int]) -> None:
+        """Gather the tokens to keep: see `TreeEngine`."""
+        keep_path(cache, base, path)
+
+    def _pass(
+        self, cache: Cache, ids: torch.Tensor, rows: int, options: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Run the model's own forward pass; return the logits after the last `rows` tokens."""
+        facts = self._facts
+        given: dict[str, Any] = {facts.cache_name: cache, **options}
+        if facts.keeps_logits:
+            given["logits_to_keep"] = rows
+        logits = self.model(input_ids=ids, use_cache=True, return_dict=True, **given).logits
         return logits[0, -rows:]  # type: ignore[no-any-return]

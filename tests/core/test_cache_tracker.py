@@ -1,5 +1,7 @@
 """The tracker and the cache it counts never disagree, whatever a round does."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,6 +71,43 @@ def test_a_token_that_agreed_is_never_fed_again(prompt, guess, bonus):
     cache.attempt(guess)
     cache.settle([*guess, bonus])
     assert cache.tracker.tail == [bonus]
+
+
+@st.composite
+def trees(draw):
+    """Tokens and their parents, no two of the same parent alike."""
+    tokens, parents = [], []
+    for _ in range(draw(st.integers(1, 8))):
+        token, parent = draw(TOKENS), draw(st.integers(-1, len(tokens) - 1))
+        if (token, parent) not in zip(tokens, parents, strict=True):
+            tokens.append(token)
+            parents.append(parent)
+    return tokens, parents
+
+
+@settings(deadline=None)
+@given(st.lists(TOKENS, min_size=1, max_size=4), trees(), st.integers(0, 8), TEXT)
+def test_of_a_tree_the_branch_that_was_delivered_is_kept(prompt, tree, first, emitted):
+    cache, (tokens, parents) = Cache(prompt), tree
+    cache.attempt([])
+    cache.tracker.grow(tokens[:first], parents[:first])
+    cache.tracker.grow(tokens[first:], parents[first:])
+    at_once = CacheTracker(prompt)
+    at_once.attempt(tokens, parents)
+    assert at_once.path(emitted) == cache.tracker.path(emitted)
+
+    path = cache.tracker.path(emitted)
+    fed = [prompt[-1], *tokens]
+    above = [None, *(parent + 1 for parent in parents)]
+    assert all(above[below] == place for place, below in pairwise(path))
+    drop, before = cache.tracker.settle(emitted), len(cache.fed) - 1
+    assert drop == len(fed) - len(path)
+    cache.fed = [*cache.fed[:before], *(fed[place] for place in path)]
+    cache.context += emitted
+    cache.check()
+    if emitted and path and len(path) < len(emitted):
+        followers = [token for token, parent in zip(tokens, parents, strict=True) if parent + 1 == path[-1]]
+        assert emitted[len(path) - 1] not in followers, "a node that agreed is dropped"
 
 
 @settings(deadline=None)

@@ -22,7 +22,7 @@ from transformers.cache_utils import (
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the cache, the newest first: transformers 5.24 says `cache` where releases before say `past_key_values`.
@@ -119,6 +119,38 @@ def _reaches(layer: Any, length: int) -> bool:
         return False
     needed = min(length, layer.sliding_window - 1) if layer.is_sliding else length
     return bool(stored - (counted - length) >= needed)
+
+
+WINDOWS: Final = ("sliding_window", "window_size", "attention_window", "attention_chunk_size")
+"""Names under which configurations have how far attention reaches back."""
+
+
+def branching_problem(model: Any, config: Any) -> str | None:
+    """Say why a mask of ours cannot let branches stand side by side in a cache; None where nothing is known against it.
+
+    Windows and chunks are counted along the cache, where branches stand one after the other.
+    """
+    attention = str(model.config._attn_implementation)  # noqa: SLF001 - there is no public way to read it
+    if attention not in {"eager", "sdpa"}:
+        return f"its attention implementation, {attention}, takes no mask of its caller; use sdpa or eager"
+    kinds = {type(layer) for layer in DynamicCache(config=config).layers} - {DynamicLayer}
+    if kinds:
+        return f"its cache has layers of the kind {', '.join(sorted(kind.__name__ for kind in kinds))}"
+    window = next((name for name in WINDOWS if getattr(config, name, None)), None)
+    return None if window is None else f"it has a window (`{window}`)"
+
+
+def keep_path(cache: Any, base: int, path: Sequence[int]) -> None:
+    """Let the tokens after the first `base` be those at the places `path` after them, ascending, and no others."""
+    first = next((place for place, moved in enumerate(path) if place != moved), len(path))
+    if first < len(path):
+        numbers = [base + place for place in path[first:]]
+        # Where layers share their keys, those that have none stay empty.
+        for layer in (layer for layer in cache.layers if layer.is_initialized):
+            for states in (layer.keys, layer.values):
+                kept = states.index_select(2, torch.tensor(numbers, device=states.device))
+                states[:, :, base + first : base + len(path)] = kept
+    cache.crop(base + len(path) - cache.get_seq_length())
 
 
 def contents(cache: Any) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
