@@ -1,7 +1,8 @@
 """Prompt lookup: a draft without a model that continues the context as it was continued before.
 
 After Saxena's prompt lookup decoding (https://github.com/apoorvumang/prompt-lookup-decoding): find the last n tokens
-earlier in the context and propose what followed. The longest n is tried first, then the latest occurrence.
+earlier in the context and propose what followed. The longest n is tried first, then the latest occurrence. In a tree
+the shorter runs speak as well: each adds what followed it, if no longer one did.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from paceline.core.config.blocks import BackendConfig, Readiness, Role
 from paceline.core.proposals import TokenProposal
 from paceline.core.protocols import DraftControl, Target
 from paceline.core.records import Signal, TokenSignals
+from paceline.core.trees import Listed, TokenTree, grow_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +122,17 @@ class PromptLookupSession:
                     break
         return TokenProposal(tuple(tokens), tuple(signals))
 
+    def draft_tree(self, gamma: int, nodes: int, width: int, control: DraftControl | None) -> TokenTree:
+        """Propose what followed the runs of every length that end the context; none when its end is new."""
+        return grow_tree(
+            self._branch,
+            gamma,
+            nodes,
+            width,
+            control,
+            lambda position, token, _: TokenSignals(position, token=token),
+        )
+
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return 1.0 for each of `tokens` that would have been the first one proposed there, else 0.0."""
         context, known, scores = self._context, len(self._context), []
@@ -150,6 +163,21 @@ class PromptLookupSession:
                 if at is not None:
                     return at
         return None
+
+    def _branch(self, way: tuple[int, ...]) -> Listed:
+        """Return what followed each run that ends the context and `way`, the longest run first.
+
+        A run of n tokens is taken to be right in n of n + 1 cases; that only says in which order a tree grows.
+        """
+        text = (*self._context[-self._ngrams[0] :], *way)
+        candidates: dict[int, float] = {}
+        left = 1.0
+        for n in self._ngrams:
+            at = self._after.get(text[-n:]) if n <= len(text) else None
+            if at is not None and self._context[at] not in candidates:
+                candidates[self._context[at]] = left * n / (n + 1)
+                left /= n + 1
+        return Listed([*candidates.items()])
 
     def _take(self, token: int, index: dict[tuple[int, ...], int]) -> None:
         context = self._context

@@ -31,7 +31,7 @@ class DraftWork(NamedTuple):
 
 
 class VerifyWork(NamedTuple):
-    """The target verified a block of `length` = drafted + 1 tokens after `context` tokens."""
+    """The target verified a block of `length` = `Round.nodes` + 1 tokens after `context` tokens."""
 
     length: int
     context: int
@@ -102,7 +102,7 @@ class RecordedClock:
         for done in rounds:
             if done.plan.gamma:
                 yield DraftWork(done.plan.draft or "", done.drafted, done.lag), done.draft_s
-            yield VerifyWork(done.drafted + 1, done.context), done.verify_s
+            yield VerifyWork(done.nodes + 1, done.context), done.verify_s
             if done.scores:
                 yield ScoreWork(tuple(done.scores)), done.score_s
 

@@ -117,6 +117,8 @@ class LiveCosts:
 
     def observe(self, done: Round) -> None:
         """Learn from the times of a finished round; a round that was ended took its full time all the same."""
+        if done.tree is not None:
+            return
         self._learn(done.plan.draft, done.drafted, done.lag, done.context, done.draft_s, done.verify_s)
 
     def state_dict(self) -> dict[str, Any]:

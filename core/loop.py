@@ -8,7 +8,7 @@ guards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
@@ -21,6 +21,7 @@ from paceline.core.log import log
 from paceline.core.proposals import ready_at
 from paceline.core.records import Capabilities, Ended, RoundStart, finish_round
 from paceline.core.stopping import StopConditions
+from paceline.core.trees import PathVerdict, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,9 +56,12 @@ class Request:
     index: int = 0
     ended: Ended | None = None
     tokens: TokenView = field(init=False)
+    _shared: Capabilities = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.tokens = TokenView(self.prompt, self.output)
+        able = self.capabilities
+        self._shared = replace(able, nodes=0) if able.nodes else able  # in rounds of several requests
 
     def round(self) -> Round:
         """Take one round."""
@@ -77,7 +81,7 @@ class Request:
             budget=self.limits.max_new_tokens - position - 1 if drafts else 0,
             drafts=drafts,
             costs=self.costs,
-            capabilities=self.capabilities,
+            capabilities=self.capabilities if batch == 1 else self._shared,
             tokens=self.tokens,
             batch=batch,
             perplexity=self.perplexity,
@@ -101,11 +105,11 @@ class Request:
         """Verify what was drafted; `answer` is what the target said or raised, where it was asked for several."""
         proposal, began = turn.proposal, turn.drafted_at
         verdict = turn.verdict = self.target.verify(proposal, answer)
-        self.clock.spend(VerifyWork(turn.drafted + 1, turn.start.context))
+        self.clock.spend(VerifyWork(turn.nodes + 1, turn.start.context))
         verified = self.clock.now()
         if proposal is not None and proposal.is_async:
             self.drafts.read(turn.plan, proposal, verdict.accepted)
-            self.target.check_length(verdict, proposal.count)
+            self.target.check_verdict(verdict, proposal)
             began = ready_at(proposal.proposal, turn.planned, began, verified)
             turn.draft_s = began - turn.planned
         turn.verify_s = verified - began
@@ -131,6 +135,9 @@ class Request:
             signals=proposal.signals if proposal is not None else (),
             scores=scores,
             score_s=score_s,
+            tree=outcome(proposal.parents, verdict.path)
+            if isinstance(verdict, PathVerdict) and proposal is not None and proposal.is_tree
+            else None,
         )
         self.index += 1
         self.learn(done)
@@ -184,8 +191,13 @@ class Turn:
 
     @property
     def drafted(self) -> int:
-        """Draft tokens proposed, as far as they were read."""
+        """Draft tokens proposed, as far as they were read: of a tree its depth."""
         return 0 if self.proposal is None else self.proposal.count
+
+    @property
+    def nodes(self) -> int:
+        """Draft tokens to be verified, as far as they were read: of a tree all of them."""
+        return 0 if self.proposal is None else self.proposal.nodes
 
 
 class TokenView(Sequence[int]):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from paceline.core.protocols import Proposal, Verdict
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from paceline.core.protocols import Draft, DraftControl, DraftSession, Proposal, TargetSession, Verdict
+    from paceline.core.protocols import Draft, DraftControl, DraftSession, TargetSession
     from paceline.core.records import Plan, RoundStart
     from paceline.core.sampling import Sampling
 
@@ -56,6 +58,60 @@ class Memoryless(Protocol):
     @property
     def memoryless(self) -> bool:
         """True if this is so."""
+        ...
+
+
+class TreeProposal(Proposal, Protocol):
+    """A tree of draft tokens waiting for verification, as `TokenTree` holds one on the host.
+
+    Its length is its number of tokens. Until it was verified, nobody but the target asks for `parents` and `tokens` of
+    a proposal that is an `AsyncProposal`.
+    """
+
+    @property
+    def parents(self) -> Sequence[int]:
+        """For each token the number of the one it follows, which comes before it; -1 is the last of the context."""
+        ...
+
+
+class TreeVerdict(Verdict, Protocol):
+    """The target's answer to a tree, as `PathVerdict` holds it."""
+
+    @property
+    def path(self) -> Sequence[int]:
+        """Numbers of the accepted nodes, the first one first: `accepted` of them, each a child of the one before."""
+        ...
+
+
+@runtime_checkable
+class SupportsTrees(Protocol):
+    """A draft session that can propose several tokens for one place; without, a plan of a tree drafts its chain."""
+
+    def draft_tree(self, gamma: int, nodes: int, width: int, control: DraftControl | None) -> TreeProposal:
+        """Propose a tree of at most `nodes` tokens, `gamma` in depth, and `width` that follow the same one.
+
+        Called in the place of `draft` where `Plan.nodes` is not 0. D1: fewer where nothing better is known. D2:
+        `control` asks about the first token of each level; False, or a threshold, ends the tree with that level, and
+        `signals` has one record a level. D3: every token that was sampled is in the tree, whatever it was: where the
+        next one is drawn may depend on those drawn before, but none is dropped. Siblings are different, and stand in
+        the order they were drawn in.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsTreeVerification(Protocol):
+    """A target session that verifies a tree in one forward pass, each token seeing those on its way alone.
+
+    Its target says in `Capabilities.nodes` how many tokens that can be; sessions that draw have this method as well.
+    """
+
+    def verify_tree(self, proposal: TreeProposal) -> TreeVerdict:
+        """Find the path through a tree that the target itself would have taken, and one more token of its own.
+
+        Called in the place of `verify` for what `draft_tree` proposed, at least one token. V2: `accepted`, `tokens` and
+        `path` as in `TreeVerdict`. There must be room for the whole tree, also where the longest text ends.
+        """
         ...
 
 

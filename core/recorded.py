@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from paceline.core.clock import CostTableClock
 from paceline.core.errors import TraceError
+from paceline.core.frozen import FrozenDict
 from paceline.core.guards.draft import Drafted, Drafts
 from paceline.core.guards.target import TargetGuard
 from paceline.core.loop import Request
 from paceline.core.proposals import TokenProposal, TokenVerdict
-from paceline.core.records import DraftState, Ended, FrozenDict
+from paceline.core.records import DraftState, Ended
 from paceline.core.sampling import GREEDY
 from paceline.core.stopping import StopConditions
 
 if TYPE_CHECKING:
     from paceline.core.guards.policy import PolicyGuard
     from paceline.core.protocols import Costs, DraftControl, Proposal, Verdict
-    from paceline.core.records import Capabilities, Round, Signal, TokenSignals
+    from paceline.core.records import Capabilities, Plan, Round, Signal, TokenSignals
 
 
 class TextClock(CostTableClock):
@@ -268,10 +269,10 @@ class RecordedDrafts(Drafts):
         )
 
     def _propose(
-        self, name: str, gamma: int, control: DraftControl | None, answer: Proposal | BaseException | None
+        self, name: str, plan: Plan, control: DraftControl | None, answer: Proposal | BaseException | None
     ) -> Drafted:
         del answer
-        proposal = self.sessions[name].draft(gamma, control)
+        proposal = self.sessions[name].draft(plan.gamma, control)
         return Drafted(proposal, False, len(proposal), tuple(proposal.signals))
 
 

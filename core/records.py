@@ -5,18 +5,15 @@ Records hold numbers and names only. They know no tensor, no model and no clock.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
-from functools import wraps
-from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Never, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from paceline.core.frozen import quick_init
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from paceline.core.protocols import Costs
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 Signal = Literal["top1", "prob", "entropy", "margin", "token"]
 """A number about one draft token: probability of the most likely token; probability of the token that was drafted,
@@ -27,52 +24,6 @@ Ended = Literal["eos", "stop", "length"]
 """Reason a round was cut: end-of-sequence token, a stop criterion, or the length limit."""
 
 SIGNALS: frozenset[Signal] = frozenset({"top1", "prob", "entropy", "margin", "token"})
-
-
-class FrozenDict(dict[K, V]):
-    """A mapping that cannot be changed: policy, trace and caller see the same facts about each draft of a round.
-
-    Everything that reads a dict works, copying and pickling too; everything that changes one raises TypeError.
-    """
-
-    __slots__ = ()
-
-    def _refuse(self, *_: Any, **__: Any) -> Never:
-        raise TypeError("what a round shows cannot be changed; make a copy with dict(...)")
-
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
-
-    def __reduce__(self) -> tuple[type[FrozenDict[K, V]], tuple[dict[K, V]]]:
-        return type(self), (dict(self),)
-
-
-def quick_init(cls: type[V]) -> type[V]:
-    """Let a frozen dataclass with slots set its fields by their slots, which takes two thirds of the time.
-
-    `dataclass` sets each by `object.__setattr__`, which looks the slot up by name. Records of rounds are made by the
-    million.
-    """
-    own = cls.__init__
-    scope: dict[str, Any] = {}
-    parameters, body = [], []
-    for attribute in fields(cls):  # type: ignore[arg-type]  # it is a dataclass
-        name, value = attribute.name, attribute.name
-        default = signature(own).parameters[name].default
-        if default is not Parameter.empty:
-            scope[f"_default_{name}"] = default
-            parameters.append(f"{name}=_default_{name}")
-        else:
-            parameters.append(name)
-        if attribute.default_factory is not MISSING:
-            scope[f"_make_{name}"] = attribute.default_factory
-            value = f"_make_{name}() if {name} is _default_{name} else {name}"
-        scope[f"_set_{name}"] = cls.__dict__[name].__set__
-        body.append(f"    _set_{name}(self, {value})")
-    # As `dataclass` makes its own.
-    exec("\n".join([f"def __init__(self, {', '.join(parameters)}):", *body]), scope)  # noqa: S102
-    cls.__init__ = wraps(own)(scope["__init__"])  # type: ignore[method-assign]
-    return cls
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +40,8 @@ class Capabilities:
         action_delay: Rounds that pass before a decision takes effect.
         signals: The signals the engine can deliver after each draft token.
         sampling: Whether tokens can be drawn losslessly (see `Sampling`), not only chosen greedily.
+        nodes: The most draft tokens of a tree that can be verified in one pass; 0: chains only. A round of several
+            requests that share a pass shows 0.
     """
 
     gammas: tuple[int, ...] | None = None
@@ -98,6 +51,7 @@ class Capabilities:
     action_delay: int = 0
     signals: frozenset[Signal] = SIGNALS
     sampling: bool = False
+    nodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +148,9 @@ class Plan:
             `Round.scores`. Drafts that cannot say are left out. It costs what reading the new tokens costs.
         use_signals: Whether the draft delivers the signals in the policy's `needs`, and asks `keep_drafting`; False
             spares their cost.
+        nodes: Draft tokens of a tree in all, at least `gamma`, which is then its depth; 0 is a chain of `gamma` tokens.
+            A draft that knows no trees drafts that chain in its place.
+        width: The most tokens of a tree that follow the same token.
     """
 
     gamma: int
@@ -202,6 +159,8 @@ class Plan:
     reason: str | None = None
     score: frozenset[str] = frozenset()
     use_signals: bool = True
+    nodes: int = 0
+    width: int = 1
 
 
 class DraftState(NamedTuple):
@@ -267,6 +226,31 @@ class RoundStart:
             fitting = [gamma for gamma in capabilities.gammas if 0 < gamma <= self.budget][:1]
         return fitting or (0,)
 
+    def fit(self, plan: Plan) -> Plan:
+        """Return a plan as far as budget and engine go: a smaller gamma, fewer nodes, a chain for a tree."""
+        gamma = self.gammas(plan.gamma)[-1]
+        nodes = min(plan.nodes, self.capabilities.nodes)
+        tree = (nodes, plan.width) if nodes >= gamma > 0 else (0, 1)
+        if gamma == plan.gamma and tree == (plan.nodes, plan.width):
+            return plan
+        draft = plan.draft if gamma else None
+        return Plan(gamma, draft, plan.stop, plan.reason, plan.score, plan.use_signals, *tree)
+
+
+class TreeOutcome(NamedTuple):
+    """The outcome of a round that drafted a tree.
+
+    Attributes:
+        nodes: Draft tokens of the tree.
+        ranks: For each token accepted its place among the draft tokens that follow the same token; 0 is the first.
+        offered: How many draft tokens follow the last token of the context, and each token accepted: one number more
+            than `ranks`.
+    """
+
+    nodes: int
+    ranks: tuple[int, ...]
+    offered: tuple[int, ...]
+
 
 @quick_init
 @dataclass(frozen=True, slots=True)
@@ -277,7 +261,7 @@ class Round:
         index, position, context: As in `RoundStart`: before this round.
         plan: The policy's decision, with the draft's name filled in when something was drafted.
         lag: Tokens the planned draft had to catch up on first.
-        drafted: Draft tokens proposed.
+        drafted: Draft tokens proposed, one after the other: of a tree the depth it reached.
         accepted: Draft tokens the target agreed with.
         emitted: Tokens delivered: accepted + 1, fewer when the round was ended.
         ended: Why the round was cut, or None. A cut round says nothing about acceptance past the cut.
@@ -293,6 +277,7 @@ class Round:
             which is at most that probability.
         score_s: Seconds the scoring took.
         drafts: The state of every draft before the round, as in `RoundStart`.
+        tree: What came of a tree; None where a chain was drafted.
     """
 
     index: int
@@ -313,6 +298,22 @@ class Round:
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     score_s: float = 0.0
     drafts: Mapping[str, DraftState] = field(default_factory=dict)
+    tree: TreeOutcome | None = None
+
+    @property
+    def nodes(self) -> int:
+        """Draft tokens that were verified: those of the tree, or of the chain."""
+        return self.drafted if self.tree is None else self.tree.nodes
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """For each token accepted of a tree its place among its siblings; empty for a chain: see `TreeOutcome`."""
+        return () if self.tree is None else self.tree.ranks
+
+    @property
+    def offered(self) -> tuple[int, ...]:
+        """Draft tokens that followed each place on the way through a tree; empty for a chain: see `TreeOutcome`."""
+        return () if self.tree is None else self.tree.offered
 
     @property
     def rejected(self) -> bool:
@@ -329,7 +330,9 @@ def name_draft(plan: Plan, drafts: Iterable[str]) -> Plan:
     if plan.draft == draft:
         return plan
     # `dataclasses.replace` takes three times as long.
-    return Plan(plan.gamma, draft, plan.stop, plan.reason, plan.score, plan.use_signals)
+    return Plan(
+        plan.gamma, draft, plan.stop, plan.reason, plan.score, plan.use_signals, plan.nodes, plan.width
+    )
 
 
 def finish_round(
@@ -345,6 +348,7 @@ def finish_round(
     signals: tuple[TokenSignals, ...] = (),
     scores: Mapping[str, tuple[float, ...]] | None = None,
     score_s: float = 0.0,
+    tree: TreeOutcome | None = None,
 ) -> Round:
     """Return the record of a round.
 
@@ -352,7 +356,7 @@ def finish_round(
         start: Where the request stood before it. An engine that plans for several requests at once, or ahead of time,
             gives each request its own.
         plan: What it was drafted under, its draft named: see `name_draft`.
-        drafted: Draft tokens proposed.
+        drafted: Draft tokens proposed; of a tree the depth it reached.
         accepted: Those that the target agreed with.
         tokens: What was delivered, cut where the text ended.
         ended: Why it was cut, if it was.
@@ -362,6 +366,7 @@ def finish_round(
         signals: One record for each draft token, if signals were asked for.
         scores: What other drafts made of the tokens delivered, where `Plan.score` asked them.
         score_s: Seconds the scoring took.
+        tree: What came of a tree, where one was drafted.
     """
     draft = plan.draft
     state = None if draft is None else start.drafts.get(draft)
@@ -384,4 +389,5 @@ def finish_round(
         scores or {},
         score_s,
         start.drafts,
+        tree,
     )

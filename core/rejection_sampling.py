@@ -16,6 +16,17 @@ Source: Leviathan et al. 2023 (https://arxiv.org/abs/2211.17192), algorithm 1, a
 A token whose q is unknown counts as certain, q(x) = 1: it is accepted with probability p(x), else the target draws
 among the others. What comes out is then distributed as p whatever x was, so this holds for any draft, a greedy one
 and one that draws in secret alike, if only its choice does not depend on the target's draws to come.
+
+Of a tree the children of a place are tried one after the other. Where one is refused, what is left of p takes its
+place,
+
+    p <- norm(max(p - q, 0)),
+
+and the next child is judged against that and the q it was drawn from itself: the draft's, without the siblings drawn
+before it, normalised. Where all are refused the target draws from what is left; where one is accepted, its own children
+come next. Source: Miao et al. 2023 (SpecInfer, https://arxiv.org/abs/2305.09781), multi-step speculative sampling;
+without replacement as in EAGLE (Li et al. 2024, https://arxiv.org/abs/2401.15077). Children whose q is unknown count as
+certain, one after the other, which comes to this: the target draws from p, and is followed where it draws one of them.
 """
 
 from __future__ import annotations
@@ -27,8 +38,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from paceline.core.proposals import TokenVerdict
+from paceline.core.trees import ROOT, PathVerdict, TokenTree, children
 
 if TYPE_CHECKING:
+    from paceline.core.optional_protocols import TreeProposal
     from paceline.core.sampling import Sampling
 
 IMPOSSIBLE = -math.inf
@@ -174,3 +187,43 @@ def rejection_sample(
         if not rng.accept(acceptance_prob(own, drawn_from, token)):
             return TokenVerdict(place, (*proposed[:place], rng.draw(weights_of(own, drawn_from, token))))
     return TokenVerdict(len(proposed), (*proposed, rng.draw(next(rows))))
+
+
+def rejection_sample_tree(
+    tree: TreeProposal,
+    target_probs: Callable[[int], Any],
+    rng: Rng,
+    *,
+    residual_of: Callable[[Any, Any, int], Any] | None = None,
+) -> PathVerdict:
+    """Return the verdict on a tree of draft tokens.
+
+    Args:
+        tree: What was drafted; of a `TokenTree` with `draft_probs` its tokens were drawn, else they are certain.
+        target_probs: The target's distribution after a node, or after the context for `ROOT`. Asked for along the path
+            alone.
+        rng: The target's own; they may not have decided anything about the draft.
+        residual_of: Stands in for `residual` where distributions are arrays of a library; what it returns adds up to 1.
+    """
+    left_of = normalised_residual if residual_of is None else residual_of
+    drawn_from = tree.draft_probs if isinstance(tree, TokenTree) else None
+    below = children(tree.parents)
+    path: list[int] = []
+    while True:
+        node = path[-1] if path else ROOT
+        left = target_probs(node)
+        for child in below[node + 1]:
+            token, draft_probs = tree.tokens[child], None if drawn_from is None else drawn_from[child]
+            if rng.accept(acceptance_prob(left, draft_probs, token)):
+                path.append(child)
+                break
+            left = left_of(left, draft_probs, token)
+        else:
+            return PathVerdict(len(path), (*(tree.tokens[way] for way in path), rng.draw(left)), tuple(path))
+
+
+def normalised_residual(target_probs: Probs, draft_probs: Probs | None, token: int) -> list[float]:
+    """Return `residual` so that it adds up to 1."""
+    weights = residual(target_probs, draft_probs, token)
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]

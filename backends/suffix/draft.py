@@ -2,7 +2,8 @@
 
 After SuffixDecoding (https://arxiv.org/abs/2411.04975): find the longest run of tokens that ends the context and was
 seen before, in this request or in the outputs of earlier ones, and propose what followed it most often, token by token.
-The share of that token among all that followed is its probability.
+The share of that token among all that followed is its probability. A tree holds several of those tokens, and where
+there are not enough, those that followed shorter runs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from paceline.core.config.blocks import BackendConfig, Readiness, Role
 from paceline.core.proposals import TokenProposal
 from paceline.core.protocols import DraftControl, Target
 from paceline.core.records import SIGNALS, Signal, TokenSignals
+from paceline.core.trees import Listed, TokenTree, grow_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +151,16 @@ class SuffixSession:
             del self._tree.tokens[known:]
         return TokenProposal(tuple(tokens), tuple(signals))
 
+    def draft_tree(self, gamma: int, nodes: int, width: int, control: DraftControl | None) -> TokenTree:
+        """Propose a tree of what followed; none when the end of the context is new."""
+        self._forget_scored()
+
+        def signals(position: int, token: int, way: tuple[int, ...]) -> TokenSignals:
+            match, tree = self._after(way)
+            return _signals(position, token, match.followers(tree.tokens), control.signals)  # type: ignore[union-attr]
+
+        return grow_tree(self._branch, gamma, nodes, width, control, signals)
+
     def continuations(self) -> dict[int, float]:
         """Return the tokens that came next, each with its probability, the likeliest first."""
         self._forget_scored()
@@ -209,6 +221,38 @@ class SuffixSession:
                 context.append(token)
                 yield token, match.followers(tree.tokens)
             match, tree = self._longest(self._tree.match(context))
+
+    def _after(self, way: tuple[int, ...]) -> tuple[Match, SuffixTree]:
+        """Return the longest match of the context and `way`, and where it is."""
+        context = self._tree.tokens
+        known = len(context)
+        context += way
+        try:
+            return self._longest(self._tree.match(context))
+        finally:
+            del context[known:]
+
+    def _branch(self, way: tuple[int, ...]) -> Listed:
+        """Return what followed the longest match of the context and `way`, and then what followed shorter ones.
+
+        Of n tokens that followed a run, n of n + 1 parts of the probability are theirs, and the last part is that of
+        shorter runs (Cleary and Witten 1984, "Data compression using adaptive coding and partial string matching",
+        method A).
+        """
+        match, tree = self._after(way)
+        candidates: dict[int, float] = {}
+        if match.length < self._draft.min_match:
+            return Listed([])
+        shorter = [node for node in reversed(match.path) if node.depth >= self._draft.min_match]
+        left = 1.0
+        for run in (match, *(Match(node.depth, [node], None) for node in shorter)):
+            followers = run.followers(tree.tokens)
+            total = sum(followers.values())
+            likeliest = run.likeliest(tree.tokens)
+            for token in sorted(followers, key=lambda t: (t != likeliest, -followers[t])):
+                candidates.setdefault(token, left * followers[token] / (total + 1))
+            left /= total + 1
+        return Listed([*candidates.items()])
 
     def _longest(self, own: Match) -> tuple[Match, SuffixTree]:
         """Return the longest match, this request's own or that of an earlier one, and where it is."""

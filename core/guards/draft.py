@@ -21,12 +21,14 @@ from paceline.core.errors import (
     raised_at,
     short_repr,
 )
+from paceline.core.frozen import FrozenDict
 from paceline.core.generation import Failure
 from paceline.core.log import log
-from paceline.core.optional_protocols import Memoryless, SupportsScoring
+from paceline.core.optional_protocols import Memoryless, SupportsScoring, SupportsTrees
 from paceline.core.proposals import is_async
-from paceline.core.records import SIGNALS, DraftState, FrozenDict, TokenSignals
+from paceline.core.records import SIGNALS, DraftState, TokenSignals
 from paceline.core.sampling import open_draft
+from paceline.core.trees import depths, tree_flaw
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Clock, Draft, DraftControl, DraftSession, Proposal
@@ -84,6 +86,24 @@ def check_proposal(name: str, session: DraftSession, proposal: Proposal, gamma: 
     return len(tokens)
 
 
+def check_tree(
+    name: str, session: DraftSession, proposal: Proposal, plan: Plan, vocabulary: int
+) -> tuple[int, ...]:
+    """Return the parents of a tree; refuse one that is none, and one that is larger than planned."""
+    count = check_proposal(name, session, proposal, plan.nodes, vocabulary)
+    parents: object = getattr(proposal, "parents", None)
+    if not isinstance(parents, Sequence):
+        raise _draft_breach(
+            name, session, f"draft_tree() must return a tree with its `parents`, found {short_repr(proposal)}"
+        )
+    problem = tree_flaw(tuple(proposal.tokens), parents, plan.width)
+    if problem is None and count and (deepest := max(depths(parents))) > plan.gamma:
+        problem = f"it was asked for a tree of depth {plan.gamma} and proposed one of {deepest}"
+    if problem is not None:
+        raise _draft_breach(name, session, problem)
+    return tuple(parents)
+
+
 def read_signals(name: str, session: DraftSession, proposal: Proposal) -> tuple[TokenSignals, ...]:
     """Return the signals of a proposal; refuse what is no record of finite numbers."""
     records = tuple(proposal.signals)
@@ -127,14 +147,23 @@ class Drafted:
     Attributes:
         proposal: As the draft returned it, for the target.
         is_async: Whether it is read only after its verification.
-        count: Its tokens; 0 until it was read.
+        count: Its tokens, of a tree its depth; 0 until it was read.
         signals: Its signals, checked; empty until it was read.
+        is_tree: Whether a tree was asked for, and drafted.
+        parents: Those of a tree; empty until it was read.
     """
 
     proposal: Proposal
     is_async: bool
     count: int = 0
     signals: tuple[TokenSignals, ...] = ()
+    is_tree: bool = False
+    parents: tuple[int, ...] = ()
+
+    @property
+    def nodes(self) -> int:
+        """Draft tokens in all."""
+        return len(self.parents) if self.is_tree else self.count
 
 
 def usable_drafts(
@@ -212,7 +241,7 @@ class Drafts:
         name = plan.draft
         if plan.gamma == 0 or name is None or name not in self.sessions:
             return None
-        drafted = self._ask(name, self._propose, name, plan.gamma, control, answer)
+        drafted = self._ask(name, self._propose, name, plan, control, answer)
         if drafted is None or drafted.is_async:
             return drafted
         self._clock.spend(DraftWork(name, drafted.count, states[name].lag))
@@ -221,8 +250,8 @@ class Drafts:
     def read(self, plan: Plan, drafted: Drafted, accepted: int) -> None:
         """Check a proposal that was verified unread; whatever it was, the verdict that accepted some of it stands."""
         assert plan.draft is not None
-        if self._ask(plan.draft, self._read, plan.draft, plan.gamma, drafted) is None:
-            drafted.count = accepted
+        if self._ask(plan.draft, self._read, plan.draft, plan, drafted) is None:
+            drafted.count, drafted.is_tree = accepted, False
 
     def score(self, plan: Plan, emitted: Sequence[int]) -> tuple[Mapping[str, tuple[float, ...]], float]:
         """Ask the drafts that the plan names what they would have made of the tokens delivered."""
@@ -267,19 +296,30 @@ class Drafts:
         return {name: answer for name, answer in answers if answer is not None}
 
     def _propose(
-        self, name: str, gamma: int, control: DraftControl | None, answer: Proposal | BaseException | None
+        self, name: str, plan: Plan, control: DraftControl | None, answer: Proposal | BaseException | None
     ) -> Drafted:
-        proposal = self.sessions[name].draft(gamma, control) if answer is None else answered(answer)
-        drafted = Drafted(proposal, is_async(proposal, self._clock))
+        session, proposal, is_tree = self.sessions[name], answer, False
+        if answer is not None:
+            proposal = answered(answer)
+        elif plan.nodes and isinstance(session, SupportsTrees):
+            proposal, is_tree = session.draft_tree(plan.gamma, plan.nodes, plan.width, control), True
+        else:
+            proposal = session.draft(plan.gamma, control)
+        drafted = Drafted(proposal, is_async(proposal, self._clock), is_tree=is_tree)
         if not drafted.is_async:
-            self._read(name, gamma, drafted)
+            self._read(name, plan, drafted)
         return drafted
 
-    def _read(self, name: str, gamma: int, drafted: Drafted) -> Drafted:
+    def _read(self, name: str, plan: Plan, drafted: Drafted) -> Drafted:
         session = self.sessions[name]
-        count = check_proposal(name, session, drafted.proposal, gamma, self._vocabulary)
+        if drafted.is_tree:
+            parents = check_tree(name, session, drafted.proposal, plan, self._vocabulary)
+            count = max(depths(parents), default=0)
+        else:
+            parents = ()
+            count = check_proposal(name, session, drafted.proposal, plan.gamma, self._vocabulary)
         drafted.signals = read_signals(name, session, drafted.proposal)
-        drafted.count = count
+        drafted.count, drafted.parents = count, parents
         return drafted
 
     def _score(self, name: str, emitted: Sequence[int]) -> tuple[tuple[float, ...], int] | None:

@@ -30,7 +30,7 @@ def flaw(plan: object, start: RoundStart, drafts: Mapping[str, Draft]) -> str | 
             f"gamma must be between 0 and the budget of {start.budget}, found {short_repr(gamma)}; "
             "choose from start.gammas(limit)"
         )
-    problem = _wrong_words(plan, drafts) or _not_run(gamma, start)
+    problem = _wrong_words(plan, drafts) or _not_run(gamma, start) or _wrong_tree(plan, start)
     return problem if problem is not None or gamma == 0 else _wrong_draft(plan, drafts)
 
 
@@ -68,6 +68,29 @@ def _not_run(gamma: int, start: RoundStart) -> str | None:
         "this engine always drafts, found gamma 0; choose from start.gammas(limit), or have such engines refused with "
         "Requirements(zero_gamma=True)"
     )
+
+
+def _wrong_tree(plan: Plan, start: RoundStart) -> str | None:
+    nodes: object = plan.nodes
+    width: object = plan.width
+    for name, number in (("nodes", nodes), ("width", width)):
+        if not isinstance(number, int) or isinstance(number, bool):
+            return f"{name} must be an int, found {short_repr(number)}"
+    if (plan.nodes, plan.width) == (0, 1):
+        return None
+    if not 1 <= plan.gamma <= plan.nodes or plan.width < 1:
+        return (
+            "a tree has nodes >= gamma >= 1 and a width of at least 1, and a chain nodes 0 and width 1; found "
+            f"gamma {plan.gamma}, nodes {plan.nodes}, width {plan.width}"
+        )
+    able = start.capabilities.nodes
+    if plan.nodes > able:
+        limit = f"trees of at most {able} nodes" if able else "chains alone"
+        return (
+            f"in this round {limit} can be verified, found a tree of {plan.nodes}; look at start.capabilities.nodes, "
+            "or return start.fit(plan)"
+        )
+    return None
 
 
 def _wrong_draft(plan: Plan, drafts: Mapping[str, Draft]) -> str | None:

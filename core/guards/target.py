@@ -6,7 +6,7 @@ No text can go on without its target. What was delivered before stands.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from paceline.core.errors import (
     INTERRUPTS,
@@ -19,14 +19,16 @@ from paceline.core.errors import (
     short_repr,
 )
 from paceline.core.log import log
-from paceline.core.optional_protocols import SupportsChat, SupportsPerplexity
+from paceline.core.optional_protocols import SupportsChat, SupportsPerplexity, SupportsTreeVerification
 from paceline.core.proposals import TokenVerdict
 from paceline.core.records import Capabilities
 from paceline.core.sampling import open_target
+from paceline.core.trees import PathVerdict, path_flaw
 
 if TYPE_CHECKING:
     from paceline.core.guards.draft import Drafted
-    from paceline.core.protocols import Codec, Proposal, Target, TargetSession, Verdict
+    from paceline.core.optional_protocols import TreeProposal
+    from paceline.core.protocols import Codec, Target, TargetSession, Verdict
     from paceline.core.sampling import Sampling
 
 
@@ -114,19 +116,23 @@ class TargetGuard:
         """
         if self._lost is not None:
             raise self._lost
-        proposal = None if drafted is None else drafted.proposal
-        verdict = ask_target(self.session, "verify()", self._verify, proposal, answer)
+        verdict = ask_target(self.session, "verify()", self._verify, drafted, answer)
         if drafted is None or not drafted.is_async:
-            self.check_length(verdict, 0 if drafted is None else drafted.count)
+            self.check_verdict(verdict, drafted)
         return verdict
 
-    def check_length(self, verdict: TokenVerdict, length: int) -> None:
-        """Refuse a verdict on more tokens than were proposed."""
+    def check_verdict(self, verdict: TokenVerdict, drafted: Drafted | None) -> None:
+        """Refuse a verdict on more tokens than were proposed, and a path that is not in the tree."""
+        length = 0 if drafted is None else drafted.count
         if not 0 <= verdict.accepted <= length or len(verdict.tokens) != verdict.accepted + 1:
             raise _target_breach(
                 self.session,
                 f"of {length} tokens proposed it accepted {verdict.accepted} and gave {len(verdict.tokens)} tokens",
             )
+        if drafted is not None and drafted.is_tree:
+            problem = path_flaw(cast("TreeProposal", drafted.proposal), verdict)
+            if problem is not None:
+                raise _target_breach(self.session, problem)
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Show the target the tokens of the round.
@@ -148,8 +154,13 @@ class TargetGuard:
             return [error if isinstance(error, BackendError) else BackendError(str(error))]
         return []
 
-    def _verify(self, proposal: Proposal | None, answer: Verdict | BaseException | None) -> TokenVerdict:
-        verdict = self.session.verify(proposal) if answer is None else answered(answer)
+    def _verify(self, drafted: Drafted | None, answer: Verdict | BaseException | None) -> TokenVerdict:
+        if answer is not None:
+            verdict = answered(answer)
+        elif drafted is not None and drafted.is_tree:
+            verdict = self._session_of_trees.verify_tree(cast("TreeProposal", drafted.proposal))
+        else:
+            verdict = self.session.verify(None if drafted is None else drafted.proposal)
         accepted, tokens = verdict.accepted, tuple(verdict.tokens)
         if not isinstance(accepted, int):
             raise _target_breach(
@@ -160,7 +171,27 @@ class TargetGuard:
                 raise _target_breach(
                     self.session, f"it gave {short_repr(token)}, which is no token of its {self._vocabulary}"
                 )
+        if drafted is not None and drafted.is_tree:
+            return PathVerdict(accepted, tokens, self._path(verdict))
         return TokenVerdict(accepted, tokens)
+
+    @property
+    def _session_of_trees(self) -> SupportsTreeVerification:
+        if not isinstance(self.session, SupportsTreeVerification):
+            raise _target_breach(
+                self.session,
+                "its target's capabilities say that it verifies trees, but it has no verify_tree()",
+            )
+        return self.session
+
+    def _path(self, verdict: Verdict) -> tuple[int, ...]:
+        path: object = getattr(verdict, "path", None)
+        if not isinstance(path, Sequence) or not all(isinstance(node, int) for node in path):
+            raise _target_breach(
+                self.session,
+                f"verify_tree() must return a verdict with its `path`, found {short_repr(verdict)}",
+            )
+        return tuple(path)
 
 
 def _check_declared(target: Target) -> None:

@@ -19,11 +19,17 @@ Breach = Literal[
     "text-gamma",
     "unknown-draft",
     "unknown-score",
+    "too-many-nodes",
+    "fewer-nodes-than-gamma",
+    "no-width",
     "no-plan",
     "raise-in-plan",
     "raise-in-keep-drafting",
     "raise-in-observe",
 ]
+TREES = 0.5
+"""Share of the rounds that draft in which a `ChaoticPolicy` wants a tree, where the engine verifies any."""
+
 BREACHES: tuple[Breach, ...] = get_args(Breach)
 """Every way in which a `LawlessPolicy` can break the contract."""
 
@@ -52,7 +58,7 @@ class _Unlearning:
 
 
 class ScriptedPolicy(_Unlearning):
-    """Follows a list of plans or gammas, again from its start when it is used up, clipped to the budget.
+    """Follows a list of plans or gammas, again from its start when it is used up, clipped to what the round leaves.
 
     `starts` and `rounds` keep everything the policy was shown, for assertions.
     """
@@ -68,6 +74,8 @@ class ScriptedPolicy(_Unlearning):
         """Return the next plan of the script."""
         plan = self._plans[len(self.starts) % len(self._plans)]
         self.starts.append(start)
+        if plan.nodes:
+            return start.fit(plan)
         return replace(plan, gamma=min(plan.gamma, start.budget))
 
     def observe(self, done: Round) -> None:
@@ -76,7 +84,7 @@ class ScriptedPolicy(_Unlearning):
 
 
 class ChaoticPolicy(_Unlearning):
-    """Plans any gamma within the budget, with any draft, stops at any moment, has any draft score: lawful, and no help.
+    """Plans any chain or tree, with any draft, stops at any moment, has any draft score: lawful, and no help.
 
     Args:
         seed: Of all its choices.
@@ -105,7 +113,11 @@ class ChaoticPolicy(_Unlearning):
         gamma = self._random.randint(0, min(self._max_gamma, start.budget)) if drafts else 0
         scored = frozenset(name for name in drafts if self._random.random() < 0.3)
         draft = self._random.choice(drafts) if drafts else None
-        return Plan(gamma, draft, self._rule() if gamma else None, score=scored)
+        tree = (0, 1)
+        if 0 < gamma <= start.capabilities.nodes and self._random.random() < TREES:
+            nodes = self._random.randint(gamma, min(2 * self._max_gamma, start.capabilities.nodes))
+            tree = (nodes, self._random.randint(1, 3)) if nodes >= gamma else tree
+        return Plan(gamma, draft, self._rule() if gamma else None, None, scored, True, *tree)
 
     def keep_drafting(self, signals: TokenSignals) -> bool:
         """Stop after one token in three."""
@@ -148,10 +160,14 @@ class LawlessPolicy(_Unlearning):
                 raise RuntimeError("lawless in plan")
             case "no-plan":
                 return cast("Plan", None)
-            case "unknown-draft":
-                return Plan(min(1, start.budget), "a draft nobody has")
-            case "unknown-score":
-                return Plan(0, score=frozenset({"a draft nobody has"}))
+            case "unknown-draft" | "unknown-score":
+                nobody = "a draft nobody has"
+                gamma = min(1, start.budget)
+                return (
+                    Plan(gamma, nobody)
+                    if self._breach == "unknown-draft"
+                    else Plan(0, score=frozenset({nobody}))
+                )
             case "over-budget" | "negative-gamma" | "nan-gamma" | "text-gamma":
                 wrong: dict[str, Any] = {
                     "over-budget": start.budget + 1,
@@ -160,6 +176,15 @@ class LawlessPolicy(_Unlearning):
                     "text-gamma": "4",
                 }
                 return Plan(wrong[self._breach])
+            case "too-many-nodes" | "fewer-nodes-than-gamma" | "no-width":
+                gamma = min(2, start.budget)
+                trees = {
+                    "too-many-nodes": (start.capabilities.nodes + 2, 2),
+                    "fewer-nodes-than-gamma": (gamma - 1, 2),
+                    "no-width": (gamma, 0),
+                }
+                nodes, width = trees[self._breach]
+                return Plan(gamma, nodes=nodes, width=width)
             case _:
                 return Plan(min(2, start.budget))
 

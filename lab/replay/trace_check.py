@@ -19,7 +19,8 @@ from paceline.core.json_text import parse_json
 from paceline.core.loop import TokenView
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import Capabilities, RoundStart
-from paceline.core.trace import MAX_LINE_BYTES, SERVING, round_from_json, trace_lines
+from paceline.core.round_json import round_from_json
+from paceline.core.trace import MAX_LINE_BYTES, SERVING, trace_lines
 from paceline.lab.replay.choices import build
 from paceline.lab.replay.tables import UnkeptPrompt
 

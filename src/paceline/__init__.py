@@ -62,6 +62,10 @@ if _typing.TYPE_CHECKING:
         SupportsPerplexity,
         SupportsPrefixReuse,
         SupportsScoring,
+        SupportsTrees,
+        SupportsTreeVerification,
+        TreeProposal,
+        TreeVerdict,
     )
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.core.plugins.hooks import impl as hookimpl
@@ -94,9 +98,10 @@ if _typing.TYPE_CHECKING:
         Signal,
         StopRule,
         TokenSignals,
+        TreeOutcome,
         finish_round,
     )
-    from paceline.core.rejection_sampling import Rng, SeededRng, rejection_sample
+    from paceline.core.rejection_sampling import Rng, SeededRng, rejection_sample, rejection_sample_tree
     from paceline.core.sampling import Sampling
     from paceline.core.state.declared import Fixed, PolicyState, Summed, Unsaved
     from paceline.core.state.key import StateKey
@@ -105,6 +110,7 @@ if _typing.TYPE_CHECKING:
     from paceline.core.streaming import TextStream
     from paceline.core.target_text import TargetText
     from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
+    from paceline.core.trees import Drawn, Listed, PathVerdict, TokenTree, grow_tree, verify_tree_greedy
     from paceline.serving.async_decoder import AsyncDecoder
 
 __all__ = [
@@ -140,6 +146,7 @@ __all__ = [
     "DraftControl",
     "DraftSession",
     "DraftState",
+    "Drawn",
     "Ended",
     "Failure",
     "Fixed",
@@ -148,12 +155,14 @@ __all__ = [
     "GenerationConfig",
     "Identified",
     "KeptPrefixes",
+    "Listed",
     "LiveCosts",
     "Memoryless",
     "Mergeable",
     "MergeablePolicy",
     "ObservedRequest",
     "PacelineError",
+    "PathVerdict",
     "Plan",
     "PluginError",
     "Policy",
@@ -193,6 +202,8 @@ __all__ = [
     "SupportsPerplexity",
     "SupportsPrefixReuse",
     "SupportsScoring",
+    "SupportsTreeVerification",
+    "SupportsTrees",
     "Tally",
     "Target",
     "TargetError",
@@ -201,12 +212,16 @@ __all__ = [
     "TextStream",
     "TokenProposal",
     "TokenSignals",
+    "TokenTree",
     "TokenVerdict",
     "Totals",
     "Trace",
     "TraceError",
     "TraceWriter",
     "TracedRequest",
+    "TreeOutcome",
+    "TreeProposal",
+    "TreeVerdict",
     "Unsaved",
     "Verdict",
     "WallClock",
@@ -215,6 +230,7 @@ __all__ = [
     "cpu_model",
     "finish_round",
     "gguf_file",
+    "grow_tree",
     "hookimpl",
     "is_text",
     "json_schema",
@@ -223,8 +239,10 @@ __all__ = [
     "private_folder",
     "read_trace",
     "rejection_sample",
+    "rejection_sample_tree",
     "tokenizer_difference",
     "verify_greedy",
+    "verify_tree_greedy",
 ]
 
 

@@ -7,7 +7,8 @@ from itertools import product
 import pytest
 
 from paceline.backends.prompt_lookup import PromptLookup
-from paceline.backends.toy import SampledToyDraft, ToyDraft, ToyDraftSession, ToyTarget
+from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.backends.toy_sessions import SampledToyDraft, ToyDraftSession
 from paceline.core import rejection_sampling
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.proposals import SampledProposal, TokenProposal

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from paceline.backends.toy import Letters, ToyTarget, ToyTargetSession
+from paceline.backends.toy import Letters, ToyTarget
+from paceline.backends.toy_sessions import ToyTargetSession
 from paceline.cli.app import run
 from paceline.core.trace import read_trace
 from paceline.policies.static import StaticPolicy

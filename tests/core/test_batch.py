@@ -99,6 +99,19 @@ def test_a_policy_that_plans_for_one_is_asked_once_and_sees_every_round():
     assert policy.rounds == rounds
 
 
+def test_requests_that_share_a_pass_draft_chains_and_one_alone_may_draft_a_tree():
+    policy = ScriptedPolicy([Plan(2, nodes=5, width=2)])
+    batch = batch_of(policy)
+    for prompt, most in zip(PROMPTS[:2], (3, 12), strict=True):
+        batch.submit(prompt, max_new_tokens=most)
+    while any(batch.step()):
+        pass
+    assert [bool(start.capabilities.nodes) for start in policy.starts] == [
+        start.batch == 1 for start in policy.starts
+    ]
+    assert {done.tree is not None for done in policy.rounds if done.plan.gamma == 2} == {False, True}
+
+
 def test_policies_of_their_own_plan_for_one_request_each():
     policies = []
 

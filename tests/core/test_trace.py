@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from paceline.core.errors import TraceError
 from paceline.core.records import DraftState, Plan, Round, StopRule, TokenSignals
-from paceline.core.trace import TraceWriter, read_trace, round_from_json, round_to_json
+from paceline.core.round_json import round_from_json, round_to_json
+from paceline.core.trace import TraceWriter, read_trace
 
 seconds = st.floats(0, 1e3)
 rounds = st.builds(

@@ -6,12 +6,11 @@ from itertools import count
 import pytest
 
 from paceline.backends.prompt_lookup import PromptLookupConfig
-from paceline.backends.toy import (
+from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.backends.toy_sessions import (
     SampledToyDraft,
     SampledToyTarget,
-    ToyDraft,
     ToyDraftSession,
-    ToyTarget,
     ToyTargetSession,
 )
 from paceline.core.proposals import TokenProposal, TokenVerdict
