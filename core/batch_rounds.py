@@ -92,6 +92,7 @@ class BatchRounds:
             log.warning(
                 "passes_not_shared",
                 target=describe(target),
+                reason=getattr(target, "unshared", None),
                 action="requests are decoded one after the other",
             )
 

@@ -274,7 +274,10 @@ class SupportsChat(Protocol):
 
 @runtime_checkable
 class BatchTarget(Protocol):
-    """A target that verifies the proposals of many requests at once; without, or where it shares no passes, in turn."""
+    """A target that verifies the proposals of many requests at once; without, or where it shares no passes, in turn.
+
+    Where it shares none, it may say why as `unshared`, for the one line that is logged of it.
+    """
 
     @property
     def shares_passes(self) -> bool:

@@ -65,6 +65,7 @@ class GraphEngine:
 
     backend = "graph"
     switch = None  # models that have one are refused
+    unshared = None
 
     def __init__(
         self,

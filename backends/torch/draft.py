@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from paceline.backends.torch.engine import BatchEngine
+from paceline.backends.torch.engine import unshared
 from paceline.backends.torch.logits import token_signals
 from paceline.backends.torch.passes import Reading, run, run_together
 from paceline.backends.torch.sampling import DeviceProposal, Sampler
@@ -74,7 +74,7 @@ class DraftModel(PrefixReuse["Engine"]):
     @property
     def shares_passes(self) -> bool:
         """True if `draft_batch` drafts a token for all in one pass, and not one after the other."""
-        return isinstance(self.engine, BatchEngine)
+        return unshared(self.engine) is None
 
     def draft_batch(
         self,

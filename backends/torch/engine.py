@@ -127,6 +127,11 @@ class BatchEngine(Protocol):
         """Device where tokens are fed and logits come out."""
         ...
 
+    @property
+    def unshared(self) -> str | None:
+        """The reason why this model is asked one request at a time all the same; None where it shares."""
+        ...
+
     def feed_batch(
         self,
         caches: Sequence[Any],
@@ -191,3 +196,8 @@ class TreeEngine(Protocol):
 def nodes_of(engine: Engine) -> int:
     """Return the most nodes of a tree that an engine reads beside a text; 0 where it reads chains alone."""
     return engine.nodes if isinstance(engine, TreeEngine) else 0
+
+
+def unshared(engine: Engine) -> str | None:
+    """Say why requests cannot share the passes of an engine; None where they can."""
+    return engine.unshared if isinstance(engine, BatchEngine) else "its engine reads one request at a time"

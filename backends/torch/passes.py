@@ -103,7 +103,8 @@ def run_together(works: Sequence[Steps[T]]) -> list[T | BaseException]:
 def _feed(passes: Mapping[int, Pass]) -> dict[int, torch.Tensor | BaseException]:
     """Return the logits of each pass, or what it raised."""
     steps = [*passes.values()]
-    if len(steps) > 1 and isinstance(engine := steps[0].sequence.engine, BatchEngine):
+    engine = steps[0].sequence.engine if len(steps) > 1 else None
+    if isinstance(engine, BatchEngine) and engine.unshared is None:
         rows = [step.rows for step in steps]
         try:
             logits = engine.feed_batch(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from paceline.backends.torch.engine import BatchEngine
+from paceline.backends.torch.engine import unshared
 from paceline.backends.torch.logits import NONE, likeliest, not_finite, require_finite
 from paceline.backends.torch.passes import Reading, run, run_together
 from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_sample
@@ -109,9 +109,14 @@ class TargetModel(PrefixReuse["Engine"]):
         return SampledTargetSession(self._sequence(prompt), Sampler(sampling, prompt, self.engine.device))
 
     @property
+    def unshared(self) -> str | None:
+        """The reason why requests cannot share passes; None where they can."""
+        return unshared(self.engine)
+
+    @property
     def shares_passes(self) -> bool:
         """True if `verify_batch` verifies all proposals in one pass, and not one after the other."""
-        return isinstance(self.engine, BatchEngine)
+        return self.unshared is None
 
     def verify_batch(
         self, sessions: Sequence[TargetModelSession], proposals: Sequence[Proposal | None]

@@ -20,6 +20,7 @@ from paceline.backends.transformers.host.cache import (
     kinds_of_layers,
 )
 from paceline.backends.transformers.host.generation import behind_padding, preparation, prepares, two_passes
+from paceline.backends.transformers.rows_layout import layouts
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -92,23 +93,27 @@ def require_blind_to_padding(engine: TransformersEngine) -> None:
     alone = engine.feed(engine.new_cache(), tokens)
     ids = torch.tensor([[0] * count + tokens], device=engine.device)
     padded = behind_padding(engine.model, ids, count, engine.new_cache())
-    # The passes have other shapes, so that short floats agree roughly. NaN behind padding is no number to compare with.
-    rough = 1e-3 if torch.finfo(alone.dtype).bits >= 32 else 5e-2
-    if bool((alone - padded).abs().max() > rough * alone.abs().max()):
+    # NaN behind padding is no number to compare with.
+    if not (padded.isnan().any() or _roughly(alone, padded)):
         raise BackendError(
             f"hf: {engine.name} ({type(engine.model).__name__}) counts padding as text, so that a row of a batch "
             "depends on the length of the others; call generate for each row, without padding"
         )
 
 
-def tree_problem(engine: TransformersEngine) -> str | None:
-    """Say why the model cannot read a tree in one pass; None where two branches give what two chains give."""
+def _mask_problem(engine: TransformersEngine) -> str | None:
+    """Say why a mask and positions of ours cannot say what a token sees and where it stands; None where they may."""
     facts = engine.facts
     if not facts.takes_positions:
         return "its forward pass takes no positions"
     if facts.switch is not None:
         return f"it turns positions otherwise past {facts.switch.length} tokens"
-    problem = branching_problem(engine.model, engine.config)
+    return branching_problem(engine.model, engine.config)
+
+
+def tree_problem(engine: TransformersEngine) -> str | None:
+    """Say why the model cannot read a tree in one pass; None where two branches give what two chains give."""
+    problem = _mask_problem(engine)
     if problem is not None:
         return problem
     left, right, after = ([index % engine.vocabulary for index in text] for text in ((1, 2), (2, 3), (1, 3)))
@@ -127,12 +132,44 @@ def tree_problem(engine: TransformersEngine) -> str | None:
         raise
     except Exception as refused:  # noqa: BLE001 - models take masks in many ways
         return f"a pass with a mask and positions of ours fails: {refused!r}"
-    # The passes have other shapes, so that short floats agree roughly.
-    rough = 1e-3 if torch.finfo(chains.dtype).bits >= 32 else 5e-2
-    apart = (tree[[0, 2, 1, 3, 4, 5]] - chains).abs().max()
-    if not bool(apart <= rough * chains.abs().max()):
+    if not _roughly(chains, tree[[0, 2, 1, 3, 4, 5]]):
         return "two branches of a tree lead to other logits than two chains"
     return None
+
+
+def rows_problem(engine: TransformersEngine) -> str | None:
+    """Say why rows cannot share a pass; None where a pass says of each of several what a pass of its own says of it.
+
+    Rows of unequal lengths are given unequal counts of tokens, and laid out in both ways.
+    """
+    problem = _mask_problem(engine)
+    if problem is not None:
+        return problem
+    filled, counts, rows = (2, 5), (3, 1), (2, 1)
+    texts = [[(index * step + 1) % engine.vocabulary for index in range(6)] for step in (1, 2)]
+    blocks = [text[begin : begin + n] for text, begin, n in zip(texts, filled, counts, strict=True)]
+    ids = torch.tensor([token for block in blocks for token in block], device=engine.device)
+    try:
+        for layout in layouts(filled, counts):
+            alone, shared = ([engine.new_cache() for _ in texts] for _ in range(2))
+            for cache, text, begin in zip(
+                [*alone, *shared], [*texts, *texts], [*filled, *filled], strict=True
+            ):
+                engine.feed(cache, text[:begin])
+            expected = torch.cat([*map(engine.feed, alone, blocks, rows)])
+            if not _roughly(expected, engine.feed_laid_out(shared, ids, layout, rows)):
+                return "in a pass that rows share, it says of a row what it does not say of it alone"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as refused:  # noqa: BLE001 - whatever it is, rows are then read one by one
+        return f"a pass over several rows fails: {refused!r}"
+    return None
+
+
+def _roughly(expected: torch.Tensor, actual: torch.Tensor) -> bool:
+    """Tell whether logits agree that come of passes of unequal shapes, short floats roughly."""
+    rough = 1e-3 if torch.finfo(expected.dtype).bits >= 32 else 5e-2
+    return bool((expected - actual).abs().max() <= rough * expected.abs().max())
 
 
 def more_than_given(engine: TransformersEngine, problem: str) -> BackendError:

@@ -1,6 +1,7 @@
 """transformers' own forward pass as an engine, and the facts that trying a model has shown.
 
-Batch 1, no padding: positions follow from the length of the cache, and no mask is passed but for trees.
+A request alone is a batch of 1 without padding: positions follow from the length of the cache, and a mask is passed for
+trees only. Several requests share a pass where the model says of each what it says of it alone; that is tried as well.
 
 A fact holds as long as what it was read from. A model that is resized, moved, cast, or wrapped by an adapter is another
 one in these respects, so it is tried again.
@@ -30,10 +31,20 @@ from paceline.backends.transformers.checks import (
     require_agreement,
     require_decoder,
     require_rollback,
+    rows_problem,
     tree_problem,
 )
-from paceline.backends.transformers.host.cache import CACHE, cache_argument, cut, empty, keep_path, new_cache
+from paceline.backends.transformers.host.cache import (
+    CACHE,
+    cache_argument,
+    cut,
+    empty,
+    keep_path,
+    new_cache,
+    shared_cache,
+)
 from paceline.backends.transformers.host.generation import switch_of
+from paceline.backends.transformers.rows_layout import least_work
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -42,6 +53,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from paceline.backends.torch.engine import Cache, RopeSwitch
+    from paceline.backends.transformers.rows_layout import Layout
 
 
 NODES: Final = 64
@@ -61,6 +73,7 @@ class ModelFacts:
         takes_positions: Whether it can be told the positions of its tokens.
         switch: Where it turns positions otherwise, if it does.
         tree_problem: Why it reads chains alone; None where it reads trees.
+        unshared: Why rows cannot share a pass; None where they can.
     """
 
     basis: tuple[object, ...]
@@ -71,6 +84,7 @@ class ModelFacts:
     takes_positions: bool
     switch: RopeSwitch | None
     tree_problem: str | None = None
+    unshared: str | None = None
 
 
 def basis_of(model: Any) -> tuple[object, ...]:
@@ -143,6 +157,11 @@ class TransformersEngine:
         """Length past which the model turns positions otherwise, if it does."""
         return self._facts.switch
 
+    @property
+    def unshared(self) -> str | None:
+        """The reason why requests cannot share a pass; None where they can."""
+        return self._facts.unshared
+
     def _try(self, basis: tuple[object, ...]) -> ModelFacts:
         """Find out what can be done with the model, by doing it."""
         model: Any = self.model
@@ -171,7 +190,7 @@ class TransformersEngine:
         self._facts = replace(self._facts, vocabulary=int(logits.shape[-1]), switch=switch)
         require_rollback(self)
         require_agreement(self)
-        self._facts = replace(self._facts, tree_problem=tree_problem(self))
+        self._facts = replace(self._facts, tree_problem=tree_problem(self), unshared=rows_problem(self))
         return self._facts
 
     @property
@@ -262,3 +281,44 @@ class TransformersEngine:
             given["logits_to_keep"] = rows
         logits = self.model(input_ids=ids, use_cache=True, return_dict=True, **given).logits
         return logits[0, -rows:]  # type: ignore[no-any-return]
+
+    def feed_batch(
+        self,
+        caches: Sequence[Cache],
+        tokens: Sequence[int] | torch.Tensor,
+        counts: Sequence[int],
+        rows: Sequence[int],
+    ) -> torch.Tensor:
+        """Append tokens to several caches in one pass: see `BatchEngine`."""
+        ids = tokens if isinstance(tokens, torch.Tensor) else torch.tensor(tokens, device=self._facts.device)
+        width = self.model.get_input_embeddings().weight.shape[-1]
+        filled = [cache.get_seq_length() for cache in caches]
+        return self.feed_laid_out(caches, ids, least_work(filled, counts, width), rows)
+
+    @torch.inference_mode()
+    def feed_laid_out(
+        self, caches: Sequence[Cache], ids: torch.Tensor, layout: Layout, rows: Sequence[int]
+    ) -> torch.Tensor:
+        """Do as `feed_batch`, with each row at its place."""
+        facts = self._facts
+        lanes, columns = layout.last_tokens(rows)
+        options: dict[str, Any] = {facts.cache_name: shared_cache(caches, layout)}
+        if facts.keeps_logits:
+            kept = sorted(set(columns))
+            options["logits_to_keep"] = torch.tensor(kept, device=ids.device)
+            columns = [kept.index(column) for column in columns]
+        try:
+            logits = self.model(
+                input_ids=layout.ids(ids),
+                position_ids=layout.positions(ids.device),
+                attention_mask=layout.mask(torch.empty(0, dtype=self.model.dtype, device=ids.device)),
+                use_cache=True,
+                return_dict=True,
+                **options,
+            ).logits
+        except BaseException:
+            # Some layers hold the tokens, others do not yet.
+            for cache, place in zip(caches, layout.places, strict=True):
+                cut(cache, place.filled)
+            raise
+        return logits[lanes, columns]  # type: ignore[no-any-return]

@@ -33,7 +33,7 @@ OWN_POLICIES = st.booleans()
 )
 def test_requests_that_come_and_go_get_the_tokens_they_get_alone(engine, data, play, own, signals):
     pairs = ENGINES[engine]
-    family = data.draw(st.sampled_from(["llama", "qwen3"]))
+    family = data.draw(st.sampled_from(["llama", "qwen3", *(["gpt2", "opt"] if pairs is hf else [])]))
     target, drafts = pairs.pair(family)
     scripted = iter(play * 99)
     policy = (lambda: Adversary(next(scripted), signals)) if own else Adversary(play[0], signals)

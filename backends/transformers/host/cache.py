@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from transformers.cache_utils import (
+    Cache,
     DynamicCache,
     DynamicLayer,
     DynamicSlidingWindowLayer,
@@ -23,6 +24,8 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from paceline.backends.transformers.rows_layout import Layout
 
 CACHE_NAMES: Final = ("cache", "past_key_values")
 """Names of the cache, the newest first: transformers 5.24 says `cache` where releases before say `past_key_values`.
@@ -49,9 +52,92 @@ def cache_argument(forward: Callable[..., Any]) -> str | None:
     return _first(inspect.signature(forward).parameters)
 
 
+ROOM: Final = 64
+"""Tokens for which a layer that grows makes room at least."""
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values with room for more, so that what is there is not copied for every token that comes."""
+
+    _held_keys: torch.Tensor
+    _held_values: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write further tokens behind those that are there; return all of them."""
+        held = self.get_seq_length()
+        needed = held + key_states.shape[-2]
+        if not self.is_initialized or self._held_keys.shape[-2] < needed:
+            before = (self.keys, self.values) if held else (None, None)
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+            self._held_keys = _roomier(before[0], key_states, needed)
+            self._held_values = _roomier(before[1], value_states, needed)
+        self._held_keys[:, :, held:needed] = key_states
+        self._held_values[:, :, held:needed] = value_states
+        self.keys, self.values = self._held_keys[:, :, :needed], self._held_values[:, :, :needed]
+        return self.keys, self.values
+
+
+def _roomier(held: torch.Tensor | None, new: torch.Tensor, needed: int) -> torch.Tensor:
+    """Return what is held with room for more than is needed, where what is new has this form."""
+    batch, heads, _, width = new.shape
+    made = new.new_empty((batch, heads, max(needed + ROOM, needed * 3 // 2), width))
+    if held is not None:
+        made[:, :, : held.shape[-2]] = held
+    return made
+
+
+class SharedLayer(DynamicLayer):  # type: ignore[misc]
+    """One layer of the caches of several rows, in a single pass: each row's new tokens go into its own.
+
+    Args:
+        layers: Of each row's cache.
+        layout: Where the rows stand in the pass.
+    """
+
+    def __init__(self, layers: Sequence[GrowingLayer], layout: Layout) -> None:
+        super().__init__()
+        self._layers = layers
+        self._layout = layout
+
+    def get_seq_length(self) -> int:
+        """Return the tokens of the longest row before the pass."""
+        return max(place.filled for place in self._layout.places)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give each row its new tokens; return those of all rows, side by side as the mask says."""
+        layout = self._layout
+        size = layout.lanes, key_states.shape[1], layout.keys
+        keys = key_states.new_empty((*size, key_states.shape[-1]))
+        values = value_states.new_empty((*size, value_states.shape[-1]))
+        for layer, place in zip(self._layers, layout.places, strict=True):
+            lane, new = place.lane, slice(place.query, place.query + place.tokens)
+            own = layer.update(key_states[lane : lane + 1, :, new], value_states[lane : lane + 1, :, new])
+            end = place.key + place.filled + place.tokens
+            for whole, mine in zip((keys, values), own, strict=True):
+                whole[lane, :, place.key : end] = mine[0]
+                if layout.lanes > 1:
+                    whole[lane, :, end:] = 0.0  # a weight of 0 makes nothing of what is no number
+        return keys, values
+
+
+def shared_cache(caches: Sequence[Any], layout: Layout) -> Cache:
+    """Return a cache for one pass over several rows, which leaves each row's tokens in its own cache."""
+    layers = zip(*(cache.layers for cache in caches), strict=True)
+    return Cache(layers=[SharedLayer(rows, layout) for rows in layers])
+
+
 def new_cache(config: Any) -> DynamicCache:
     """Return an empty cache for a model of this configuration, ready to be rolled back."""
     made = DynamicCache(config=config)
+    if all(type(layer) is DynamicLayer for layer in made.layers):
+        made.layers = [GrowingLayer() for _ in made.layers]
     if not windows_record_many_passes():
         # A full layer is correct for a windowed one: the mask hides what lies outside the window.
         made.layers = [DynamicLayer() if type(x) is DynamicSlidingWindowLayer else x for x in made.layers]
@@ -99,7 +185,8 @@ def empty(cache: Any, fresh: Any) -> None:
 
 def cut(cache: Any, most: int) -> bool:
     """Drop what stands after the first `most` tokens, or after what all layers hold; tell whether that was possible."""
-    if any(type(layer) not in {DynamicLayer, DynamicSlidingWindowLayer} for layer in cache.layers):
+    known = {DynamicLayer, DynamicSlidingWindowLayer, GrowingLayer}
+    if any(type(layer) not in known for layer in cache.layers):
         # Such a layer may have been changed without being any longer.
         return False
     # Where layers share their keys, those that have none stay empty.
