@@ -59,8 +59,8 @@ class Answers:
     screen: Screen
     conversation: Conversation
     colours: dict[str, str]
-    count: int = 0
-    totals: Totals = field(default_factory=Totals)
+    given: list[Totals] = field(default_factory=list)
+    """Sums of each answer that was not taken back."""
     busy: bool = False
     stopped: bool = False
 
@@ -96,9 +96,16 @@ class Answers:
             write(text.finish())
             self.screen.close()
             decoding.failures = self.decoder.failures
-            self.count += bool(decoding.tokens)
-            self.totals += decoding.totals
+            if decoding.tokens:
+                self.given.append(decoding.totals)
         return Answer(decoding, "".join(pieces), prompt_tokens)
+
+    def undo(self) -> Message | None:
+        """Take the last turn back, and return what the user said; None if there is none."""
+        message = self.conversation.undo()
+        if message is not None:
+            self.given.pop()
+        return message
 
 
 class StopAnswer(Exception):  # noqa: N818 - the user's wish, and no error
@@ -180,7 +187,7 @@ class Dialogue:
         )
 
     def _retry(self) -> None:
-        message = self._answers.conversation.undo()
+        message = self._answers.undo()
         if message is None:
             self._screen.note("nothing was said yet")
             return
@@ -189,7 +196,7 @@ class Dialogue:
         self._say(message)
 
     def _undo(self) -> None:
-        message = self._answers.conversation.undo()
+        message = self._answers.undo()
         taken = "nothing was said yet" if message is None else f"taken back: {message.get('content')}"
         self._screen.note(taken)
 
@@ -249,13 +256,13 @@ def accepted(totals: Totals) -> str:
 
 def stats(answers: Answers) -> str:
     """Return what there is to say of all answers so far."""
-    totals = answers.totals
+    totals = sum(answers.given, Totals())
     if not totals.rounds:
         return "nothing was said yet"
     rounds = ", ".join(f"{name or 'plain'} {count}" for name, count in totals.drafts.items())
     return (
-        f"{answers.count} answers, {totals.emitted} tokens in {totals.rounds} rounds ({totals.tokens_per_round:.2f} a "
-        f"round), {totals.tokens_per_second:.1f} tok/s\n"
+        f"{len(answers.given)} answers, {totals.emitted} tokens in {totals.rounds} rounds "
+        f"({totals.tokens_per_round:.2f} a round), {totals.tokens_per_second:.1f} tok/s\n"
         f"{accepted(totals)}, mean gamma {totals.gamma:.1f}, rounds by draft: {rounds}\n"
         f"{totals.prefill_s:.2f} s reading, {totals.seconds:.2f} s writing, policy {answers.run.policy.name}"
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -15,9 +18,10 @@ from paceline.core.config.load import load_config, parse_override
 from paceline.core.config.run import DRAFT_NAME
 from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
+from paceline.lab.short_names import parse_policy, split, with_drafts
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from paceline.core.config.run import RunConfig
 
@@ -67,6 +71,10 @@ ModelOption = Annotated[
         help="Use this model as the target: a folder, a GGUF file or a name on the hub.",
     ),
 ]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="The target: a folder, a GGUF file or a name on the hub."),
+]
 DraftOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -76,6 +84,7 @@ DraftOption = Annotated[
         "plain decoding. May be repeated.",
     ),
 ]
+PolicyOption = Annotated[str | None, typer.Option("--policy", "-p", help="Use this policy: online:window=9.")]
 StopOption = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="TEXT", help="End the text where it holds this. May be repeated."),
@@ -106,6 +115,114 @@ RecordingOption = Annotated[
     Path | None,
     typer.Option("--recording", help="The recording that was replayed; by default the one the replay names."),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of a run: a run file, and what goes over it."""
+
+    config: ConfigOption = None
+    changes: SetOption = None
+
+    def run(
+        self,
+        *,
+        model: str | None = None,
+        draft: Sequence[str] | None = None,
+        workload: Mapping[str, Any] | None = None,
+        usual_tokens: int | None = None,
+        **named: Any,
+    ) -> RunConfig:
+        """Return the run that they stand for.
+
+        Args:
+            model: The target, as in `model_blocks`.
+            draft: The drafts, likewise.
+            workload: Values for dotted keys that belong to the prompts.
+            usual_tokens: The most tokens to write where neither a run file nor an option says.
+            named: As for `read_config`.
+
+        Raises:
+            ConfigError: A file, a key, a name or a value is wrong.
+        """
+        catalogue = Catalogue.load()
+        given = {option.name: getattr(self, option.name) for option in fields(self)}
+        policy, drafts = given.get("policy"), given.get("drafts")
+        usual = {"generation.max_new_tokens": usual_tokens} if usual_tokens and self.config is None else {}
+        run = read_config(
+            self.config,
+            self.changes,
+            catalogue=catalogue,
+            base=usual | dict(workload or {}) | model_blocks(model, draft),
+            policy=None if policy is None else parse_policy(policy, catalogue).model_dump(mode="json"),
+            **({f"generation__{key}": given.get(key) for key in GENERATION} | named),
+        )
+        return run if drafts is None else with_drafts(run, split(drafts, ","), catalogue)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions(RunOptions):
+    """Those, and how tokens are drawn."""
+
+    max_new_tokens: MaxOption = None
+    temperature: TemperatureOption = None
+    top_p: TopPOption = None
+    seed: SeedOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringOptions(DecodingOptions):
+    """Options of a run over many prompts."""
+
+    drafts: DraftsOption = None
+    limit: LimitOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceOptions(RunOptions):
+    """Options of a run whose requests say how tokens are drawn."""
+
+    policy: PolicyOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(DecodingOptions, ServiceOptions):
+    """Options of a run that writes a text."""
+
+    stop: StopOption = None
+
+
+GENERATION = ("max_new_tokens", "temperature", "top_p", "seed", "stop")
+"""Options that are keys of `generation`."""
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes the options of a group as its own, where the given one takes the group."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters: list[Parameter] = []
+    for parameter in signature(command).parameters.values():
+        group = groups.get(parameter.name)
+        if group is None:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        types = get_type_hints(group, include_extras=True)
+        parameters += [
+            Parameter(option.name, parameter.kind, default=option.default, annotation=types[option.name])
+            for option in fields(group)
+        ]
+
+    @wraps(command)
+    def called(*arguments: Any, **values: Any) -> None:
+        made = {
+            name: group(**{option.name: values.pop(option.name) for option in fields(group)})
+            for name, group in groups.items()
+        }
+        command(*arguments, **values, **made)
+
+    called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
 
 
 def read_config(

@@ -60,9 +60,11 @@ class Commands(TyperGroup):
 
 def load(name: str) -> Any:
     """Return a command by its name."""
+    from paceline.cli._options import with_options  # noqa: PLC0415 - not for a list of commands
+
     function = name.replace("-", "_")
     alone = typer.Typer(add_completion=False)
-    alone.command(name)(getattr(import_module(f"paceline.cli.{function}"), function))
+    alone.command(name)(with_options(getattr(import_module(f"paceline.cli.{function}"), function)))
     return typer.main.get_command(alone)
 
 

@@ -11,21 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.cli._options import (
-    BENCH,
-    ConfigOption,
-    DraftsOption,
-    FormatOption,
-    JsonOption,
-    LimitOption,
-    MaxOption,
-    SeedOption,
-    SetOption,
-    TemperatureOption,
-    TopPOption,
-    read_config,
-    refuse_others,
-)
+from paceline.cli._options import BENCH, FormatOption, JsonOption, MeasuringOptions, refuse_others
 from paceline.cli._progress import counted, progress
 from paceline.cli._render import Column, Format, Table, document, left_out, number, show, show_json, warn
 from paceline.core.environment import describe_machine, versions
@@ -52,7 +38,7 @@ WITH_DECISIONS = {"decisions", "policies", "form", "as_json", "out", "seed"}
 def bench(
     context: typer.Context,
     *,
-    config: ConfigOption = None,
+    options: MeasuringOptions,
     policies: Annotated[
         str | None,
         typer.Option(
@@ -62,14 +48,12 @@ def bench(
             help="What to run beside plain decoding; `all` is everything.",
         ),
     ] = None,
-    drafts: DraftsOption = None,
     backends: Annotated[
         str | None,
         typer.Option(
             "--backends", metavar="a,b,...", help="The same models on each of these, such as hf,graph."
         ),
     ] = None,
-    changes: SetOption = None,
     prompts: Annotated[
         str,
         typer.Option(
@@ -82,10 +66,6 @@ def bench(
     kinds: Annotated[
         str | None, typer.Option("--kinds", metavar="a,b,...", help="Only prompts of these kinds.")
     ] = None,
-    limit: LimitOption = None,
-    max_new_tokens: MaxOption = None,
-    temperature: TemperatureOption = None,
-    top_p: TopPOption = None,
     repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Passes over the prompts.")] = 2,
     only_varying: Annotated[
         bool, typer.Option("--only-varying", help="Leave out prompts whose text goes round in circles.")
@@ -93,7 +73,6 @@ def bench(
     decisions: Annotated[
         bool, typer.Option("--decisions", help="Time the policies' decisions instead, without a model.")
     ] = False,
-    seed: SeedOption = None,
     form: FormatOption = Format.TEXT,
     as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the JSON document here.")] = None,
@@ -115,26 +94,17 @@ def bench(
     """
     if decisions:
         refuse_others(context, WITH_DECISIONS, "--decisions times policies without a model")
-        _decisions(policies, seed=seed or 0, form=form, as_json=as_json, out=out)
+        _decisions(policies, seed=options.seed or 0, form=form, as_json=as_json, out=out)
         return
     for path in (results or BENCH, *([out] if out is not None else [])):
-        check_output(path, inputs=[prompts, *([config] if config is not None else [])])
+        check_output(path, inputs=[prompts, *([options.config] if options.config is not None else [])])
     workload = load(prompts)
-    run = read_config(
-        config,
-        changes,
-        base=workload.changes,
-        generation__max_new_tokens=max_new_tokens,
-        generation__temperature=temperature,
-        generation__top_p=top_p,
-        generation__seed=seed,
-        # The target's own library knows nothing of them, and texts of equal length make times comparable.
-        generation__stop=[],
-    )
+    # The target's own library knows nothing of stop strings, and texts of equal length make times comparable.
+    run = options.run(workload=workload.changes, generation__stop=[])
     texts = choose_prompts(
         workload.texts,
         kinds=(kinds or "").replace(",", " ").split(),
-        limit=limit,
+        limit=options.limit,
     )
     # The loop and the tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
@@ -144,11 +114,9 @@ def bench(
     from paceline.lab.bench.summary import document as bench_document  # noqa: PLC0415
     from paceline.lab.bench.summary import summarise  # noqa: PLC0415
     from paceline.lab.models import load_models  # noqa: PLC0415
-    from paceline.lab.short_names import split, with_drafts  # noqa: PLC0415
+    from paceline.lab.short_names import split  # noqa: PLC0415
 
     catalogue = Catalogue.load()
-    if drafts is not None:
-        run = with_drafts(run, split(drafts, ","), catalogue)
     named = split(policies or "", ",")
     if backends is None:
         choice = choose(load_models(run), catalogue, named)

@@ -11,26 +11,11 @@ import typer
 
 from paceline.cli._decoding import decoding_values
 from paceline.cli._dialogue import Answers, Dialogue
-from paceline.cli._options import (
-    LONGEST_ANSWER,
-    ConfigOption,
-    DraftOption,
-    JsonOption,
-    MaxOption,
-    SeedOption,
-    SetOption,
-    StopOption,
-    TemperatureOption,
-    TopPOption,
-    model_blocks,
-    read_config,
-)
+from paceline.cli._options import LONGEST_ANSWER, DraftOption, JsonOption, ModelArgument, TextOptions
 from paceline.cli._render import show_json, warn
 from paceline.cli._screen import Screen
 from paceline.core.errors import BackendError
 from paceline.core.json_text import is_text
-from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.short_names import parse_policy
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
@@ -40,24 +25,13 @@ COLOURS: Final = ("\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m")
 
 
 def chat(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODEL]", help="The target: a folder, a GGUF file or a name on the hub."),
-    ] = None,
+    model: ModelArgument = None,
     *,
-    config: ConfigOption = None,
+    options: TextOptions,
     draft: DraftOption = None,
     system: Annotated[
         str | None, typer.Option("--system", metavar="TEXT", help="What the target is to be.")
     ] = None,
-    policy: Annotated[
-        str | None, typer.Option("--policy", "-p", help="Use this policy: online:window=9.")
-    ] = None,
-    changes: SetOption = None,
-    max_new_tokens: MaxOption = None,
-    temperature: TemperatureOption = None,
-    top_p: TopPOption = None,
-    stop: StopOption = None,
     no_color: Annotated[
         bool, typer.Option("--no-color", help="Do not show by colours who wrote what; nor with NO_COLOR set.")
     ] = False,
@@ -65,23 +39,9 @@ def chat(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="The answers and errors, nothing else.")
     ] = False,
-    seed: SeedOption = None,
 ) -> None:
     """Talk to a model; /help lists what else can be done. In a pipe, each line of stdin is a turn."""
-    catalogue = Catalogue.load()
-    run = read_config(
-        config,
-        changes,
-        catalogue=catalogue,
-        base=model_blocks(model, draft)
-        | ({"generation.max_new_tokens": LONGEST_ANSWER} if config is None else {}),
-        policy=None if policy is None else parse_policy(policy, catalogue).model_dump(mode="json"),
-        generation__max_new_tokens=max_new_tokens,
-        generation__temperature=temperature,
-        generation__top_p=top_p,
-        generation__seed=seed,
-        generation__stop=stop or None,
-    )
+    run = options.run(model=model, draft=draft, usual_tokens=LONGEST_ANSWER)
     screen = Screen(sys.stdout, sys.stderr, live=not (quiet or as_json))
     screen.line("loading")
     try:
@@ -138,7 +98,7 @@ def answer_lines(answers: Answers, *, as_json: bool) -> None:
             values = decoding_values(
                 answers.run, answer.decoding, text=answer.text, prompt_tokens=answer.prompt_tokens
             )
-            show_json("chat", {"turn": answers.count, "message": said} | values, indent=None)
+            show_json("chat", {"turn": len(answers.given), "message": said} | values, indent=None)
         elif not (sys.stdout.isatty() or answer.text.endswith("\n")):
             sys.stdout.write("\n")
         sys.stdout.flush()

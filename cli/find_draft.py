@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paceline.cli._options import (
-    NO_DRAFT,
-    ConfigOption,
-    DraftOption,
-    JsonOption,
-    MaxOption,
-    SeedOption,
-    SetOption,
-    TemperatureOption,
-    model_blocks,
-    read_config,
-)
+from paceline.cli._options import NO_DRAFT, DecodingOptions, DraftOption, JsonOption, ModelArgument
 from paceline.cli._render import Format, show, show_json, warn
 from paceline.cli.bench import open_results, time_blocks
 from paceline.core.errors import BackendError, ConfigError
@@ -30,22 +22,19 @@ from paceline.lab.workloads.prompts import encoded
 
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
+    from paceline.lab.bench.store import BenchFile
     from paceline.lab.workloads.named import Workload
 
-FOUND, RESULTS = Path("run.yaml"), Path("runs/find-draft.jsonl")
+FOUND, RESULTS = Path("run.yaml"), Path("runs")
 MAX_NEW_TOKENS = 128
 """Unless something else is said: long enough for a draft to show what it is worth."""
 
 
 def find_draft(  # noqa: PLR0915 - imports that wait, one a line
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODEL]", help="The target: a folder, a GGUF file or a name on the hub."),
-    ] = None,
+    model: ModelArgument = None,
     *,
-    config: ConfigOption = None,
+    options: DecodingOptions,
     draft: DraftOption = None,
-    changes: SetOption = None,
     prompts: Annotated[
         str | None,
         typer.Option(
@@ -60,14 +49,13 @@ def find_draft(  # noqa: PLR0915 - imports that wait, one a line
         float,
         typer.Option("--minutes", min=0.0, help="After so many no other prompt is begun."),
     ] = 10.0,
-    max_new_tokens: MaxOption = None,
-    temperature: TemperatureOption = None,
-    seed: SeedOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Write the run file here.")] = FOUND,
     results: Annotated[
         Path | None,
         typer.Option(
-            "--results", metavar="PATH", help=f"Where runs go while they are measured; by default {RESULTS}."
+            "--results",
+            metavar="PATH",
+            help=f"Where runs go while they are measured; by default a file of this search alone in {RESULTS}.",
         ),
     ] = None,
     force: Annotated[
@@ -88,19 +76,15 @@ def find_draft(  # noqa: PLR0915 - imports that wait, one a line
         raise ConfigError(
             f"{printable(out)}: is there already; replace it with --force, or name another file with --out"
         )
-    inputs = [path for path in (prompts, config) if path is not None]
-    for path in (out, results or RESULTS):
+    inputs = [path for path in (prompts, options.config) if path is not None]
+    for path in (out, results or RESULTS / "find-draft.jsonl"):
         check_output(path, inputs=inputs)
     workload = None if prompts is None else load(prompts)
-    run = read_config(
-        config,
-        changes,
-        base=({} if config is not None else {"generation.max_new_tokens": MAX_NEW_TOKENS})
-        | dict(workload.changes if workload is not None else {})
-        | model_blocks(model, draft),
-        generation__max_new_tokens=max_new_tokens,
-        generation__temperature=temperature,
-        generation__seed=seed,
+    run = options.run(
+        model=model,
+        draft=draft,
+        workload=None if workload is None else workload.changes,
+        usual_tokens=MAX_NEW_TOKENS,
         generation__stop=[],
     )
     # The loop and the models are loaded only now, so that a wrong option is told at once.
@@ -108,6 +92,7 @@ def find_draft(  # noqa: PLR0915 - imports that wait, one a line
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.draft_sets import WITHOUT_MODEL, blocks, choose_sets, find  # noqa: PLC0415
     from paceline.lab.bench.run import BASE, Bench, LoopMode  # noqa: PLC0415
+    from paceline.lab.bench.store import bench_file  # noqa: PLC0415
     from paceline.lab.bench.summary import document as bench_document  # noqa: PLC0415
     from paceline.lab.bench.summary import summarise  # noqa: PLC0415
     from paceline.lab.models import load_models  # noqa: PLC0415
@@ -131,7 +116,8 @@ def find_draft(  # noqa: PLR0915 - imports that wait, one a line
         limit,
         seed=parts.config.generation.seed,
     )
-    with open_results(bench, choice, parts.config, results, default=RESULTS, force=force) as writer:
+    results = results or _own_file(bench_file(RESULTS, bench, choice, parts.config), workload.name)
+    with open_results(bench, choice, parts.config, results, default=results, force=force) as writer:
         stopped = time_blocks(bench, writer, patience_s=60.0 * minutes)
     summary = summarise(bench, choice, compared=parts.config.generation.sampling().greedy)
     finding = find(summary, parts.drafts)
@@ -155,7 +141,7 @@ def find_draft(  # noqa: PLR0915 - imports that wait, one a line
         if finding is not None:
             show(finding.sentences(), form=Format.TEXT)
     if stopped:
-        warn(f"interrupted; the same command goes on from the last prompt in {results or RESULTS}")
+        warn(f"interrupted; the same command goes on from the last prompt in {results}")
     elif finding is not None:
         chat = " --chat" if workload.name == CHAT else ""
         warn(f'the run file is {out}; try it: paceline generate --config {out}{chat} "..."')
@@ -164,6 +150,14 @@ def find_draft(  # noqa: PLR0915 - imports that wait, one a line
             f"no choice from fewer than {FEWEST} prompts: give it more --minutes, and it goes on; {out} was not written"
         )
     raise typer.Exit(int(finding is None or stopped or bool(summary.failed) or bool(summary.different)))
+
+
+def _own_file(file: BenchFile, prompts: str) -> Path:
+    """Return the path of a file for one search: of a model, its drafts, prompts, settings and machine."""
+    target = file.source["config"]["target"]
+    names = (Path(name).stem for name in (str(target.get("model", target["backend"])), prompts))
+    digest = sha256(json.dumps(file.source, sort_keys=True).encode()).hexdigest()[:8]
+    return file.path / f"find-draft-{re.sub('[^A-Za-z0-9.-]+', '-', '-'.join(names))}-{digest}.jsonl"
 
 
 def _usual(decoder: SpeculativeDecoder) -> Workload:

@@ -11,20 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from paceline.cli._decoding import decoding_values, live_line, summary
-from paceline.cli._options import (
-    ConfigOption,
-    DraftOption,
-    JsonOption,
-    MaxOption,
-    ModelOption,
-    SeedOption,
-    SetOption,
-    StopOption,
-    TemperatureOption,
-    TopPOption,
-    model_blocks,
-    read_config,
-)
+from paceline.cli._options import DraftOption, JsonOption, ModelOption, TextOptions
 from paceline.cli._process import exit_code
 from paceline.cli._render import show_json
 from paceline.cli._screen import Screen
@@ -32,7 +19,7 @@ from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import MIB, read_text, size
 from paceline.core.json_text import is_text
 from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.short_names import parse_policy, plain_decoder
+from paceline.lab.short_names import plain_decoder
 from paceline.lab.workloads.prompts import embedded
 
 if TYPE_CHECKING:
@@ -64,7 +51,7 @@ def generate(
         str | None, typer.Argument(metavar="[PROMPT]", help="The text to go on with; - reads it from stdin.")
     ] = None,
     *,
-    config: ConfigOption = None,
+    options: TextOptions,
     model: ModelOption = None,
     draft: DraftOption = None,
     chat: Annotated[
@@ -74,17 +61,9 @@ def generate(
         str | None,
         typer.Option("--system", metavar="TEXT", help="What the target is to be; turns --chat on."),
     ] = None,
-    policy: Annotated[
-        str | None, typer.Option("--policy", "-p", help="Use this policy: online:window=9.")
-    ] = None,
-    changes: SetOption = None,
     prompt_file: Annotated[
         str | None, typer.Option("--prompt-file", "-f", help="Read the prompt from a file; - is stdin.")
     ] = None,
-    max_new_tokens: MaxOption = None,
-    temperature: TemperatureOption = None,
-    top_p: TopPOption = None,
-    stop: StopOption = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write every round to this file.")] = None,
     compare: Annotated[
         bool | None,
@@ -93,7 +72,6 @@ def generate(
     demo: Annotated[bool, typer.Option("--demo", help="Show the embedded pair at work.")] = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The text and errors, nothing else.")] = False,
-    seed: SeedOption = None,
 ) -> None:
     """Write text: stdout gets the text, stderr everything else.
 
@@ -107,20 +85,10 @@ def generate(
         text, name = first.text, first.name
     else:
         text, name = _find_prompt(prompt, prompt_file)
-    if demo and max_new_tokens is None and config is None:
-        max_new_tokens = DEMO_TOKENS
-    catalogue = Catalogue.load()
-    run = read_config(
-        config,
-        changes,
-        catalogue=catalogue,
-        base=model_blocks(model, draft),
-        policy=None if policy is None else parse_policy(policy, catalogue).model_dump(mode="json"),
-        generation__max_new_tokens=max_new_tokens,
-        generation__temperature=temperature,
-        generation__top_p=top_p,
-        generation__seed=seed,
-        generation__stop=stop or None,
+    run = options.run(
+        model=model,
+        draft=draft,
+        usual_tokens=DEMO_TOKENS if demo else None,
         trace=None if trace is None else str(trace),
     )
     screen = Screen(sys.stdout, sys.stderr, live=not (quiet or as_json))

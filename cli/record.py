@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.cli._options import (
-    RECORDING,
-    ConfigOption,
-    DraftsOption,
-    JsonOption,
-    LimitOption,
-    MaxOption,
-    SeedOption,
-    SetOption,
-    TemperatureOption,
-    read_config,
-)
+from paceline.cli._options import RECORDING, JsonOption, MeasuringOptions
 from paceline.cli._process import exit_code
 from paceline.cli._progress import progress
 from paceline.cli._render import Table, show, show_json, warn
@@ -55,7 +44,7 @@ SHOWN = 3
 def record(
     context: typer.Context,
     *,
-    config: ConfigOption = None,
+    options: MeasuringOptions,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="PATH", help="The file; compressed if it ends in .zst.")
     ] = RECORDING,
@@ -76,12 +65,9 @@ def record(
             help="Made-up texts instead, without a model; see docs/workloads.md.",
         ),
     ] = None,
-    limit: LimitOption = None,
-    max_new_tokens: MaxOption = None,
     longest: Annotated[
         int, typer.Option("--longest", min=1, max=256, help="The largest gamma that can be tried later.")
     ] = 16,
-    drafts: DraftsOption = None,
     signals: Annotated[
         bool,
         typer.Option(
@@ -103,9 +89,6 @@ def record(
             help="Whether to store prompts; by default only those shipped with paceline are.",
         ),
     ] = None,
-    changes: SetOption = None,
-    temperature: TemperatureOption = None,
-    seed: SeedOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a recording that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -122,38 +105,27 @@ def record(
             context,
             synthetic,
             out,
-            texts=limit,
-            tokens=max_new_tokens,
+            texts=options.limit,
+            tokens=options.max_new_tokens,
             longest=longest,
             force=force,
             as_json=as_json,
         )
         return
-    check_output(out, inputs=[workload, *([config] if config is not None else [])])
-    given = [] if config is not None else [f"generation.max_new_tokens={TOKENS}"]
+    check_output(out, inputs=[workload, *([options.config] if options.config is not None else [])])
     prompts_of = load(workload)
-    run = read_config(
-        config,
-        [*given, *(changes or ())],
-        base=prompts_of.changes,
-        generation__max_new_tokens=max_new_tokens,
-        generation__temperature=temperature,
-        generation__seed=seed,
-    )
-    texts = choose(prompts_of.texts, limit=limit)
+    run = options.run(workload=prompts_of.changes, usual_tokens=TOKENS)
+    texts = choose(prompts_of.texts, limit=options.limit)
     require("numpy")
     # Models and numbers are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.models import load_models  # noqa: PLC0415
     from paceline.lab.recording.resume import REMEDY, finished  # noqa: PLC0415
     from paceline.lab.recording.run import Settings, record_run  # noqa: PLC0415
-    from paceline.lab.short_names import split, with_drafts  # noqa: PLC0415
 
     if not force and finished(out, {text.name for text in texts}):
         raise TraceError(f"{out}: a finished recording is there; {REMEDY}")
     catalogue = Catalogue.load()
-    if drafts is not None:
-        run = with_drafts(run, split(drafts, ","), catalogue)
     if not run.drafts:
         raise ConfigError("nothing to record: the run has no draft; name some (--drafts)")
     settings = Settings(

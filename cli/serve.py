@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paceline.cli._options import (
-    LONGEST_ANSWER,
-    ConfigOption,
-    DraftOption,
-    SetOption,
-    model_blocks,
-    read_config,
-)
+from paceline.cli._options import LONGEST_ANSWER, DraftOption, ModelArgument, ServiceOptions
 from paceline.cli._render import warn
-from paceline.core.plugins.catalogue import Catalogue
-from paceline.lab.short_names import parse_policy
 
 if TYPE_CHECKING:
     from paceline.core.config.run import RunConfig
@@ -30,17 +21,10 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 def serve(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODEL]", help="The target: a folder, a GGUF file or a name on the hub."),
-    ] = None,
+    model: ModelArgument = None,
     *,
-    config: ConfigOption = None,
+    options: ServiceOptions,
     draft: DraftOption = None,
-    policy: Annotated[
-        str | None, typer.Option("--policy", "-p", help="Use this policy: online:window=9.")
-    ] = None,
-    changes: SetOption = None,
     name: Annotated[
         str | None,
         typer.Option("--name", metavar="NAME", help="What clients call the model; by default, its folder."),
@@ -78,15 +62,7 @@ def serve(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line for each request.")] = False,
 ) -> None:
     """Serve a model over HTTP, as OpenAI does, until interrupted."""
-    catalogue = Catalogue.load()
-    run = read_config(
-        config,
-        changes,
-        catalogue=catalogue,
-        base=model_blocks(model, draft)
-        | ({"generation.max_new_tokens": LONGEST_ANSWER} if config is None else {}),
-        policy=None if policy is None else parse_policy(policy, catalogue).model_dump(mode="json"),
-    )
+    run = options.run(model=model, draft=draft, usual_tokens=LONGEST_ANSWER)
     # The server and the models are loaded only now, so that a wrong option is told at once.
     from paceline.serving import Admission, Metrics, ServedModel, create_app  # noqa: PLC0415
     from paceline.serving.running import HttpServer  # noqa: PLC0415

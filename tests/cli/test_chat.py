@@ -90,6 +90,12 @@ def test_turns_are_answered_and_counted(talk):
     assert re.search(r"rounds by draft: .*good \d+", said)
 
 
+def test_an_answer_that_is_taken_back_is_counted_no_more(talk):
+    _, said, _ = talk("hello", "/retry", "and you", "/undo", "/stats")
+    assert "1 answers, 30 tokens" in said
+    assert "nothing was said yet" in talk("hello", "/undo", "/stats")[1]
+
+
 def test_what_was_drafted_is_coloured_and_what_the_target_wrote_is_not(talk):
     text, _, conversation = talk("hello", colours={"good": "\x1b[36m"})
     plain = re.sub(r"\x1b\[\d+m", "", text)

@@ -41,6 +41,14 @@ def test_a_run_file_that_is_there_is_kept(cli, search):
     assert (cli.folder / "run.yaml").read_text() == "# mine\n"
 
 
+def test_each_search_has_a_file_of_its_own(cli, search):
+    cli.call(*search, "--minutes", "0", code=1)
+    ((path, text),) = [(path, path.read_bytes()) for path in (cli.folder / "runs").iterdir()]
+    cli.call(*search, "--minutes", "0", "--set", "target.seed=4", code=1)
+    assert len([*(cli.folder / "runs").iterdir()]) == 2
+    assert path.read_bytes() == text
+
+
 def test_plain_decoding_is_an_honest_outcome(cli, search):
     cli.file("toy.yaml", "target: toy\ndrafts: {bad: {backend: toy, agreement: 0.0, step_s: 0.001}}\n")
     done = cli.call(*search, "--out", "plain.yaml", code=0)
@@ -66,19 +74,19 @@ def test_a_model_without_a_chat_template_goes_on_with_texts(cli):
 def test_an_interrupted_search_goes_on_with_the_same_command(cli, search):
     cli.file("toy.yaml", TOY.replace("0.002", "0.02"))
     process = cli.start(*search, "--json")
-    path, patience = cli.folder / "runs" / "find-draft.jsonl", time.monotonic() + 50
-    while not (path.exists() and b'"kind":"block"' in path.read_bytes()):
+    patience = time.monotonic() + 50
+    while not any(b'"kind":"block"' in path.read_bytes() for path in (cli.folder / "runs").glob("*")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < patience
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     text, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from the last prompt in runs/find-draft.jsonl" in errors
+    assert "the same command goes on from the last prompt in runs/find-draft-toy-prompts-" in errors
     assert not (cli.folder / "run.yaml").exists()
     before = json.loads(text)["runs"]
     assert before
     done = cli.call(*search, "--json", code=0)
-    assert "were in runs/find-draft.jsonl already" in done.stderr
+    assert "were in runs/find-draft-toy-prompts-" in done.stderr
     assert all(run in json.loads(done.stdout)["runs"] for run in before)
     assert (cli.folder / "run.yaml").exists()
