@@ -78,7 +78,7 @@ class Metrics:
     def on_end(self, request: ObservedRequest, error: BaseException | None) -> None:
         """Count a request by how it ended."""
         totals = request.tally.totals()
-        ended = "error" if error is not None else request.tally.ended or "abandoned"
+        ended = "error" if error is not None else request.tally.ended or "cancelled"
         self._requests.labels(ended).inc()
         if totals.drafted:
             self._acceptance.observe(totals.acceptance)

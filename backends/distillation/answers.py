@@ -31,8 +31,13 @@ class Answer:
 
     @property
     def held_out(self) -> bool:
-        """True if it is kept away from training; that hangs on the prompt alone."""
-        return int(prompt_sha256(self.prompt)[:8], 16) % HELD_OUT_ONE_IN == 0
+        """True if it is kept away from training."""
+        return is_held_out(self.prompt)
+
+
+def is_held_out(prompt: Sequence[int]) -> bool:
+    """Tell whether the answer to a prompt is kept away from training; that hangs on the prompt alone."""
+    return int(prompt_sha256(prompt)[:8], 16) % HELD_OUT_ONE_IN == 0
 
 
 def write_answers(

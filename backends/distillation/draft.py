@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from paceline.backends.distillation import store
-from paceline.backends.distillation.answers import Answer, write_answers
+from paceline.backends.distillation.answers import Answer, is_held_out, write_answers
 from paceline.backends.distillation.muon import Pair
 from paceline.backends.distillation.shape import Shape, create
 from paceline.backends.distillation.store import State
 from paceline.backends.distillation.training import Plan, run_steps, teach
 from paceline.backends.torch import loading
 from paceline.core.environment import versions
-from paceline.core.errors import BackendError, ConfigError
+from paceline.core.errors import BackendError, ConfigError, PacelineError
 from paceline.core.files import write_text
 
 if TYPE_CHECKING:
@@ -144,18 +144,30 @@ def train_draft(
     Raises:
         PacelineError: The target cannot be loaded or fails, the prompts are too few, or a file cannot be used.
     """
-    work.mkdir(parents=True, exist_ok=True)
+    held = sum(is_held_out(prompt) for prompt in prompts)
+    if not 0 < held < len(prompts):
+        raise _too_few(prompts)
+    tokenizer = loading.load_tokenizer(block)
+    if tokenizer is None:
+        raise BackendError(
+            "the target has no tokenizer, so nobody could tell that the draft speaks its tokens"
+        )
 
     def wrote(count: int) -> None:
         on_progress(Progress("answers", count, len(prompts)))
 
-    answers = write_answers(decoder, prompts, work / "answers.jsonl", settings.answer_tokens, wrote)
+    file = work / "answers.jsonl"
+    try:
+        answers = write_answers(decoder, prompts, file, settings.answer_tokens, wrote)
+    except PacelineError:
+        if file.is_file() and not file.stat().st_size:  # the target refused the first prompt
+            file.unlink()
+            work.rmdir()
+        raise
     held_out = [answer for answer in answers if answer.held_out and answer.tokens][:MOST_HELD_OUT]
     texts = [answer for answer in answers if not answer.held_out and answer.tokens]
     if not held_out or not texts:
-        raise ConfigError(
-            f"{len(prompts)} prompts are too few: a tenth of them is held out to judge the draft by; give 50 or more"
-        )
+        raise _too_few(prompts)
     teacher = loading.load_model(block).eval().requires_grad_(requires_grad=False)
     size, width = teacher.get_input_embeddings().weight.shape
     kept = cut_vocabulary(texts, size)
@@ -178,8 +190,14 @@ def train_draft(
         state.seconds / 60.0,
         state.curve,
     )
-    _export(out, draft, loading.load_tokenizer(block), card(trained, block, settings))
+    _export(out, draft, tokenizer, card(trained, block, settings))
     return trained
+
+
+def _too_few(prompts: Sequence[Sequence[int]]) -> ConfigError:
+    return ConfigError(
+        f"{len(prompts)} prompts are too few: a tenth of them is held out to judge the draft by; give 50 or more"
+    )
 
 
 def cut_vocabulary(texts: Sequence[Answer], size: int) -> int:
@@ -319,10 +337,6 @@ def _parameters(model: Any) -> int:
 
 def _export(out: Path, draft: LlamaForCausalLM, tokenizer: Any, text: str) -> None:
     """Write the draft's folder in one step."""
-    if tokenizer is None:
-        raise BackendError(
-            "the target has no tokenizer, so nobody could tell that the draft speaks its tokens"
-        )
     new = out.with_name(f".{out.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     store.write_model(new, draft)

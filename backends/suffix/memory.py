@@ -7,6 +7,8 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 from paceline.backends.suffix.tree import SuffixTree
+from paceline.core.errors import PacelineError
+from paceline.core.files import check_output
 from paceline.core.forking import ForkSafeLock
 from paceline.core.optional_protocols import Identified
 
@@ -32,6 +34,7 @@ class KeptOutputs:
     def __init__(self, file: Path, target: Target, most: int) -> None:
         from paceline.core.state.store import StateStore  # noqa: PLC0415  # sqlite is loaded for those who use it
 
+        check_output(file, PacelineError)
         self._store: StateStore = StateStore(file)
         self._store.check()
         name = target.identity if isinstance(target, Identified) else f"{target.vocabulary} tokens"

@@ -128,7 +128,7 @@ class Catalogue:
     Attributes:
         policies, backends: Usable entries by name.
         broken: Plugins, or parts of plugins, that could not be used.
-        disabled: Plugins switched off through the environment.
+        disabled: Plugins, policies and backends switched off through the environment.
         policy_clashes, backend_clashes: Names provided more than once, hence usable by nobody.
     """
 
@@ -154,7 +154,12 @@ class Catalogue:
         broken = list(loaded.broken)
         policies, policy_clashes = _collect(loaded, "register_policies", check_policy_class, broken)
         backends, backend_clashes = _collect(loaded, "register_backends", check_backend_class, broken)
-        return cls(policies, backends, tuple(broken), loaded.disabled, policy_clashes, backend_clashes)
+        disabled = list(loaded.disabled)
+        for entries in (policies, backends):
+            for name in loaded.unwanted & entries.keys():
+                entry = entries.pop(name)
+                disabled.append(Provider(name, entry.distribution, entry.version))
+        return cls(policies, backends, tuple(broken), tuple(disabled), policy_clashes, backend_clashes)
 
     def policy(self, name: str) -> Entry[PolicyConfig]:
         """Return the policy of this name.

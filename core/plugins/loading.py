@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 DISABLE = "PACELINE_DISABLE_PLUGINS"
-"""Environment variable: entry points or distributions that are not loaded, separated by commas."""
+"""Environment variable: entry points, distributions, policies or backends that are left out, separated by commas."""
 
 ONLY = "PACELINE_PLUGINS"
 """Environment variable: the only entry points or distributions that are loaded beside what paceline brings itself,
@@ -73,6 +73,8 @@ class Loaded:
     plugins: tuple[tuple[Provider, object], ...]
     broken: tuple[Broken, ...]
     disabled: tuple[Provider, ...]
+    unwanted: frozenset[str] = frozenset()
+    """Names that `DISABLE` lists, of policies and backends among others."""
 
     def call(self, hook: str, plugin: object) -> object:
         """Call one hook of one plugin alone.
@@ -114,7 +116,7 @@ def load_plugins(
     broken: list[Broken] = []
     disabled: list[Provider] = []
     for provider, load in _candidates(extra, installed=installed):
-        names = {provider.entry_point, provider.distribution}
+        names = {provider.entry_point, provider.distribution, str(provider)}
         missing -= names
         left_out = named and not provider.given and provider.distribution != OURS and not named & names
         if unwanted & names or left_out:
@@ -134,7 +136,7 @@ def load_plugins(
         broken += [
             Broken(name, name, f"{ONLY} names it, and it is not installed") for name in sorted(missing)
         ]
-    return Loaded(manager, tuple(plugins), tuple(broken), tuple(disabled))
+    return Loaded(manager, tuple(plugins), tuple(broken), tuple(disabled), frozenset(unwanted))
 
 
 def _names(value: str) -> set[str]:

@@ -298,11 +298,15 @@ class StateStore:
             return file.read(HEADER_BYTES)
 
     def _is_ours(self) -> bool:
-        """Tell whether a file that SQLite cannot read begins as a state file of this version, or a part of one does."""
+        """Tell whether a file that SQLite cannot read begins as a state file of this version, or a part of one does.
+
+        Either of the marks beside the version may be damaged itself.
+        """
         header = self._first_bytes()
-        numbers = header[60:64], header[68:72]
-        ours = VERSION.to_bytes(4), APPLICATION_ID.to_bytes(4)
-        return header.startswith(SQLITE_MAGIC) and (len(header) < HEADER_BYTES or numbers == ours)
+        if len(header) < HEADER_BYTES:
+            return header.startswith(SQLITE_MAGIC)
+        marked = header.startswith(SQLITE_MAGIC) or header.startswith(APPLICATION_ID.to_bytes(4), 68)
+        return marked and header.startswith(VERSION.to_bytes(4), 60)
 
     def _problem(self, code: int, reason: str) -> PacelineError:
         """Return the error for what SQLite found."""

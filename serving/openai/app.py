@@ -116,7 +116,7 @@ def create_app(
     return Starlette(
         routes=routes,
         middleware=[Middleware(AdmissionMiddleware, admission, on_response)],
-        exception_handlers={404: _unknown, 405: _unknown},
+        exception_handlers={404: _unknown, 405: _not_allowed},
     )
 
 
@@ -348,8 +348,18 @@ def _errors_as_responses(handler: Handler) -> Handler:
     return guarded
 
 
-async def _unknown(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
+async def _unknown(request: Request, _error: Exception) -> Response:
     return ApiError(
-        f"{request.method} {request.url.path}: there is no such thing here", status=status
+        f"{request.method} {request.url.path}: there is no such thing here", status=404, code="unknown_url"
     ).response()
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+    response = ApiError(
+        f"{request.method} is not allowed for {request.url.path}; use {allowed.replace(', ', ' or ')}",
+        status=405,
+        code="method_not_allowed",
+    ).response()
+    response.headers["Allow"] = allowed
+    return response

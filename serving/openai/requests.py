@@ -62,7 +62,8 @@ class GenerationRequest(BaseModel):
     The description of a field is what a client is told whose value is refused, after the name of the field.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # Strict: "5" is no number, as it is none for OpenAI.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str | None = Field(default=None, description="is the name of the model, a text")
     max_tokens: Tokens | None = Field(default=None, description=MOST)

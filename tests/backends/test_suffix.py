@@ -272,6 +272,28 @@ def test_a_damaged_file_is_set_aside_with_a_warning(tmp_path):
     assert draft.open([1]).match_length == 0
 
 
+@pytest.mark.parametrize("place", [0, 2000, 4096])
+def test_damage_of_any_page_is_set_aside(tmp_path, place):
+    config = SuffixConfig(file=tmp_path / "outputs.sqlite")
+    session = config.build_draft(ToyTarget()).open([1])
+    session.advance(list(range(1, 25)) * 300)
+    session.close()
+    data = bytearray(config.file.read_bytes())
+    data[place : place + 50] = b"\x00" * 50
+    data[4096 - 2000 : 4096] = b"\xff" * 2000
+    config.file.write_bytes(data)
+
+    assert config.build_draft(ToyTarget()).open([1]).match_length == 0
+    assert (tmp_path / "outputs.sqlite.damaged-1").read_bytes() == data
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_drafted(tmp_path):
+    (tmp_path / "no-folder").write_text("")
+    for file in (tmp_path, tmp_path / "no-folder" / "outputs.sqlite"):
+        with pytest.raises(paceline.PacelineError, match="folder"):
+            SuffixConfig(file=file).build_draft(ToyTarget())
+
+
 def test_requests_of_several_threads_share_a_memory():
     draft = SuffixConfig(memory=500).build_draft(ToyTarget())
 

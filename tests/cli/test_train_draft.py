@@ -57,3 +57,14 @@ def test_one_command_makes_a_draft_that_goes_on_after_it_was_killed(cli, command
     assert with_draft["tokens"] == plain["tokens"]
     assert with_draft["drafts"]["draft"]["model"] == "draft"
     assert "is there already; replace it with --force" in cli.call(*command, code=2).stderr
+
+
+def test_nothing_is_left_where_it_refuses(cli, command):
+    few = cli.file("few.jsonl", '{"id": "a", "text": "abc"}\n')
+    refused = cli.call("train-draft", command[1], "--prompts", few, "--out", "draft", code=2)
+    assert "1 prompts are too few" in refused.stderr
+    lines = "".join(json.dumps({"id": str(n), "text": LETTERS * 12 + LETTERS[n:]}) + "\n" for n in range(26))
+    long = cli.file("long.jsonl", lines)
+    refused = cli.call("train-draft", command[1], "--prompts", long, "--out", "draft", "-n", 12, code=1)
+    assert "context" in refused.stderr
+    assert not (cli.folder / "draft.training").exists()

@@ -51,12 +51,29 @@ def test_a_disabled_plugin_is_not_even_imported() -> None:
 
 @pytest.mark.parametrize(
     ("value", "left"),
-    [("coins", ["dice"]), ("coins,dices", []), (" dices ,", ["coin"]), ("", ["coin", "dice"])],
+    [
+        ("coins", ["dice"]),
+        ("coin", ["dice"]),
+        ("coins,dices", []),
+        (" dices ,", ["coin"]),
+        ("", ["coin", "dice"]),
+    ],
 )
 def test_plugins_are_disabled_by_name(make: SimpleNamespace, value: str, left: list[str]) -> None:
     plugins = [make.plugin(f"{n}s", register_policies=lambda n=n: [make.policy(n)]) for n in ("coin", "dice")]
     catalogue = Catalogue.load(plugins, installed=False, environ={loading.DISABLE: value})
     assert list(catalogue.policies) == left
+
+
+def test_what_the_list_of_plugins_shows_may_be_disabled_as_it_stands_there() -> None:
+    everything = Catalogue.load(environ={})
+    entry = everything.policies["ucbspec"]
+    for shown in (entry.provider, entry.distribution, entry.entry_point, "ucbspec"):
+        catalogue = Catalogue.load(environ={loading.DISABLE: shown})
+        assert "ucbspec" not in catalogue.policies
+        assert "auto" in catalogue.policies
+        with pytest.raises(PluginError, match=r"is off through PACELINE_DISABLE"):
+            catalogue.policy("ucbspec")
 
 
 def test_a_distribution_is_disabled_with_all_its_plugins() -> None:

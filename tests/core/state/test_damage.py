@@ -29,6 +29,7 @@ FILES = [
 DAMAGE = {
     "a page is overwritten": lambda good: good[:4096] + b"\xff" * 100 + good[4196:],
     "the tables are overwritten": lambda good: good[:100] + b"\xff" * 400 + good[500:],
+    "the first bytes are overwritten": lambda good: b"\x00" * 16 + good[16:],
     "half of it is missing": lambda good: good[: len(good) // 2],
     "hardly anything is left": lambda good: good[:50],
 }

@@ -87,6 +87,9 @@ def test_tokens_are_a_prompt_too(ask, plain):
         ({"prompt": [1, 999]}, 400, "999", None),
         ({"prompt": ["a", "b"]}, 400, "several prompts are several requests", "prompt"),
         ({"max_tokens": 0}, 400, "max_tokens", "max_tokens"),
+        ({"max_tokens": "5"}, 400, "max_tokens is a whole number from 1 to 1048576", "max_tokens"),
+        ({"temperature": "0"}, 400, "temperature is a number from 0 to 100", "temperature"),
+        ({"stream": 1}, 400, "stream is true or false", "stream"),
         ({"presence_penalty": 0.5}, 400, "presence_penalty is not supported", "presence_penalty"),
         ({"logprobs": 3}, 400, "logprobs is not supported", "logprobs"),
         ({"temperature": "hot"}, 400, "temperature is a number from 0 to 100", "temperature"),
@@ -133,6 +136,12 @@ def test_every_error_has_the_same_shape(ask, method, path, body, status):
     found = ask(method, path, body)
     assert found.status == status
     assert found.json["error"]["message"]
+
+
+def test_a_wrong_method_is_told_the_right_one(ask):
+    found = ask("GET", "/v1/completions")
+    assert found.json["error"]["message"] == "GET is not allowed for /v1/completions; use POST"
+    assert found.headers["allow"] == "POST"
 
 
 def test_errors_of_a_stream_that_has_not_begun_have_a_status(ask):
