@@ -92,7 +92,9 @@ class BatchRequest:
                 self._stack.close()
             else:
                 self._stack.__exit__(type(error), error, error.__traceback__)
-        except PacelineError as problem:
+        except INTERRUPTS:
+            raise
+        except BaseException as problem:  # noqa: BLE001 - a trace that cannot be written costs the others nothing
             self.error = self.error or problem
         # What an error remembers of the frames that it passed would keep caches as long as the request is kept.
         cause = self.error

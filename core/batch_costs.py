@@ -23,11 +23,12 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from paceline.core.costs import CATCH_UP, PRIOR_DRAFT_SHARE
-from paceline.core.verify_times import TINY, VerifyTimes
+from paceline.core.price import CATCH_UP, MOST_COUNT, PRIOR_DRAFT_SHARE, kept_number
+from paceline.core.verify_times import LENGTH, TINY, VerifyTimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 FADING = 0.95
 """Weight of earlier draftings, for each further one."""
@@ -94,6 +95,23 @@ class DraftTimes:
             return 0.0, self._ty / max(self._tt, TINY)
         return step_s, token_s
 
+    def save(self) -> list[float]:
+        """Return what is known as JSON-able values."""
+        sums = (self.assumed_s, self.count, self._ss, self._st, self._tt, self._sy, self._ty)
+        return [min(each, MOST_COUNT) for each in sums]
+
+    @classmethod
+    def of(cls, saved: object) -> DraftTimes:
+        """Return what `save` gave.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        if not isinstance(saved, list) or len(saved) != 7:
+            raise ValueError(f"the saved costs are damaged: {saved!r} are not 7 numbers")
+        assumed_s, count, *sums = (kept_number(each, 0.0, MOST_COUNT) for each in saved)
+        return cls(assumed_s, int(count), *sums)
+
 
 class BatchCosts:
     """A cost model of passes that several requests share; it learns from every round that they take together."""
@@ -102,6 +120,39 @@ class BatchCosts:
         self._verify: dict[int, VerifyTimes] = {}
         self._drafts: dict[str, DraftTimes] = {}
         self._least_s: dict[int, float] = {}
+
+    def save(self) -> dict[str, Any]:
+        """Return what is known as JSON-able values; nothing where no passes were shared."""
+        if not self._least_s:
+            return {}
+        rows = {
+            str(rows): {**self._verify[rows].save(), "least": least_s}
+            for rows, least_s in sorted(self._least_s.items())
+        }
+        return {
+            "rows": rows,
+            "drafts": {name: times.save() for name, times in sorted(self._drafts.items()) if times.count},
+        }
+
+    def load(self, saved: object) -> None:
+        """Start from what `save` gave.
+
+        Raises:
+            ValueError: It is damaged; nothing is changed.
+        """
+        rows, drafts = (saved.get(name) if isinstance(saved, dict) else None for name in ("rows", "drafts"))
+        if not isinstance(rows, dict) or not isinstance(drafts, dict):
+            raise ValueError("the saved costs are damaged: batch is not a mapping of rows and drafts")  # noqa: TRY004 - callers are promised ValueError
+        verify: dict[int, VerifyTimes] = {}
+        least_s: dict[int, float] = {}
+        for key, values in rows.items():
+            if not (isinstance(key, str) and LENGTH.fullmatch(key)):
+                raise ValueError(f"the saved costs are damaged: {str(key)[:20]!r} is no number of rows")
+            times = verify[int(key)] = VerifyTimes()
+            times.load(values)
+            least_s[int(key)] = kept_number(values.get("least"), 0.0, MOST_COUNT)
+        known = {str(name): DraftTimes.of(values) for name, values in drafts.items()}
+        self._verify, self._drafts, self._least_s = verify, known, least_s
 
     def share(self, rows: int, context: int) -> RowCosts:
         """Return what a round costs one of `rows` requests with so many tokens of context in all."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from paceline.core.batch_costs import BatchCosts
 from paceline.core.errors import INTERRUPTS, ContractError, describe, short_repr
 from paceline.core.guards.policy import UNPLANNED
 from paceline.core.log import log
@@ -74,21 +73,29 @@ class BatchRounds:
     Args:
         target: The target of all of them.
         drafts: Their drafts, by name.
-        alone: The cost model of requests that have their passes to themselves.
+        costs: The cost model, of requests that have their passes to themselves and of those that share them.
         clock: Where seconds come from.
+        reported: Whether it is known already where no passes are shared; else one line is logged that says why.
     """
 
-    def __init__(self, target: Target, drafts: Mapping[str, Draft], alone: LiveCosts, clock: Clock) -> None:
+    def __init__(
+        self,
+        target: Target,
+        drafts: Mapping[str, Draft],
+        costs: LiveCosts,
+        clock: Clock,
+        *,
+        reported: bool = False,
+    ) -> None:
         self._target = target if isinstance(target, BatchTarget) and target.shares_passes else None
         self._drafts = {
             name: draft
             for name, draft in drafts.items()
             if isinstance(draft, BatchDraft) and draft.shares_passes
         }
-        self._alone = alone
-        self._costs = BatchCosts()
+        self._costs = costs
         self._clock = clock
-        if self._target is None:
+        if self._target is None and not reported:
             log.warning(
                 "passes_not_shared",
                 target=describe(target),
@@ -100,10 +107,10 @@ class BatchRounds:
         """Take one round of each request; return it, or what ended the request in its place."""
         if self._target is None or len(requests) == 1:
             for request in requests:
-                request.costs, request.learn = self._alone, self._alone.observe
+                request.costs, request.learn = self._costs, self._costs.observe
             return [attempt(request.round) for request in requests]
         context = sum(len(request.tokens) for request in requests)
-        share = self._costs.share(len(requests), context)
+        share = self._costs.batch.share(len(requests), context)
         rows = [Row(request) for request in requests]
         began = self._clock.now()
         for row in rows:
@@ -168,7 +175,9 @@ class BatchRounds:
         counts = [row.planned.drafted for row in group]
         lag = sum(row.planned.start.drafts[name].lag for row in group)
         shared = name in self._drafts
-        self._costs.observe_drafting(name, batch, max(counts) if shared else 0, sum(counts), lag, seconds)
+        self._costs.batch.observe_drafting(
+            name, batch, max(counts) if shared else 0, sum(counts), lag, seconds
+        )
         for row, part_s in zip(group, _parts(seconds, [count or 1 for count in counts]), strict=True):
             row.planned.draft_s = part_s
 
@@ -191,8 +200,8 @@ class BatchRounds:
         _each(open_rows, lambda row: row.request.verify(row.planned, answers.get(id(row))))  # type: ignore[arg-type]
         seconds = self._clock.now() - began
         drafted = sum(row.planned.drafted for row in open_rows)
-        self._costs.observe_verification(len(open_rows), drafted, context, seconds)
-        share = self._costs.share(len(open_rows), context)
+        self._costs.batch.observe_verification(len(open_rows), drafted, context, seconds)
+        share = self._costs.batch.share(len(open_rows), context)
         weights = [share.verify_s(1 + row.planned.drafted, 0) for row in open_rows]
         for row, part_s in zip(open_rows, _parts(seconds, weights), strict=True):
             row.planned.verify_s = part_s

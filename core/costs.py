@@ -12,21 +12,14 @@ from dataclasses import dataclass, field
 from math import exp, log
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.price import RECENT, Price, keep, kept_numbers
+from paceline.core.batch_costs import BatchCosts
+from paceline.core.price import CATCH_UP, PRIOR_DRAFT_SHARE, RECENT, Price, keep, kept_numbers
 from paceline.core.verify_times import TINY, VerifyTimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.core.records import Round
-
-PRIOR_DRAFT_SHARE = 0.1
-"""A draft token costs this share of a plain step until it was measured: small drafts lie between .03 and .2."""
-
-
-CATCH_UP = 0.08
-"""A lagging token costs this share of a drafted one until measured: it is read in a block, not one by one. On a CPU a
-long prompt takes .07 to .08 of that, on a GPU much less."""
 
 RIDGE = 4.0
 """That share counts as one round that lagged by so many tokens."""
@@ -81,9 +74,13 @@ class LiveCosts:
     `paceline.core.verify_times`, which follows the machine's speed; a draft's price is learnt as a multiple of that
     speed, so that what is not in use moves with what is. Until anything is known a plain step costs 1 and a draft token
     a tenth of it: policies compare costs, so the unit does not matter.
+
+    Attributes:
+        batch: Costs of passes that several requests share, which are learnt by themselves.
     """
 
     def __init__(self) -> None:
+        self.batch = BatchCosts()
         self._verify = VerifyTimes()
         self._drafts: dict[str, _DraftPrice] = {}
         self._count = 0
@@ -129,7 +126,8 @@ class LiveCosts:
             for name, price in sorted(self._drafts.items())
             if price.timings
         }
-        return {"version": VERSION, "verify": self._verify.save(), "drafts": drafts}
+        state = {"version": VERSION, "verify": self._verify.save(), "drafts": drafts}
+        return {**state, "batch": shared} if (shared := self.batch.save()) else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Start from prices that were kept; rounds correct them as they correct what was measured a while ago.
@@ -148,8 +146,11 @@ class LiveCosts:
             price.start(log_s, int(timings))
             price.keep_share(min(share, 1.0))
             price.timings = int(max(timings, 2))
-        verify = VerifyTimes()
+        verify, batch = VerifyTimes(), BatchCosts()
         verify.load(state.get("verify"))
+        if "batch" in state:
+            batch.load(state["batch"])
+        self.batch = batch
         self._verify, self._drafts, self._tables, self._count = verify, drafts, {}, 0
 
     def _learn(

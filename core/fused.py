@@ -21,8 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paceline.core.costs import PRIOR_DRAFT_SHARE
 from paceline.core.levels import PRIOR_SLOPE
+from paceline.core.price import PRIOR_DRAFT_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

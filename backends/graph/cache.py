@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from paceline.backends.graph.shape import Shape
 
-KEPT: Final = 4
-"""Caches of closed sessions that are kept for the next ones; a target and its drafts have one each at a time."""
+KEPT: Final = 16
+"""Caches of closed sessions that are kept for the next ones: as many as the rows of a batch, which have one each."""
 
 
 class StaticCache:

@@ -1,10 +1,10 @@
-"""A batch of `generate`, decoded row by row: each row has its own rounds, its own gammas and its own end."""
+"""A batch of `generate`: rows that share their passes, each with its own rounds, its own gammas and its own end."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,16 @@ import torch
 from paceline.backends.transformers.checks import require_blind_to_padding
 from paceline.backends.transformers.engine_choice import cache_for
 from paceline.backends.transformers.host.cache import cut
-from paceline.backends.transformers.host.generation import decoder_output, pad_token
+from paceline.backends.transformers.host.generation import decoder_output
 from paceline.backends.transformers.processors import BatchRow
+from paceline.backends.transformers.request import KEPT
 from paceline.backends.transformers.rows import Row, RowDraft, RowTarget, ScoreRecord
+from paceline.core.batch_rounds import BatchRounds
+from paceline.core.clock import WallClock
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import TargetError
+from paceline.core.generation import Tally
 from paceline.core.sampling import GREEDY, Sampling
 
 if TYPE_CHECKING:
@@ -26,13 +30,37 @@ if TYPE_CHECKING:
 
     from paceline.backends.torch.engine import Cache
     from paceline.backends.torch.target import TargetModel
-    from paceline.backends.transformers.criteria import EndCriteria
+    from paceline.backends.transformers.criteria import EndCriteria, RowCriterion
     from paceline.backends.transformers.engine_choice import EngineChoice
     from paceline.backends.transformers.models import HfTarget
     from paceline.backends.transformers.processors import RowProcessors
     from paceline.backends.transformers.request import GenerateRequest
+    from paceline.core.decoder import OpenedRequest
     from paceline.core.protocols import Draft, Policy
     from paceline.core.records import Ended, Round
+
+
+@dataclass(slots=True, eq=False)
+class RowText:
+    """The text of one row under way.
+
+    Attributes:
+        number: Of the row.
+        row: How its tokens are chosen.
+        prompt: What it begins with, without padding.
+        eos: Tokens that end it.
+        stop: What else ends it.
+        output: Its new tokens so far.
+        ended: How the last work on it ended.
+    """
+
+    number: int
+    row: Row
+    prompt: tuple[int, ...]
+    eos: frozenset[int]
+    stop: RowCriterion | None
+    output: list[int] = field(default_factory=list)
+    ended: Ended | None = None
 
 
 class LearnedState:
@@ -48,7 +76,10 @@ class LearnedState:
         self.facts = target.engine.facts
         self.drafts = drafts
         self.policy = policy
+        # What passes cost is known for each engine.
         self._costs: defaultdict[str, LiveCosts] = defaultdict(LiveCosts)
+        self._clock = WallClock()
+        self._reported = False
         self._blind_to_padding = False
 
     def require_blind_to_padding(self, target: HfTarget) -> None:
@@ -57,15 +88,39 @@ class LearnedState:
             require_blind_to_padding(target.engine)
         self._blind_to_padding = True
 
-    def decoder(self, target: TargetModel, row: Row, eos: frozenset[int]) -> SpeculativeDecoder:
-        """Return the loop for one row; what passes cost is known for each engine."""
-        drafts = {name: RowDraft(name, draft, row, target.vocabulary) for name, draft in self.drafts.items()}
+    def rounds(self, target: TargetModel, texts: Sequence[RowText]) -> BatchRounds:
+        """Return what takes the rounds of several rows; that they share no passes is said once."""
+        alone = len(texts) == 1
         costs = self._costs[target.engine.backend]
-        return SpeculativeDecoder(RowTarget(target, row, eos), drafts, self.policy, costs=costs, eos=eos)
+        rounds = BatchRounds(target, self.drafts, costs, self._clock, reported=self._reported or alone)
+        self._reported = self._reported or not alone
+        return rounds
+
+    @contextmanager
+    def opened(self, target: TargetModel, text: RowText, most: int) -> Iterator[OpenedRequest]:
+        """Open a row, to be decoded for at most so many tokens more."""
+        row, before = text.row, tuple(text.output)
+        prompt = [*text.prompt, *before]
+        if before:
+            # Nothing is drawn with the same random numbers twice.
+            row = replace(row, sampling=row.sampling.of(f"after {len(before)} tokens"))
+        drafts = {name: RowDraft(name, draft, row, target.vocabulary) for name, draft in self.drafts.items()}
+        stop = () if text.stop is None else (partial(_after, before, text.stop),)
+        with cache_for(target, row.cache, len(prompt) + most) as cache:
+            decoder = SpeculativeDecoder(
+                RowTarget(target, replace(row, cache=cache), text.eos),
+                drafts,
+                self.policy,
+                costs=self._costs[target.engine.backend],
+                clock=self._clock,
+                eos=text.eos,
+            )
+            with decoder.opened(prompt, max_new_tokens=most, stop=stop, tally=Tally()) as opened:
+                yield opened
 
 
 class Batch:
-    """The rows of one call, decoded one after the other."""
+    """The rows of one call."""
 
     def __init__(
         self,
@@ -75,138 +130,110 @@ class Batch:
         request: GenerateRequest,
         processors: RowProcessors,
         end_criteria: EndCriteria,
-        config: Any,
         seed: int | None,
-        device: torch.device,
     ) -> None:
         self._target = target
         self._engines = engines
         self._learned = learned
         self._request = request
         self._end_criteria = end_criteria
-        self._config = config
-        kept = {
-            kind: bool(config.return_dict_in_generate and getattr(config, f"output_{kind}"))
-            for kind in ("scores", "logits")
-        }
-        batch_rows = [BatchRow(row, len(request.texts)) for row in range(len(request.texts))]
         sampling = _sampling(seed) if request.sampled else GREEDY
         # Everything that can be refused is refused here, before any row is decoded.
-        self._rows = [
-            Row(
-                padding=text[:padding],
-                processors=processors.for_row(batch_row),
-                sampling=sampling.of(f"row {batch_row.row}"),
-                device=device,
-                record=ScoreRecord(**kept) if any(kept.values()) else None,
-                cache=request.cache,
-            )
-            for batch_row, text, padding in zip(batch_rows, request.texts, request.padding, strict=True)
-        ]
-        self._stops = [
-            end_criteria.for_row(text, batch_row, device, row.record)
-            for batch_row, text, row in zip(batch_rows, request.texts, self._rows, strict=True)
+        self._texts = [
+            self._text(BatchRow(number, len(request.texts)), processors, sampling)
+            for number in range(len(request.texts))
         ]
 
-    def decode(self, on_round: Callable[[int, Round], None] | None) -> list[list[int]]:
-        """Return the new tokens of each row; a lent cache ends where the text that was shown does, come what may."""
+    def _text(self, batch_row: BatchRow, processors: RowProcessors, sampling: Sampling) -> RowText:
+        request, number = self._request, batch_row.row
+        text, padding = request.texts[number], request.padding[number]
+        row = Row(
+            padding=text[:padding],
+            processors=processors.for_row(batch_row),
+            sampling=sampling.of(f"row {number}"),
+            device=request.device,
+            record=ScoreRecord(request.kept) if request.kept else None,
+            cache=request.cache,
+        )
+        stop = self._end_criteria.for_row(text, batch_row, request.device, row.record)
+        return RowText(number, row, text[padding:], self._end_criteria.eos, stop)
+
+    def decode(self, on_round: Callable[[int, Round], None] | None) -> None:
+        """Decode all rows to their ends; a lent cache ends where the text that was shown does, come what may."""
         width = len(self._request.texts[0])
-        most = max(1, self._end_criteria.max_length - width)
-        outputs: list[list[int]] = [[] for _ in self._rows]
-        shown = lambda: width + len(outputs[0]) - 1  # noqa: E731 - as in `generate`, the last token is yet to be read
+        first = self._texts[0].output
+        shown = lambda: width + len(first) - 1  # noqa: E731 - as in `generate`, the last token is yet to be read
         with lent(self._request.cache, shown, self._target.engine.clear):
-            self._decode(outputs, most, on_round)
-        return outputs
+            self._write(self._texts, max(1, self._end_criteria.max_length - width), on_round)
+            if not self._end_criteria.padded:
+                # As in `generate`: without an end-of-sequence token, rows go on until the last one has ended.
+                longest = max(len(text.output) for text in self._texts)
+                shorter = [text for text in self._texts if len(text.output) < longest]
+                for text in shorter:
+                    text.eos, text.stop = frozenset(), None
+                self._write(shorter, longest, on_round)
 
-    def _decode(
-        self, outputs: list[list[int]], most: int, on_round: Callable[[int, Round], None] | None
+    def _write(
+        self, texts: Sequence[RowText], goal: int, on_round: Callable[[int, Round], None] | None
     ) -> None:
-        for index, stop in enumerate(self._stops):
-            if stop is not None:
-                stop.begin(len(outputs) - index)
-            ends = () if stop is None else (stop,)
-            self._continue(index, outputs[index], most, self._end_criteria.eos, ends, on_round)
-        longest = max(map(len, outputs))
-        if not self._end_criteria.padded:
-            # As in `generate`: without an end-of-sequence token, rows go on until the last one has ended.
-            for index, output in enumerate(outputs):
-                if len(output) < longest:
-                    self._continue(index, output, longest - len(output), frozenset(), (), on_round)
-
-    def _continue(
-        self,
-        index: int,
-        output: list[int],
-        most: int,
-        eos: frozenset[int],
-        stop: tuple[Callable[[Sequence[int]], bool], ...],
-        on_round: Callable[[int, Round], None] | None,
-    ) -> None:
-        """Decode a row for at most so many tokens more, on another engine where that comes to pay on the way."""
-        goal = len(output) + most
-        while True:
-            target, before = self._engines.target(), len(output)
-            leg = min(goal - before, self._engines.most(target) or most)
+        """Decode rows until each has ended or has so many tokens, on another engine where that comes to pay."""
+        while texts:
+            target, before = self._engines.target(), sum(len(text.output) for text in texts)
+            most = self._engines.most(target) or goal
             try:
-                ended = self._decode_on(target, index, output, leg, eos, stop, on_round)
-            finally:
-                self._engines.wrote(target, len(output) - before)
-            if ended != "length" or len(output) >= goal:
-                return
-
-    def _decode_on(
-        self,
-        target: TargetModel,
-        index: int,
-        output: list[int],
-        most: int,
-        eos: frozenset[int],
-        stop: tuple[Callable[[Sequence[int]], bool], ...],
-        on_round: Callable[[int, Round], None] | None,
-    ) -> Ended | None:
-        """Decode a row on one engine; return how that ended."""
-        row, ended = self._rows[index], None
-        prompt = [*self._request.texts[index][len(row.padding) :], *output]
-        if output:
-            # Nothing is drawn with the same random numbers twice.
-            row = replace(row, sampling=row.sampling.of(f"after {len(output)} tokens"))
-        with cache_for(target, row.cache, len(prompt) + most) as cache:
-            decoder = self._learned.decoder(target, replace(row, cache=cache), eos)
-            if output:
-                stop = tuple(partial(_after, tuple(output), each) for each in stop)
-            try:
-                for done in decoder.rounds(prompt, max_new_tokens=most, stop=stop):
-                    if on_round is not None:
-                        on_round(index, done)
-                    # Only now: where showing them fails, it is not known how many were seen.
-                    output.extend(done.tokens)
-                    ended = done.ended
+                self._write_on(
+                    target, texts, [min(goal - len(text.output), most) for text in texts], on_round
+                )
             except TargetError as error:
                 # What the caller's own processors raise leaves `generate` as it is.
                 raise (error.__cause__ or error) from None
-        return ended
+            finally:
+                self._engines.wrote(target, sum(len(text.output) for text in texts) - before)
+            texts = [text for text in texts if text.ended == "length" and len(text.output) < goal]
 
-    def output(self, outputs: list[list[int]], input_ids: torch.Tensor) -> Any:
+    def _write_on(
+        self,
+        target: TargetModel,
+        texts: Sequence[RowText],
+        most: Sequence[int],
+        on_round: Callable[[int, Round], None] | None,
+    ) -> None:
+        """Decode rows on one engine for at most so many tokens each."""
+        rounds = self._learned.rounds(target, texts)
+        with ExitStack() as stack:
+            under_way = []
+            for text, limit in zip(texts, most, strict=True):
+                own = stack.enter_context(ExitStack())
+                under_way.append((text, own.enter_context(self._learned.opened(target, text, limit)), own))
+            while under_way:
+                outcomes = rounds.take([opened.request for _, opened, _ in under_way])
+                for (text, _, own), done in zip(under_way, outcomes, strict=True):
+                    if isinstance(done, BaseException):
+                        raise done
+                    if on_round is not None:
+                        on_round(text.number, done)
+                    # Only now: where showing them fails, it is not known how many were seen.
+                    text.output.extend(done.tokens)
+                    text.ended = done.ended
+                    if done.ended is not None:
+                        own.close()
+                under_way = [each for each in under_way if each[0].ended is None]
+
+    def output(self, input_ids: torch.Tensor) -> Any:
         """Return what `generate` returns."""
+        request, outputs = self._request, [text.output for text in self._texts]
         longest = max(map(len, outputs))
-        filler = pad_token(self._config)
-        filled = [output + [filler] * (longest - len(output)) for output in outputs]
+        filled = [output + [request.filler] * (longest - len(output)) for output in outputs]
         new = torch.tensor(filled, dtype=input_ids.dtype, device=input_ids.device)
         sequences = torch.cat([input_ids, new], dim=1)
-        if not self._config.return_dict_in_generate:
+        if not request.whole_output:
             return sequences
-        return decoder_output(
-            sequences=sequences,
-            scores=self._stacked("scores", longest),
-            logits=self._stacked("logits", longest),
-            cache=self._request.cache,
-        )
+        kept = {kind: self._stacked(kind, longest) if kind in request.kept else None for kind in KEPT}
+        return decoder_output(sequences=sequences, cache=request.cache, **kept)
 
-    def _stacked(self, kind: str, longest: int) -> tuple[torch.Tensor, ...] | None:
+    def _stacked(self, kind: str, longest: int) -> tuple[torch.Tensor, ...]:
         """Return one tensor a step, shape (rows, vocabulary); 0 where a row has ended."""
-        if not getattr(self._config, f"output_{kind}"):
-            return None
-        kept = [getattr(row.record, kind) for row in self._rows]
+        kept = [text.row.record.kept(kind) for text in self._texts if text.row.record is not None]
         return tuple(
             torch.cat([rows[step] if step < len(rows) else torch.zeros_like(rows[0]) for rows in kept])
             for step in range(longest)

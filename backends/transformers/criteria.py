@@ -81,12 +81,6 @@ class RowCriterion:
         self._ids[0, : len(text)] = torch.tensor(text, device=device)
         self._record = record
 
-    def begin(self, left: int) -> None:
-        """Note that the row begins, one of `left` that are yet to come; it may take its share of the time left."""
-        if self._end is not None:
-            now = time.time()
-            self._end = now + (self._end - now) / left
-
     def __call__(self, output: Sequence[int]) -> bool:
         """Tell whether the row ends with the last token of its output.
 
@@ -110,7 +104,7 @@ class RowCriterion:
         if batch_row.rows > 1 and tuple(getattr(answer, "shape", ())) != (batch_row.rows,):
             raise BackendError(
                 f"hf: {type(criterion).__name__} answers {_described(answer)} for a batch of {batch_row.rows} rows, "
-                "which are decoded one by one; let it answer with a tensor of one truth value a row, or call generate "
+                "each decoded by itself; let it answer with a tensor of one truth value a row, or call generate "
                 "for each row"
             )
         # What `generate` makes of it for a single row.

@@ -77,7 +77,7 @@ _lock = ForkSafeLock()
 
 
 class EngineChoice:
-    """Choice of what decodes one call of the drop-in; asked anew for each row.
+    """Choice of what decodes one call of the drop-in; asked anew whenever that may have come to pay.
 
     Args:
         name: "auto" for the faster engine wherever it gives what `generate` gives; "hf" for transformers' own forward
@@ -186,7 +186,7 @@ def _unfit(own: HfTarget) -> str | None:
 
 def _unfit_for(request: GenerateRequest, own: HfTarget, longest: int) -> str | None:
     """Say why the graph engine cannot decode a request; None where it can."""
-    if request.scored:
+    if request.kept:
         return "scores or logits are asked for, and those of transformers' own pass are meant"
     context = _context(read_shape(own.engine.model.config, own.engine.name))
     if longest > context:

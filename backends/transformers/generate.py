@@ -114,16 +114,15 @@ class Adaptive:
                 request,
                 RowProcessors(logits_processor),
                 end_criteria,
-                generation_config,
                 self._seed,
-                input_ids.device,
             )
-            outputs = (
-                batch.decode(self._on_round) if self.streamer is None else self._streamed(batch, input_ids)
-            )
-            return batch.output(outputs, input_ids)
+            if self.streamer is None:
+                batch.decode(self._on_round)
+            else:
+                self._stream(batch, input_ids)
+            return batch.output(input_ids)
 
-    def _streamed(self, batch: Batch, input_ids: torch.Tensor) -> list[list[int]]:
+    def _stream(self, batch: Batch, input_ids: torch.Tensor) -> None:
         streamer = self.streamer
 
         def show(row: int, done: Round) -> None:
@@ -133,7 +132,7 @@ class Adaptive:
 
         streamer.put(input_ids.cpu())
         try:
-            return batch.decode(show)
+            batch.decode(show)
         finally:
             streamer.end()
 

@@ -42,7 +42,7 @@ class BatchRow:
         except Exception as problem:
             if self.rows > 1:
                 problem.add_note(
-                    f"paceline decodes the rows of a batch one by one: {type(rule).__name__} was shown row {self.row} "
+                    f"paceline decodes each row of a batch by itself: {type(rule).__name__} was shown row {self.row} "
                     "in the place of every row. If it needs the other rows, call generate for each row."
                 )
             raise
@@ -86,7 +86,7 @@ class RowProcessors(LogitsProcessors):
         return RowProcessors(each for each in self.processors if type(each) in CONTEXT_FREE | PREFIX_ONLY)
 
     def for_row(self, batch_row: BatchRow) -> RowProcessors:
-        """Return the processors for one row of a batch that is decoded row by row.
+        """Return the processors for one row of a batch.
 
         What may have a state gets one for each row, by a copy.
 
@@ -109,8 +109,8 @@ def _for_row(processor: Any, batch_row: BatchRow) -> Any:
         return processor
     if kind in WHOLE_BATCH:
         raise BackendError(
-            f"hf: {kind.__name__} runs the model on a whole batch, but rows are decoded one by one; call generate for "
-            "each row, or leave it out"
+            f"hf: {kind.__name__} runs the model on a whole batch, but each row is decoded by itself; call "
+            "generate for each row, or leave it out"
         )
     return BatchProcessor(copy_for_row(processor), batch_row)
 
@@ -125,6 +125,6 @@ def copy_for_row(thing: Any) -> Any:
         return copy.deepcopy(thing)
     except (TypeError, RuntimeError, NotImplementedError, AttributeError) as problem:
         raise BackendError(
-            f"hf: {type(thing).__name__} cannot be copied ({problem}), and rows of a batch are decoded one by one, "
+            f"hf: {type(thing).__name__} cannot be copied ({problem}), and rows of a batch are decoded by themselves, "
             "each with its own; call generate for each row"
         ) from problem

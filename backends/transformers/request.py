@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from paceline.backends.torch.host import release_named
 from paceline.backends.transformers.host.cache import CACHE, can_go_on, record_past, replaceable
-from paceline.backends.transformers.host.generation import MEANINGLESS, READ, mask_length, mode_of
+from paceline.backends.transformers.host.generation import (
+    MEANINGLESS,
+    READ,
+    mask_length,
+    mode_of,
+    pad_token,
+)
 from paceline.core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -16,6 +22,10 @@ if TYPE_CHECKING:
     import torch
 
     from paceline.backends.torch.engine import Cache, RopeSwitch
+
+
+KEPT: Final = ("scores", "logits")
+"""Kinds of what is returned of each token where it is asked for: what it was chosen by, and what the model said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +37,20 @@ class GenerateRequest:
         padding: How many tokens of each row are padding, all at its start.
         cache: A cache to go on with; only for a single row without padding.
         sampled: Whether tokens are drawn.
-        scored: Whether scores or logits are to be returned.
+        kept: Which of "scores" and "logits" are to be returned.
+        whole_output: Whether more than the texts is to be returned.
+        filler: The token that rows are filled up with.
+        device: Where tokens are, and where processors expect them.
     """
 
     texts: tuple[tuple[int, ...], ...]
     padding: tuple[int, ...]
     cache: Cache | None
     sampled: bool
-    scored: bool
+    kept: frozenset[str]
+    whole_output: bool
+    filler: int
+    device: torch.device
 
 
 @release_named()
@@ -81,8 +97,10 @@ def read_request(
     _check_length(config.max_length, padding, switch)
     texts = tuple(map(tuple, input_ids.tolist()))
     cache = _cache(inputs.get(CACHE), texts, padding)
-    scored = bool(config.return_dict_in_generate and (config.output_scores or config.output_logits))
-    return GenerateRequest(texts, padding, cache, bool(config.do_sample), scored)
+    whole = bool(config.return_dict_in_generate)
+    kept = frozenset(kind for kind in KEPT if whole and getattr(config, f"output_{kind}"))
+    sampled, filler = bool(config.do_sample), pad_token(config)
+    return GenerateRequest(texts, padding, cache, sampled, kept, whole, filler, input_ids.device)
 
 
 def require_repeatable(model: Any) -> None:

@@ -18,7 +18,7 @@ from paceline.backends.transformers.processors import RowProcessors
 from paceline.core.proposals import TokenVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from paceline.backends.torch.engine import Cache
     from paceline.backends.torch.passes import Steps
@@ -31,28 +31,21 @@ class ScoreRecord:
     """Keeps one row of scores, or logits, or both, for each token delivered.
 
     Args:
-        scores: Keep what tokens were chosen by, after all processors.
-        logits: Keep what the model said.
+        kinds: "scores" keeps what tokens were chosen by, after all processors; "logits" what the model said.
     """
 
-    def __init__(self, *, scores: bool, logits: bool) -> None:
-        self._kinds = {"scores": scores, "logits": logits}
+    def __init__(self, kinds: Collection[str]) -> None:
+        self._kinds = kinds
         self._kept: dict[str, list[torch.Tensor]] = {"scores": [], "logits": []}
         self._offered: dict[str, list[torch.Tensor]] = {"scores": [], "logits": []}
 
-    @property
-    def scores(self) -> list[torch.Tensor]:
-        """Of each token delivered, float32, shape (1, vocabulary)."""
-        return self._kept["scores"]
-
-    @property
-    def logits(self) -> list[torch.Tensor]:
-        """Of each token delivered, float32, shape (1, vocabulary)."""
-        return self._kept["logits"]
+    def kept(self, kind: str) -> list[torch.Tensor]:
+        """Return what was kept of each token delivered, float32, shape (1, vocabulary)."""
+        return self._kept[kind]
 
     def offer(self, kind: str, rows: torch.Tensor) -> None:
         """Note rows of a round before it is known which of its tokens are delivered; a copy is kept."""
-        if self._kinds[kind]:
+        if kind in self._kinds:
             self._offered[kind].extend(rows[i : i + 1].to(torch.float32, copy=True) for i in range(len(rows)))
 
     def settle(self, count: int) -> None:
@@ -63,7 +56,7 @@ class ScoreRecord:
 
     def scores_until(self, length: int) -> tuple[torch.Tensor, ...] | None:
         """Return the scores of the first `length` tokens, those of the round under way included."""
-        if not self._kinds["scores"]:
+        if "scores" not in self._kinds:
             return None
         return tuple([*self._kept["scores"], *self._offered["scores"]][:length])
 

@@ -11,9 +11,11 @@ from paceline.core.errors import (
     ContractError,
     QueueFullError,
     TargetError,
+    TraceError,
 )
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import LawlessPolicy, ScriptedPolicy
+from paceline.core.trace import RequestRecorder, TraceWriter
 
 
 class SharingTarget(ToyTarget):
@@ -160,6 +162,40 @@ def test_a_request_that_fails_costs_the_others_nothing():
     for request, prompt in zip(requests[::2], PROMPTS[:3:2], strict=True):
         assert tuple(request.tokens) == alone(prompt)
         assert batch.generation(request).ended == "length"
+
+
+@pytest.mark.parametrize("kind", ["round", "end"])
+def test_a_trace_that_cannot_be_written_ends_the_request_it_is_about_and_no_other(
+    kind, monkeypatch, tmp_path
+):
+    written = RequestRecorder._write
+
+    def write(recorder, line):
+        if (line["kind"], recorder.number) == (kind, 1):
+            raise OSError("no space left")
+        written(recorder, line)
+
+    monkeypatch.setattr(RequestRecorder, "_write", write)
+    batch = batch_of(JointPolicy([1]), trace=TraceWriter(tmp_path / "trace.jsonl"))
+    requests = [batch.submit(prompt) for prompt in PROMPTS[:3]]
+    for _ in batch.rounds():
+        pass
+    assert isinstance(requests[1].error, TraceError)
+    assert requests[1].done
+    for request, prompt in zip(requests[::2], PROMPTS[:3:2], strict=True):
+        assert request.error is None
+        assert tuple(request.tokens) == alone(prompt)
+
+
+def test_what_goes_wrong_as_a_request_is_closed_costs_the_others_nothing(monkeypatch):
+    batch = batch_of(JointPolicy([1]))
+    requests = [batch.submit(prompt, max_new_tokens=4 + 2 * row) for row, prompt in enumerate(PROMPTS[:2])]
+    batch.step()
+    requests[0]._stack.callback(lambda: 1 / 0)
+    for _ in batch.rounds():
+        pass
+    assert isinstance(requests[0].error, ZeroDivisionError)
+    assert tuple(requests[1].tokens) == alone(PROMPTS[1], max_new_tokens=6)
 
 
 def test_a_request_that_cannot_begin_costs_the_others_nothing():

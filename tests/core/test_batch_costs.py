@@ -1,10 +1,13 @@
 """Costs of shared passes are learnt by requests and tokens, and what a request is shown is its own part."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.core.batch_costs import BatchCosts, DraftTimes
+from paceline.core.costs import LiveCosts
 
 
 def learnt(rows, plain_s=0.1, token_s=0.002, rounds=80):
@@ -71,3 +74,44 @@ def test_where_all_draft_from_the_beginning_plain_decoding_is_no_gift():
     assert levels[0] + context_s >= 0.01 * last * 8 / (8 + last) * 0.999
     assert list(levels) == sorted(levels)
     assert costs.share(7, 700).verify_s(1, 100) > 0.0
+
+
+def prices(costs, rows):
+    share = costs.batch.share(rows, 50 * rows)
+    return [*share.pass_s(3 * rows)[0], *share.draft_pass_s("small"), costs.batch.least_s(rows)]
+
+
+def test_what_was_learnt_of_shared_passes_is_kept_beside_the_costs_of_one_request():
+    costs, again = LiveCosts(), LiveCosts()
+    assert "batch" not in costs.state_dict()
+    costs.batch = learnt(4)
+    for turn in range(9):
+        costs.batch.observe_drafting("small", 4, 1 + turn % 3, 4 + turn, 0, 0.01 + 0.001 * turn)
+    state = json.loads(json.dumps(costs.state_dict()))
+    again.load_state_dict(state)
+    assert prices(again, 4) == pytest.approx(prices(costs, 4), rel=0.05)
+    assert prices(again, 5) == pytest.approx(prices(costs, 5), rel=0.05)
+    assert json.loads(json.dumps(again.state_dict()))["batch"].keys() == state["batch"].keys()
+
+
+@given(
+    damage=st.sampled_from(
+        [
+            7,
+            {},
+            {"rows": {}, "drafts": []},
+            {"rows": {"0": {}}, "drafts": {}},
+            {"rows": {"2": {"slope": 0.0, "lengths": {}, "least": -1.0}}, "drafts": {}},
+            {"rows": {"2": {"slope": 0.0, "lengths": {}}}, "drafts": {}},
+            {"rows": {}, "drafts": {"small": [1.0]}},
+            {"rows": {}, "drafts": {"small": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, float("nan")]}},
+        ]
+    )
+)
+def test_damaged_costs_of_a_batch_are_refused_and_change_nothing(damage):
+    costs = LiveCosts()
+    costs.batch = learnt(4)
+    before = costs.state_dict()
+    with pytest.raises(ValueError, match="damaged"):
+        costs.load_state_dict({**before, "batch": damage})
+    assert costs.state_dict() == before

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.core.costs import PRIOR_DRAFT_SHARE
 from paceline.core.fused import FusedCosts
 from paceline.core.optional_protocols import Tabulated
+from paceline.core.price import PRIOR_DRAFT_SHARE
 
 BASE, TOKEN, BLOCK, DRAFT = 8.0, 0.6, 1.0, 1.5
 

@@ -1,6 +1,8 @@
 """Processors and criteria written for a batch are shown one row of it, and serves it rightly or is refused by name."""
 
+import gc
 import time
+import weakref
 
 import pytest
 import torch
@@ -142,7 +144,7 @@ def test_what_fails_on_a_row_says_that_it_was_shown_one_row():
     assert "Picky was shown row 0 in the place of every row" in caught.value.__notes__[0]
 
 
-def test_the_time_is_shared_by_the_rows(monkeypatch):
+def test_each_row_has_all_of_the_time_as_in_generate(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
     hook = MODEL.register_forward_hook(lambda *_: now.__setitem__(0, now[0] + 1.0))
@@ -157,4 +159,68 @@ def test_the_time_is_shared_by_the_rows(monkeypatch):
         hook.remove()
     lengths = [sum(token != 0 for token in row[3:]) for row in found.tolist()]
     assert max(lengths) - min(lengths) <= 2
-    assert 10 <= min(lengths) <= 13
+    assert 30 <= min(lengths) <= 37  # each prompt is read by itself
+
+
+def passes(model, work):
+    """Return how many forward passes some work takes, and how many rows and tokens of text they are given."""
+    shapes = []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, given: shapes.append(given["input_ids"].shape), with_kwargs=True
+    )
+    try:
+        work()
+    finally:
+        hook.remove()
+    return len(shapes), shapes
+
+
+@pytest.mark.parametrize("returned", [1, 3])
+def test_rows_share_their_passes(returned):
+    loop = paceline.hf.adaptive(DRAFT, policy={"name": "static", "gamma": 4})
+
+    def work(rows):
+        mask = SHARED["attention_mask"][:rows]
+        drawn = {} if returned == 1 else {"do_sample": True, "top_k": 1, "num_return_sequences": returned}
+        given = {**SHARED, "eos_token_id": None, "attention_mask": mask, **drawn}
+        MODEL.generate(IDS[:rows], **given, custom_generate=loop)
+
+    work(1)  # the model is tried
+    alone, _ = passes(MODEL, lambda: work(1))
+    together, shapes = passes(MODEL, lambda: work(3))
+    # Beside the passes that are shared, each row reads its prompt.
+    assert together < 2 * (alone + 3 * returned)
+    assert max(rows * tokens for rows, tokens in shapes) >= 3 * returned
+
+
+def test_one_row_is_shown_round_by_round_beside_the_others():
+    shown = []
+    loop = paceline.hf.adaptive(
+        DRAFT,
+        policy={"name": "static", "gamma": 2},
+        on_round=lambda row, done: shown.append((row, done.tokens)),
+    )
+    found = MODEL.generate(IDS, **SHARED, custom_generate=loop).tolist()
+    assert [row for row, _ in shown[:6]] == [0, 1, 2, 0, 1, 2]
+    for number, text in enumerate(found):
+        written = [token for row, tokens in shown if row == number for token in tokens]
+        assert written == text[3 : 3 + len(written)]
+
+
+def test_a_model_that_shares_no_passes_is_decoded_row_by_row_and_that_is_said_once(capsys):
+    model = tiny_model("mistral")
+    loop = paceline.hf.adaptive(noisy_copy(model), policy={"name": "static", "gamma": 3}, engine="hf")
+    for _ in range(2):
+        found = model.generate(IDS, **SHARED, custom_generate=loop)
+        assert found.tolist() == model.generate(IDS, **SHARED).tolist()
+    assert capsys.readouterr().out.count("passes_not_shared") == 1
+
+
+def test_what_is_learnt_of_shared_passes_keeps_no_model_alive():
+    model = tiny_model("llama")
+    loop = paceline.hf.adaptive("lookup", policy="auto")
+    model.generate(IDS, **SHARED, custom_generate=loop)
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
