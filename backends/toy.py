@@ -89,7 +89,9 @@ class ToyTarget:
     eos_share: float = 0.0
     step_s: float = 0.0
     max_context: int | None = None
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities(sampling=True, nodes=MAX_NODES))
+    capabilities: Capabilities = field(
+        default_factory=lambda: Capabilities(sampling=True, nodes=MAX_NODES, processors=True)
+    )
     codec: Letters = field(default_factory=Letters)
     vocabulary: int = len(LETTERS) + 1
     rng: Callable[[int], Rng] = SeededRng

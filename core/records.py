@@ -42,6 +42,7 @@ class Capabilities:
         sampling: Whether tokens can be drawn losslessly (see `Sampling`), not only chosen greedily.
         nodes: The most draft tokens of a tree that can be verified in one pass; 0: chains only. A round of several
             requests that share a pass shows 0.
+        processors: Whether the logits of each token can be changed by `Sampling.processors`.
     """
 
     gammas: tuple[int, ...] | None = None
@@ -52,6 +53,7 @@ class Capabilities:
     signals: frozenset[Signal] = SIGNALS
     sampling: bool = False
     nodes: int = 0
+    processors: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from paceline.core.processors import process_row
 from paceline.core.proposals import TokenVerdict
 from paceline.core.trees import ROOT, PathVerdict, TokenTree, children
 
@@ -50,13 +51,14 @@ Probs: TypeAlias = Sequence[float]
 """One probability for each token; a shorter one has 0 for the rest."""
 
 
-def process_logits(scores: Sequence[float], sampling: Sampling, context: Iterable[int]) -> list[float]:
-    """Return the scores of the token after `context` with penalty, temperature and the cuts applied."""
-    processed = list(scores)
+def process_logits(scores: Sequence[float], sampling: Sampling, context: Sequence[int]) -> list[float]:
+    """Return the scores of the token after `context` with penalty, processors, temperature and the cuts applied."""
+    processed: list[float] = list(scores)
     if sampling.repetition_penalty != 1.0:
         for token in {token for token in context if token < len(processed)}:
             score, penalty = processed[token], sampling.repetition_penalty
             processed[token] = score * penalty if score < 0 else score / penalty
+    processed = process_row(sampling.processors, context, processed)
     if sampling.greedy:
         return processed
     processed = [score / sampling.temperature for score in processed]

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from paceline.core.errors import CapabilityError, describe
 from paceline.core.optional_protocols import SampledDraft, SampledTarget
+from paceline.core.processors import DraftProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from paceline.core.processors import LogitsProcessor
     from paceline.core.protocols import Draft, DraftSession, Target, TargetSession
 
 MIN_TEMPERATURE = 1e-3
@@ -26,13 +28,14 @@ def _require(held: bool, name: str, allowed: str, value: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Settings by which the tokens of one request are drawn. What is None or neutral is not applied.
+    """Settings by which the tokens of one request are chosen. What is None or neutral is not applied.
 
-    The order is that of transformers: repetition penalty, temperature, top-k, top-p, min-p, typical-p. Target and draft
-    apply the same to their own logits, each position after the tokens before it.
+    The order is that of transformers: repetition penalty, processors, temperature, top-k, top-p, min-p, typical-p.
+    Target and draft apply the same to their own logits, each position after the tokens before it.
 
     Attributes:
-        temperature: Logits are divided by it. 0.0 is greedy: the likeliest token once the penalty is applied.
+        temperature: Logits are divided by it. 0.0 is greedy: the likeliest token once penalty and processors are
+            applied.
         top_k: Only the k likeliest tokens.
         top_p: The likeliest tokens until their probabilities add up to this (Holtzman et al. 2019, arXiv 1904.09751).
         min_p: Only tokens at least this likely relative to the likeliest one (Nguyen et al. 2024, arXiv 2407.01082).
@@ -41,6 +44,8 @@ class Sampling:
         repetition_penalty: Logits of tokens that stand in the context are divided by it where positive and multiplied
             where negative (Keskar et al. 2019, arXiv 1909.05858); 1.0 changes nothing.
         seed: Of everything drawn in the request. The same seed and the same plans give the same text.
+        processors: Changes of the logits of each token, such as `LogitBias` and `AllowedTokens`, in this order. They
+            must be pure functions; see `LogitsProcessor`.
 
     Raises:
         ValueError: A value is out of its range, or is given with temperature 0.0, where it would do nothing.
@@ -53,6 +58,7 @@ class Sampling:
     typical_p: float | None = None
     repetition_penalty: float = 1.0
     seed: int = 0
+    processors: tuple[LogitsProcessor, ...] = ()
 
     def __post_init__(self) -> None:
         colder = f"0.0 (greedy), or {MIN_TEMPERATURE} and more"
@@ -78,7 +84,7 @@ class Sampling:
     @property
     def plain(self) -> bool:
         """True if this is plain greedy decoding, which every target can do."""
-        return self.greedy and self.repetition_penalty == 1.0
+        return self.greedy and self.repetition_penalty == 1.0 and not self.processors
 
     def of(self, role: str) -> Sampling:
         """Return the same settings with the seed of one role.
@@ -95,17 +101,23 @@ GREEDY = Sampling(temperature=0.0)
 
 
 def check_sampling(target: Target, sampling: Sampling) -> None:
-    """Refuse to sample with a target that cannot.
+    """Refuse to sample, or to process logits, with a target that cannot.
 
     Raises:
-        CapabilityError: The target only decodes greedily.
+        CapabilityError: The target only decodes greedily, or applies no processors.
     """
-    if sampling.plain or (target.capabilities.sampling and isinstance(target, SampledTarget)):
+    if sampling.plain:
         return
-    raise CapabilityError(
-        f"target {describe(target)} cannot sample; leave sampling out, or use temperature 0.0 without "
-        "repetition_penalty"
-    )
+    if not (target.capabilities.sampling and isinstance(target, SampledTarget)):
+        raise CapabilityError(
+            f"target {describe(target)} cannot sample; leave sampling out, or use temperature 0.0 without "
+            "repetition_penalty and processors"
+        )
+    if sampling.processors and not target.capabilities.processors:
+        raise CapabilityError(
+            f"target {describe(target)} applies no logits processors; leave them out, or use an engine that does, such "
+            "as `backend: hf`"
+        )
 
 
 def open_target(target: Target, prompt: Sequence[int], sampling: Sampling) -> TargetSession:
@@ -120,4 +132,7 @@ def open_draft(name: str, draft: Draft, prompt: Sequence[int], sampling: Samplin
     """Open a session of a draft; one that cannot sample proposes as it always does, and its tokens count as certain."""
     if sampling.plain or not isinstance(draft, SampledDraft):
         return draft.open(prompt)
-    return draft.open_sampled(prompt, sampling.of(f"draft {name}"))
+    own = sampling.of(f"draft {name}")
+    return draft.open_sampled(
+        prompt, replace(own, processors=tuple(DraftProcessor(each) for each in own.processors))
+    )

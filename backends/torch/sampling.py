@@ -17,11 +17,13 @@ from transformers import (
 )
 
 from paceline.core.errors import BackendError
+from paceline.core.processors import process_row
 from paceline.core.proposals import SampledProposal, TokenVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from paceline.core.processors import LogitsProcessor
     from paceline.core.protocols import Proposal
     from paceline.core.records import TokenSignals
     from paceline.core.sampling import Sampling
@@ -52,8 +54,8 @@ class LogitsProcessors:
 
     def __init__(self, processors: Iterable[Any] = (), context_free: Collection[type] = WARPERS) -> None:
         self.processors = tuple(processors)
-        self._context_free = context_free
         self.reads = any(type(each) not in context_free for each in self.processors)
+        self._whole_blocks = frozenset({*context_free, RequestProcessors})
 
     def __bool__(self) -> bool:
         return bool(self.processors)
@@ -70,7 +72,7 @@ class LogitsProcessors:
         """
         first = text.shape[1] - len(scores) + 1
         for processor in self.processors:
-            if type(processor) in self._context_free or len(scores) == 1:
+            if type(processor) in self._whole_blocks or len(scores) == 1:
                 scores = checked_scores(processor, processor(text, scores), len(scores))
             else:
                 rows = (
@@ -78,6 +80,27 @@ class LogitsProcessors:
                 )
                 scores = torch.cat(list(rows))
         return scores
+
+
+class RequestProcessors:
+    """The processors of `Sampling`, which read plain tokens and one row of logits."""
+
+    def __init__(self, processors: Sequence[LogitsProcessor]) -> None:
+        self._processors = processors
+
+    def __call__(self, text: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return processed scores, as `LogitsProcessors` asks for them; costs a copy from the device a row.
+
+        What stands after a token that they make impossible cannot be delivered, and stays as it was: they need not know
+        what to say about such a text.
+        """
+        tokens: list[int] = text[0].tolist()
+        first, rows = len(tokens) - len(scores) + 1, list(scores)
+        for place, row in enumerate(rows):
+            rows[place] = process_row(self._processors, tokens[: first + place], row)
+            if place + 1 < len(rows) and rows[place][tokens[first + place]] == -torch.inf:
+                break
+        return torch.stack(rows)
 
 
 def checked_scores(processor: Any, answer: Any, rows: int) -> torch.Tensor:
@@ -225,6 +248,8 @@ def _processors(sampling: Sampling) -> list[Any]:
     processors: list[Any] = []
     if sampling.repetition_penalty != 1.0:
         processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    if sampling.processors:
+        processors.append(RequestProcessors(sampling.processors))
     if not sampling.greedy and sampling.temperature != 1.0:
         processors.append(TemperatureLogitsWarper(sampling.temperature))
     if sampling.top_k is not None:

@@ -41,7 +41,7 @@ class TargetModel(PrefixReuse["Engine"]):
     def __init__(self, engine: Engine, tokenizer: Any = None) -> None:
         self.engine = engine
         self.codec = None if tokenizer is None else TokenizerCodec(tokenizer)
-        self.capabilities = Capabilities(sampling=True)
+        self.capabilities = Capabilities(sampling=True, processors=True)
 
     @property
     def identity(self) -> str:

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from paceline.core.guards.draft import check_draft, check_draft_session
 from paceline.core.guards.target import check_target, check_target_session
 from paceline.core.optional_protocols import SampledDraft, SampledTarget, SupportsScoring
+from paceline.core.processors import AllowedTokens
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Signal
 from paceline.core.sampling import GREEDY, Sampling, open_draft, open_target
@@ -219,6 +220,25 @@ def draws_repeat(target: Target, draft: Draft | None, starts: Sequence[tuple[int
     )
 
 
+def processors_hold(target: Target, draft: Draft | None, starts: Sequence[tuple[int, ...]]) -> None:
+    """Decode greedily under a processor, plainly and with the draft: the same tokens, each of which it allows."""
+    vocabulary = target.vocabulary
+
+    def allowed(tokens: Sequence[int]) -> set[int]:
+        return {(tokens[-1] + step * len(tokens)) % vocabulary for step in (1, 2, 3)}
+
+    sampling = Sampling(temperature=0.0, processors=(AllowedTokens(allowed),))
+    for start in starts:
+        plain, drafted = (_decode(target, each, start, sampling) for each in (None, draft))
+        text = (*start, *drafted)
+        wrong = [place for place in range(len(start), len(text)) if text[place] not in allowed(text[:place])]
+        require(
+            not wrong and plain == drafted[: len(plain)],
+            f"its capabilities say that it applies processors, but under one it wrote {drafted} after {start}, and "
+            f"{plain} plainly: apply them to the logits of each place, by `process_row`",
+        )
+
+
 def _decode(
     target: Target, draft: Draft | None, prompt: tuple[int, ...], sampling: Sampling
 ) -> tuple[int, ...]:
@@ -273,7 +293,8 @@ def check_backend(
     """Drive a target, and a draft if there is one, through random rounds; fail with the shortest story that breaks one.
 
     A target that samples is driven so again with sessions that draw: from the likeliest token alone, which must give
-    the same text, and with everything open, where the same seed must give the same tokens and another one others.
+    the same text, and with everything open, where the same seed must give the same tokens and another one others. One
+    that applies processors is held to what one of them allows.
 
     Args:
         target: Makes the target; called once.
@@ -308,6 +329,8 @@ def check_backend(
         _drive(drawn, max(1, max_examples // 2), steps, shrink=shrink)
         with blamed(model, "open_sampled"):
             draws_repeat(model, other, starts)
+            if model.capabilities.processors:
+                processors_hold(model, other, starts)
 
 
 def _drive(members: dict[str, object], examples: int, steps: int, *, shrink: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from paceline.core.json_text import is_text
+from paceline.core.processors import LogitBias
 from paceline.core.sampling import Sampling
 from paceline.serving.openai.errors import ApiError, refused
 
@@ -44,6 +45,11 @@ UNSUPPORTED = "is not supported by this server; leave it out"
 Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]], Field(max_length=4)]
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Zero = Annotated[float, Field(ge=0.0, le=0.0)]
+MOST_BIASES = 1024
+Biases = Annotated[
+    dict[Annotated[int, Field(ge=0, lt=MOST_TOKENS)], Annotated[float, Field(ge=-100.0, le=100.0)]],
+    Field(max_length=MOST_BIASES),
+]
 MOST = f"is a whole number from 1 to {MOST_TOKENS}"
 
 
@@ -76,6 +82,10 @@ class GenerationRequest(BaseModel):
     repetition_penalty: float | None = Field(
         default=None, ge=0.01, le=HOTTEST, description=f"is a number from 0.01 to {HOTTEST:g}"
     )
+    logit_bias: Biases | None = Field(
+        default=None,
+        description=f"is an object with a bias from -100 to 100 for each of up to {MOST_BIASES} tokens, by number",
+    )
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="is a whole number of 64 bits")
     stop: Stops = Field(
         default=[], description=f"is a text or up to 4 of them, each of 1 to {LONGEST_NAME} characters"
@@ -95,9 +105,6 @@ class GenerationRequest(BaseModel):
     )
     presence_penalty: Zero | None = Field(default=None, description=f"{UNSUPPORTED}, or give 0")
     frequency_penalty: Zero | None = Field(default=None, description=f"{UNSUPPORTED}, or give 0")
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = Field(
-        default=None, description=UNSUPPORTED
-    )
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -120,6 +127,7 @@ class GenerationRequest(BaseModel):
             temperature=warm,
             repetition_penalty=usual.repetition_penalty if penalty is None else penalty,
             seed=secrets.randbits(31) if self.seed is None and warm else self.seed or usual.seed,
+            processors=(*usual.processors, *([LogitBias(self.logit_bias)] if self.logit_bias else [])),
             **(kept | settings),
         )
 

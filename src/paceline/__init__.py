@@ -70,6 +70,7 @@ if _typing.TYPE_CHECKING:
     from paceline.core.plugins.catalogue import Catalogue
     from paceline.core.plugins.hooks import impl as hookimpl
     from paceline.core.prefixes import KeptPrefixes, PrefixReuse
+    from paceline.core.processors import AllowedTokens, LogitBias, LogitsProcessor, process_row
     from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
     from paceline.core.protocols import (
         Clock,
@@ -115,6 +116,7 @@ if _typing.TYPE_CHECKING:
 
 __all__ = [
     "SIGNALS",
+    "AllowedTokens",
     "AnswerOptions",
     "AnyBackend",
     "AnyPolicy",
@@ -157,6 +159,8 @@ __all__ = [
     "KeptPrefixes",
     "Listed",
     "LiveCosts",
+    "LogitBias",
+    "LogitsProcessor",
     "Memoryless",
     "Mergeable",
     "MergeablePolicy",
@@ -237,6 +241,7 @@ __all__ = [
     "load",
     "load_config",
     "private_folder",
+    "process_row",
     "read_trace",
     "rejection_sample",
     "rejection_sample_tree",

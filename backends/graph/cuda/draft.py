@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -164,11 +165,12 @@ class CudaDraft(DraftModel):
     def open_sampled(  # type: ignore[override]
         self, prompt: Sequence[int], sampling: Sampling
     ) -> CudaDraftSession:
-        """Start a request whose tokens are drawn.
+        """Start a request whose tokens are drawn; processors are left to the target.
 
         Raises:
             BackendError: A setting is asked for that the programs do not have.
         """
+        sampling = replace(sampling, processors=())
         sampling_kind(sampling)
         return CudaDraftSession(self, prompt, sampling)
 

@@ -25,8 +25,12 @@ def sampling_kind(sampling: Sampling) -> Kind:
     """Return which programs a request needs.
 
     Raises:
-        BackendError: The settings read the context or sort by information, which these programs do not.
+        BackendError: The settings read the context, sort by information or call Python, which these programs do not.
     """
+    if sampling.processors:
+        raise BackendError(
+            "graph: on a GPU this backend applies no logits processors; leave them out, or use `backend: hf`"
+        )
     if sampling.repetition_penalty != 1.0 or sampling.typical_p is not None:
         raise BackendError(
             "graph: on a GPU this backend draws with temperature, top_k, top_p and min_p; repetition_penalty and "

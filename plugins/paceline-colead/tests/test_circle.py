@@ -62,7 +62,7 @@ def test_what_the_nlu_side_labels_is_right(taught):
 
 def test_with_the_grammar_draft_the_tokens_are_those_of_plain_decoding(taught):
     colead, pairs, _ = taught
-    plain, drafted = decoder(colead.data, None), decoder(colead.data, colead.nlu)
+    plain, drafted = decoder(colead.data, DOMAIN), decoder(colead.data, DOMAIN, colead.nlu)
     for pair in pairs[:5]:
         alone, helped = (write(colead.data, each, DOMAIN, pair.query) for each in (plain, drafted))
         assert helped.tokens == alone.tokens
@@ -70,14 +70,27 @@ def test_with_the_grammar_draft_the_tokens_are_those_of_plain_decoding(taught):
         assert helped.rounds <= alone.rounds
 
 
-def test_the_answer_is_the_sure_one_or_the_models_if_its_literals_stand_in_the_query(taught):
+def test_an_untrained_model_writes_programs_and_names_the_literals_of_the_query_alone():
+    data = DataSynthesizer(DOMAIN, width=32, layers=1)
+    decoding = decoder(data, DOMAIN, NluSynthesizer(DOMAIN))
+    for query in ("insert a dash at the start", "delete the third word", "frobnicate", "=> dash"):
+        program = write(data, decoding, DOMAIN, query).program
+        assert program is not None
+        for named in DOMAIN.literals_in(query).values():
+            kind = next(values for values in DOMAIN.file.literals.values() if named.keys() <= values.keys())
+            assert not named or kind.keys() & set(program.tokens()) <= named.keys()
+
+
+def test_the_answer_is_that_of_the_documentation_and_the_model_decides_where_programs_tie(taught):
     colead, _, _ = taught
+    other = DOMAIN.parse("INSERT(dash,END(),CONTAINS(slash))")
     sure = DOMAIN.parse("DELETE(WORD(3),EVERY_LINE())")
-    assert colead.answer("delete the third word", DOMAIN.parse("DELETE(WORD(1),EVERY_LINE())")) == sure
-    unsure = "frobnicate delete the third word"
-    assert colead.answer(unsure, DOMAIN.parse("DELETE(WORD(1),EVERY_LINE())")) == sure
-    other = DOMAIN.parse("DELETE(CHARACTER(3),EVERY_LINE())")
-    assert colead.answer(unsure, other) == other
+    assert colead.answer("delete the third word", other) == sure
+    assert colead.answer("frobnicate delete the third word", other) == sure
+    tied = colead.nlu.read("insert a dash a slash at the end").tied
+    assert len(tied) > 1
+    assert [colead.answer("insert a dash a slash at the end", each) for each in tied] == tied
+    assert colead.answer("frobnicate", other) == other
     assert colead.answer("frobnicate", None) is None
 
 
@@ -110,9 +123,10 @@ def test_a_saved_model_is_read_by_a_run_file(taught, tmp_path):
     decoding = paceline.load(
         {"target": {"backend": "hf", "model": str(tmp_path / "model")}, "drafts": {}, "policy": "auto"}
     )
-    prompt = colead.data.prompt(pairs[0].query)
-    ours = decoder(colead.data, None).generate(prompt, max_new_tokens=12)
-    assert decoding.generate(prompt, max_new_tokens=12).tokens == ours.tokens
+    ours = decoder(colead.data, DOMAIN)
+    constrained, prompt = ours.sampling, colead.data.prompt(pairs[0].query)
+    written = decoding.generate(prompt, max_new_tokens=12, sampling=constrained)
+    assert written.tokens == ours.generate(prompt, max_new_tokens=12).tokens
 
 
 def test_the_experiment_yields_a_stage_at_a_time_with_shares_and_counts():

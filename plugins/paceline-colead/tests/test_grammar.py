@@ -30,6 +30,22 @@ def test_every_program_that_is_drawn_is_parsed_as_it_was_written(place, seed, he
         assert domain.parse(str(pair.program).replace(" ", "")) == pair.program
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(STAGES), st.integers(0, 10**6))
+def test_what_may_follow_a_beginning_leads_through_every_program_to_its_end_and_nowhere_else(place, seed):
+    domain = Domain.load(*place)
+    literals, tokens = domain.file.literals, next(domain.pairs(Random(seed))).program.tokens()
+    for at, token in enumerate(tokens):
+        following = domain.grammar.following(tokens[:at], literals)
+        assert token in following
+        assert "nonsense" not in following
+    assert domain.grammar.following(tokens, literals) == ()
+    with pytest.raises(ProgramError, match="it should have ended"):
+        domain.grammar.following([*tokens, ")"], literals)
+    with pytest.raises(ProgramError, match="nonsense"):
+        domain.grammar.following(["nonsense"], literals)
+
+
 def test_a_later_file_replaces_the_rules_that_it_gives_again(tmp_path):
     grammar = Grammar.read(
         written(tmp_path, "<p> ::= A ( <x> )\n<x> ::= B ( )", "# more\n<x> ::= C ( $n )\n  | [ D ( ) ]")

@@ -230,6 +230,11 @@ class Seedless(SampledToyTarget):
         super().__init__(model, context, sampling, SeededRng(1))
 
 
+class Unprocessed(SampledToyTarget):
+    def __init__(self, model, context, sampling, rng):
+        super().__init__(model, context, replace(sampling, processors=()), rng)
+
+
 @pytest.mark.parametrize(
     ("session", "complaint"),
     [
@@ -237,6 +242,7 @@ class Seedless(SampledToyTarget):
         (TrustsDrafts, "V1"),
         (OwnChance, "chance must come from `sampling.seed` alone"),
         (Seedless, "the seed is not used"),
+        (Unprocessed, "it applies processors, but under one it wrote"),
     ],
 )
 def test_a_target_that_draws_wrongly_fails_though_it_is_right_when_greedy(session, complaint):

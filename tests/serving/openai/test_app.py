@@ -8,7 +8,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from paceline import BackendError, Capabilities, FusedCosts, Plan, RoundStart, TextStream, finish_round
+from paceline import (
+    BackendError,
+    Capabilities,
+    FusedCosts,
+    LogitBias,
+    Plan,
+    RoundStart,
+    Sampling,
+    TextStream,
+    finish_round,
+)
 from paceline.serving import ServedModel, create_app
 from paceline.serving.openai.responses import Completion
 
@@ -97,6 +107,14 @@ def test_tokens_are_a_prompt_too(ask, plain):
         ({"stop": ["x"] * 5}, 400, "stop is a text or up to 4", "stop"),
         ({"seed": 2**70}, 400, "seed is a whole number of 64 bits", "seed"),
         ({"max_tokens": 10**12}, 400, "max_tokens is a whole number from 1 to 1048576", "max_tokens"),
+        (
+            {"logit_bias": {"3": 101}},
+            400,
+            "logit_bias is an object with a bias from -100 to 100",
+            "logit_bias",
+        ),
+        ({"logit_bias": {"rain": 1}}, 400, "tokens, by number", "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, 400, "tokens, by number", "logit_bias"),
     ],
     ids=str,
 )
@@ -114,6 +132,16 @@ def test_what_cannot_be_done_is_refused_in_openais_shape(ask, change, status, wo
 def test_what_does_nothing_at_temperature_0_is_taken(ask, plain, change):
     found = ask("POST", "/v1/completions", {"prompt": PROMPT, "temperature": 0.0, "max_tokens": 20, **change})
     assert found.json["choices"][0]["text"] == plain.generate(PROMPT, max_new_tokens=20).text
+
+
+def test_a_logit_bias_makes_tokens_likelier_or_impossible(ask, plain):
+    biases = {"3": 100, "4": 100.0, "5": -100}
+    answer = ask("POST", "/v1/completions", {"prompt": PROMPT, "max_tokens": 20, "logit_bias": biases})
+    bias = LogitBias({int(token): bias for token, bias in biases.items()})
+    sampling = Sampling(temperature=0.0, processors=(bias,))
+    text = plain.generate(PROMPT, max_new_tokens=20, sampling=sampling).text
+    assert answer.json["choices"][0]["text"] == text
+    assert set(text) == set(plain.decode([3, 4]))
 
 
 def test_neutral_parameters_of_clients_are_taken(ask):

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from paceline import SpeculativeDecoder, load_config
-from paceline_colead.domain import Domain, Pair, normalised
+from paceline import Sampling, SpeculativeDecoder, load_config
+from paceline_colead.domain import Domain, Pair
 from paceline_colead.draft import NluDraft
 from paceline_colead.errors import ProgramError
 from paceline_colead.grammar import Call
@@ -45,11 +45,14 @@ class Decoded:
     seconds: float
 
 
-def decoder(data: DataSynthesizer, nlu: NluSynthesizer | None, *, seed: int = 0) -> SpeculativeDecoder:
-    """Return a decoder of the model, with the NLU-driven synthesizer as its draft or without any."""
+def decoder(
+    data: DataSynthesizer, domain: Domain, nlu: NluSynthesizer | None = None, *, seed: int = 0
+) -> SpeculativeDecoder:
+    """Return a decoder that writes programs of a domain, with the NLU-driven synthesizer as its draft if any."""
     drafts = {} if nlu is None else {"grammar": NluDraft(nlu, data.target)}
     policy = load_config({"policy": "auto"}).policy.build(seed)
-    return SpeculativeDecoder(data.target, drafts, policy, max_new_tokens=LONGEST_PROGRAM)
+    sampling = Sampling(temperature=0.0, processors=(data.constraint(domain),))
+    return SpeculativeDecoder(data.target, drafts, policy, max_new_tokens=LONGEST_PROGRAM, sampling=sampling)
 
 
 def write(data: DataSynthesizer, decoding: SpeculativeDecoder, domain: Domain, query: str) -> Decoded:
@@ -100,22 +103,20 @@ class Colead:
         """Take one turn of the circle: label, train, share."""
         readings = ((query, self.nlu.read(query)) for query in self.unlabelled)
         self.pseudo = [Pair(query, each.programs[0].program) for query, each in readings if each.certain]
-        self.data.train([*self.labelled, *self.pseudo], steps, report=report)
+        self.data.train(self.labelled, self.pseudo, steps=steps, report=report)
         self.nlu = NluSynthesizer(self.domain, self.data.learnt())
 
     def answer(self, query: str, written: Call | None) -> Call | None:
-        """Return the program of both: the NLU side's where it is certain, else the model's if it can be right.
+        """Return the program of both: the NLU side's best; the model decides among programs that rank alike.
 
         Args:
             query: The query.
-            written: The program that the model has written, if it is one. It can be right if all its literals stand in
-                the query.
+            written: The program that the model has written, if it is one; taken where the NLU side has none.
         """
         reading = self.nlu.read(query)
-        best = reading.programs[0].program if reading.programs else None
-        if reading.certain or written is None or not _literals_stand(self.domain, query, written):
-            return best
-        return written
+        if not reading.programs or written in reading.tied:
+            return written
+        return reading.programs[0].program
 
 
 def still_programs(pairs: Sequence[Pair], domain: Domain) -> list[Pair]:
@@ -128,13 +129,3 @@ def still_programs(pairs: Sequence[Pair], domain: Domain) -> list[Pair]:
             continue
         kept.append(pair)
     return kept
-
-
-def _literals_stand(domain: Domain, query: str, program: Call) -> bool:
-    text = f" {' '.join(normalised(query))} "
-    forms = {value: said for values in domain.file.literals.values() for value, said in values.items()}
-    return all(
-        any(f" {form} " in text for form in forms.get(token, ("",)))
-        for token in program.tokens()
-        if token in forms
-    )

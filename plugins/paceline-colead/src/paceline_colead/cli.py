@@ -65,7 +65,7 @@ def demo(
             "made sure of"
         )
 
-    plain, drafted = decoder(data, None), decoder(data, colead.nlu)
+    plain, drafted = decoder(data, language), decoder(data, language, colead.nlu)
     warm = colead.unlabelled[:SHOWN]  # what costs measure and acceptance teach is learnt on queries not shown
     for query in warm:
         write(data, plain, language, query)

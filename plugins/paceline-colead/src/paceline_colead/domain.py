@@ -126,6 +126,16 @@ class Domain:
             query = " ".join(self._say(rng, program, held_out=held_out).split())
             yield Pair(query, program)
 
+    def literals_in(self, query: str) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Return by type the literals that a query names, and how it may name them."""
+        text = f" {' '.join(normalised(query))} "
+        return {
+            kind: {
+                value: forms for value, forms in values.items() if any(f" {form} " in text for form in forms)
+            }
+            for kind, values in self.file.literals.items()
+        }
+
     def varied(self, pair: Pair, rng: Random) -> Pair:
         """Return the pair with other literals of the same types, in its query and its program.
 

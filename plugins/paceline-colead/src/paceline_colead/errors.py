@@ -10,7 +10,16 @@ class GrammarError(PacelineError):
 
 
 class ProgramError(PacelineError):
-    """A text is no program of the grammar, or a program cannot be executed."""
+    """A text is no program of the grammar, or a program cannot be executed.
+
+    Attributes:
+        at: The first token that is wrong, where it is one of a text.
+        allowed: What could stand there; nothing where the program should have ended.
+    """
+
+    def __init__(self, message: str, at: int | None = None, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.at, self.allowed = at, allowed
 
 
 class QueryError(PacelineError):

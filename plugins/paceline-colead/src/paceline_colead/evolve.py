@@ -107,7 +107,7 @@ def evolve(
         else:
             colead.grow(domain, queries, new)
         say(f"{name}, seed {seed}, stage {stage}: training on {len(few)} pairs alone")
-        alone.train(few, settings.first_steps if first else settings.steps)
+        alone.train(few, steps=settings.first_steps if first else settings.steps)
         for turn in range(settings.rounds):
             say(f"{name}, seed {seed}, stage {stage}: turn {turn + 1} of the circle")
             colead.round(settings.first_steps if first and not turn else settings.steps)
@@ -119,9 +119,12 @@ def _measured(
     test: Sequence[Pair], alone: DataSynthesizer, colead: Colead, labels: Mapping[str, Call], seed: int
 ) -> Outcome:
     domain, plain_nlu = colead.domain, NluSynthesizer(colead.domain)
-    by_plain = decoder(colead.data, None)
-    by_draft = {"before": decoder(colead.data, plain_nlu), "after": decoder(colead.data, colead.nlu)}
-    by_alone = decoder(alone, plain_nlu)
+    by_plain = decoder(colead.data, domain)
+    by_draft = {
+        "before": decoder(colead.data, domain, plain_nlu),
+        "after": decoder(colead.data, domain, colead.nlu),
+    }
+    by_alone = decoder(alone, domain, plain_nlu)
     answers: dict[str, list[Call | None]] = {kind: [] for kind in KINDS}
     plain: list[Decoded] = []
     drafted: dict[str, list[Decoded]] = {name: [] for name in by_draft}

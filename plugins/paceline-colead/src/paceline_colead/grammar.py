@@ -145,8 +145,24 @@ class Grammar:
         """
         call, end = self._parse(tokens, 0, self.start, literals)
         if end < len(tokens):
-            raise ProgramError(f"program: it should have ended before token {end + 1}, {tokens[end]!r}")
+            raise ProgramError(f"program: it should have ended before token {end + 1}, {tokens[end]!r}", end)
         return call
+
+    def following(
+        self, tokens: Sequence[str], literals: Mapping[str, Mapping[str, object]]
+    ) -> tuple[str, ...]:
+        """Return the tokens that may follow the beginning of a program; none where it is complete.
+
+        Raises:
+            ProgramError: The tokens begin no program.
+        """
+        try:
+            self.parse(tokens, literals)
+        except ProgramError as error:
+            if error.at == len(tokens):
+                return error.allowed
+            raise
+        return ()
 
     def _parse(
         self, tokens: Sequence[str], at: int, symbol: str, literals: Mapping[str, Mapping[str, object]]
@@ -174,7 +190,9 @@ def _expect(tokens: Sequence[str], at: int, allowed: Sequence[str] | Mapping[str
     if at < len(tokens) and tokens[at] in allowed:
         return tokens[at]
     there = repr(tokens[at]) if at < len(tokens) else "its end"
-    raise ProgramError(f"program: at token {at + 1} stands {there}; it may be {', '.join(allowed)}")
+    raise ProgramError(
+        f"program: at token {at + 1} stands {there}; it may be {', '.join(allowed)}", at, tuple(allowed)
+    )
 
 
 def _statements(path: Path) -> Iterator[tuple[int, str, str]]:

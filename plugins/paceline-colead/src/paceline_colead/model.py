@@ -16,7 +16,8 @@ side. That a part of the model is shared is the paper's; that it is this part, m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 
@@ -26,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from paceline import AllowedTokens
 from paceline.hf import HfTarget
 from paceline_colead.domain import Domain, Pair, normalised
 from paceline_colead.draft import SEPARATOR
@@ -106,17 +108,44 @@ class DataSynthesizer:
         """Return the tokens after which the program follows."""
         return self._ids(f"{' '.join(normalised(query))} {SEPARATOR}")
 
+    def constraint(self, domain: Domain) -> AllowedTokens:
+        """Return what lets only programs of a domain follow a query, with the literals that the query names.
+
+        Where it names none of a type, all of that type may follow, so that there is always a program.
+        """
+        grammar, literals = domain.grammar, domain.file.literals
+        end, convert = int(self.tokenizer.eos_token_id), self.tokenizer.convert_tokens_to_ids
+
+        @lru_cache(maxsize=256)
+        def named(query: tuple[str, ...]) -> dict[str, Mapping[str, object]]:
+            there = domain.literals_in(" ".join(query))
+            return {kind: there[kind] or values for kind, values in literals.items()}
+
+        def allowed(tokens: Sequence[int]) -> list[int] | None:
+            words = self.tokenizer.convert_ids_to_tokens(list(tokens))
+            if SEPARATOR not in words:
+                return None
+            at = len(words) - 1 - words[::-1].index(SEPARATOR)
+            program = words[at + 1 :]
+            if END in program:
+                return [end]
+            following = grammar.following(program, named(tuple(words[:at])))
+            return [convert(word) for word in following] or [end]
+
+        return AllowedTokens(allowed)
+
     def train(
-        self, pairs: Sequence[Pair], steps: int, *, report: Callable[[int, float], None] | None = None
+        self, *groups: Sequence[Pair], steps: int, report: Callable[[int, float], None] | None = None
     ) -> None:
         """Train on pairs, from the weights that are there.
 
         Args:
-            pairs: The pairs, drawn evenly.
+            groups: Pairs; each group has an even share of every batch, however few its pairs are.
             steps: Batches of `BATCH` pairs.
             report: Called after each step with its number and its loss.
         """
-        self._seen |= {word for pair in pairs for word in normalised(pair.query)}
+        groups = tuple(group for group in groups if group)
+        self._seen |= {word for group in groups for pair in group for word in normalised(pair.query)}
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05, fused=True
         )
@@ -125,7 +154,7 @@ class DataSynthesizer:
             rate = min(step / WARM_UP, 0.5 * (1 + math.cos(math.pi * step / (steps + 1))) + 0.02)
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * rate
-            drawn = self._random.choices(pairs, k=BATCH)
+            drawn = [self._random.choice(groups[row % len(groups)]) for row in range(BATCH)]
             loss = self._loss([self._example(self._domain.varied(pair, self._random)) for pair in drawn])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

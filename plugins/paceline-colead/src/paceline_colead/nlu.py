@@ -123,9 +123,14 @@ class Reading:
     guessed: bool
 
     @property
+    def tied(self) -> list[Call]:
+        """The programs that are about as good as the best one, it included."""
+        return [each.program for each in self.programs if self.programs[0].score - each.score < MARGIN]
+
+    @property
     def ambiguous(self) -> bool:
         """True if the second program is about as good as the first."""
-        return len(self.programs) > 1 and self.programs[0].score - self.programs[1].score < MARGIN
+        return len(self.tied) > 1
 
     @property
     def certain(self) -> bool:
