@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 from traceback import clear_frames
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from paceline.core.batch_rounds import BatchRounds, attempt
 from paceline.core.errors import INTERRUPTS, ClosedError, PacelineError, QueueFullError, describe, short_repr
 from paceline.core.files import Closing
 from paceline.core.forking import ForkSafeLock
 from paceline.core.generation import Generation, Tally
+from paceline.core.sampling import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from paceline.core.decoder import OpenedRequest, SpeculativeDecoder
     from paceline.core.records import Round
-    from paceline.core.sampling import Sampling
-    from paceline.core.stopping import Stop
+    from paceline.core.sampling import RequestOptions
 
 MAX_ROWS = 16
 """Requests that share a pass: each holds caches of target and drafts."""
@@ -43,17 +43,16 @@ class BatchRequest:
         self,
         prompt: Sequence[int],
         *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
         tally: Tally | None = None,
+        **options: Unpack[RequestOptions],
     ) -> None:
+        check_options(options)
         self.prompt = tuple(prompt)
         self.tokens: list[int] = []
         self.tally = Tally() if tally is None else tally
         self.error: BaseException | None = None
         self.cancelled = False
-        self._settings = (max_new_tokens, stop, sampling)
+        self._options = options
         self._opened: OpenedRequest | None = None
         self._stack = ExitStack()
         self._closed = False
@@ -69,11 +68,8 @@ class BatchRequest:
 
     def open(self, decoder: SpeculativeDecoder) -> OpenedRequest:
         """Read the prompt."""
-        max_new_tokens, stop, sampling = self._settings
         self._opened = self._stack.enter_context(
-            decoder.opened(
-                self.prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, tally=self.tally
-            )
+            decoder.opened(self.prompt, tally=self.tally, **self._options)
         )
         return self._opened
 
@@ -144,10 +140,8 @@ class BatchDecoder(Closing):
         self,
         prompt: str | Sequence[int],
         *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
         tally: Tally | None = None,
+        **options: Unpack[RequestOptions],
     ) -> BatchRequest:
         """Put a request in line; arguments are those of `SpeculativeDecoder.rounds`.
 
@@ -165,9 +159,7 @@ class BatchDecoder(Closing):
             raise QueueFullError(
                 f"{self._max_waiting} requests wait already; take rounds first, or set a larger max_waiting"
             )
-        request = BatchRequest(
-            tokens, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, tally=tally
-        )
+        request = BatchRequest(tokens, tally=tally, **options)
         self._waiting.append(request)
         return request
 
@@ -210,12 +202,7 @@ class BatchDecoder(Closing):
         return delivered
 
     def generate(
-        self,
-        prompts: Sequence[str | Sequence[int]],
-        *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
+        self, prompts: Sequence[str | Sequence[int]], **options: Unpack[RequestOptions]
     ) -> list[Generation]:
         """Decode several prompts to the end and return what came of each, in their order.
 
@@ -225,9 +212,7 @@ class BatchDecoder(Closing):
         left, requests = deque(prompts), list[BatchRequest]()
         while left or not all(request.done for request in requests):
             while left and len(self._waiting) < self._max_waiting:
-                requests.append(
-                    self.submit(left.popleft(), max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
-                )
+                requests.append(self.submit(left.popleft(), **options))
             self.step()
         for request in requests:
             if request.error is not None:

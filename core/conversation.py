@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast
 
 from paceline.core.errors import CapabilityError
+from paceline.core.sampling import check_options
 from paceline.core.streaming import UNFINISHED, stream_text
 
 if TYPE_CHECKING:
@@ -16,19 +17,10 @@ if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.generation import Generation
     from paceline.core.records import Round
-    from paceline.core.sampling import Sampling
-    from paceline.core.stopping import Stop
+    from paceline.core.sampling import RequestOptions
 
 Message: TypeAlias = "dict[str, Any]"
 """One message: `role` and what else the chat template reads, mostly `content`, perhaps `tool_calls`."""
-
-
-class AnswerOptions(TypedDict, total=False):
-    """Options of an answer; see `SpeculativeDecoder.rounds`."""
-
-    max_new_tokens: int | None
-    stop: Stop | None
-    sampling: Sampling | None
 
 
 @dataclass(slots=True)
@@ -38,7 +30,7 @@ class _Turn:
     history: list[Message]
     message: Message
     prompt: list[int]
-    options: AnswerOptions
+    options: RequestOptions
     output: list[int] = field(default_factory=list)
 
 
@@ -62,8 +54,9 @@ class Conversation:
         decoder: SpeculativeDecoder,
         messages: Sequence[Mapping[str, Any]] = (),
         template: Mapping[str, Any] | None = None,
-        **options: Unpack[AnswerOptions],
+        **options: Unpack[RequestOptions],
     ) -> None:
+        check_options(options)
         self.messages: list[Message] = [dict(message) for message in messages]
         self._decoder = decoder
         self._template = dict(template or {})
@@ -76,7 +69,7 @@ class Conversation:
         message: str | Mapping[str, Any],
         *,
         on_round: Callable[[Round], None] | None = None,
-        **options: Unpack[AnswerOptions],
+        **options: Unpack[RequestOptions],
     ) -> Generation:
         """Say something and return the answer.
 
@@ -98,7 +91,7 @@ class Conversation:
         with self._taking(turn):
             return self._decoder.generate(turn.prompt, on_round=hear, **turn.options)
 
-    def rounds(self, message: str | Mapping[str, Any], **options: Unpack[AnswerOptions]) -> Generator[Round]:
+    def rounds(self, message: str | Mapping[str, Any], **options: Unpack[RequestOptions]) -> Generator[Round]:
         """Say something and take the answer round by round; once the iterator has ended, it stands in `messages`.
 
         Raises:
@@ -110,7 +103,7 @@ class Conversation:
         rounds = cast("Generator[Round]", self._decoder.rounds(turn.prompt, **turn.options))
         return self._listen(turn, rounds)
 
-    def stream(self, message: str | Mapping[str, Any], **options: Unpack[AnswerOptions]) -> Iterator[str]:
+    def stream(self, message: str | Mapping[str, Any], **options: Unpack[RequestOptions]) -> Iterator[str]:
         """Say something and take the answer piece by piece, none of which is split inside a character."""
         return stream_text(self.rounds(message, **options), self._decoder.text_stream())
 
@@ -128,7 +121,7 @@ class Conversation:
         return message
 
     def retry(
-        self, *, on_round: Callable[[Round], None] | None = None, **options: Unpack[AnswerOptions]
+        self, *, on_round: Callable[[Round], None] | None = None, **options: Unpack[RequestOptions]
     ) -> Generation:
         """Take back the last turn and say the same again.
 
@@ -143,12 +136,12 @@ class Conversation:
             )
         return self.say(message, on_round=on_round, **options)
 
-    def _turn(self, message: str | Mapping[str, Any], options: AnswerOptions) -> _Turn:
+    def _turn(self, message: str | Mapping[str, Any], options: RequestOptions) -> _Turn:
         said: Message = {"role": "user", "content": message} if isinstance(message, str) else dict(message)
         history = list(self.messages)
         prompt = self._decoder.encode_chat([*history, said], **self._template)
         # A type checker does not follow the union of two typed dicts.
-        merged = cast("AnswerOptions", {**self._options, **options})
+        merged = cast("RequestOptions", {**self._options, **options})
         sampling = merged.get("sampling") or self._decoder.sampling
         merged["sampling"] = replace(sampling, seed=sampling.seed + self._undone[len(history)])
         return _Turn(history, said, prompt, merged)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from paceline.core.clock import WallClock
-from paceline.core.conversation import AnswerOptions, Conversation
+from paceline.core.conversation import Conversation
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder_lock import DecoderLock
 from paceline.core.errors import BackendError, PacelineError, describe
@@ -24,7 +24,7 @@ from paceline.core.loop import Request
 from paceline.core.observing import Observing, RequestObserver
 from paceline.core.optional_protocols import SupportsPrefixReuse
 from paceline.core.prefixes import keeping
-from paceline.core.sampling import GREEDY, Sampling, check_sampling
+from paceline.core.sampling import GREEDY, RequestOptions, Sampling, check_sampling
 from paceline.core.state.scope import PolicySource
 from paceline.core.stopping import Stop, StopConditions, stop_criteria
 from paceline.core.streaming import stream_text
@@ -140,10 +140,8 @@ class SpeculativeDecoder(TargetText, Closing):
         self,
         prompt: str | Sequence[int],
         *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
         tally: Tally | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Iterator[Round]:
         """Decode round by round; the caller owns the loop and may leave it at any time.
 
@@ -151,42 +149,27 @@ class SpeculativeDecoder(TargetText, Closing):
 
         Args:
             prompt: Text, or tokens when the target has no tokenizer or the caller prefers them.
-            max_new_tokens: The most tokens to deliver, if not the decoder's own limit; less when the target's context
-                is shorter.
-            stop: Strings, and functions that are shown the output after each token. The text ends with the token that
-                completes a string, or for which a function returns True. None: as the decoder's own settings say.
-            sampling: How tokens are drawn, if not as the decoder's own settings say.
             tally: Where the rounds are added up.
+            options: See `RequestOptions`.
 
         Raises:
             BackendError: The prompt is empty, does not fit the context, or text is given without a tokenizer.
-            CapabilityError: Tokens shall be drawn, and the target cannot sample.
+            CapabilityError: Tokens shall be drawn or logits processed, and the target cannot do that.
             ContractError: A policy, draft or target broke the contract of a round.
         """
         tokens = self.encode(prompt)
-        limits = self._limits(tokens, max_new_tokens, stop)
-        return self._rounds(tokens, limits, Tally() if tally is None else tally, self._drawing(sampling))
+        return self._rounds(tokens, Tally() if tally is None else tally, *self._settings(tokens, **options))
 
-    def stream(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
-    ) -> Iterator[str]:
+    def stream(self, prompt: str | Sequence[int], **options: Unpack[RequestOptions]) -> Iterator[str]:
         """Decode piece by piece: text leaves when a round ends, and is never split inside a character."""
-        rounds = self.rounds(prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling)
-        return stream_text(rounds, self.text_stream())
+        return stream_text(self.rounds(prompt, **options), self.text_stream())
 
     def generate(
         self,
         prompt: str | Sequence[int],
         *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
         on_round: Callable[[Round], None] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Generation:
         """Decode to the end and return tokens, text and totals; `on_round` is shown each round as it ends.
 
@@ -195,10 +178,9 @@ class SpeculativeDecoder(TargetText, Closing):
         """
         tokens = self.encode(prompt)
         tally = Tally()
-        limits = self._limits(tokens, max_new_tokens, stop)
-        output: list[int] = []
+        settings, output = self._settings(tokens, **options), list[int]()
         try:
-            for done in self._rounds(tokens, limits, tally, self._drawing(sampling)):
+            for done in self._rounds(tokens, tally, *settings):
                 output.extend(done.tokens)
                 if on_round is not None:
                     on_round(done)
@@ -214,7 +196,7 @@ class SpeculativeDecoder(TargetText, Closing):
         *,
         template: Mapping[str, Any] | None = None,
         on_round: Callable[[Round], None] | None = None,
-        **options: Unpack[AnswerOptions],
+        **options: Unpack[RequestOptions],
     ) -> Generation:
         """Answer a conversation, reading what an earlier call has not read; `conversation` keeps the messages as well.
 
@@ -236,7 +218,7 @@ class SpeculativeDecoder(TargetText, Closing):
         *,
         messages: Sequence[Mapping[str, Any]] = (),
         template: Mapping[str, Any] | None = None,
-        **options: Unpack[AnswerOptions],
+        **options: Unpack[RequestOptions],
     ) -> Conversation:
         """Begin a conversation, or go on with one.
 
@@ -267,18 +249,11 @@ class SpeculativeDecoder(TargetText, Closing):
 
     @contextmanager
     def opened(
-        self,
-        prompt: Sequence[int],
-        *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
-        tally: Tally,
+        self, prompt: Sequence[int], *, tally: Tally, **options: Unpack[RequestOptions]
     ) -> Iterator[OpenedRequest]:
         """Open a request whose rounds somebody else takes, such as `BatchDecoder`; arguments are those of `rounds`."""
         tokens = self.encode(prompt)
-        limits = self._limits(tokens, max_new_tokens, stop)
-        with self._opened(tokens, limits, tally, self._drawing(sampling)) as opened:
+        with self._opened(tokens, tally, *self._settings(tokens, **options)) as opened:
             yield opened
 
     @contextmanager
@@ -288,9 +263,9 @@ class SpeculativeDecoder(TargetText, Closing):
             yield
 
     def _rounds(
-        self, tokens: list[int], limits: StopConditions, tally: Tally, sampling: Sampling
+        self, tokens: list[int], tally: Tally, limits: StopConditions, sampling: Sampling
     ) -> Iterator[Round]:
-        with self._opened(tokens, limits, tally, sampling) as opened:
+        with self._opened(tokens, tally, limits, sampling) as opened:
             while opened.request.ended is None:
                 began = self.clock.now()
                 with self.in_turn():
@@ -300,7 +275,7 @@ class SpeculativeDecoder(TargetText, Closing):
 
     @contextmanager
     def _opened(
-        self, tokens: list[int], limits: StopConditions, tally: Tally, sampling: Sampling
+        self, tokens: list[int], tally: Tally, limits: StopConditions, sampling: Sampling
     ) -> Iterator[OpenedRequest]:
         with (
             self._lock.request(),
@@ -359,16 +334,22 @@ class SpeculativeDecoder(TargetText, Closing):
             self.target = keeping(self.target, count)
             self.drafts = {name: keeping(draft, count) for name, draft in self.drafts.items()}
 
-    def _drawing(self, sampling: Sampling | None) -> Sampling:
+    def _settings(
+        self,
+        prompt: list[int],
+        *,
+        max_new_tokens: int | None = None,
+        stop: Stop | None = None,
+        sampling: Sampling | None = None,
+    ) -> tuple[StopConditions, Sampling]:
+        """Return where a text ends and how its tokens are chosen."""
         if sampling is None:
-            return self.sampling
-        check_sampling(self.target, sampling)
-        return sampling
-
-    def _limits(self, prompt: list[int], max_new_tokens: int | None, stop: Stop | None) -> StopConditions:
+            sampling = self.sampling
+        else:
+            check_sampling(self.target, sampling)
         codec = None if self.target.codec is None else self.codec()
         ends = stop_criteria(self.stop if stop is None else stop, codec)
-        return StopConditions(self._room(len(prompt), max_new_tokens), self._eos, ends)
+        return StopConditions(self._room(len(prompt), max_new_tokens), self._eos, ends), sampling
 
     def _room(self, prompt_tokens: int, max_new_tokens: int | None) -> int:
         limit = self._max_new_tokens if max_new_tokens is None else max_new_tokens

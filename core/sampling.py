@@ -1,21 +1,22 @@
-"""Sampling: the settings that tokens of a request are drawn by, and the sessions that draw them."""
+"""Sampling and the other options of a request, and the sessions that choose their tokens so."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from paceline.core.errors import CapabilityError, describe
 from paceline.core.optional_protocols import SampledDraft, SampledTarget
 from paceline.core.processors import DraftProcessor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from paceline.core.processors import LogitsProcessor
     from paceline.core.protocols import Draft, DraftSession, Target, TargetSession
+    from paceline.core.stopping import Stop
 
 MIN_TEMPERATURE = 1e-3
 """Colder is greedy to any reader; logits divided by much less leave the range of float32."""
@@ -98,6 +99,33 @@ class Sampling:
 
 GREEDY = Sampling(temperature=0.0)
 """Plain greedy decoding."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """Options of one request. What is left out, or None, is as the decoder's own settings say.
+
+    Attributes:
+        max_new_tokens: The most tokens to deliver; less when the target's context is shorter.
+        stop: Strings, and functions that are shown the output after each token. The text ends with the token that
+            completes a string, or for which a function returns True.
+        sampling: How tokens are chosen.
+    """
+
+    max_new_tokens: int | None
+    stop: Stop | None
+    sampling: Sampling | None
+
+
+def check_options(names: Iterable[str]) -> None:
+    """Refuse options that no request has, where they are taken long before they are used.
+
+    Raises:
+        TypeError: Names one, and those that there are.
+    """
+    known = RequestOptions.__annotations__
+    for name in names:
+        if name not in known:
+            raise TypeError(f"{name!r} is no option of a request; there are {', '.join(known)}")
 
 
 def check_sampling(target: Target, sampling: Sampling) -> None:

@@ -6,20 +6,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, ClosedError, DeadlineError, PacelineError, describe
 from paceline.core.generation import Generation, Tally
 from paceline.core.log import log
 from paceline.core.records import Round
+from paceline.core.sampling import check_options
 from paceline.serving.scheduler import MAX_ACTIVE, Scheduler
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from paceline.core.sampling import Sampling
-    from paceline.core.stopping import Stop
+    from paceline.core.sampling import RequestOptions
 
 
 LONGEST_TOKEN = 32
@@ -76,27 +76,24 @@ class AsyncDecoder:
         self,
         prompt: str | Sequence[int],
         *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
         tally: Tally | None = None,
         deadline_s: float | None = None,
+        **options: Unpack[RequestOptions],
     ) -> AsyncGenerator[Round, None]:
         """Decode round by round, as `SpeculativeDecoder.rounds` does.
 
         Args:
-            prompt: As for `SpeculativeDecoder.rounds`, as are the next four.
-            max_new_tokens: The most tokens to deliver.
-            stop: Where the text ends.
-            sampling: How tokens are drawn.
+            prompt: As for `SpeculativeDecoder.rounds`, as are `tally` and `options`.
             tally: Where the rounds are added up.
             deadline_s: Seconds from now that the request may take, waiting in line included.
+            options: See `RequestOptions`.
 
         Raises:
             DeadlineError: It took longer; what was delivered is right.
             ClosedError: The decoder was closed before the text was done.
             PacelineError: As `SpeculativeDecoder.rounds`.
         """
+        check_options(options)
         loop = asyncio.get_running_loop()
         sums = Tally() if tally is None else tally
         arrived: asyncio.Queue[Round | BaseException | None] = asyncio.Queue()
@@ -116,9 +113,7 @@ class AsyncDecoder:
             task.cancel()
             arrived.put_nowait(DeadlineError("the request took longer than its deadline"))
 
-        task = self._scheduler.submit(
-            tokens, deliver, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, tally=sums
-        )
+        task = self._scheduler.submit(tokens, deliver, tally=sums, **options)
         timer = None if deadline_s is None else loop.call_at(began + deadline_s, expire)
         try:
             while (done := await arrived.get()) is not None:
@@ -134,19 +129,15 @@ class AsyncDecoder:
         self,
         prompt: str | Sequence[int],
         *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
         deadline_s: float | None = None,
+        **options: Unpack[RequestOptions],
     ) -> AsyncGenerator[str, None]:
         """Decode piece by piece: text leaves when a round ends, and is never split inside a character.
 
         What was delivered before an error comes before the error. Arguments and errors are those of `rounds`.
         """
         text, problem = self.decoder.text_stream(), None
-        running = self.rounds(
-            prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, deadline_s=deadline_s
-        )
+        running = self.rounds(prompt, deadline_s=deadline_s, **options)
         async with aclosing(running):
             try:
                 async for done in running:
@@ -163,10 +154,8 @@ class AsyncDecoder:
         self,
         prompt: str | Sequence[int],
         *,
-        max_new_tokens: int | None = None,
-        stop: Stop | None = None,
-        sampling: Sampling | None = None,
         deadline_s: float | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Generation:
         """Decode to the end and return tokens, text and totals. Arguments and errors are those of `rounds`.
 
@@ -178,11 +167,9 @@ class AsyncDecoder:
         tokens = await self.encode(prompt)
         running = self.rounds(
             tokens,
-            max_new_tokens=max_new_tokens,
-            stop=stop,
-            sampling=sampling,
             tally=tally,
             deadline_s=None if deadline_s is None else deadline_s - (loop.time() - began),
+            **options,
         )
         try:
             async with aclosing(running):

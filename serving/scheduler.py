@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 from paceline.core.batch import BatchDecoder, BatchRequest
 from paceline.core.errors import ClosedError
@@ -21,8 +21,7 @@ from paceline.core.records import Round
 if TYPE_CHECKING:
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.generation import Tally
-    from paceline.core.sampling import Sampling
-    from paceline.core.stopping import Stop
+    from paceline.core.sampling import RequestOptions
 
 MAX_ACTIVE = 16
 """Requests that have begun at a time: each holds caches of target and drafts."""
@@ -77,22 +76,15 @@ class Scheduler:
         prompt: Sequence[int],
         deliver: Deliver,
         *,
-        max_new_tokens: int | None,
-        stop: Stop | None,
-        sampling: Sampling | None,
         tally: Tally,
+        **options: Unpack[RequestOptions],
     ) -> RequestTask:
         """Take on a request; arguments are those of `SpeculativeDecoder.rounds`.
 
         Raises:
             ClosedError: The scheduler was stopped.
         """
-        task = RequestTask(
-            lambda: self._batch.submit(
-                prompt, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, tally=tally
-            ),
-            deliver,
-        )
+        task = RequestTask(lambda: self._batch.submit(prompt, tally=tally, **options), deliver)
         with self._changed:
             if self._stopping:
                 raise ClosedError("this decoder was closed")

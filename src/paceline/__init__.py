@@ -21,7 +21,7 @@ if _typing.TYPE_CHECKING:
     from paceline.core.config.resolve import AnyBackend, AnyPolicy
     from paceline.core.config.run import GenerationConfig, RunConfig
     from paceline.core.config.schema import json_schema
-    from paceline.core.conversation import AnswerOptions, Conversation
+    from paceline.core.conversation import Conversation
     from paceline.core.costs import CostTable, LiveCosts
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.environment import cpu_model
@@ -103,7 +103,7 @@ if _typing.TYPE_CHECKING:
         finish_round,
     )
     from paceline.core.rejection_sampling import Rng, SeededRng, rejection_sample, rejection_sample_tree
-    from paceline.core.sampling import Sampling
+    from paceline.core.sampling import RequestOptions, Sampling
     from paceline.core.state.declared import Fixed, PolicyState, Summed, Unsaved
     from paceline.core.state.key import StateKey
     from paceline.core.state.store import StateStore
@@ -117,7 +117,6 @@ if _typing.TYPE_CHECKING:
 __all__ = [
     "SIGNALS",
     "AllowedTokens",
-    "AnswerOptions",
     "AnyBackend",
     "AnyPolicy",
     "AsyncDecoder",
@@ -180,6 +179,7 @@ __all__ = [
     "RecordedClock",
     "Remembering",
     "RequestObserver",
+    "RequestOptions",
     "Requirements",
     "Rng",
     "Role",

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.core.batch import BatchDecoder
 from paceline.core.clock import CostTableClock, RecordedClock
 from paceline.core.costs import CostTable
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, CapabilityError, ContractError
-from paceline.core.generation import Totals
+from paceline.core.generation import Tally, Totals
 from paceline.core.records import SIGNALS, Capabilities, Plan, Requirements
 from paceline.core.testing.doubles import ChaoticPolicy, ScriptedPolicy
 from paceline.core.trace import TraceWriter, read_trace
@@ -435,3 +436,21 @@ def test_signals_that_drafting_is_stopped_by_are_refused_where_no_draft_delivers
 
     with pytest.raises(CapabilityError, match="stops drafting by entropy"):
         decoder(policy, {"lookup": PromptLookup()})
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda decoder, **options: decoder.rounds([1], **options),
+        lambda decoder, **options: decoder.stream([1], **options),
+        lambda decoder, **options: decoder.generate([1], **options),
+        lambda decoder, **options: decoder.opened([1], tally=Tally(), **options).__enter__(),
+        lambda decoder, **options: decoder.conversation(**options),
+        lambda decoder, **options: BatchDecoder(decoder).submit([1], **options),
+        lambda decoder, **options: BatchDecoder(decoder).generate([[1]], **options),
+    ],
+    ids=["rounds", "stream", "generate", "opened", "conversation", "submit", "batch"],
+)
+def test_an_option_that_no_request_has_is_refused_wherever_a_request_begins(begin):
+    with pytest.raises(TypeError, match="max_tokens"):
+        begin(decoder(ScriptedPolicy([0]), {}), max_tokens=3)

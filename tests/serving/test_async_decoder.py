@@ -178,3 +178,14 @@ def test_a_reader_that_pauses_holds_up_nobody(decoder, plain):
     other, rest = asyncio.run(slow())
     assert other == plain.generate("in spain").tokens
     assert rest == [done.tokens for done in plain.rounds("the rain")][1:]
+
+
+def test_an_option_that_no_request_has_is_refused(run):
+    async def begin():
+        async with AsyncDecoder(load_config(run).build()) as decoder:
+            await decoder.generate([3], max_tokens=3)
+
+    with pytest.raises(
+        TypeError, match="'max_tokens' is no option of a request; there are max_new_tokens, stop, sampling"
+    ):
+        asyncio.run(begin())
