@@ -2,16 +2,22 @@
 
 import functools
 
+import pytest
 import torch
 
 from paceline.backends.graph import GraphDraft, GraphTarget
+from paceline.backends.graph.int8 import quantisation_problem
 from paceline.backends.graph.shape import FAMILIES
 from paceline.backends.prompt_lookup import PromptLookup
 
 from ..generated import generated
 from ..tiny_models import noisy_copy, tiny_model
 
-__all__ = ["FAMILIES", "model_of", "pair", "plainly"]
+__all__ = ["FAMILIES", "int8_products", "model_of", "pair", "plainly"]
+
+problem = quantisation_problem(torch.device("cpu")) or ""
+# Products that are there and wrong are no reason to skip.
+int8_products = pytest.mark.skipif("has no int8 products" in problem, reason=problem)
 
 
 @functools.cache

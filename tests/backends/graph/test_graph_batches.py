@@ -11,7 +11,7 @@ from paceline.backends.graph.engine import BLOCK, GraphEngine, blocks_of
 from paceline.core.errors import BackendError
 
 from ..tiny_models import VOCABULARY, tiny_model
-from .pairs import FAMILIES, model_of, pair
+from .pairs import FAMILIES, int8_products, model_of, pair
 
 torch.set_num_threads(1)
 
@@ -122,6 +122,7 @@ def test_a_cache_without_room_is_refused_before_any_is_written_to():
     assert [cache.filled for cache in caches] == [5, 5]
 
 
+@int8_products
 def test_matrices_in_int8_give_each_row_what_it_gets_alone():
     engine = GraphEngine(model_of("llama", torch.float32), dtype=torch.int8)
     reads = [(3, 2, 2), (9, 1, 1), (0, 7, 3)]

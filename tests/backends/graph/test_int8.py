@@ -23,10 +23,12 @@ from paceline.core.testing.backends import check_backend
 from ..adversary import Adversary, prompts, scripts
 from ..tiny_models import noisy_copy, tiny_model
 from ..torch.stand_ins import folder_of
-from .pairs import FAMILIES, model_of
+from .pairs import FAMILIES, int8_products, model_of
 from .test_logits import TEXT, blockwise
 
 torch.set_num_threads(1)
+
+pytestmark = int8_products
 
 
 @functools.cache
