@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, cast
 
 import torch
 
-from paceline.backends.torch.engine import unshared
+from paceline.backends.torch.engine import nodes_of, unshared
 from paceline.backends.torch.logits import token_signals
 from paceline.backends.torch.passes import Reading, run, run_together
 from paceline.backends.torch.sampling import DeviceProposal, Sampler
@@ -15,6 +16,7 @@ from paceline.backends.torch.tokenizers import TokenizerCodec
 from paceline.core.prefixes import PrefixReuse
 from paceline.core.proposals import TokenProposal
 from paceline.core.records import SIGNALS, TokenSignals
+from paceline.core.trees import ROOT, TokenTree, depths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,6 +141,60 @@ class DraftModelSession(ModelSession):
         self.sequence.tracker.reveal(tokens[:-1])
         return self._propose(tuple(tokens), tuple(seen))
 
+    @torch.inference_mode()
+    def draft_tree(self, gamma: int, nodes: int, width: int, control: DraftControl | None) -> TokenTree:
+        """Propose a tree by the best path first, a level a pass; a chain where the model reads no trees.
+
+        The best nodes of a level are fed together, at most `width` of them. Of what could follow them, that which is
+        reached with the highest probability stays in the tree, `nodes` in all. Source: Li et al. 2024
+        (https://arxiv.org/abs/2406.16858), section 4, whose expansion and reranking these are.
+        """
+        gamma, room = min(gamma, self._room()), nodes_of(self.sequence.engine)
+        if gamma < 1 or not room:
+            return _chain(self.draft(gamma, control) if gamma else TokenProposal(()))
+        tree, level, fed = _Candidates(), [ROOT], {ROOT: ROOT}
+        seen: list[TokenSignals] = []
+        logits = self.sequence.attempt()
+        while True:
+            depth, before = len(seen) + 1, len(tree)
+            scores = self._scores_of(logits, [tree.way(node) for node in level])
+            share = math.ceil((nodes - before) / (gamma - depth + 1))
+            self._branch(tree, level, scores, width, share)
+            names = frozenset() if control is None else control.signals
+            first = torch.tensor([tree.tokens[before]], device=scores.device)
+            seen.append(token_signals(scores[0].float(), first, depth - 1, names))
+            if depth == gamma or (control is not None and not _goes_on(control, seen[-1])):
+                break
+            kept = tree.best(nodes)
+            fresh = sorted(
+                (node for node in range(before, len(tree)) if node in kept),
+                key=lambda node: -tree.reached[node],
+            )
+            level = fresh[: min(width, room - len(fed) + 1)]
+            if not level:
+                break
+            logits = self.sequence.grow(
+                [tree.tokens[node] for node in level], [fed[tree.parents[node]] for node in level]
+            )
+            fed |= {node: place for place, node in enumerate(level, len(fed) - 1)}
+        return tree.finish(nodes, seen if control is not None and control.signals else ())
+
+    def _scores_of(self, logits: torch.Tensor, ways: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the scores after each way of a tree, shape (ways, vocabulary)."""
+        del ways  # they tell nothing that the logits do not
+        return logits[:, : self._vocabulary].float()
+
+    def _branch(
+        self, tree: _Candidates, level: Sequence[int], scores: torch.Tensor, width: int, share: int
+    ) -> None:
+        """Let tokens follow the nodes of a level: the likeliest of each."""
+        del share  # what is not among the best is left out afterwards
+        likeliest = torch.softmax(scores, dim=-1).topk(min(width, scores.shape[-1]))
+        rows = zip(level, likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+        for node, tokens, probs in rows:
+            for token, prob in zip(tokens, probs, strict=True):
+                tree.add(token, node, prob)
+
     def score(self, tokens: Sequence[int]) -> list[float]:
         """Return how probable each of `tokens` is as the choice of this model there; reads the context."""
         if self._room() < len(tokens) or max(tokens) >= self.sequence.vocabulary:
@@ -165,6 +221,59 @@ class DraftModelSession(ModelSession):
         # The last drafted token is never fed, so it needs no position.
         left = int(1e9) if longest is None else longest - sequence.tracker.context + 1
         return left if sequence.room is None else min(left, sequence.room + 1)
+
+
+class _Candidates:
+    """Tokens that may be part of a tree, with the probability of the way to each under the draft."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.reached: list[float] = []
+        self._drawn_from: list[torch.Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, token: int, parent: int, prob: float, drawn_from: torch.Tensor | None = None) -> None:
+        """Add a token, and the probabilities that it was drawn from if it was drawn."""
+        self.tokens.append(token)
+        self.parents.append(parent)
+        self.reached.append(prob * (1.0 if parent == ROOT else self.reached[parent]))
+        if drawn_from is not None:
+            self._drawn_from.append(drawn_from)
+
+    def way(self, node: int) -> list[int]:
+        """Return the tokens on the way to a node, itself included."""
+        return [] if node == ROOT else [*self.way(self.parents[node]), self.tokens[node]]
+
+    def best(self, count: int) -> set[int]:
+        """Return the nodes that are reached with the highest probability; among equals, those that came first."""
+        return set(sorted(range(len(self)), key=lambda node: -self.reached[node])[:count])
+
+    def finish(self, count: int, signals: Sequence[TokenSignals]) -> TokenTree:
+        """Return the tree of the best nodes; tokens that were drawn are never more than fit."""
+        kept = sorted(self.best(count))
+        numbers = {node: number for number, node in enumerate([ROOT, *kept], ROOT)}
+        parents = tuple(numbers[self.parents[node]] for node in kept)
+        drawn_from = cast("tuple[Sequence[float], ...]", tuple(self._drawn_from)) or None
+        return TokenTree(
+            tuple(self.tokens[node] for node in kept),
+            parents,
+            tuple(signals[: max(depths(parents), default=0)]),
+            drawn_from,
+        )
+
+
+def _chain(proposal: Proposal) -> TokenTree:
+    """Return a chain as a tree."""
+    drawn_from = proposal.draft_probs.unbind() if isinstance(proposal, DeviceProposal) else None
+    return TokenTree(
+        tuple(proposal.tokens),
+        tuple(range(ROOT, len(proposal) - 1)),
+        tuple(proposal.signals),
+        cast("tuple[Sequence[float], ...] | None", drawn_from),
+    )
 
 
 def known_tokens(tokens: Sequence[int], vocabulary: int) -> Sequence[int]:
@@ -203,6 +312,39 @@ class SampledDraftSession(DraftModelSession):
         scores = self._sampler.process(logits, chosen, self._vocabulary)
         self._drawn_from.append(self._sampler.probs(scores))
         return self._sampler.draw(self._drawn_from[-1]), scores
+
+    def _scores_of(self, logits: torch.Tensor, ways: Sequence[Sequence[int]]) -> torch.Tensor:
+        return self._sampler.process_ways(logits, ways, self._vocabulary)
+
+    def _branch(
+        self, tree: _Candidates, level: Sequence[int], scores: torch.Tensor, width: int, share: int
+    ) -> None:
+        """Draw tokens without replacement, at most `share`, for nodes that are chosen before anything is drawn.
+
+        None that was drawn may be dropped, so each level has its share. How many each node gets is decided as if the
+        likeliest tokens were drawn.
+        """
+        probs = self._sampler.probs(scores)
+        likeliest: list[list[float]] = probs.topk(min(width, probs.shape[-1])).values.tolist()
+        worth = [1.0 if node == ROOT else tree.reached[node] for node in level]
+        places = [
+            (worth[row] * prob, -row, -rank)
+            for row, chances in enumerate(likeliest)
+            for rank, prob in enumerate(chances)
+            if prob > 0.0
+        ]
+        chosen = sorted(places, reverse=True)[:share]
+        for rank in range(width):
+            rows = sorted(-row for _, row, place in chosen if -place == rank)
+            if not rows:
+                break
+            drawn_from = probs[rows]
+            if rank:
+                drawn_from = drawn_from / drawn_from.sum(dim=-1, keepdim=True)
+            drawn = self._sampler.draw(drawn_from)
+            probs[rows] = probs[rows].scatter(1, drawn, 0.0)
+            for row, token, origin in zip(rows, drawn.flatten().tolist(), drawn_from, strict=True):
+                tree.add(token, level[row], likeliest[row][rank], origin)
 
     def _propose(self, tokens: tuple[int, ...], signals: tuple[TokenSignals, ...]) -> Proposal:
         draft_probs, self._drawn_from = torch.cat(self._drawn_from), []

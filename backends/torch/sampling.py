@@ -213,6 +213,15 @@ class Sampler:
             scores = F.pad(scores, (0, beyond), value=-torch.inf)
         return self._logits_processors(torch.cat([self._context, *tried], dim=1), scores)[:, :width]
 
+    def process_ways(self, logits: torch.Tensor, ways: Sequence[Sequence[int]], width: int) -> torch.Tensor:
+        """Return scores as `process` does, each row after its own tokens behind the context: a way in a tree."""
+        if not self._logits_processors.reads:
+            return self.process(logits, (), width)
+        rows = (
+            self.process(logits[row : row + 1], [self.tokens(way)], width) for row, way in enumerate(ways)
+        )
+        return torch.cat([*rows])
+
     @torch.inference_mode()
     def probs(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the probabilities that processed scores stand for; all on the likeliest token when greedy."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from paceline.backends.torch.engine import nodes_of
 from paceline.backends.torch.passes import Pass, run
 from paceline.core.cache_tracker import CacheTracker
 from paceline.core.errors import BackendError
@@ -126,7 +127,15 @@ class SequenceState:
 
         Returns:
             Shape (len(guess) + 1, vocabulary): about what follows the context, and what follows each node.
+
+        Raises:
+            BackendError: The model reads chains alone.
         """
+        engine = self.engine
+        if not nodes_of(engine):
+            raise BackendError(
+                f"{engine.backend}: {engine.name} reads no trees; plan chains, as `capabilities.nodes` says"
+            )
         self.undo()
         self.catch_up(CHUNK)
         logits = self._feed_tree([*self.tracker.tail, *guess], parents, len(guess) + 1)

@@ -5,7 +5,7 @@ Processors and criteria see the row with its padding, as in `generate`; the mode
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -81,6 +81,11 @@ class Row:
     record: ScoreRecord | None = None
     cache: Cache | None = None
 
+    @property
+    def plain(self) -> bool:
+        """True if the model's own likeliest tokens are all that is wanted."""
+        return self.sampling.greedy and not self.processors and self.record is None
+
 
 class RowTarget:
     """The target, opening sessions for one row."""
@@ -93,14 +98,16 @@ class RowTarget:
         self._row = row
         self.eos = eos
         self.vocabulary = target.vocabulary
-        self.capabilities: Capabilities = target.capabilities
+        # Processors and records follow chains.
+        able = target.capabilities
+        self.capabilities: Capabilities = able if row.plain else replace(able, nodes=0)
         self.perplexity = target.perplexity
 
     def open(self, prompt: Sequence[int]) -> TargetSession:
         """Start on the row by reading all of it but its last token, or what a given cache lacks of that."""
         row, engine = self._row, self._target.engine
         sequence = SequenceState(engine, prompt, row.cache)
-        if row.sampling.greedy and not row.processors and row.record is None:
+        if row.plain:
             return TargetModelSession(sequence)
         text = (*row.padding, *prompt)
         sampler = Sampler(row.sampling.of("target"), text, row.device, processors=row.processors)

@@ -1,6 +1,6 @@
 """A policy that does whatever hypothesis thinks of, and prompts for it; drafts are called as in `NAMES`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from hypothesis import strategies as st
@@ -15,7 +15,10 @@ NAMES = ("near", "far", "lookup")
 
 @dataclass
 class Adversary:
-    """Plays a script drawn by hypothesis: any gamma, any draft, stop rules, and early stops of its own."""
+    """Plays a script drawn by hypothesis: any gamma, any draft, any tree, stop rules, and early stops of its own.
+
+    A turn is gamma, draft, stop rule, the tokens or levels after which it stops, and nodes and width of a tree, if any.
+    """
 
     script: list
     wants_signals: bool = False
@@ -28,11 +31,13 @@ class Adversary:
         return frozenset({"margin"}) if self.wants_signals else frozenset()
 
     def plan(self, start):
-        gamma, draft, stop, self.patience = self.script[self.turn % len(self.script)]
+        gamma, draft, stop, self.patience, *tree = self.script[self.turn % len(self.script)]
+        nodes, width = tree if tree and tree[0] else (0, 1)
         self.turn += 1
         self.kept = 0
         assert start.drafts.keys() == set(NAMES)
-        return Plan(min(gamma, start.budget), draft, None if draft == "lookup" else stop)
+        plan = Plan(gamma, draft, None if draft == "lookup" else stop, nodes=nodes, width=width)
+        return start.fit(plan) if nodes else replace(plan, gamma=min(gamma, start.budget))
 
     def keep_drafting(self, signals):
         self.kept += 1
@@ -40,10 +45,11 @@ class Adversary:
 
     def observe(self, done):
         assert 0 <= done.accepted <= done.drafted <= done.plan.gamma
+        assert done.drafted <= done.nodes <= max(done.plan.gamma, done.plan.nodes)
         assert done.emitted == len(done.tokens)
 
 
-turns = st.tuples(
+chains = st.tuples(
     st.integers(0, 9),
     st.sampled_from(NAMES),
     st.sampled_from(
@@ -51,6 +57,8 @@ turns = st.tuples(
     ),
     st.integers(1, 9),
 )
+trees = st.tuples(st.integers(0, 20), st.integers(1, 4))
+turns = st.builds(lambda chain, tree: (*chain, *tree), chains, st.just((0, 1)) | trees)
 scripts = st.lists(turns, min_size=1, max_size=8)
 prompts = st.lists(st.integers(1, VOCABULARY - 1), min_size=1, max_size=14).map(tuple)
 
