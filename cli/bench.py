@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -15,24 +15,35 @@ from paceline.cli._options import BENCH, FormatOption, JsonOption, MeasuringOpti
 from paceline.cli._progress import counted, progress
 from paceline.cli._render import Column, Format, Table, document, left_out, number, show, show_json, warn
 from paceline.core.environment import describe_machine, versions
-from paceline.core.errors import PacelineError
+from paceline.core.errors import ConfigError, PacelineError, short_repr
 from paceline.core.files import check_output, write_text
 from paceline.lab.workloads.named import NAMES, SHIPPED, load
 from paceline.lab.workloads.prompts import choose as choose_prompts
 from paceline.lab.workloads.prompts import encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from paceline.core.config.run import RunConfig
+    from paceline.core.decoder import SpeculativeDecoder
     from paceline.lab.bench.choices import Choice
     from paceline.lab.bench.decisions import Decision
     from paceline.lab.bench.run import Bench
     from paceline.lab.bench.summary import Summary
     from paceline.lab.results_file import ResultsWriter
+    from paceline.lab.workloads.prompts import Prompt, Text
+
+MOST_ROWS = 256
+"""Prompts that `--batch` decodes at once at most: each has caches of its own."""
 
 WITH_DECISIONS = {"decisions", "policies", "form", "as_json", "out", "seed"}
 """Options that go with `--decisions`."""
+
+WITHOUT_BATCH = {"backends", "only_varying", "decisions", "results", "force"}
+"""Options that do not go with `--batch`."""
+
+BATCHED = ("static-1", "static-2", "static-4", "auto")
+"""Policies that decode batches where nobody says otherwise."""
 
 
 def bench(
@@ -67,6 +78,10 @@ def bench(
         str | None, typer.Option("--kinds", metavar="a,b,...", help="Only prompts of these kinds.")
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Passes over the prompts.")] = 2,
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", metavar="1,4,...", help="Decode so many prompts at once, in shared passes."),
+    ] = None,
     only_varying: Annotated[
         bool, typer.Option("--only-varying", help="Leave out prompts whose text goes round in circles.")
     ] = False,
@@ -89,23 +104,24 @@ def bench(
     """Run several policies in turns on the same prompts and compare them with plain decoding.
 
     A policy is a name, `static-4`, or `name:key=value`; `config` is the run's own, `lookup` drafts by prompt lookup.
-    Policies that choose the draft have all drafts of the run to choose from. An interrupted bench goes on where it
-    stopped when the same command is given again.
+    Policies that choose the draft have all drafts of the run to choose from. With `--batch 1,4,16`, that many prompts
+    are decoded at once, and compared with plain decoding of as many. An interrupted bench without it goes on where
+    it stopped when the same command is given again.
     """
     if decisions:
         refuse_others(context, WITH_DECISIONS, "--decisions times policies without a model")
         _decisions(policies, seed=options.seed or 0, form=form, as_json=as_json, out=out)
         return
+    if batch is not None:
+        taken = {option.name for option in context.command.params} - WITHOUT_BATCH
+        refuse_others(context, taken, "--batch decodes several prompts at once")
+        _batches(
+            options, _selection(options, prompts, kinds), _sizes(batch), policies, repeats, form, as_json, out
+        )
     for path in (results or BENCH, *([out] if out is not None else [])):
         check_output(path, inputs=[prompts, *([options.config] if options.config is not None else [])])
-    workload = load(prompts)
-    # The target's own library knows nothing of stop strings, and texts of equal length make times comparable.
-    run = options.run(workload=workload.changes, generation__stop=[])
-    texts = choose_prompts(
-        workload.texts,
-        kinds=(kinds or "").replace(",", " ").split(),
-        limit=options.limit,
-    )
+    selection = _selection(options, prompts, kinds)
+    run = selection.run
     # The loop and the tables are loaded only now, so that a wrong option is told at once.
     from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
     from paceline.lab.bench.backends import side_by_side  # noqa: PLC0415
@@ -124,17 +140,10 @@ def bench(
         choice, run = side_by_side(run, split(backends, ","), catalogue, named)
     base = choice.modes[BASE]
     assert isinstance(base, LoopMode)
-    decoder = base.decoder  # for the prompts: it only encodes here
-    settings: dict[str, Any] = {
-        "prompts": prompts,
-        "max_new_tokens": run.generation.max_new_tokens,
-        "repeats": repeats,
-        "only_varying": only_varying,
-        "seed": run.generation.seed,
-    }
+    settings = {**selection.settings(repeats), "only_varying": only_varying}
     timed = Bench(
         choice.modes,
-        [encoded(text, decoder, workload.name) for text in texts],
+        selection.encoded(base.decoder),
         run.generation.max_new_tokens,
         repeats,
         run.generation.seed,
@@ -156,6 +165,108 @@ def bench(
     if stopped:
         warn(f"interrupted; the same command goes on from the last prompt in {results or BENCH}")
     raise typer.Exit(int(stopped or bool(summary.failed) or bool(summary.different)))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The run and the prompts of a bench.
+
+    Attributes:
+        run: The run.
+        prompts: Name or file of the workload.
+        workload: The name of what was read there.
+        texts: The prompts that were chosen of it.
+    """
+
+    run: RunConfig
+    prompts: str
+    workload: str
+    texts: Sequence[Text]
+
+    def encoded(self, decoder: SpeculativeDecoder) -> list[Prompt]:
+        """Return the prompts as the target of a decoder reads them."""
+        return [encoded(text, decoder, self.workload) for text in self.texts]
+
+    def settings(self, repeats: int) -> dict[str, Any]:
+        """Return what the document says of how it was measured."""
+        generation = self.run.generation
+        return {
+            "prompts": self.prompts,
+            "max_new_tokens": generation.max_new_tokens,
+            "repeats": repeats,
+            "seed": generation.seed,
+        }
+
+
+def _selection(options: MeasuringOptions, prompts: str, kinds: str | None) -> Selection:
+    """Return what the options ask for."""
+    workload = load(prompts)
+    # The target's own library knows nothing of stop strings, and texts of equal length make times comparable.
+    run = options.run(workload=workload.changes, generation__stop=[])
+    chosen = choose_prompts(
+        workload.texts, kinds=(kinds or "").replace(",", " ").split(), limit=options.limit
+    )
+    return Selection(run, prompts, workload.name, chosen)
+
+
+def _sizes(text: str) -> list[int]:
+    """Return the numbers of rows that `--batch` asks for.
+
+    Raises:
+        ConfigError: They are no such numbers, or one comes twice.
+    """
+    parts = text.replace(",", " ").split()
+    sizes = [int(part) for part in parts if part.isdecimal() and 1 <= int(part) <= MOST_ROWS]
+    if not sizes or len(set(sizes)) < len(parts):
+        raise ConfigError(
+            f"--batch takes numbers of prompts from 1 to {MOST_ROWS}, each once, as in 1,4,16; found {short_repr(text)}"
+        )
+    return sizes
+
+
+def _batches(
+    options: MeasuringOptions,
+    selection: Selection,
+    sizes: Sequence[int],
+    policies: str | None,
+    repeats: int,
+    form: Format,
+    as_json: bool,
+    out: Path | None,
+) -> NoReturn:
+    """Time batches of each size, and show what came of it."""
+    if out is not None:
+        check_output(
+            out, inputs=[selection.prompts, *([options.config] if options.config is not None else [])]
+        )
+    from paceline.cli.bench_tables import batch_notes, batch_table  # noqa: PLC0415
+    from paceline.core.plugins.catalogue import Catalogue  # noqa: PLC0415
+    from paceline.lab.bench.batches import measure_batches  # noqa: PLC0415
+    from paceline.lab.models import load_models  # noqa: PLC0415
+    from paceline.lab.short_names import split  # noqa: PLC0415
+
+    models = load_models(selection.run)
+    summaries, values = measure_batches(
+        models,
+        Catalogue.load(),
+        split(policies or "", ",") or BATCHED,
+        selection.encoded(models.decoder()),
+        sizes,
+        selection.settings(repeats),
+        time_blocks,
+    )
+    text = document("batches", values)
+    if out is not None:
+        write_text(out, text)
+    if as_json:
+        sys.stdout.write(text)
+    else:
+        show(batch_table(summaries), "", *batch_notes(summaries), form=form)
+    failed = {mode: error for each in summaries.values() for mode, error in each.failed.items()}
+    for mode, error in failed.items():
+        warn(f"mode {mode!r} failed and was left out: {error}")
+    different = any(each.different for each in summaries.values())
+    raise typer.Exit(int(values["interrupted"] or bool(failed) or different))
 
 
 def open_results(
@@ -180,12 +291,14 @@ def open_results(
     return writer
 
 
-def time_blocks(bench: Bench, writer: ResultsWriter, *, patience_s: float | None = None) -> bool:
+def time_blocks(
+    bench: Bench, writer: ResultsWriter | None = None, *, patience_s: float | None = None
+) -> bool:
     """Run a bench to its end, or until interrupted, and return whether it was.
 
     Args:
         bench: What is run.
-        writer: Told of every block.
+        writer: Told of every block, if anybody is.
         patience_s: Seconds after which no other block is begun.
     """
     with progress(still=True) as bar:
@@ -206,7 +319,8 @@ def time_blocks(bench: Bench, writer: ResultsWriter, *, patience_s: float | None
                     break
         except KeyboardInterrupt:
             return True
-    writer.end()
+    if writer is not None:
+        writer.end()
     return False
 
 

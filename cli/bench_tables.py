@@ -12,7 +12,7 @@ from paceline.lab.bench.run import BASE
 from paceline.lab.stats import FEWEST, TOO_FEW, interval, share, times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from paceline.lab.bench.summary import Summary
 
@@ -108,6 +108,47 @@ def kinds_table(summary: Summary) -> Table | None:
             figures = [row.groups.get(group) for group in groups] + [row.kinds.get(kind) for kind in kinds]
             table.add(row.policy, *(group.speedup if group is not None else None for group in figures))
     return table
+
+
+def batch_table(summaries: Mapping[int, Summary]) -> Table:
+    """Return every mode against plain decoding of as many prompts at once, by their number."""
+    modes = list(dict.fromkeys(row.policy for each in summaries.values() for row in each.rows))
+    columns = [
+        column
+        for rows in summaries
+        for column in (
+            Column(f"{rows} at once\ntok/s", partial(number, digits=1)),
+            Column("speed-\nup", times, name=f"speed-up of {rows}"),
+            Column("tok/\nround", partial(number, digits=2), name=f"tok/round of {rows}"),
+        )
+    ]
+    table = Table(("mode", *columns))
+    for mode in modes:
+        cells: list[object] = []
+        for each in summaries.values():
+            row = (
+                each.comparison.row(mode) if each.comparison is not None and mode not in each.failed else None
+            )
+            cells += (
+                [None, None, None]
+                if row is None
+                else [row.all.tokens_per_second, row.all.speedup, row.totals.tokens_per_round]
+            )
+        table.add(mode, *cells)
+    return table
+
+
+def batch_notes(summaries: Mapping[int, Summary]) -> Iterator[str]:
+    """Yield what the table of batches does not say: a machine that is shared, and outputs that differ."""
+    for rows, summary in summaries.items():
+        if summary.shared:
+            yield f"{rows} at once:"
+            yield from _busy(summary)
+        for wrong in summary.different[:SHOWN_DIFFERENCES]:
+            yield (
+                f"  {wrong.mode} differs from {BASE} on {wrong.prompt} (repeat {wrong.repeat}) at token "
+                f"{wrong.position} of all"
+            )
 
 
 def _busy(summary: Summary) -> Iterator[str]:

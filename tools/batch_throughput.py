@@ -1,9 +1,10 @@
-"""Tokens per CPU second of many requests at once, in four ways: `python -I tools batch_throughput MODEL [OPTIONS]`.
+"""Tokens per second of many requests at once, in four ways: `python -I tools batch_throughput MODEL [OPTIONS]`.
 
-For each number of rows, the same prompts are decoded greedily, in turns and again and again, by `auto` in one batch, by
-plain decoding in one batch, by transformers' own `generate` with its batch, and by `auto` one request after the other.
-Each line holds the median of the ratios of `auto` in a batch to the others, their least and their largest, and how many
-tokens a round delivered to a row. Everything is decoded once before, so that kernels are warm and costs are known.
+For each number of rows, the same prompts are decoded greedily in turns, as `paceline bench --batch` does, by `auto` in
+one batch, by plain decoding in one batch, by transformers' own `generate` with its batch, and by `auto` one request
+after the other. Each line holds how many times faster `auto` in a batch is than the others, with the interval where
+there are enough runs, and how many tokens a round delivered to a row. On a machine that others use as well, seconds are
+those of the processor; policies plan by those in any case.
 """
 
 from __future__ import annotations
@@ -12,21 +13,31 @@ import argparse
 import resource
 import sys
 from itertools import cycle, islice
-from statistics import median
 from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from paceline import BatchDecoder, SpeculativeDecoder, load_config
+from paceline import SpeculativeDecoder, load_config
 from paceline.backends.embedded.config import EmbeddedConfig
 from paceline.backends.graph import GraphConfig
+from paceline.backends.transformers import HfConfig
+from paceline.core.generation import Totals
+from paceline.lab.bench.batches import Batches, batch_mode, in_batches
+from paceline.lab.bench.choices import Choice
+from paceline.lab.bench.processor import Stopwatch
+from paceline.lab.bench.run import BASE, Bench, Timed
+from paceline.lab.bench.summary import summarise
+from paceline.lab.stats import interval, times
+from paceline.lab.workloads.prompts import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from paceline import Work
+    from paceline.lab.bench.run import Mode
+    from paceline.lab.bench.summary import Summary
 
 CREATIVE = (
     "Write a short story about a lighthouse keeper who finds a letter.",
@@ -55,49 +66,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="tools batch_throughput", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("model", help="a folder or a name on the hub, or `embedded`")
+    parser.add_argument("--engine", choices=("graph", "hf"), default="graph")
     parser.add_argument("--texts", choices=("creative", "copying", "mixed"), default="creative")
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 2, 4, 8, 16])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument(
-        "--without", nargs="*", default=[], help="ways to leave out", choices=("hf", "single")
+        "--without", nargs="*", default=[], help="ways to leave out", choices=("generate", "single")
     )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    target, drafts, model, tokenizer = load(given.model, given.dtype)
+    target, drafts, model, tokenizer = load(given.model, given.engine, given.dtype)
     for rows in given.rows:
-        ways = ways_to_decode(target, drafts, model, tokenizer, given)
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        prompts = prompts_of(given.texts, rows, tokenizer)
-        rounds = 0
-        for turn in range(given.repeats + 1):
-            for name, decode in ways.items():
-                began = process_time()
-                taken = decode(prompts)
-                if turn:
-                    seconds[name].append(process_time() - began)
-                    rounds += taken if name == "auto" else 0
-        line(rows, seconds, rows * given.tokens, rounds / given.repeats)
+        named, batches = in_batches(prompts_of(given.texts, rows, tokenizer), rows)
+        modes = ways_to_decode(target, drafts, model, tokenizer, batches, rows, given)
+        bench = Bench(modes, named, given.tokens, given.repeats)
+        bench.warm_up()
+        for _ in bench.run():
+            pass
+        line(rows, summarise(bench, Choice()))
 
 
-def load(name: str, dtype: str) -> tuple[Any, Mapping[str, Any], Any, Any]:
+def load(name: str, engine: str, dtype: str) -> tuple[Any, Mapping[str, Any], Any, Any]:
     """Return target, drafts, and the same model and tokenizer of transformers."""
+    drafts: dict[str, str] = {}
     if name == "embedded":
-        block: Any = EmbeddedConfig()
-        source = block.source("target")
-        name = source.model
-        target = block.build_target()
-        drafts = {"small": EmbeddedConfig().build_draft(target)}
-    else:
-        block = GraphConfig.model_validate({"model": name, "dtype": dtype, "device": "cpu", "threads": 1})
-        target, drafts = block.build_target(), {}
+        name, drafts = (
+            EmbeddedConfig().source("target").model,
+            {"small": EmbeddedConfig().source("small").model},
+        )
+    config: Any = {"graph": GraphConfig, "hf": HfConfig}[engine]
+
+    def block(folder: str) -> Any:
+        return config.model_validate({"model": folder, "dtype": dtype, "device": "cpu", "threads": 1})
+
+    target = block(name).build_target()
     lookup = load_config({"drafts": {"lookup": "prompt-lookup"}}).drafts["lookup"].build_draft(target)
     model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
     model.generation_config.eos_token_id = None
+    built = {draft: block(folder).build_draft(target) for draft, folder in drafts.items()}
     return (
         target,
-        {**drafts, "lookup": lookup},
+        {**built, "lookup": lookup},
         model,
         AutoTokenizer.from_pretrained(name, padding_side="left"),
     )
@@ -114,7 +125,7 @@ class CpuClock:
         """Do nothing: they have passed already."""
 
 
-def prompts_of(texts: str, rows: int, tokenizer: Any) -> list[list[int]]:
+def prompts_of(texts: str, rows: int, tokenizer: Any) -> list[Prompt]:
     """Return the prompts; of mixed ones the first is copied, and no other."""
     copied = [tokenizer(4 * text)["input_ids"] for text in COPYING]
     questions = [
@@ -126,51 +137,83 @@ def prompts_of(texts: str, rows: int, tokenizer: Any) -> list[list[int]]:
         for text in CREATIVE
     ]
     kinds = {"creative": questions, "copying": copied, "mixed": [copied[0], *questions]}
-    return list(islice(cycle(kinds[texts]), rows))
+    return [
+        Prompt(str(row), texts, tuple(each)) for row, each in enumerate(islice(cycle(kinds[texts]), rows))
+    ]
+
+
+class Way:
+    """A way to decode the prompts of a batch that is none of our own batches."""
+
+    def __init__(
+        self,
+        name: str,
+        batches: Batches,
+        decode: Callable[[Sequence[Sequence[int]], int], Sequence[Sequence[int]]],
+    ) -> None:
+        self.name = name
+        self._batches = batches
+        self._decode = decode
+
+    def run(self, prompt: Sequence[int], max_new_tokens: int) -> Timed:
+        """Decode a batch and time it."""
+        watch = Stopwatch()
+        texts = self._decode(self._batches[tuple(prompt)], max_new_tokens)
+        seconds, processor = watch.stop()
+        tokens = tuple(token for text in texts for token in text)
+        return Timed(seconds, tokens, Totals(emitted=len(tokens), seconds=seconds), processor)
 
 
 def ways_to_decode(
-    target: Any, drafts: Mapping[str, Any], model: Any, tokenizer: Any, given: Any
-) -> dict[str, Callable[[list[list[int]]], int]]:
-    """Return functions that decode prompts, by name; each returns the rounds that it took."""
-    auto, plain = (
-        load_config({"policy": "auto"}).policy,
-        load_config({"policy": {"name": "static", "gamma": 0}}).policy,
-    )
-    options: dict[str, Any] = {"eos": frozenset(), "max_new_tokens": given.tokens, "clock": CpuClock()}
-    single = SpeculativeDecoder(target, drafts, auto.build(0), **options)
-    batched = BatchDecoder(SpeculativeDecoder(target, drafts, auto.build(0), **options))
-    undrafted = BatchDecoder(SpeculativeDecoder(target, {}, plain.build(0), **options))
+    target: Any,
+    drafts: Mapping[str, Any],
+    model: Any,
+    tokenizer: Any,
+    batches: Batches,
+    rows: int,
+    given: argparse.Namespace,
+) -> dict[str, Mode]:
+    """Return ways to decode batches, by name."""
+    clock = CpuClock()
 
-    def whole(prompts: list[list[int]]) -> int:
-        longest = max(map(len, prompts))
-        pad = tokenizer.pad_token_id or 0
-        ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])
+    def decoder(policy: Any, drafts: Mapping[str, Any]) -> SpeculativeDecoder:
+        made = load_config({"policy": policy}).policy.build(0)
+        return SpeculativeDecoder(target, drafts, made, eos=frozenset(), clock=clock)
+
+    single = decoder("auto", drafts)
+
+    def one_by_one(prompts: Sequence[Sequence[int]], most: int) -> list[Sequence[int]]:
+        return [single.generate(prompt, max_new_tokens=most).tokens for prompt in prompts]
+
+    def generate(prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+        longest, pad = max(map(len, prompts)), tokenizer.pad_token_id or 0
+        ids = torch.tensor([[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        model.generate(
-            ids, attention_mask=mask, do_sample=False, max_new_tokens=given.tokens, pad_token_id=pad
-        )
-        return 0
+        options = {"do_sample": False, "max_new_tokens": most, "pad_token_id": pad}
+        return model.generate(ids, attention_mask=mask, **options)[:, longest:].tolist()  # type: ignore[no-any-return]
 
-    ways: dict[str, Callable[[list[list[int]]], int]] = {
-        "auto": lambda prompts: sum(text.totals.rounds for text in batched.generate(prompts)),
-        "plain": lambda prompts: sum(text.totals.rounds for text in undrafted.generate(prompts)),
-        "hf": whole,
-        "single": lambda prompts: sum(single.generate(prompt).totals.rounds for prompt in prompts),
-    }
-    return {name: decode for name, decode in ways.items() if name not in given.without}
+    ways: list[Mode] = [
+        batch_mode(BASE, decoder({"name": "static", "gamma": 0}, {}), rows, batches),
+        batch_mode("auto", decoder("auto", drafts), rows, batches),
+        Way("generate", batches, generate),
+        Way("single", batches, one_by_one),
+    ]
+    return {way.name: way for way in ways if way.name not in given.without}
 
 
-def line(rows: int, seconds: Mapping[str, list[float]], tokens: int, rounds: float) -> None:
+def line(rows: int, summary: Summary) -> None:
     """Print what came of one number of rows."""
-    cells = [f"{rows:>3} rows  auto {tokens / median(seconds['auto']):7.1f} tokens/s"]
-    for name, others in seconds.items():
-        if name != "auto":
-            ratios = [other / own for own, other in zip(seconds["auto"], others, strict=True)]
-            cells.append(f"over {name} {median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    assert summary.comparison is not None
+    own = summary.comparison.row("auto")
+    cells = [f"{rows:>3} rows  auto {own.all.tokens_per_second:7.1f} tokens/s ({summary.clock})"]
+    for row in summary.rows:
+        if row is not own:
+            ratio = summary.over("auto", row.policy)
+            cells.append(f"over {row.policy} {times(ratio)} {interval(ratio)}".rstrip())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    cells.append(f"{tokens / rounds:.2f} tokens a round")
-    sys.stdout.write("  ".join(cells) + f"  peak {peak:.2f} GiB\n")
+    cells.append(f"{own.totals.tokens_per_round:.2f} tokens a round")
+    differing = len({(each.mode, each.prompt) for each in summary.different})
+    sys.stdout.write("  ".join(cells) + f"  peak {peak:.2f} GiB  {differing} differ\n")
     sys.stdout.flush()
 
 

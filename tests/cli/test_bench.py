@@ -151,3 +151,29 @@ def test_a_bench_does_not_go_on_with_another_one(cli, toy, prompts, run_here, mo
     )
     assert Results.read("runs/bench.jsonl").policies() == ["plain", "static-3"]
     assert run_here(*command, "static-2", *named, "--force") == 0
+
+
+def test_batches_are_compared_with_plain_decoding_of_as_many(cli, toy, prompts):
+    call = ("bench", "-c", toy, "--prompts", prompts, "-p", "static-2,auto", "-r", 1, "-n", 12)
+    found = json.loads(cli.call(*call, "--batch", "1,2", "--json", code=0).stdout)
+    assert found["kind"] == "batches"
+    assert [each["rows"] for each in found["batches"]] == [1, 2]
+    for each in found["batches"]:
+        assert [one["mode"] for one in each["modes"]] == ["plain", "static-2", "auto"]
+        assert {one["tokens"] for one in each["runs"]} == {12 * each["rows"]}
+        assert all(one["differing"] == 0 for one in each["modes"])
+        assert each["modes"][0]["speedup"]["value"] == 1.0
+    shown = cli.call(*call, "--batch", "2", code=0).stdout
+    assert "2 at once" in shown
+    assert "static-2" in shown
+
+
+@pytest.mark.parametrize("sizes", ["0", "two", "2,2", "1,999", ""])
+def test_numbers_of_prompts_at_once_that_are_none_are_refused(cli, toy, prompts, sizes):
+    done = cli.call("bench", "-c", toy, "--prompts", prompts, "--batch", sizes, code=2)
+    assert "--batch takes numbers of prompts from 1 to 256, each once" in done.stderr
+
+
+def test_options_of_single_prompts_do_not_go_with_batches(cli, toy, prompts):
+    done = cli.call("bench", "-c", toy, "--prompts", prompts, "--batch", 2, "--only-varying", code=2)
+    assert "leave out --only-varying" in done.stderr
