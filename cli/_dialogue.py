@@ -62,10 +62,11 @@ class Answers:
     given: list[Totals] = field(default_factory=list)
     """Sums of each answer that was not taken back."""
     busy: bool = False
+    reading: bool = False
     stopped: bool = False
 
     def answer(self, message: str | Message, *, shown: bool = True) -> Answer:
-        """Say something, show the answer, and return it; `stopped` ends it after the round that is under way."""
+        """Say something, show the answer, and return it; `stopped` ends it after the round under way."""
         from paceline.lab.decoding import Decoding, follow  # noqa: PLC0415  # it loads numpy
 
         decoding, text, pieces = Decoding(), self.decoder.text_stream(), list[str]()
@@ -78,6 +79,7 @@ class Answers:
 
         def show(done: Round) -> None:
             nonlocal prompt_tokens
+            self.reading = False
             prompt_tokens = prompt_tokens or done.context
             write(text.push(done.tokens[: done.accepted]), done.plan.draft)
             write(text.push(done.tokens[done.accepted :]))
@@ -85,11 +87,11 @@ class Answers:
             if self.stopped:
                 raise StopAnswer
 
-        self.busy, self.stopped = True, False
+        self.busy, self.reading, self.stopped = True, True, False
         self.screen.line("reading")
         try:
             follow(self.conversation.rounds(message), decoding, show)
-        except StopAnswer:
+        except (StopAnswer, StopReading):
             pass
         finally:
             self.busy = False
@@ -110,6 +112,10 @@ class Answers:
 
 class StopAnswer(Exception):  # noqa: N818 - the user's wish, and no error
     """The answer is to end here."""
+
+
+class StopReading(KeyboardInterrupt):
+    """The answer is to end before it begins: what is read may be long."""
 
 
 class Dialogue:
@@ -301,6 +307,8 @@ def interrupts(answers: Answers) -> Iterator[None]:
     def handle(_number: int, _frame: FrameType | None) -> None:
         if answers.busy and not answers.stopped:
             answers.stopped = True
+            if answers.reading:
+                raise StopReading
         else:
             raise KeyboardInterrupt
 

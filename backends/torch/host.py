@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 from transformers.utils import logging as hf_logging
 
 from paceline.backends.torch.load_errors import untested_release
@@ -158,18 +159,18 @@ def release_named() -> Iterator[None]:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Show no progress bars where nobody watches them, and no tables of tensors that an error of ours tells of.
+    """Show no progress bars but those of downloads on a terminal, and no tables that an error of ours tells of.
 
     The tables come by the logger of the module that loads, as warnings with that title.
     """
     logger = logging.getLogger("transformers.modeling_utils")
     logger.addFilter(_no_report)
     try:
-        if sys.stderr.isatty():
+        downloads = sys.stderr.isatty() and not are_progress_bars_disabled()
+        with no_progress_bars():
+            if downloads:
+                enable_progress_bars()
             yield
-        else:
-            with no_progress_bars():
-                yield
     finally:
         logger.removeFilter(_no_report)
 

@@ -96,6 +96,20 @@ def test_an_answer_that_is_taken_back_is_counted_no_more(talk):
     assert "nothing was said yet" in talk("hello", "/undo", "/stats")[1]
 
 
+def test_ctrl_c_stops_the_reading_of_a_message(talk):
+    class Interrupted(ToyTarget):
+        def open(self, prompt):
+            if len(prompt) > 40:
+                signal.raise_signal(signal.SIGINT)
+            return super().open(prompt)
+
+    target = Interrupted(seed=3)
+    _, said, conversation = talk("hello " * 20, "hello", target=target)
+    assert "0 tokens, 0.0 tok/s, none drafted, stopped" in said
+    assert [message["content"] for message in conversation.messages[::2]] == ["hello"]
+    assert conversation.messages == talk("hello")[2].messages
+
+
 def test_what_was_drafted_is_coloured_and_what_the_target_wrote_is_not(talk):
     text, _, conversation = talk("hello", colours={"good": "\x1b[36m"})
     plain = re.sub(r"\x1b\[\d+m", "", text)
