@@ -287,6 +287,7 @@ class SpeculativeDecoder(TargetText, Closing):
             try:
                 with request, self._tracing.request(request, self.drafts) as write:
                     tally.prefill_s = self.clock.now() - opening
+                    tally.cached_tokens = request.target.cached_tokens
 
                     def record(done: Round, seconds: float) -> None:
                         write(done)

@@ -135,12 +135,14 @@ class Tally:
 
     Attributes:
         prefill_s: Seconds until the first round could start; whoever runs the rounds sets it.
+        cached_tokens: Tokens of the prompt that stood in a kept cache; likewise.
         ended: Why the text ended, as of the last round.
         failures: What failed and was gone on without; whoever runs the rounds sets it.
     """
 
     def __init__(self) -> None:
         self.prefill_s = 0.0
+        self.cached_tokens = 0
         self.ended: Ended | None = None
         self.failures: tuple[Failure, ...] = ()
         self._rounds = self._drafted = self._accepted = self._emitted = 0

@@ -62,8 +62,9 @@ class SequenceState:
         self._anew = self._switch is not None and self._switch.cache == "anew"
         self._text = list(prompt) if self._anew or prefixes is not None else None
         self._lent = cache is not None
+        self.cached_tokens = 0
         if cache is None and prefixes is not None and not self._switched:
-            cache, _ = prefixes.take(prompt, engine.go_back) or (None, 0)
+            cache, self.cached_tokens = prefixes.take(prompt, engine.go_back) or (None, 0)
         self._cache: Cache | None = engine.new_cache() if cache is None else cache
         if cache is not None:
             self.tracker.read(cache.get_seq_length())
@@ -249,6 +250,11 @@ class ModelSession:
 
     def __init__(self, sequence: SequenceState) -> None:
         self.sequence = sequence
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that stood in the cache of an earlier request."""
+        return self.sequence.cached_tokens
 
     def logits(self) -> torch.Tensor:
         """Return the logits of the next token, shape (vocabulary,); for tests and tools."""

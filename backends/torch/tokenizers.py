@@ -26,6 +26,12 @@ class TokenizerCodec:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template; all of them, one behind the other, where there are several."""
+        template = getattr(self.tokenizer, "chat_template", None)
+        return "\n".join(template.values()) if isinstance(template, dict) else template
+
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a prompt; for an empty text, one token that begins or ends a sequence.
 

@@ -107,6 +107,12 @@ class TargetGuard:
         check_target_session(target, session)
         self.session = session
 
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that stood in a kept cache; 0 where the session does not tell."""
+        tokens: object = getattr(self.session, "cached_tokens", 0)
+        return tokens if isinstance(tokens, int) else 0
+
     def verify(self, drafted: Drafted | None, answer: Verdict | BaseException | None = None) -> TokenVerdict:
         """Return the verdict on what was drafted; how many tokens that were is not asked where it waits.
 
@@ -243,6 +249,12 @@ class GuardedCodec:
                 "was trained for conversations (its name often ends in -Instruct or -Chat)"
             )
         return self._tokens("encode_chat()", tokens)
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template, where the tokenizer shows one."""
+        template: object = getattr(self._codec, "chat_template", None)
+        return template if isinstance(template, str) else None
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of `tokens`."""

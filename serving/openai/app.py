@@ -37,7 +37,8 @@ from paceline.serving.openai.requests import (
     parse_request,
     read_body,
 )
-from paceline.serving.openai.responses import DONE, Completion, ResponseFormat, event
+from paceline.serving.openai.responses import DONE, Completion, Part, ResponseFormat, event
+from paceline.serving.openai.tool_calls import ToolCallReader, form_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -157,7 +158,7 @@ class Api:
         began_s, decoder = time.monotonic(), self._model.ready()
         body = await self._read(request, CompletionRequest)
         prompt = await _encoded(decoder.encode(body.prompt))
-        return await self._answer(request, body, prompt, body.max_tokens, began_s, chat=False)
+        return await self._answer(request, body, prompt, body.max_tokens, began_s)
 
     async def chat_completions(self, request: Request) -> Response:
         """Say the next thing in a conversation."""
@@ -166,7 +167,9 @@ class Api:
         messages = [message.plain() for message in body.messages]
         prompt = await _encoded(decoder.encode_chat(messages, **body.template_options()))
         most = body.max_completion_tokens or body.max_tokens
-        return await self._answer(request, body, prompt, most, began_s, chat=True)
+        form = form_of(decoder.decoder.codec().chat_template)
+        calls = ToolCallReader(form, body.offered())
+        return await self._answer(request, body, prompt, most, began_s, calls)
 
     async def _answer(
         self,
@@ -175,8 +178,7 @@ class Api:
         prompt: list[int],
         most: int | None,
         began_s: float,
-        *,
-        chat: bool,
+        calls: ToolCallReader | None = None,
     ) -> Response:
         decoder, limit_s = self._model.ready(), self._model.deadline_s
         try:
@@ -190,12 +192,12 @@ class Api:
             sampling=sampling,
             deadline_s=None if limit_s is None else limit_s - (time.monotonic() - began_s),
         )
-        completion = Completion(decoder.decoder.text_stream(), body.stop, len(prompt), began_s)
-        form = ResponseFormat(self._model.name, chat)
+        completion = Completion(decoder.decoder.text_stream(), body.stop, len(prompt), began_s, calls)
+        form = ResponseFormat(self._model.name, chat=calls is not None)
         if not body.stream:
-            text = await _while_connected(request, _whole_text(rounds, completion))
+            parts = await _while_connected(request, _whole_answer(rounds, completion))
             self._count(completion)
-            return JSONResponse(form.whole(text, completion))
+            return JSONResponse(form.whole(parts, completion))
         # Errors of the request itself show with the first round, while a status can still be sent.
         first = await _while_connected(request, anext(rounds, None))
         usage = body.stream_options is not None and body.stream_options.include_usage
@@ -215,17 +217,18 @@ class Api:
         usage: bool,
     ) -> AsyncIterator[bytes]:
         """Yield an answer piece by piece; the decoder lets the request go when nobody reads on."""
+        chunks = form.chunks()
         async with aclosing(rounds):
             try:
                 if form.chat:
                     yield event(form.chunk("", first=True))
-                if first is not None and (piece := completion.add(first)):
-                    yield event(form.chunk(piece))
+                for chunk in chunks(completion.add(first) if first is not None else []):
+                    yield event(chunk)
                 async for done in rounds:
-                    if piece := completion.add(done):
-                        yield event(form.chunk(piece))
-                if piece := completion.finish():
-                    yield event(form.chunk(piece))
+                    for chunk in chunks(completion.add(done)):
+                        yield event(chunk)
+                for chunk in chunks(completion.finish()):
+                    yield event(chunk)
                 yield event(form.chunk(None, reason=completion.reason))
                 if usage:
                     yield event(form.tail(completion))
@@ -260,10 +263,10 @@ class Api:
             )
 
 
-async def _whole_text(rounds: AsyncGenerator[Round, None], completion: Completion) -> str:
+async def _whole_answer(rounds: AsyncGenerator[Round, None], completion: Completion) -> list[Part]:
     async with aclosing(rounds):
-        pieces = [completion.add(done) async for done in rounds]
-    return "".join((*pieces, completion.finish()))
+        parts = [part async for done in rounds for part in completion.add(done)]
+    return [*parts, *completion.finish()]
 
 
 class ClientGoneError(Exception):

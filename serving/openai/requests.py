@@ -260,6 +260,16 @@ class ChatRequest(GenerationRequest):
             raise ValueError("holds what is not the client's")
         return value
 
+    def offered(self) -> set[str]:
+        """Return the names of the tools that the model may call."""
+        tools = () if self.tool_choice == "none" else self.tools or ()
+        functions = (tool.get("function", tool) for tool in tools)
+        return {
+            function["name"]
+            for function in functions
+            if isinstance(function, dict) and isinstance(function.get("name"), str)
+        }
+
     def template_options(self) -> dict[str, Any]:
         """Return what the chat template is shown beside the messages."""
         options = dict(self.chat_template_kwargs or {})

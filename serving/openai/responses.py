@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
+from itertools import count, pairwise
+from typing import Any, TypeAlias
 
 from paceline.core.generation import Tally
 from paceline.core.records import Round
 from paceline.core.streaming import TextStream
+from paceline.serving.openai.tool_calls import ToolCall, ToolCallReader
 
 DONE = b"data: [DONE]\n\n"
+
+Part: TypeAlias = str | ToolCall
+"""A part of an answer."""
 
 
 class Completion:
@@ -25,14 +29,23 @@ class Completion:
         stop: Texts end before the first of these.
         prompt_tokens: How many tokens the prompt has.
         began_s: The time, by `time.monotonic`, at which the request came.
+        calls: Finds calls of tools in the text.
 
     Attributes:
         first_s: Seconds until the first round was done.
         tokens_after_first: Tokens of the rounds behind it.
     """
 
-    def __init__(self, text: TextStream, stop: Sequence[str], prompt_tokens: int, began_s: float) -> None:
+    def __init__(
+        self,
+        text: TextStream,
+        stop: Sequence[str],
+        prompt_tokens: int,
+        began_s: float,
+        calls: ToolCallReader | None = None,
+    ) -> None:
         self._text = text
+        self._calls = ToolCallReader(None, ()) if calls is None else calls
         self._began_s = began_s
         self.first_s: float | None = None
         self.tokens_after_first = 0
@@ -42,20 +55,20 @@ class Completion:
         self.prompt_tokens = prompt_tokens
         self.tally = Tally()
 
-    def add(self, done: Round) -> str:
-        """Take in a round and return the text that is certain now, perhaps none."""
+    def add(self, done: Round) -> list[Part]:
+        """Take in a round and return what is certain now: text, calls of tools, perhaps nothing."""
         if self.first_s is None:
             self.first_s = self.seconds
         else:
             self.tokens_after_first += done.emitted
         self.tally.add(done, done.total_s)
-        return self._show(self._text.push(done.tokens))
+        return self._calls.push(self._show(self._text.push(done.tokens)))
 
-    def finish(self) -> str:
+    def finish(self) -> list[Part]:
         """Return what was held back."""
         piece = self._show(self._text.finish())
         rest, self._held = self._held, ""
-        return piece + rest
+        return [*self._calls.push(piece + rest), *self._calls.finish()]
 
     @property
     def seconds(self) -> float:
@@ -65,7 +78,9 @@ class Completion:
     @property
     def reason(self) -> str:
         """Reason the text ended, in OpenAI's words."""
-        return "length" if self.tally.ended == "length" and not self._cut else "stop"
+        if self.tally.ended == "length" and not self._cut:
+            return "length"
+        return "tool_calls" if self._calls.called else "stop"
 
     def sums(self) -> dict[str, dict[str, Any]]:
         """Return the tokens read and written, as OpenAI tells them, and what came of drafting, as vLLM does.
@@ -78,6 +93,7 @@ class Completion:
             "prompt_tokens": prompt,
             "completion_tokens": totals.emitted,
             "total_tokens": prompt + totals.emitted,
+            "prompt_tokens_details": {"cached_tokens": self.tally.cached_tokens},
             "completion_tokens_details": {
                 "accepted_prediction_tokens": totals.accepted,
                 "rejected_prediction_tokens": totals.drafted - totals.accepted,
@@ -136,9 +152,12 @@ class ResponseFormat:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, text: str, completion: Completion) -> dict[str, Any]:
+    def whole(self, parts: Sequence[Part], completion: Completion) -> dict[str, Any]:
         """Return the answer to a request that does not stream."""
-        message = {"role": "assistant", "content": text}
+        text = "".join(part for part in parts if isinstance(part, str))
+        calls = [part.document() for part in parts if isinstance(part, ToolCall)]
+        message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
+        message |= {"tool_calls": calls} if calls else {}
         shown = {"message": message} if self.chat else {"text": text}
         return self._document("chat.completion", shown, completion.reason) | completion.sums()
 
@@ -149,6 +168,22 @@ class ResponseFormat:
             delta = {"role": "assistant"} if first else {}
             shown = {"delta": delta | ({"content": text} if text is not None else {})}
         return self._document("chat.completion.chunk", shown, reason)
+
+    def chunks(self) -> Callable[[Sequence[Part]], list[dict[str, Any]]]:
+        """Return what makes pieces of the parts of one answer, in their order."""
+        places = count()
+
+        def made(parts: Sequence[Part]) -> list[dict[str, Any]]:
+            return [
+                self.chunk(part) if isinstance(part, str) else self._called(part, next(places))
+                for part in parts
+            ]
+
+        return made
+
+    def _called(self, call: ToolCall, place: int) -> dict[str, Any]:
+        delta = {"tool_calls": [{"index": place} | call.document()]}
+        return self._document("chat.completion.chunk", {"delta": delta}, None)
 
     def tail(self, completion: Completion) -> dict[str, Any]:
         """Return the piece behind the last one that tells what was used."""

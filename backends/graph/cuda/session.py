@@ -89,9 +89,8 @@ class GraphSession(Generic[Buffers]):
         self._prefixes = prefixes
         self._text = None if prefixes is None else list(prompt)
         taken = None if prefixes is None else prefixes.take(prompt)
-        buffers = pool.take() if taken is None else taken[0]
-        if taken is not None:
-            self.tracker.read(taken[1])
+        buffers, self.cached_tokens = (pool.take(), 0) if taken is None else taken
+        self.tracker.read(self.cached_tokens)
         self._buffers: Buffers | None = buffers
         self.name = buffers.engine.name
         try:

@@ -17,6 +17,7 @@ from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import windows_record_many_passes
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
+from paceline.core.generation import Tally
 from paceline.core.optional_protocols import SupportsPrefixReuse
 from paceline.core.records import Plan
 from paceline.core.sampling import GREEDY, Sampling
@@ -245,6 +246,21 @@ def test_a_pass_that_reached_some_layers_only_leaves_nothing_behind(monkeypatch)
         session.verify(None)
     session.close()
     assert len(target.prefixes) == 0
+
+
+@pytest.mark.parametrize("kind", ["graph", "llama"])
+def test_a_request_tells_how_much_of_its_prompt_was_in_a_kept_cache(kind):
+    target = pair(kind)[0]
+    decoder = SpeculativeDecoder(target, {}, ScriptedPolicy([0]), eos=frozenset(), prefix_caches=1)
+    tallies = [Tally(), Tally(), Tally()]
+    first = [
+        token
+        for done in decoder.rounds([1, 2, 3], tally=tallies[0], max_new_tokens=5)
+        for token in done.tokens
+    ]
+    for prompt, tally in (([1, 2, 3, *first, 4], tallies[1]), ([9, 9], tallies[2])):
+        list(decoder.rounds(prompt, tally=tally, max_new_tokens=2))
+    assert [tally.cached_tokens for tally in tallies] == [0, 7, 0]
 
 
 def test_a_child_process_goes_on_from_copies_of_its_own():

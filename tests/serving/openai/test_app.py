@@ -1,6 +1,7 @@
 """The HTTP interface as OpenAI's clients see it, in process and without Ray."""
 
 import threading
+from itertools import chain
 from types import SimpleNamespace
 
 import pytest
@@ -41,6 +42,7 @@ def test_a_completion_is_the_text_of_the_decoder(ask, plain):
         "prompt_tokens": tokens,
         "completion_tokens": 30,
         "total_tokens": tokens + 30,
+        "prompt_tokens_details": {"cached_tokens": 0},
         "completion_tokens_details": {
             "accepted_prediction_tokens": expected.totals.accepted,
             "rejected_prediction_tokens": expected.totals.drafted - expected.totals.accepted,
@@ -412,12 +414,12 @@ def test_a_stop_string_is_found_across_pieces_and_never_shown_in_part(size):
     text = "one END0 two ENENDE three"
     completion = Completion(TextStream(Letters()), ["ENDE", "ENDX"], 1, 0.0)
     shown = [completion.add(said(text[place : place + size])) for place in range(0, len(text), size)]
-    assert "".join(shown) + completion.finish() == "one END0 two EN"
+    assert "".join(chain(*shown, completion.finish())) == "one END0 two EN"
     assert completion.reason == "stop"
 
 
 def test_what_might_have_become_a_stop_string_is_shown_in_the_end():
     completion = Completion(TextStream(Letters()), ["ENDE"], 1, 0.0)
-    assert completion.add(said("the END", "length")) == "the "
-    assert completion.finish() == "END"
+    assert completion.add(said("the END", "length")) == ["the "]
+    assert completion.finish() == ["END"]
     assert completion.reason == "length"

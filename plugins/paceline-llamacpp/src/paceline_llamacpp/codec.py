@@ -61,12 +61,12 @@ class GgufCodec:
         Raises:
             BackendError: The template refuses the messages or the options.
         """
-        if self._template is None:
+        if self.chat_template is None:
             return None
         more = {"add_generation_prompt": True, **options}
         try:
             formatter = import_module("llama_cpp.llama_chat_format").Jinja2ChatFormatter(
-                self._template,
+                self.chat_template,
                 eos_token=self.model.token_text(self._special("eos")),
                 bos_token=self.model.token_text(self._special("bos")),
                 add_generation_prompt=more.pop("add_generation_prompt"),
@@ -93,14 +93,15 @@ class GgufCodec:
         return [self.model.token_text(token) for token in range(self.model.vocabulary)]
 
     @cached_property
-    def _template(self) -> str | None:
+    def chat_template(self) -> str | None:
+        """The chat template of the file, if it has one."""
         template: bytes | None = self.model.api.llama_model_chat_template(self.model.address, None)
         return None if not template else template.decode("utf-8", "replace")
 
     @property
     def chats(self) -> bool:
         """True if the file has a chat template."""
-        return self._template is not None
+        return self.chat_template is not None
 
     def _special(self, name: str) -> int | None:
         """Return the token that begins (`bos`) or ends (`eos`) a sequence, if the file names one.

@@ -50,9 +50,9 @@ class SequenceState:
         self._prefixes = prefixes
         self._text = list(prompt) if prefixes is not None else None
         kept = prefixes.take(prompt, engine.go_back) if prefixes is not None else None
-        self._sequence: int | None = engine.take(prefixes) if kept is None else kept[0]
-        if kept is not None:
-            self.tracker.read(kept[1])
+        self._sequence: int | None
+        self._sequence, self.cached_tokens = (engine.take(prefixes), 0) if kept is None else kept
+        self.tracker.read(self.cached_tokens)
 
     def catch_up(self, most: int) -> None:
         """Read the context for good, in chunks, until the cache lacks at most `most` >= 1 tokens of it."""
@@ -138,6 +138,11 @@ class ModelSession:
 
     def __init__(self, sequence: SequenceState) -> None:
         self.sequence = sequence
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that stood in the cache of an earlier request."""
+        return self.sequence.cached_tokens
 
     def logits(self) -> NDArray[np.float32]:
         """Return a copy of the logits of the next token, shape (vocabulary,); for tests and tools."""
