@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from math import exp, log
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,8 @@ class LiveCosts:
         self._verify = VerifyTimes()
         self._drafts: dict[str, _DraftPrice] = {}
         self._count = 0
+        self._trees: VerifyTimes | None = None
+        self._levels: dict[str, _DraftPrice] = {}  # of trees
         self._tables: dict[str, tuple[Sequence[float], float, Sequence[float]]] = {}
 
     def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
@@ -112,9 +115,21 @@ class LiveCosts:
         """Return the rounds since a block of `length` was timed, or infinity: see `Dated`."""
         return self._verify.age(length)
 
+    def draft_tree_s(self, draft: str, depth: int) -> float:
+        """Return the expected seconds to draft a tree of a depth: see `TreePriced`."""
+        price = self._levels.get(draft)
+        if self._trees is None or price is None:
+            return self.draft_s(draft, depth)
+        return depth * exp(price.at(self._count, price.log)) * self._trees.speed
+
+    def verify_tree_s(self, nodes: int, context: int) -> float:
+        """Return the expected seconds to verify a tree of so many tokens: see `TreePriced`."""
+        return (self._trees or self._verify).at(nodes + 1, context)
+
     def observe(self, done: Round) -> None:
         """Learn from the times of a finished round; a round that was ended took its full time all the same."""
-        if done.tree is not None:
+        if done.tree is not None and done.plan.draft is not None:
+            self._learn_tree(done, done.plan.draft)
             return
         self._learn(done.plan.draft, done.drafted, done.lag, done.context, done.draft_s, done.verify_s)
 
@@ -153,10 +168,22 @@ class LiveCosts:
         self.batch = batch
         self._verify, self._drafts, self._tables, self._count = verify, drafts, {}, 0
 
+    def _learn_tree(self, done: Round, draft: str) -> None:
+        """Learn what a round of a tree took, from where the prices of chains stand, and leave those alone."""
+        self._count += 1
+        if self._trees is None:
+            self._trees = deepcopy(self._verify)
+        self._trees.add(done.nodes + 1, done.context, done.verify_s, None)
+        if done.drafted:
+            price = self._levels.setdefault(draft, _DraftPrice())
+            price.observe(done.drafted, done.lag, done.draft_s / self._trees.speed, self._count)
+
     def _learn(
         self, draft: str | None, drafted: int, lag: int, context: int, draft_s: float, verify_s: float
     ) -> None:
         self._count += 1
+        if self._trees is not None and not drafted:
+            self._trees.add(1, context, verify_s, None)
         price = self._drafts.setdefault(draft, _DraftPrice()) if draft is not None and drafted else None
         draft_off = (
             None if price is None else price.off(drafted, lag, draft_s / self._verify.speed, self._count)

@@ -210,6 +210,19 @@ class Tabulated(Protocol):
 
 
 @runtime_checkable
+class TreePriced(Protocol):
+    """A cost model that learns what trees take apart from chains: a level is wide, and its pass has a mask."""
+
+    def draft_tree_s(self, draft: str, depth: int) -> float:
+        """Return the expected seconds to draft a tree of a depth; those of `draft_s` at first."""
+        ...
+
+    def verify_tree_s(self, nodes: int, context: int) -> float:
+        """Return the expected seconds to verify a tree of so many tokens; `verify_s` of one token more at first."""
+        ...
+
+
+@runtime_checkable
 class Dated(Protocol):
     """A cost model that knows how old its prices are."""
 

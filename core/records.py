@@ -321,8 +321,11 @@ class Round:
     def rejected(self) -> bool:
         """True if the target is known to have refused a draft token of this round.
 
-        A round that was ended may have been cut before its first refusal, so it never counts as one.
+        A round that was ended may have been cut before its first refusal, so it never counts as one. Of a tree it is
+        what followed the last accepted token that was refused, all of it; where nothing did, nothing was.
         """
+        if self.tree is not None:
+            return self.ended is None and self.tree.offered[-1] > 0
         return self.ended is None and self.accepted < self.drafted
 
 

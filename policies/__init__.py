@@ -33,6 +33,7 @@ from paceline.policies.schedule import ScheduleConfig
 from paceline.policies.static import StaticConfig
 from paceline.policies.survival import SurvivalConfig
 from paceline.policies.thompson import ThompsonConfig
+from paceline.policies.tree_online import TreeOnlineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +44,7 @@ CONFIGS: tuple[type[PolicyConfig], ...] = (
     StaticConfig,
     ScheduleConfig,
     OnlineConfig,
+    TreeOnlineConfig,
     ThompsonConfig,
     SurvivalConfig,
     EvStopConfig,

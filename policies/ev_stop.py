@@ -99,6 +99,11 @@ class EvStopPolicy(MergeablePolicy[EvStopState]):
     def plan(self, start: RoundStart) -> Plan:
         """Plan as `survival` does, and leave the end open where the draft is known to tell its probabilities."""
         gamma, draft, reason = self.survival.choose(start)
+        nodes, width = self.survival.tree
+        if nodes:
+            # What the probabilities of a level say is not weighed: a tree is drafted as planned.
+            self._start = None
+            return Plan(gamma, draft, None, reason, self.survival.scorers, False, nodes, width)
         use_signals = draft is None or not self._gated or self.state.gate.worth_it(start, draft)
         if use_signals and draft in self.state.calibrations:
             gamma = start.gammas(self.survival.max_gamma)[-1]

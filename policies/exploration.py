@@ -49,6 +49,11 @@ RISING = 64
 PLAIN = "plain decoding"
 
 
+def tree_of(draft: str) -> str:
+    """Return what the trees of a draft are called among choices."""
+    return f"trees of {draft}"
+
+
 @dataclass(slots=True)
 class Exploration(PolicyState):
     """Saves a share of the time, and says when a look at a choice is due.
@@ -88,6 +93,8 @@ class Exploration(PolicyState):
         """Save a share of the round's time, or pay for it if it was a look."""
         look, self.look = self.look, None
         used = done.plan.draft if done.drafted and done.plan.draft is not None else PLAIN
+        if done.tree is not None:
+            used = tree_of(used)
         for choice in {*self.waited, used}:
             self.waited[choice] = 0 if choice == used else self.waited[choice] + 1
         if plain_s <= 0.0:

@@ -248,7 +248,15 @@ class HedgePolicy(DraftSelector[HedgeState]):
             return Plan(0)
         plan = self._lengths.plan(start, draft)
         scorers = self.state.scoring.select(start, plan.draft)
-        return Plan(plan.gamma, plan.draft, plan.stop, plan.reason, plan.score | scorers)
+        return Plan(
+            plan.gamma,
+            plan.draft,
+            plan.stop,
+            plan.reason,
+            plan.score | scorers,
+            nodes=plan.nodes,
+            width=plan.width,
+        )
 
     def observe(self, done: Round) -> None:
         """Take in the scores of those that were asked, and the verdict on the one that drafted; then judge them."""

@@ -107,14 +107,18 @@ class OnlinePolicy(BasePolicy[OnlineState]):
             return Plan(
                 largest_at_most(positive_gammas(gammas), options.first_gamma), draft, reason="warm-up"
             )
-        gamma = _best_gamma(start, draft, gammas, accuracy)
+        gamma = self.best(start, draft, gammas, accuracy)
         if gamma:
             return Plan(gamma, draft)
         if self.state.quiet >= options.probe_every:
-            pays_at_best = _best_gamma(start, draft, gammas, options.max_accuracy) > 0
+            pays_at_best = self.best(start, draft, gammas, options.max_accuracy) > 0
             if pays_at_best or self.state.quiet >= RARER * options.probe_every:
                 return Plan(positive_gammas(gammas)[0], draft, reason="probe")
         return Plan(0)
+
+    def best(self, start: RoundStart, draft: str, gammas: Sequence[int], accuracy: float) -> int:
+        """Return the gamma that Eq 1 chooses for an accuracy."""
+        return best_gamma(start, draft, gammas, accuracy)
 
     def observe(self, done: Round) -> None:
         """Remember V and whether V < gamma; a round that shows neither success nor refusal is not data.
@@ -132,7 +136,7 @@ class OnlinePolicy(BasePolicy[OnlineState]):
             state.quiet += 1
 
 
-def _best_gamma(start: RoundStart, draft: str, gammas: Sequence[int], accuracy: float) -> int:
+def best_gamma(start: RoundStart, draft: str, gammas: Sequence[int], accuracy: float) -> int:
     """Return the argmax of Eq 1, found as the least time per token; the smallest gamma among equals.
 
     All of `gammas` are scanned, since verification times with steps make Eq 1 multimodal, but the scan ends where

@@ -16,6 +16,7 @@ LARGEST_GAMMA: Final = 1024
 """The largest gamma that a policy may be told to consider: its figures, and each decision, grow with it."""
 
 MaxGamma = Annotated[int, Field(ge=1, le=LARGEST_GAMMA, description="The largest gamma considered.")]
+Width = Annotated[int, Field(ge=1, le=64, description="The most tokens of a tree that follow the same one.")]
 DraftName = Annotated[str | None, Field(description="Name of the draft; the first one listed if left out.")]
 OnlyDraft = Annotated[
     str | None, Field(description="Name of the only draft to use; all of them if left out.")

@@ -58,7 +58,7 @@ class SignalCostGate(PolicyState):
     def observe(self, done: Round) -> None:
         """Note how long a token took; a round that had to catch up says nothing about that."""
         draft = done.plan.draft
-        if draft is None or not done.drafted or done.lag > 1:
+        if draft is None or not done.drafted or done.lag > 1 or done.tree is not None:
             return
         times = self.times[draft]
         times.rounds += 1

@@ -8,8 +8,12 @@ every smaller gamma would have yielded, and up to its refusal every larger one.
 Choosing a draft is none either where drafts can score a round that another one drafted (`Plan.score`): the tokens up
 to the first that the idle draft would have got wrong are what it would have had accepted. What is known of a draft that
 neither drafts nor scores fades with every round until it is trusted as in the long run, and so may be tried again.
+Where the target verifies trees, the chain so found is held against the tree that is worth most by the chances of the
+draft's further choices (`paceline.policies.tree_choice`): it must save a little time to be planned, and none to stay.
+
 What is not in use is looked at besides, within a budget of time (see `paceline.policies.exploration`): a draft at rest
-by a round of one token, and plain decoding after `plain_every` rounds, or when the cost model says that it is in doubt.
+by a round of one token, its trees by one of them, and plain decoding after `plain_every` rounds, or when the cost model
+says that it is in doubt.
 
 Ours. Per-position acceptance times measured cost is also how SGLang's throughput-aware controller
 (https://github.com/sgl-project/sglang/pull/28045) chooses a length; that drafts can be judged without running them
@@ -34,16 +38,20 @@ from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Count, PolicyState, Summed
 from paceline.policies.acceptance import Acceptance
 from paceline.policies.batch_scan import Candidate, DraftPrices, best_gammas
-from paceline.policies.exploration import PLAIN, Exploration
-from paceline.policies.gamma_scan import best_gamma, positive_gammas
+from paceline.policies.exploration import PLAIN, Exploration, tree_of
+from paceline.policies.gamma_scan import best_gamma, catch_up_share_s, positive_gammas
 from paceline.policies.options import MaxGamma, OnlyDraft, Prior, chosen_draft
 from paceline.policies.scoring_budget import ScoringBudget
+from paceline.policies.tree_choice import CHAINS_FIRST, MARGIN, PLAIN_FIRST, WIDTH, TreeChoice, leading_firsts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from paceline.core.records import DraftState, Round, RoundStart
 
+
+CHAIN = (0, 1)
+"""Nodes and width of a plan that is no tree."""
 
 LEAST_SURVIVAL = 0.01
 """Tokens of a batch that are less likely to be accepted are not thought of: none pays."""
@@ -76,6 +84,11 @@ class SurvivalOptions(PolicyConfig):
     plain_every: int = Field(
         default=512, ge=1, description="Rounds after which plain decoding is measured again."
     )
+    max_nodes: int = Field(
+        default=32,
+        ge=0,
+        description="The most draft tokens of a tree, where the target verifies any; 0: chains only.",
+    )
     draft: OnlyDraft = None
 
 
@@ -99,6 +112,9 @@ class SurvivalState(PolicyState):
     Attributes:
         drafting: Rounds in a row of more than one token.
         random: What draws from the posterior; None plans by the mean.
+        firsts: Rounds of plain decoding, and of the chains of each draft, as far as they count.
+        trees: Knowledge of the trees of each draft.
+        branching: Whether the last round that drafted did so in a tree.
     """
 
     known: Summed[defaultdict[str, Acceptance]]
@@ -106,6 +122,13 @@ class SurvivalState(PolicyState):
     random: Random | None
     exploration: Exploration = field(default_factory=Exploration)
     drafting: Count = 0
+    firsts: dict[str, Count] = field(default_factory=partial(defaultdict, int))
+    trees: defaultdict[str, TreeChoice] = field(default_factory=partial(defaultdict, TreeChoice))
+    branching: bool = False
+
+    def known_first(self, choice: str) -> bool:
+        """Tell whether plain decoding, or a draft's chains, are known well enough to be held against trees."""
+        return self.firsts.get(choice, 0) >= (PLAIN_FIRST if choice == PLAIN else CHAINS_FIRST)
 
 
 class SurvivalPolicy(MergeablePolicy[SurvivalState]):
@@ -119,15 +142,17 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         max_gamma: The largest gamma considered.
         token_s: Seconds per token expected of the latest choice.
         scorers: The drafts that shall score its round.
+        tree: Nodes and width of the latest choice; (0, 1) is a chain.
     """
 
     requires = Requirements(latency="fused")
     timed = False
-    version = 3
+    version = 4
 
     def __init__(self, config: SurvivalOptions, random: Random | None = None) -> None:
         fresh = partial(Acceptance, config.max_gamma, config.discount, config.prior, config.pooling)
         state = SurvivalState(defaultdict(fresh), ScoringBudget(config.score_share), random)
+        state.trees = defaultdict(partial(TreeChoice, config.max_gamma, config.discount))
         super().__init__("survival", state)
         self._config = config
         self._drafts: Mapping[str, DraftState] = {}  # when the latest round was planned
@@ -137,11 +162,12 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         self.max_gamma = config.max_gamma
         self.token_s = math.inf
         self.scorers: frozenset[str] = frozenset()
+        self.tree = CHAIN
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose the draft and gamma of most tokens per second, and which other drafts are to score the round."""
         gamma, draft, reason = self.choose(start)
-        return Plan(gamma, draft, reason=reason, score=self.scorers)
+        return Plan(gamma, draft, None, reason, self.scorers, True, *self.tree)
 
     def plan_batch(self, starts: Sequence[RoundStart]) -> list[Plan]:
         """Plan for several requests that share their passes: see `paceline.policies.batch_scan`.
@@ -227,6 +253,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         """Return gamma, draft, and why these if they are not the best."""
         self._drafts, self._idle_discount = start.drafts, self._config.idle_discount
         gammas = start.gammas(self.max_gamma)
+        self.tree = CHAIN
         if gammas[-1] == 0:
             self.scorers = frozenset()
             return 0, None, None
@@ -239,6 +266,8 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         reason = None
         if plain:
             gamma, draft, reason = self._explored(start, drafts, drafted_gammas[0], gamma, draft)
+        if start.capabilities.nodes and self._config.max_nodes and reason is None:
+            gamma, draft, reason = self._branched(start, drafts, gammas[-1], gamma, draft)
         self.scorers = frozenset() if self._config.draft else self.state.scoring.select(start, draft)
         return gamma, draft, reason
 
@@ -248,8 +277,17 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         state.scoring.observe(done)
         state.exploration.observe(done, self._plain_s)
         draft = done.plan.draft
-        if draft is not None and (done.accepted or done.rejected):
-            state.known[draft].observe(done.match_length, done.accepted, refused=done.rejected)
+        accepted, refused = done.accepted, done.rejected
+        if draft is not None and done.plan.nodes:
+            state.trees[draft].observe(done)
+            if done.tree is not None:
+                accepted, refused = leading_firsts(done)
+        elif done.tree is None and not state.known_first(draft or PLAIN):
+            state.firsts[draft or PLAIN] += 1
+        if draft is not None and (accepted or refused):
+            state.known[draft].observe(done.match_length, accepted, refused=refused)
+        if done.drafted:
+            state.branching = done.tree is not None
         for name, scores in done.scores.items():
             state.known[name].count_scores(self._match_length(name), scores)
         for name, known in state.known.items():
@@ -289,6 +327,47 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
                 state.exploration.begin(name, plain_s)
                 return least, name, "probe"
         return 0, None, None
+
+    def _branched(
+        self, start: RoundStart, drafts: Sequence[str], deepest: int, gamma: int, draft: str | None
+    ) -> tuple[int, str | None, str | None]:
+        """Return the plan, or a tree that takes less time a token, or a look at what has not been tried for long."""
+        state, most = self.state, min(self._config.max_nodes, start.capabilities.nodes)
+        chain, chain_s = draft, self.token_s
+        best_s = chain_s if state.branching else chain_s * (1.0 - MARGIN)
+        looks: list[tuple[float, int, str, tuple[int, int]]] = []
+        for name in drafts:
+            if state.known_first(name):
+                depth, nodes, token_s = state.trees[name].best(
+                    start, name, self.acceptance_probs(name), most, deepest
+                )
+                token_s += catch_up_share_s(start, name)
+                if nodes:
+                    looks.append((token_s, depth, name, (nodes, WIDTH)))
+        if not looks:
+            return gamma, draft, None
+        token_s, depth, name, tree = min(looks)
+        if token_s < best_s:
+            if self._plain_s and not state.known_first(PLAIN):
+                # What chains and trees are held against would never be found to be better than both.
+                return 0, None, "baseline"
+            gamma, draft, self.tree, self.token_s = depth, name, tree, token_s
+            if chain is not None and self._look(chain, chain_s, token_s, start):
+                self.tree = CHAIN
+                return positive_gammas(start.gammas(self.max_gamma))[0], chain, "probe"
+        elif chain is not None and self._look(tree_of(name), token_s, chain_s, start):
+            self.tree = tree
+            return depth, name, "probe"
+        return gamma, draft, None
+
+    def _look(self, choice: str, token_s: float, best_s: float, start: RoundStart) -> bool:
+        """Tell whether to look at a choice that takes `token_s` a token in the place of `best_s`, and begin to."""
+        exploration = self.state.exploration
+        tokens = start.costs.verify_s(1, start.context) / best_s  # about those of a round
+        if not self._plain_s or not exploration.due(choice, (token_s - best_s) * tokens, self._plain_s):
+            return False
+        exploration.begin(choice, best_s)
+        return True
 
     def _match_length(self, draft: str) -> int | None:
         state = self._drafts.get(draft)

@@ -14,7 +14,7 @@ from paceline.core.testing.doubles import FixedCosts
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Costs, Draft, Policy
-    from paceline.core.records import Ended, Plan, Round, RoundStart, Signal
+    from paceline.core.records import Ended, Plan, Round, RoundStart, Signal, TreeOutcome
 
 ENGINE = Capabilities()
 RIGHT = TokenSignals(0, top1=0.9, prob=0.9, entropy=0.3, margin=0.8, token=0)
@@ -147,6 +147,7 @@ def settle(
     ended: Ended | None = None,
     scores: Mapping[str, tuple[float, ...]] | None = None,
     signals: tuple[TokenSignals, ...] = (),
+    tree: TreeOutcome | None = None,
 ) -> Round:
     """Return the finished round of a plan, as long as the cost model said it would take.
 
@@ -156,7 +157,7 @@ def settle(
     emitted = accepted + 1 if emitted is None else emitted
     lag = start.drafts[draft].lag if draft is not None else 0
     draft_s = costs.draft_s(draft, drafted, lag) if draft is not None else 0.0
-    verify_s = costs.verify_s(drafted + 1, start.context)
+    verify_s = costs.verify_s(1 + (drafted if tree is None else tree.nodes), start.context)
     score_s = 0.0
     if scores:
         scored = tuple(name for name in scores if name in start.drafts)
@@ -174,4 +175,5 @@ def settle(
         signals=signals,
         scores=scores,
         score_s=score_s,
+        tree=tree,
     )

@@ -48,6 +48,7 @@ ENGINES = (
     Capabilities(gammas=(4, 8), zero_gamma=False),
     Capabilities(draft_switch="none"),
     Capabilities(draft_switch="request"),
+    Capabilities(nodes=12),
     Capabilities(latency="none", action_delay=1),
     Capabilities(
         gammas=tuple(range(9)), draft_switch="none", latency="fused", action_delay=1, signals=frozenset()

@@ -19,7 +19,16 @@ from paceline.core.errors import ConfigError
 from paceline.core.guards.policy import needs_of, requires_of, state_of
 from paceline.core.json_text import not_json
 from paceline.core.protocols import Policy
-from paceline.core.records import Capabilities, DraftState, Ended, Plan, RoundStart, TokenSignals, name_draft
+from paceline.core.records import (
+    Capabilities,
+    DraftState,
+    Ended,
+    Plan,
+    RoundStart,
+    TokenSignals,
+    TreeOutcome,
+    name_draft,
+)
 from paceline.core.testing.doubles import FixedCosts
 from paceline.core.testing.failures import require
 from paceline.core.testing.playing import ENGINE, propose, settle, watched
@@ -325,4 +334,16 @@ def _finish(policy: Policy, plan: Plan, start: RoundStart, step: Step, *, first:
         ended=step.ended,
         scores={name: (float(step.accepted > 0),) * emitted for name in sorted(scored)},
         signals=seen[:drafted] if heard or full.stop is not None else (),
+        # A draft that tells no match lengths is one that knows no trees either.
+        tree=_tree(full, step, drafted, accepted)
+        if full.nodes and drafted and Odd.NO_MATCH_LENGTHS not in step.odd
+        else None,
+    )
+
+
+def _tree(plan: Plan, step: Step, drafted: int, accepted: int) -> TreeOutcome:
+    """Return what came of a tree of this depth; all of its nodes have as many children as they may."""
+    ranks = tuple((step.context + depth) % plan.width for depth in range(accepted))
+    return TreeOutcome(
+        plan.nodes, ranks, (plan.width,) * accepted + (plan.width if accepted < drafted else 0,)
     )

@@ -101,6 +101,18 @@ class LateCosts(LiveCosts):
             self._catch_up_on_rounds()
         return super().round_s(draft, longest, context)
 
+    def draft_tree_s(self, draft: str, depth: int) -> float:
+        """Learn what is left to learn, and answer."""
+        if self._late:
+            self._catch_up_on_rounds()
+        return super().draft_tree_s(draft, depth)
+
+    def verify_tree_s(self, nodes: int, context: int) -> float:
+        """Learn what is left to learn, and answer."""
+        if self._late:
+            self._catch_up_on_rounds()
+        return super().verify_tree_s(nodes, context)
+
     def age(self, length: int) -> float:
         """Learn what is left to learn, and answer."""
         if self._late:
@@ -108,7 +120,11 @@ class LateCosts(LiveCosts):
         return super().age(length)
 
     def observe(self, done: Round) -> None:
-        """Keep a finished round for later."""
+        """Keep a finished round for later; one of a tree is learnt from at once."""
+        if done.tree is not None:
+            self._catch_up_on_rounds()
+            super().observe(done)
+            return
         self.take(done.plan.draft, done.drafted, done.lag, done.context, done.draft_s, done.verify_s)
 
     def take(

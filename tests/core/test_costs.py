@@ -1,13 +1,14 @@
 """Cost models."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.core.costs import CostTable, LiveCosts
-from paceline.core.records import Plan, Round
+from paceline.core.records import Plan, Round, TreeOutcome
 
 
 def a_round(drafted=0, *, verify_s=1.0, draft_s=0.0, lag=0, context=100, draft="d"):
@@ -199,3 +200,35 @@ def test_a_longer_block_that_is_cheaper_than_a_shorter_one_is_not_made_to_look_a
     assert costs.verify_s(2, 100) == pytest.approx(15.0, rel=0.02)
     assert costs.verify_s(3, 100) == pytest.approx(costs.verify_s(4, 100))
     assert costs.verify_s(4, 100) == pytest.approx((17.5 + 14.4) / 2, rel=0.02)
+
+
+def a_tree(depth, nodes, *, draft_s=0.1, verify_s=2.0):
+    done = a_round(depth, draft_s=draft_s, verify_s=verify_s)
+    return replace(done, tree=TreeOutcome(nodes, (), (2,)))
+
+
+@settings(deadline=None)
+@given(
+    finite_rounds,
+    st.lists(
+        st.builds(a_tree, st.integers(1, 4), st.integers(4, 40), verify_s=st.floats(0.1, 50)), max_size=20
+    ),
+)
+def test_trees_never_move_the_prices_of_chains(rounds, trees):
+    alone, among = taught(rounds), taught(rounds)
+    for done in trees:
+        among.observe(done)
+    for length in (1, 2, 5, 9, 30):
+        assert among.verify_s(length, 100) == alone.verify_s(length, 100)
+    assert among.state_dict() == alone.state_dict()
+
+
+def test_what_trees_take_is_learnt_from_where_chains_stand():
+    costs = taught([a_round(4, draft_s=0.4, verify_s=1.0)] * 20)
+    assert costs.verify_tree_s(9, 100) == costs.verify_s(10, 100)
+    assert costs.draft_tree_s("d", 3) == costs.draft_s("d", 3)
+    for _ in range(20):
+        costs.observe(a_tree(3, 9, draft_s=0.6, verify_s=2.0))
+    assert costs.verify_tree_s(9, 100) == pytest.approx(2.0, rel=0.05)
+    assert costs.draft_tree_s("d", 3) == pytest.approx(0.6, rel=0.05)
+    assert costs.verify_s(5, 100) == pytest.approx(1.0, rel=0.05)

@@ -46,16 +46,19 @@ schedule:
   - {batch: [8, 16], gamma: 2}
   - {batch: [32, null], context: [1, 500], gamma: 1}
   - {batch: [32, null], context: [501, null], gamma: 0}
-static: [{gamma: 0}, {gamma: 1}, {gamma: 30}]
+static: [{gamma: 0}, {gamma: 1}, {gamma: 30}, {gamma: 3, nodes: 9, width: 2}, {gamma: 30, nodes: 64}]
 survival:
 - {sampling: thompson}
 - {draft: b, max_gamma: 3}
 - {score_share: 1.0, plain_every: 200, discount: 1.0}
+- {max_nodes: 5, max_gamma: 2}
+- {max_nodes: 0}
 svip: [{threshold: 0.9, max_gamma: 3}, {kappa: 0.01, draft: b}]
 tapout:
 - {arms: [static, online], reward: blended, exploration: 1.4142}
 - {arms: [online, ucb, {name: tapout, arms: [aimd, q-learning]}], share: false}
 thompson: [{max_gamma: 1, discount: 1.0}, {discount: 0.5, draft: b}]
+tree-online: [{nodes: 1}, {nodes: 64, width: 1, window: 3, probe_every: 1, prior: null}, {draft: b, nodes: 4}]
 ucb: [{exploration: 0.0}, {gammas: [1, 4], cold_start: 100.0, draft: b}, {gammas: [0, 3, 8, 40], exploration: 2.0}]
 """
 
