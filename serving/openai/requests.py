@@ -46,8 +46,12 @@ Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAM
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Zero = Annotated[float, Field(ge=0.0, le=0.0)]
 MOST_BIASES = 1024
+# Keys of an object are texts in JSON.
 Biases = Annotated[
-    dict[Annotated[int, Field(ge=0, lt=MOST_TOKENS)], Annotated[float, Field(ge=-100.0, le=100.0)]],
+    dict[
+        Annotated[int, Field(ge=0, lt=MOST_TOKENS, strict=False)],
+        Annotated[float, Field(ge=-100.0, le=100.0)],
+    ],
     Field(max_length=MOST_BIASES),
 ]
 MOST = f"is a whole number from 1 to {MOST_TOKENS}"
