@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from paceline.core.config.blocks import BackendConfig, Readiness, Role
-from paceline.core.proposals import TokenProposal
-from paceline.core.protocols import DraftControl, Target
+from paceline.core.proposals import DraftControl, TokenProposal
+from paceline.core.protocols import Target
 from paceline.core.records import Signal, TokenSignals
 from paceline.core.trees import Listed, TokenTree, grow_tree
 
@@ -118,7 +118,7 @@ class PromptLookupSession:
             tokens.append(context[at] if at < len(context) else tokens[at - len(context)])
             if control is not None and control.signals:
                 signals.append(TokenSignals(offset, token=tokens[-1]))
-                if control.keep_drafting is not None and not control.keep_drafting(signals[-1]):
+                if not control.goes_on(signals[-1]):
                     break
         return TokenProposal(tuple(tokens), tuple(signals))
 

@@ -34,7 +34,8 @@ from paceline.core.trees import (
 if TYPE_CHECKING:
     from paceline.backends.toy import ToyDraft, ToyTarget
     from paceline.core.optional_protocols import TreeProposal
-    from paceline.core.protocols import DraftControl, Proposal
+    from paceline.core.proposals import DraftControl
+    from paceline.core.protocols import Proposal
 
 
 @dataclass(slots=True)
@@ -97,9 +98,7 @@ class ToyDraftSession:
             if control is None:
                 continue
             signals.append(about)
-            if control.stop is not None and control.stop.stops(signals[-1]):
-                break
-            if control.keep_drafting is not None and not control.keep_drafting(signals[-1]):
+            if not control.goes_on(signals[-1]):
                 break
         tokens = tuple(tried[len(self._context) :])
         self._ahead = len(tokens) - 1  # the last token drafted is not read by the draft itself

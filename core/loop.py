@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from paceline.core.generation import Failure
     from paceline.core.guards.draft import Drafted
-    from paceline.core.guards.policy import PlannedControl
-    from paceline.core.proposals import TokenVerdict
+    from paceline.core.proposals import DraftControl, TokenVerdict
     from paceline.core.protocols import Clock, Costs, Proposal, Verdict
     from paceline.core.records import Plan, Round
 
@@ -180,7 +179,7 @@ class Turn:
 
     start: RoundStart
     plan: Plan
-    control: PlannedControl | None
+    control: DraftControl | None
     began: float
     planned: float
     proposal: Drafted | None = None

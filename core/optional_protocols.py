@@ -9,7 +9,8 @@ from paceline.core.protocols import Proposal, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from paceline.core.protocols import Draft, DraftControl, DraftSession, TargetSession
+    from paceline.core.proposals import DraftControl
+    from paceline.core.protocols import Draft, DraftSession, TargetSession
     from paceline.core.records import Plan, RoundStart
     from paceline.core.sampling import Sampling
 

@@ -6,15 +6,36 @@ where both models are on one device, a round then costs one copy to the host ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from paceline.core.clock import WallClock
-from paceline.core.records import TokenSignals
+from paceline.core.records import Signal, StopRule, TokenSignals
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Clock, Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class DraftControl:
+    """Control over a draft while it drafts: signals to deliver, and when to stop; None in its place means none.
+
+    Attributes:
+        signals: The signals to compute for each draft token.
+        stop: A threshold that a device may evaluate by itself.
+        keep_drafting: Called after each draft token if not None; False ends drafting after that token.
+    """
+
+    signals: frozenset[Signal]
+    stop: StopRule | None = None
+    keep_drafting: Callable[[TokenSignals], bool] | None = None
+
+    def goes_on(self, signals: TokenSignals) -> bool:
+        """Tell whether to draft another token: by the declared rule first, then by asking."""
+        if self.stop is not None and self.stop.stops(signals):
+            return False
+        return self.keep_drafting is None or self.keep_drafting(signals)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from paceline.core.proposals import DraftControl
     from paceline.core.records import (
         Capabilities,
         Plan,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         Round,
         RoundStart,
         Signal,
-        StopRule,
         TokenSignals,
     )
 
@@ -36,25 +36,6 @@ class Costs(Protocol):
 
         Never decreases as `length` grows. `length` 1 is plain decoding.
         """
-        ...
-
-
-class DraftControl(Protocol):
-    """Control over a draft while it drafts: signals to deliver, and when to stop; None in its place means none."""
-
-    @property
-    def signals(self) -> frozenset[Signal]:
-        """The signals to compute for each draft token."""
-        ...
-
-    @property
-    def stop(self) -> StopRule | None:
-        """A threshold that a device may evaluate by itself."""
-        ...
-
-    @property
-    def keep_drafting(self) -> Callable[[TokenSignals], bool] | None:
-        """Called after each draft token if not None; False ends drafting after that token."""
         ...
 
 

@@ -24,7 +24,8 @@ from paceline.core.stopping import StopConditions
 
 if TYPE_CHECKING:
     from paceline.core.guards.policy import PolicyGuard
-    from paceline.core.protocols import Costs, DraftControl, Proposal, Verdict
+    from paceline.core.proposals import DraftControl
+    from paceline.core.protocols import Costs, Proposal, Verdict
     from paceline.core.records import Capabilities, Plan, Round, Signal, TokenSignals
 
 
@@ -238,11 +239,9 @@ class RecordedDraftSession:
 
     def _watched(self, control: DraftControl, count: int) -> tuple[TokenSignals, ...]:
         """Return the signals of the tokens drafted until somebody says stop."""
-        stop, keep_drafting = control.stop, control.keep_drafting
         row = self._table.row(control.signals, self._place, count)
         for position, signals in enumerate(row[:count], start=1):
-            stopped = stop is not None and stop.stops(signals)
-            if stopped or (keep_drafting is not None and not keep_drafting(signals)):
+            if not control.goes_on(signals):
                 return tuple(row[:position])
         if len(row) < count:
             self._table.row_ends(control.signals, self._place)

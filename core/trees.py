@@ -28,7 +28,7 @@ from paceline.core.records import TokenSignals, TreeOutcome
 
 if TYPE_CHECKING:
     from paceline.core.optional_protocols import TreeProposal
-    from paceline.core.protocols import DraftControl
+    from paceline.core.proposals import DraftControl
     from paceline.core.rejection_sampling import Probs, Rng
 
 ROOT: Final = -1
@@ -265,8 +265,7 @@ def grow_tree(
         drawn_from.append(probs)
         if control is not None and signals is not None and control.signals and len(best.way) == len(seen):
             seen.append(signals(len(best.way), token, best.way))
-            stopped = control.stop is not None and control.stop.stops(seen[-1])
-            if stopped or (control.keep_drafting is not None and not control.keep_drafting(seen[-1])):
+            if not control.goes_on(seen[-1]):
                 gamma = len(seen)
         best.taken, best.age = best.taken + 1, 2 * node + 1
         heapq.heappush(frontier, best)

@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from paceline.backends.suffix.memory import KeptOutputs, Memory
 from paceline.backends.suffix.tree import NO_TOKEN, Match, SuffixTree
 from paceline.core.config.blocks import BackendConfig, Readiness, Role
-from paceline.core.proposals import TokenProposal
-from paceline.core.protocols import DraftControl, Target
+from paceline.core.proposals import DraftControl, TokenProposal
+from paceline.core.protocols import Target
 from paceline.core.records import SIGNALS, Signal, TokenSignals
 from paceline.core.trees import Listed, TokenTree, grow_tree
 
@@ -141,9 +141,7 @@ class SuffixSession:
                 tokens.append(token)
                 if control is not None and control.signals:
                     signals.append(_signals(len(signals), token, followers, control.signals))
-                    if control.stop is not None and control.stop.stops(signals[-1]):
-                        break
-                    if control.keep_drafting is not None and not control.keep_drafting(signals[-1]):
+                    if not control.goes_on(signals[-1]):
                         break
                 if len(tokens) == gamma:
                     break

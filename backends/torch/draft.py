@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from paceline.backends.torch.engine import Engine
     from paceline.backends.torch.passes import Steps
-    from paceline.core.protocols import DraftControl, Proposal
+    from paceline.core.proposals import DraftControl
+    from paceline.core.protocols import Proposal
     from paceline.core.records import Signal
     from paceline.core.sampling import Sampling
 
@@ -132,7 +133,7 @@ class DraftModelSession(ModelSession):
             chosen.append(token)
             if control is not None:
                 seen.append(token_signals(scores[0], token[0], len(seen), control.signals))
-                if not _goes_on(control, seen[-1]):
+                if not control.goes_on(seen[-1]):
                     break
             if len(chosen) == gamma:
                 break
@@ -163,7 +164,7 @@ class DraftModelSession(ModelSession):
             names = frozenset() if control is None else control.signals
             first = torch.tensor([tree.tokens[before]], device=scores.device)
             seen.append(token_signals(scores[0].float(), first, depth - 1, names))
-            if depth == gamma or (control is not None and not _goes_on(control, seen[-1])):
+            if depth == gamma or (control is not None and not control.goes_on(seen[-1])):
                 break
             kept = tree.best(nodes)
             fresh = sorted(
@@ -284,13 +285,6 @@ def known_tokens(tokens: Sequence[int], vocabulary: int) -> Sequence[int]:
     if tokens and max(tokens) >= vocabulary:
         return [min(token, vocabulary - 1) for token in tokens]
     return tokens
-
-
-def _goes_on(control: DraftControl, signals: TokenSignals) -> bool:
-    """Ask the declared rule first, then the callback."""
-    if control.stop is not None and control.stop.stops(signals):
-        return False
-    return control.keep_drafting is None or control.keep_drafting(signals)
 
 
 class SampledDraftSession(DraftModelSession):

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from paceline.backends.torch.draft import DraftModel
     from paceline.backends.torch.engine import Engine
-    from paceline.core.protocols import Codec, DraftControl, Proposal, Target
+    from paceline.core.proposals import DraftControl
+    from paceline.core.protocols import Codec, Proposal, Target
     from paceline.core.records import Signal
 
 

@@ -17,7 +17,8 @@ from paceline.core.proposals import TokenProposal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from paceline.core.protocols import DraftControl, Proposal
+    from paceline.core.proposals import DraftControl
+    from paceline.core.protocols import Proposal
     from paceline.core.records import Signal
 
 

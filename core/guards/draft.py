@@ -31,7 +31,8 @@ from paceline.core.sampling import open_draft
 from paceline.core.trees import depths, tree_flaw
 
 if TYPE_CHECKING:
-    from paceline.core.protocols import Clock, Draft, DraftControl, DraftSession, Proposal
+    from paceline.core.proposals import DraftControl
+    from paceline.core.protocols import Clock, Draft, DraftSession, Proposal
     from paceline.core.records import Plan
     from paceline.core.sampling import Sampling
 

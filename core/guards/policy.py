@@ -11,7 +11,6 @@ on with gamma 0: a policy can cost speed, never tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from paceline.core.errors import (
@@ -29,11 +28,12 @@ from paceline.core.errors import (
 from paceline.core.generation import Failure
 from paceline.core.guards.plan import flaw
 from paceline.core.log import log
+from paceline.core.proposals import DraftControl
 from paceline.core.records import SIGNALS, Plan, Requirements, name_draft
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Policy
-    from paceline.core.records import Capabilities, Round, RoundStart, Signal, StopRule, TokenSignals
+    from paceline.core.records import Capabilities, Round, RoundStart, Signal, TokenSignals
 
 
 T = TypeVar("T")
@@ -137,15 +137,6 @@ def check_plan(policy: Policy, plan: object, start: RoundStart, drafts: Mapping[
         raise breach(policy, problem, defined_at(getattr(type(policy), "plan", None)))
     assert isinstance(plan, Plan)
     return name_draft(plan, drafts)
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedControl:
-    """Control over the planned draft in this round; the loop's `DraftControl`."""
-
-    signals: frozenset[Signal]
-    stop: StopRule | None
-    keep_drafting: Callable[[TokenSignals], bool] | None
 
 
 class PlainDecoding:
@@ -253,7 +244,7 @@ class PolicyGuard:
         self._round = start.index
         return self._ask("plan", self._planned, FALLBACK_PLAN, start, answer)
 
-    def control(self, plan: Plan) -> PlannedControl | None:
+    def control(self, plan: Plan) -> DraftControl | None:
         """Return what the planned draft must look at, or None when there is nothing to look at."""
         if not plan.use_signals and plan.stop is None:
             return None
@@ -263,7 +254,7 @@ class PolicyGuard:
         keep_drafting = self._keep_drafting if signals and has_member(self.policy, "keep_drafting") else None
         if plan.stop is not None:
             signals |= {plan.stop.signal}
-        return PlannedControl(signals, plan.stop, keep_drafting)
+        return DraftControl(signals, plan.stop, keep_drafting)
 
     def settle(self) -> None:
         """Raise what went wrong in `keep_drafting`; called once the draft has returned, so that it sees no error."""

@@ -98,7 +98,7 @@ class BackendRounds(RuleBasedStateMachine):
         if self.draft is None:
             return None
         with blamed(self.draft, "draft"):
-            proposal = self.draft.draft(gamma, control)
+            proposal = self.draft.draft(gamma, None if control is None else control.control)
             self.reference.judge_draft(self.context, gamma, proposal, control)
         self.drafted = self.drafted or len(proposal) > 0
         return proposal

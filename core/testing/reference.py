@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.proposals import DraftControl
 from paceline.core.testing.failures import require
 
 if TYPE_CHECKING:
     from paceline.core.protocols import Draft, Proposal, Target, Verdict
-    from paceline.core.records import Signal, StopRule, TokenSignals
+    from paceline.core.records import Signal, TokenSignals
 
 PLUS_ONE = "a verdict is the accepted tokens and one more"
 FORGET = "after advance(tokens) a session must know prompt + emitted tokens, and nothing else that was tried"
@@ -21,14 +22,18 @@ Logits = Callable[[Any], Sequence[float]]
 
 @dataclass(slots=True)
 class StopAfter:
-    """A control that wants some signals and ends drafting after `after` tokens have been kept."""
+    """Control that wants some signals and ends drafting after `after` tokens have been kept."""
 
     signals: frozenset[Signal]
     after: int
-    stop: StopRule | None = None
     seen: list[TokenSignals] = field(default_factory=list)
 
-    def keep_drafting(self, signals: TokenSignals) -> bool:
+    @property
+    def control(self) -> DraftControl:
+        """The control that a draft is given."""
+        return DraftControl(self.signals, None, self._keep_drafting)
+
+    def _keep_drafting(self, signals: TokenSignals) -> bool:
         """Count the tokens."""
         self.seen.append(signals)
         return len(self.seen) <= self.after

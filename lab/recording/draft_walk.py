@@ -17,23 +17,15 @@ from numpy.typing import NDArray
 
 from paceline.core.guards.draft import check_length, check_proposal
 from paceline.core.optional_protocols import Memoryless
+from paceline.core.proposals import DraftControl
 from paceline.lab.recording.format_texts import runs, spread, tail_places
 from paceline.lab.recording.model import Starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from paceline.core.protocols import DraftSession
-    from paceline.core.records import Signal, StopRule, TokenSignals
-
-
-@dataclass(frozen=True, slots=True)
-class SignalControl:
-    """A `DraftControl` that sees signals and never stops drafting."""
-
-    signals: frozenset[Signal]
-    stop: StopRule | None = None
-    keep_drafting: Callable[[TokenSignals], bool] | None = None
+    from paceline.core.records import Signal, TokenSignals
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +50,7 @@ class DraftQuery:
         Raises:
             ContractError: The draft proposed more, or what is no token.
         """
-        control = SignalControl(self.signals) if self.signals else None
+        control = DraftControl(self.signals) if self.signals else None
         proposal = self.session.draft(gamma, control)
         check_proposal(self.name, self.session, proposal, gamma, self.vocabulary)
         return tuple(proposal.tokens), tuple(proposal.signals) if self.signals else ()

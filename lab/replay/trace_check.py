@@ -202,8 +202,7 @@ class _Drive:
         if control is None:
             return done.drafted
         for place, signals in enumerate(done.signals, start=1):
-            stopped = control.stop is not None and control.stop.stops(signals)
-            if stopped or (control.keep_drafting is not None and not control.keep_drafting(signals)):
+            if not control.goes_on(signals):
                 request.guard.settle()
                 return place
         return done.drafted

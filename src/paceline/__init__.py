@@ -71,13 +71,18 @@ if _typing.TYPE_CHECKING:
     from paceline.core.plugins.hooks import impl as hookimpl
     from paceline.core.prefixes import KeptPrefixes, PrefixReuse
     from paceline.core.processors import AllowedTokens, LogitBias, LogitsProcessor, process_row
-    from paceline.core.proposals import SampledProposal, TokenProposal, TokenVerdict, verify_greedy
+    from paceline.core.proposals import (
+        DraftControl,
+        SampledProposal,
+        TokenProposal,
+        TokenVerdict,
+        verify_greedy,
+    )
     from paceline.core.protocols import (
         Clock,
         Codec,
         Costs,
         Draft,
-        DraftControl,
         DraftSession,
         Policy,
         Proposal,

@@ -16,9 +16,10 @@ from paceline.backends.suffix.draft import SuffixConfig, SuffixDraft
 from paceline.backends.suffix.memory import Memory
 from paceline.backends.suffix.tree import SuffixTree
 from paceline.backends.toy import ToyTarget
+from paceline.core.proposals import DraftControl
 from paceline.core.records import SIGNALS, StopRule
 from paceline.core.state.store import StateStore
-from paceline.lab.recording.draft_walk import SignalControl, memoryless
+from paceline.lab.recording.draft_walk import memoryless
 from paceline.policies.static import StaticConfig
 from paceline.testing import check_backend
 
@@ -103,7 +104,7 @@ def test_the_tree_finds_and_counts_what_a_scan_of_all_texts_finds(
     assert list(session.draft(gamma, None).tokens) == expected
     length = find(context, len(context), texts, longest)[0]
     assert session.match_length == (length if length >= shortest else 0)
-    proposal = session.draft(gamma, SignalControl(SIGNALS))
+    proposal = session.draft(gamma, DraftControl(SIGNALS))
     assert list(proposal.tokens) == expected
     for signals, token, followers in zip(proposal.signals, expected, counts, strict=True):
         assert signals.token == token
@@ -140,7 +141,7 @@ def test_a_repeating_text_is_continued_past_its_end():
 
 def test_a_stop_rule_on_its_probabilities_ends_drafting():
     session = SuffixDraft().open([9, 5, 8, 9, 5, 7, 9])
-    control = SignalControl(frozenset({"prob"}), StopRule("prob", below=0.9))
+    control = DraftControl(frozenset({"prob"}), StopRule("prob", below=0.9))
 
     assert session.draft(4, control).tokens == (5, 7)
 

@@ -5,7 +5,7 @@ import pytest
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyConfig, ToyTarget
 from paceline.core.errors import BackendError
-from paceline.core.proposals import verify_greedy
+from paceline.core.proposals import DraftControl, verify_greedy
 from paceline.core.records import StopRule
 
 
@@ -46,14 +46,10 @@ def test_the_draft_is_surer_where_it_is_right():
 
 
 def test_a_stop_rule_ends_the_draft_after_the_token_that_triggers_it():
-    class DraftControl:
-        signals = frozenset({"top1"})
-        stop = StopRule("top1", below=0.6)
-        keep_drafting = None
-
+    control = DraftControl(frozenset({"top1"}), StopRule("top1", below=0.6))
     target = ToyTarget()
     session = ToyConfig(agreement=0.7).build_draft(target).open([3, 4])
-    proposal = session.draft(50, DraftControl())
+    proposal = session.draft(50, control)
 
     assert [False] * (len(proposal) - 1) + [True] == [s.top1 < 0.6 for s in proposal.signals]
     assert len(proposal) < 50

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from paceline.backends.graph.cuda.engine import BlockEngine
     from paceline.backends.graph.cuda.sampling import Kind
-    from paceline.core.protocols import DraftControl, Proposal
+    from paceline.core.proposals import DraftControl
+    from paceline.core.protocols import Proposal
     from paceline.core.sampling import Sampling
 
 
@@ -249,7 +250,6 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
         """Draft by a program for each token, and ask the policy after each."""
         buffers, pair, count = self.buffers, self.tracker.pair, 0
         assert control is not None
-        assert control.keep_drafting is not None
         while True:
             self._send(count, 1, count, None, pair)
             self._run(1, self.tracker.context + count + 1, looks=True)
@@ -257,12 +257,7 @@ class CudaDraftSession(GraphSession[DraftBuffers]):
             numbers = buffers.engine.runner.fetch(buffers.proposal_buffer.numbers, buffers.host)
             tokens, rows = read(numbers, buffers.proposal_buffer.largest)
             seen = tell(rows, tokens, control.signals)[-1]
-            # The declared rule first, then the policy.
-            if (
-                (control.stop is not None and control.stop.stops(seen))
-                or not control.keep_drafting(seen)
-                or count == gamma
-            ):
+            if not control.goes_on(seen) or count == gamma:
                 return count - 1
             pair = pair[1], tokens[-1]
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from paceline.backends.graph import GraphDraft, GraphTarget
 from paceline.backends.torch.passes import run_together
 from paceline.core.errors import BackendError
-from paceline.core.guards.policy import PlannedControl
 from paceline.core.optional_protocols import BatchDraft, BatchTarget
-from paceline.core.proposals import TokenProposal
+from paceline.core.proposals import DraftControl, TokenProposal
 from paceline.core.records import StopRule
 from paceline.core.sampling import Sampling
 
@@ -53,7 +52,7 @@ class Row:
 
 
 def control_of(stop):
-    return None if stop is None else PlannedControl(frozenset({stop.signal}), stop, None)
+    return None if stop is None else DraftControl(frozenset({stop.signal}), stop)
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,8 +1,6 @@
 """Signals are numbers about the draft's distribution, computed only where they are asked for."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from paceline.backends.torch.logits import token_signals
 from paceline.backends.transformers import HfDraft
+from paceline.core.proposals import DraftControl
 from paceline.core.records import SIGNALS, StopRule
 
 from ..tiny_models import tiny_model
@@ -18,13 +17,6 @@ from ..tiny_models import tiny_model
 torch.set_num_threads(1)
 
 LOGITS = st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=9)
-
-
-@dataclass
-class DraftControl:
-    signals: frozenset = SIGNALS
-    stop: StopRule | None = None
-    keep_drafting: Any = None
 
 
 @settings(deadline=None)
@@ -50,19 +42,19 @@ def test_only_what_was_asked_for_is_there(wanted):
 
 def test_the_token_that_stops_the_draft_stays():
     draft = HfDraft(tiny_model("llama"))
-    free = draft.open([3, 4]).draft(8, DraftControl())
+    free = draft.open([3, 4]).draft(8, DraftControl(SIGNALS))
     assert len(free.signals) == len(free) == 8
     levels = [signal.margin for signal in free.signals]
     rule = StopRule("margin", below=sorted(levels)[2])
     first = next(index for index, level in enumerate(levels) if level < rule.below)
-    stopped = draft.open([3, 4]).draft(8, DraftControl(stop=rule))
+    stopped = draft.open([3, 4]).draft(8, DraftControl(SIGNALS, rule))
     assert stopped.tokens == free.tokens[: first + 1]
     assert stopped.signals == free.signals[: first + 1]
 
 
 def test_watching_does_not_change_what_is_drafted():
     draft = HfDraft(tiny_model("llama"))
-    assert draft.open([5]).draft(6, DraftControl()).tokens == draft.open([5]).draft(6, None).tokens
+    assert draft.open([5]).draft(6, DraftControl(SIGNALS)).tokens == draft.open([5]).draft(6, None).tokens
     assert draft.open([5]).draft(6, None).signals == ()
 
 

@@ -11,7 +11,7 @@ from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.reference import reference_modes, references
 from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
-from paceline.core.proposals import SampledProposal, TokenProposal
+from paceline.core.proposals import DraftControl, SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.rejection_sampling import probs_of, process_logits
 from paceline.core.sampling import GREEDY, Sampling
@@ -243,13 +243,8 @@ def test_a_proposal_carries_what_its_tokens_were_drawn_from():
 
 
 def test_signals_and_scores_are_of_the_distribution_that_was_drawn_from():
-    class DraftControl:
-        signals = SIGNALS
-        stop = None
-        keep_drafting = None
-
     _, draft = models()
-    proposal = draft.open_sampled(PROMPT, WARM).draft(3, DraftControl())
+    proposal = draft.open_sampled(PROMPT, WARM).draft(3, DraftControl(SIGNALS))
     for place, (signals, shares) in enumerate(zip(proposal.signals, proposal.draft_probs, strict=True)):
         assert signals.top1 == pytest.approx(float(shares.max()))
         assert signals.prob == pytest.approx(float(shares[proposal.tokens[place]]))

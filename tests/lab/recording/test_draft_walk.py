@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.core.errors import ContractError
-from paceline.core.proposals import TokenProposal
+from paceline.core.proposals import DraftControl, TokenProposal
 from paceline.core.records import SIGNALS
 from paceline.lab.recording.draft_walk import (
     DraftQuery,
-    SignalControl,
     agreement,
     match_lengths_of,
     memoryless,
@@ -37,7 +36,7 @@ def asked_afresh(draft, prompt, tokens, longest):
     """Proposals of a draft from each start, each from a session that never drafted before."""
     for start in range(len(tokens)):
         session = draft.open([*prompt, *tokens[:start]])
-        proposal = session.draft(longest, SignalControl(draft.signals))
+        proposal = session.draft(longest, DraftControl(draft.signals))
         yield proposal, agreement(proposal.tokens, tokens[start:])
 
 

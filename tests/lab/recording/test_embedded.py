@@ -4,10 +4,11 @@ import pytest
 
 from paceline.core.config.load import load_config
 from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.proposals import DraftControl
 from paceline.core.records import Plan
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.lab.models import load_models
-from paceline.lab.recording.draft_walk import SignalControl, agreement
+from paceline.lab.recording.draft_walk import agreement
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.recording.run import Settings, record_run
 from paceline.lab.workloads.prompts import Prompt, embedded
@@ -66,7 +67,7 @@ def test_a_draft_led_along_the_text_does_what_it_does_when_asked_everywhere(take
     assert text.perplexity > 1.0
     for start in range(len(text.tokens)):
         session = draft.open([*prompt.tokens, *text.tokens[:start]])
-        proposal = session.draft(LONGEST, SignalControl(draft.signals))
+        proposal = session.draft(LONGEST, DraftControl(draft.signals))
         session.close()
         assert starts.offered[start] == len(proposal) == LONGEST
         assert starts.agreed[start] == agreement(proposal.tokens, text.tokens[start:])

@@ -86,7 +86,7 @@ class DraftModelSession(ModelSession):
             chosen.append(token)
             if control is not None:
                 seen.append(token_signals(scores, token, len(seen), control.signals))
-                if not _goes_on(control, seen[-1]):
+                if not control.goes_on(seen[-1]):
                     break
             if len(chosen) == gamma:
                 break
@@ -118,13 +118,6 @@ class DraftModelSession(ModelSession):
             return 0
         # The last drafted token is never fed, so it needs no position.
         return min(engine.longest - 1, engine.max_context - tracker.context + 1)
-
-
-def _goes_on(control: DraftControl, signals: TokenSignals) -> bool:
-    """Ask the declared rule first, then the callback."""
-    if control.stop is not None and control.stop.stops(signals):
-        return False
-    return control.keep_drafting is None or control.keep_drafting(signals)
 
 
 class SampledDraftSession(DraftModelSession):

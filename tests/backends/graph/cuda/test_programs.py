@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.proposals import DraftControl
 from paceline.core.records import Capabilities, Plan, StopRule
 from paceline.core.testing.doubles import ScriptedPolicy
 from paceline.testing import check_backend
@@ -92,23 +93,13 @@ def test_a_plan_between_tiers_takes_the_next_one_up_and_no_token_more(gamma):
     ids=str,
 )
 def test_a_rule_judged_on_the_device_stops_where_the_same_rule_on_the_host_does(rule):
-    class DraftControl:
-        signals = frozenset({rule.signal})
-        stop = rule
-        keep_drafting = None
-
-    class Asking(DraftControl):
-        stop = None
-
-        def keep_drafting(self, signals):
-            return not rule.stops(signals)
-
+    signals = frozenset({rule.signal})
+    declared = DraftControl(signals, rule)
+    asking = DraftControl(signals, None, lambda signals: not rule.stops(signals))
     _, drafts = pair("llama")
     lengths = set()
     for start in range(12):
-        device, host = (
-            drafts["far"].open([start, 1, 4]).draft(8, control) for control in (DraftControl(), Asking())
-        )
+        device, host = (drafts["far"].open([start, 1, 4]).draft(8, control) for control in (declared, asking))
         assert device.tokens == host.tokens
         values = [[signals.value(rule.signal) for signals in found.signals] for found in (device, host)]
         assert values[0] == pytest.approx(values[1])

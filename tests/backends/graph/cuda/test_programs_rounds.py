@@ -16,7 +16,7 @@ from paceline.backends.graph.cuda.runner import EagerRunner
 from paceline.backends.torch.sampling import DeviceRng
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
-from paceline.core.proposals import TokenProposal
+from paceline.core.proposals import DraftControl, TokenProposal
 from paceline.core.records import Plan
 from paceline.core.sampling import GREEDY, Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
@@ -207,11 +207,6 @@ def test_a_round_that_fails_leaves_sessions_that_go_on_as_if_nothing_had_happene
     session, drafting = target.open(PROMPT), drafts["near"].open(PROMPT)
     drafting.draft(3, None)
 
-    class DraftControl:
-        signals = frozenset({"top1"})
-        stop = None
-        keep_drafting = None
-
     calls = []
 
     def failing(*args):
@@ -224,7 +219,7 @@ def test_a_round_that_fails_leaves_sessions_that_go_on_as_if_nothing_had_happene
     with monkeypatch.context() as patch:
         patch.setattr(draft_module, where, failing)
         with pytest.raises(RuntimeError, match="out of memory"):
-            drafting.draft(4, DraftControl())
+            drafting.draft(4, DraftControl(frozenset({"top1"})))
     with monkeypatch.context() as patch:
         patch.setattr(target_module, "forward", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):

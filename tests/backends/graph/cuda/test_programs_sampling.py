@@ -11,7 +11,8 @@ from paceline.backends.torch import sampling
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
-from paceline.core.records import Plan, StopRule
+from paceline.core.proposals import DraftControl
+from paceline.core.records import SIGNALS, Plan, StopRule
 from paceline.core.rejection_sampling import probs_of, process_logits
 from paceline.core.sampling import Sampling
 from paceline.core.testing.doubles import ScriptedPolicy
@@ -151,14 +152,9 @@ def test_the_same_seed_and_gammas_give_the_same_text_and_another_seed_another():
 
 
 def test_signals_and_scores_are_of_the_distribution_that_was_drawn_from():
-    class DraftControl:
-        signals = frozenset({"prob", "top1", "entropy", "margin", "token"})
-        stop = None
-        keep_drafting = None
-
     _, drafts = parts()
     session = drafts["drawing"].open_sampled(PROMPT, SHARP)
-    proposal = session.draft(3, DraftControl())
+    proposal = session.draft(3, DraftControl(SIGNALS))
     for place, (signals, token) in enumerate(zip(proposal.signals, proposal.tokens, strict=True)):
         shares = proposal.draft_probs[place]
         assert (signals.position, signals.token) == (place, token)
