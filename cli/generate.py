@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -35,7 +35,10 @@ DEMO_TOKENS = 160
 DEMO_PROMPT = "code-3"
 """A prompt on which the embedded target writes varied text for a while before it repeats itself."""
 
-STRIP_ROUNDS = 200
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+ROW_ROUNDS = 68
+"""Of a timeline: with what stands before them they fit into 80 columns."""
+
 STDIN = "-"
 MOST = 16 * MIB
 """Of a prompt: no target reads as much."""
@@ -119,6 +122,7 @@ class _Job:
     demo: bool
     as_json: bool
     quiet: bool
+    rounds: list[Round] = field(default_factory=list)
 
     def work(self, prompt: str | Messages, *, comparing: bool) -> int:
         """Decode, report, and return the exit code."""
@@ -160,6 +164,7 @@ class _Job:
                 self.screen.text(piece)
 
         def show(done: Round) -> None:
+            self.rounds.append(done)
             write(stream.push(done.tokens))
             self.screen.line(live_line(decoding, done, decoder.costs))
 
@@ -205,7 +210,7 @@ class _Job:
         if self.quiet or self.as_json:
             return
         if self.demo:
-            self.screen.note(f"\ngamma per round: {_strip(decoding.gammas)}")
+            self.screen.note(_timeline(self.rounds))
         self.screen.note(summary(decoding, self.run.policy.name))
 
     def _compare(self, models: Models, decoder: SpeculativeDecoder, tokens: list[int]) -> PairedTimes:
@@ -224,10 +229,25 @@ class _Job:
         return comparison
 
 
-def _strip(gammas: list[int]) -> str:
-    """Return the gammas of all rounds in a row, the last ones where they are too many."""
-    shown = " ".join(str(gamma) for gamma in gammas[-STRIP_ROUNDS:])
-    return f"... {shown}" if len(gammas) > STRIP_ROUNDS else shown
+def _timeline(rounds: Sequence[Round]) -> str:
+    """Return drafts, gammas and accepted tokens of all rounds, a letter or digit each."""
+    names = sorted({done.plan.draft for done in rounds if done.plan.draft is not None})
+    distinct = len({name[0] for name in names}) == len(names)
+    letters = {name: name[0] if distinct else DIGITS[place] for place, name in enumerate(names, start=1)}
+    legend = ", ".join([*(f"{letter} {name}" for name, letter in letters.items()), "- plain decoding"])
+    lines = [f"\nround by round ({legend}; a is 10, b 11, ...)"]
+    for begin in range(0, len(rounds), ROW_ROUNDS):
+        row = rounds[begin : begin + ROW_ROUNDS]
+        lines += [
+            f"  draft    {''.join(letters.get(done.plan.draft or '', '-') for done in row)}",
+            f"  gamma    {''.join(_digit(done.plan.gamma) for done in row)}",
+            f"  accepted {''.join(_digit(done.accepted) if done.plan.gamma else ' ' for done in row)}",
+        ]
+    return "\n".join(lines)
+
+
+def _digit(count: int) -> str:
+    return DIGITS[min(count, len(DIGITS) - 1)]
 
 
 def _compared(comparison: PairedTimes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`paceline generate`."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from paceline.backends.toy_sessions import ToyTargetSession
 from paceline.cli.app import run
 from paceline.core.trace import read_trace
 from paceline.policies.static import StaticPolicy
+
+from .conftest import TOY
 
 
 def alone(prompt, limit):
@@ -236,3 +239,20 @@ def test_the_traceback_of_an_error_is_shown_when_asked_for(cli):
     done = cli.call("generate", "x", "-c", wrong, PACELINE_DEBUG="1", code=1)
 
     assert "Traceback" in done.stderr
+
+
+def test_the_demo_ends_with_its_rounds_in_rows(cli, toy):
+    cli.file("run.yaml", TOY.replace("good:", "bad: {backend: toy, agreement: 0.1}\n  good:"))
+    done = cli.call("generate", "abc", "--demo", "--no-compare", "-c", toy, "-n", 300, code=0)
+    found = json.loads(cli.call("generate", "abc", "-c", toy, "-n", 300, "--json", code=0).stdout)
+    assert len(found["tokens"]) == 300
+    lines = done.stderr.splitlines()
+    begin = next(place for place, line in enumerate(lines) if line.startswith("round by round ("))
+    assert "b bad, g good, - plain decoding" in lines[begin]
+    rows = [line[11:] for line in lines[begin + 1 :] if line.startswith("  ")]
+    drafts, gammas, accepted = ("".join(rows[place::3]) for place in range(3))
+    rounds = int(re.search(r"300 tokens in (\d+) rounds", done.stderr)[1])
+    assert len(drafts) == len(gammas) == len(accepted) == rounds
+    assert {draft for draft, gamma in zip(drafts, gammas, strict=True) if gamma == "0"} <= {"-"}
+    assert 300 - rounds <= sum(int(count, 36) for count in accepted.replace(" ", "")) <= 300
+    assert max(len(line) for line in lines[begin : begin + 4]) <= 80
