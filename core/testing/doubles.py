@@ -88,7 +88,7 @@ class ChaoticPolicy(_Unlearning):
 
     Args:
         seed: Of all its choices.
-        drafts: The drafts it chooses from.
+        drafts: The drafts it chooses from; None: all that a round has.
         signals: The signals the drafts can compute; when there are some, it stops early through `keep_drafting` and
             through random stop rules.
         max_gamma: The largest gamma it plans.
@@ -97,19 +97,19 @@ class ChaoticPolicy(_Unlearning):
     def __init__(
         self,
         seed: int,
-        drafts: Sequence[str] = ("draft",),
+        drafts: Sequence[str] | None = None,
         *,
         signals: frozenset[Signal] = frozenset(),
         max_gamma: int = 8,
     ) -> None:
         self._random = Random(seed)
-        self._drafts = list(drafts)
+        self._drafts = drafts
         self._max_gamma = max_gamma
         self.needs = signals
 
     def plan(self, start: RoundStart) -> Plan:
         """Choose anything that is allowed."""
-        drafts = [name for name in self._drafts if name in start.drafts]
+        drafts = [name for name in start.drafts if self._drafts is None or name in self._drafts]
         gamma = self._random.randint(0, min(self._max_gamma, start.budget)) if drafts else 0
         scored = frozenset(name for name in drafts if self._random.random() < 0.3)
         draft = self._random.choice(drafts) if drafts else None

@@ -94,6 +94,24 @@ def test_greedy_tokens_are_those_chosen_one_by_one(engine, prompt, script, wants
     assert written == one_by_one(target, prompt, sampling, LENGTH)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_trees_are_drafted_and_verified_by_the_same_processors(engine, temperature):
+    target, drafts = ENGINES[engine]()
+    lengths = set()
+    for seed in range(8):
+        prompt = (3, 1, 4)
+        processors = (AllowedTokens(Choosy(seed, prompt, target.vocabulary)),)
+        sampling = Sampling(temperature=temperature, processors=processors)
+        policy = ScriptedPolicy([Plan(3, "near", nodes=7, width=3), Plan(2, "far", nodes=5, width=2)])
+        decoder = SpeculativeDecoder(target, drafts, policy, eos=frozenset(), sampling=sampling)
+        written = decoder.generate(prompt, max_new_tokens=LENGTH)
+        lengths.add(written.totals.accepted)
+        if not temperature:
+            assert written.tokens == one_by_one(target, prompt, sampling, LENGTH)
+    assert len(lengths) > 1
+
+
 BIASED = Sampling(
     temperature=2.0,
     top_k=3,

@@ -106,7 +106,7 @@ def test_readiness_tells_size_vocabulary_and_build(build, tiny):
     known = LlamaCppConfig(model=str(tiny), cache_type="f32").check_target(RUN)
     assert known.problems == ()
     assert (known.vocabulary, known.codec) == (96, None)
-    assert known.capabilities == Capabilities(sampling=True)
+    assert known.capabilities == Capabilities(sampling=True, processors=True)
     cache = 2 * 2 * (16 + 16) * 512 * 2 * 4  # layers, heads, keys and values, tokens, requests, bytes
     assert known.memory == {"cpu": tiny.stat().st_size + cache}
     assert any("llama.cpp of llama-cpp-python" in remark for remark in known.remarks)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from paceline import (
+    AllowedTokens,
     BackendError,
+    LogitBias,
     Plan,
     Sampling,
     SpeculativeDecoder,
@@ -56,8 +58,8 @@ def test_both_roles_keep_the_contract_whatever_a_round_does(build, smaller):
 def test_ten_thousand_adversarial_rounds_write_the_plain_text_and_leak_nothing(build, tiny, smaller):
     target = build(block_multiple=2)
     drafts = drafts_for(target, tiny, smaller)
-    expected, rounds, dice = {}, 0, Random(0)
-    for seed in range(500):
+    expected, rounds, drafted, dice = {}, 0, 0, Random(0)
+    for seed in range(720):
         prompt = PROMPT[: 1 + seed % len(PROMPT)]
         if len(prompt) not in expected:
             expected[len(prompt)] = plain(target, prompt)
@@ -67,7 +69,9 @@ def test_ten_thousand_adversarial_rounds_write_the_plain_text_and_leak_nothing(b
         written = tuple(token for done in taken for token in done.tokens)
         assert written == expected[len(prompt)][: len(written)]
         rounds += len(taken)
+        drafted += sum(done.drafted for done in taken)
     assert rounds > 10_000
+    assert drafted > 2 * rounds
     assert empty(target.engine)
     assert empty(drafts["same"].engine)
     assert empty(drafts["other"].engine)
@@ -81,10 +85,14 @@ def test_a_draft_of_the_same_weights_is_accepted(build, tiny, smaller):
     assert done.totals.accepted > 0.8 * done.totals.drafted
 
 
+BIASED = (LogitBias({3: 2.0}), AllowedTokens(lambda tokens: {(tokens[-1] + step) % 96 for step in (1, 7, 9)}))
+
+
+@pytest.mark.parametrize("processors", [(), BIASED], ids=["free", "processed"])
 @pytest.mark.parametrize("role", ["target", "draft"])
-def test_what_is_drawn_is_distributed_as_the_targets_own(build, smaller, role):
+def test_what_is_drawn_is_distributed_as_the_targets_own(build, smaller, role, processors):
     target = build()
-    sampling = Sampling(temperature=1.3, top_k=3, seed=0)
+    sampling = Sampling(temperature=1.3, top_k=3, seed=0, processors=processors)
     draft = LlamaCppConfig(model=str(smaller)).build_draft(target)
 
     def two_tokens(rng):

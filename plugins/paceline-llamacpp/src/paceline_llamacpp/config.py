@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from paceline import BackendConfig, BackendError, Capabilities, Readiness, Role, gguf_file
-from paceline_llamacpp.library import BACKEND, missing_library
+from paceline import BackendConfig, BackendError, Readiness, Role, gguf_file
+from paceline_llamacpp.library import BACKEND, CAPABILITIES, missing_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,7 +88,7 @@ class LlamaCppConfig(BackendConfig):
     def check_target(self, run: RunConfig) -> Readiness:
         """Tell whether library, file and settings are there; reads metadata and vocabulary, no weights."""
         if self.missing():
-            return Readiness(self.missing(), capabilities=Capabilities(sampling=True))
+            return Readiness(self.missing(), capabilities=CAPABILITIES)
         return self._loading().check_target(self)  # type: ignore[no-any-return]
 
     def check_draft(self, run: RunConfig, target: Readiness) -> Readiness:

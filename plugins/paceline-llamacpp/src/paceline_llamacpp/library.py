@@ -12,7 +12,7 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from paceline import BackendError
+from paceline import BackendError, Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BACKEND: Final = "llama-cpp"
 """The name of the backend in run files, with which its messages begin."""
+
+CAPABILITIES: Final = Capabilities(sampling=True, processors=True)
 
 PACKAGE: Final = "llama-cpp-python"
 OLDEST: Final = (0, 3, 20)

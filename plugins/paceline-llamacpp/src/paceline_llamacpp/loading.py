@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from paceline import BackendError, Capabilities, Readiness, tokenizer_difference
+from paceline import BackendError, Readiness, tokenizer_difference
 from paceline_llamacpp.codec import GgufCodec, codec_of
 from paceline_llamacpp.draft import LlamaCppDraft
 from paceline_llamacpp.engine import CACHE_BYTES, Engine, EngineOptions
-from paceline_llamacpp.library import BACKEND, library
+from paceline_llamacpp.library import BACKEND, CAPABILITIES, library
 from paceline_llamacpp.model import GgufModel
 from paceline_llamacpp.target import LlamaCppTarget
 
@@ -130,11 +130,11 @@ def _inspect(config: LlamaCppConfig) -> Readiness:
         model = GgufModel(config.path, vocabulary_only=True)
         options = _options(config, model)
     except BackendError as refused:
-        return Readiness((*problems, str(refused)), capabilities=Capabilities(sampling=True))
+        return Readiness((*problems, str(refused)), capabilities=CAPABILITIES)
     return Readiness(
         tuple(problems),
         memory={"cpu": model.path.stat().st_size + _cache_bytes(model, options)},
-        capabilities=Capabilities(sampling=True),
+        capabilities=CAPABILITIES,
         codec=codec_of(model),
         vocabulary=model.vocabulary,
     )

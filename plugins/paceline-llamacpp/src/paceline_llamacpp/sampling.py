@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paceline import TokenSignals
+from paceline import TokenSignals, process_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from paceline import Proposal, Sampling, Signal
@@ -35,23 +33,28 @@ class Sampler:
         self.sampling = sampling
         self.rng = ArrayRng(sampling.seed)
         self._seen = set(prompt) if sampling.repetition_penalty != 1.0 else None
+        self._text = list(prompt) if sampling.processors else None
 
-    def advance(self, tokens: Iterable[int]) -> None:
+    def advance(self, tokens: Sequence[int]) -> None:
         """Take in tokens that were delivered."""
         if self._seen is not None:
             self._seen.update(tokens)
+        if self._text is not None:
+            self._text.extend(tokens)
 
-    def process(self, logits: Floats, guess: Iterable[int]) -> Floats:
-        """Return the scores of the token after the context and a guess, with penalty, temperature and cuts applied."""
+    def process(self, logits: Floats, guess: Sequence[int]) -> Floats:
+        """Return the scores of the token after context and guess: penalty, processors, temperature, cuts applied."""
         sampling, scores = self.sampling, np.array(logits, dtype=np.float64)
         if self._seen is not None:
             there = np.fromiter((token for token in {*self._seen, *guess} if token < len(scores)), np.intp)
             known = scores[there]
             penalty = sampling.repetition_penalty
             scores[there] = np.where(known < 0, known * penalty, known / penalty)
+        if self._text is not None:
+            scores = process_row(sampling.processors, [*self._text, *guess], scores)
         if sampling.greedy:
             return scores
-        scores /= sampling.temperature
+        scores = scores / sampling.temperature
         if sampling.top_k is not None and sampling.top_k < len(scores):
             scores[scores < np.partition(scores, -sampling.top_k)[-sampling.top_k]] = -np.inf
         if sampling.top_p is not None and sampling.top_p < 1.0:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paceline import BackendError, Capabilities, PrefixReuse, rejection_sample, verify_greedy
+from paceline import BackendError, PrefixReuse, rejection_sample, verify_greedy
 from paceline_llamacpp.codec import codec_of
 from paceline_llamacpp.engine import CHUNK
-from paceline_llamacpp.library import BACKEND
+from paceline_llamacpp.library import BACKEND, CAPABILITIES
 from paceline_llamacpp.sampling import Sampler, draft_probs_of, residual
 from paceline_llamacpp.sequence import ModelSession, SequenceState
 
@@ -34,7 +34,7 @@ class LlamaCppTarget(PrefixReuse["Engine"]):
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.codec = codec_of(engine.model)
-        self.capabilities = Capabilities(sampling=True)
+        self.capabilities = CAPABILITIES
         self.vocabulary = engine.vocabulary
         self.eos = engine.model.eos
         self.max_context = engine.max_context
