@@ -16,7 +16,7 @@ import typer
 from paceline.cli._render import Format
 from paceline.core.config.load import load_config, parse_override
 from paceline.core.config.run import DRAFT_NAME
-from paceline.core.errors import ConfigError
+from paceline.core.errors import ConfigError, short_repr
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.short_names import parse_policy, split, with_drafts
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 LONGEST_ANSWER = 1024
 """Tokens of an answer where neither the command line nor a run file says: few answers are cut."""
+
+MOST_ROWS = 256
+"""Prompts that `--batch` decodes at once at most: each has caches of its own."""
 
 BENCH = Path("runs/bench.jsonl")
 RECORDING = Path("runs/recording.jsonl.zst")
@@ -331,3 +334,19 @@ def refuse_others(context: typer.Context, taken: Container[str | None], what: st
             flag for name, flag in options.items() if name in taken and flag != what.split(maxsplit=1)[0]
         ]
         raise ConfigError(f"{what}: leave out {', '.join(others)}; it goes with {', '.join(most)} and {last}")
+
+
+def row_counts(text: str, *, least: int = 1) -> list[int]:
+    """Return the numbers of prompts at once that `--batch` asks for.
+
+    Raises:
+        ConfigError: They are no such numbers, or one comes twice.
+    """
+    parts = text.replace(",", " ").split()
+    counts = [int(part) for part in parts if part.isdecimal() and least <= int(part) <= MOST_ROWS]
+    if not counts or len(set(counts)) < len(parts):
+        raise ConfigError(
+            f"--batch takes numbers of prompts from {least} to {MOST_ROWS}, each once, as in 4,16; found "
+            f"{short_repr(text)}"
+        )
+    return counts

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from paceline.cli._options import BENCH, FormatOption, JsonOption, MeasuringOptions, refuse_others
+from paceline.cli._options import BENCH, FormatOption, JsonOption, MeasuringOptions, refuse_others, row_counts
 from paceline.cli._progress import counted, progress
 from paceline.cli._render import Column, Format, Table, document, left_out, number, show, show_json, warn
 from paceline.core.environment import describe_machine, versions
-from paceline.core.errors import ConfigError, PacelineError, short_repr
+from paceline.core.errors import PacelineError
 from paceline.core.files import check_output, write_text
 from paceline.lab.workloads.named import NAMES, SHIPPED, load
 from paceline.lab.workloads.prompts import choose as choose_prompts
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from paceline.lab.bench.summary import Summary
     from paceline.lab.results_file import ResultsWriter
     from paceline.lab.workloads.prompts import Prompt, Text
-
-MOST_ROWS = 256
-"""Prompts that `--batch` decodes at once at most: each has caches of its own."""
 
 WITH_DECISIONS = {"decisions", "policies", "form", "as_json", "out", "seed"}
 """Options that go with `--decisions`."""
@@ -116,7 +113,14 @@ def bench(
         taken = {option.name for option in context.command.params} - WITHOUT_BATCH
         refuse_others(context, taken, "--batch decodes several prompts at once")
         _batches(
-            options, _selection(options, prompts, kinds), _sizes(batch), policies, repeats, form, as_json, out
+            options,
+            _selection(options, prompts, kinds),
+            row_counts(batch),
+            policies,
+            repeats,
+            form,
+            as_json,
+            out,
         )
     for path in (results or BENCH, *([out] if out is not None else [])):
         check_output(path, inputs=[prompts, *([options.config] if options.config is not None else [])])
@@ -207,21 +211,6 @@ def _selection(options: MeasuringOptions, prompts: str, kinds: str | None) -> Se
         workload.texts, kinds=(kinds or "").replace(",", " ").split(), limit=options.limit
     )
     return Selection(run, prompts, workload.name, chosen)
-
-
-def _sizes(text: str) -> list[int]:
-    """Return the numbers of rows that `--batch` asks for.
-
-    Raises:
-        ConfigError: They are no such numbers, or one comes twice.
-    """
-    parts = text.replace(",", " ").split()
-    sizes = [int(part) for part in parts if part.isdecimal() and 1 <= int(part) <= MOST_ROWS]
-    if not sizes or len(set(sizes)) < len(parts):
-        raise ConfigError(
-            f"--batch takes numbers of prompts from 1 to {MOST_ROWS}, each once, as in 1,4,16; found {short_repr(text)}"
-        )
-    return sizes
 
 
 def _batches(

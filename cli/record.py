@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.cli._options import RECORDING, JsonOption, MeasuringOptions
+from paceline.cli._options import RECORDING, JsonOption, MeasuringOptions, row_counts
 from paceline.cli._process import exit_code
 from paceline.cli._progress import progress
 from paceline.cli._render import Table, show, show_json, warn
@@ -82,6 +82,12 @@ def record(
             help="Policies to time for real, to hold replays against; or `none`.",
         ),
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            "--batch", metavar="4,8,...", help="Time passes that so many prompts share, for `replay --batch`."
+        ),
+    ] = None,
     keep_prompts: Annotated[
         bool | None,
         typer.Option(
@@ -133,6 +139,7 @@ def record(
         signals=signals,
         keep_prompts=prompts_of.name in NAMES if keep_prompts is None else keep_prompts,
         policies=_policies(measure, catalogue),
+        batches=() if batch is None else row_counts(batch, least=2),
     )
     models = load_models(run)
     decoder = models.under(run.policy)  # only encodes; what policies learnt before is left alone
@@ -180,6 +187,7 @@ def _what(run: RunConfig, settings: Settings, *, workload: str) -> dict[str, Any
         "signals": settings.signals,
         "keep_prompts": settings.keep_prompts,
         "measure": list(settings.policies),
+        **({"batch": list(settings.batches)} if settings.batches else {}),
         "config": run.model_dump(
             mode="json", exclude={"policy", "trace", "state", "scope", "on_policy_error"}
         ),

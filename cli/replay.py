@@ -100,12 +100,17 @@ def replay(
         str,
         typer.Option("--order", metavar="a,b,...", help="Of recorded, shuffled, by-kind, switching."),
     ] = DEFAULT_ORDERS,
-    start: Annotated[str, typer.Option("--start", metavar="a,b", help="Of warm, cold.")] = DEFAULT_STARTS,
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="a,b", help="Of warm, cold; by default both.")
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from 0.")] = 3,
     draws: Annotated[
         int | None,
         typer.Option("--draws", min=1, help="Draw agreement anew so often; for sampled recordings."),
     ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Decode so many texts at once, in shared passes.")
+    ] = 1,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="Where the passes go.")] = REPLAY,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Processes; by default one a core.")
@@ -119,7 +124,8 @@ def replay(
     An interrupted replay goes on where it stopped when the same command is given again. A serving trace is checked
     instead: its policy, with the recorded times, must take every decision again.
     """
-    orders, starts = _listed("--order", order), _listed("--start", start)
+    usual = DEFAULT_STARTS if batch == 1 else "warm"
+    orders, starts = _listed("--order", order), _listed("--start", usual if start is None else start)
     configured = _configured(config, changes)
     require("numpy")
     # Numbers, plugins and tables are loaded only now, so that a wrong option is told at once.
@@ -149,7 +155,7 @@ def replay(
     if draws is not None:
         check_drawn(recorded.header)
     chosen = choose(recorded.header, catalogue, names, configured=configured)
-    settings = Settings(orders, starts, seeds, draws)
+    settings = Settings(orders, starts, seeds, draws, batch)
     try:
         result = _replayed(
             recording, out, chosen, settings, header=recorded.header, jobs=jobs or cores(), force=force
@@ -157,7 +163,7 @@ def replay(
     except KeyboardInterrupt as stop:
         warn(f"interrupted; the same command goes on from the last pass in {out}")
         raise typer.Exit(exit_code(stop)) from None
-    comparisons = _comparisons(result, recorded)
+    comparisons = _comparisons(result, recorded, chosen, batch)
     if as_json:
         show_json(
             "replay-summary",
@@ -232,11 +238,16 @@ def _replayed(
         )
 
 
-def _comparisons(results: Results, recording: Recording) -> list[Comparison]:
-    """Compare the policies in each setting, with the oracle where that is soon worked out."""
+def _comparisons(results: Results, recording: Recording, chosen: Chosen, batch: int) -> list[Comparison]:
+    """Compare the policies in each setting, with the oracle where that is soon worked out.
+
+    Nobody knows the best way through texts that are decoded at once: the best static is then one of those run.
+    """
     from paceline.lab.comparison import by_setting, compare  # noqa: PLC0415
     from paceline.lab.hindsight import Hindsight  # noqa: PLC0415
 
+    if batch > 1:
+        return [compare(setting, statics=list(chosen.static)) for setting in by_setting(results)]
     hindsight = Hindsight(recording)
     comparisons = []
     for setting in by_setting(results):
@@ -274,8 +285,9 @@ def _show(
 ) -> None:
     """Print the tables on stdout, and on stderr what could not be tried."""
     note = " The recording is made up." if header.made_up else ""
+    those = "all that were replayed" if "batch" in result.source else "all drafts and gammas"
     show(
-        *(part for comparison in comparisons for part in (_title(comparison), _table(comparison), "")),
+        *(part for comparison in comparisons for part in (_title(comparison), _table(comparison, those), "")),
         f"Predicted from recorded agreement and measured times; nothing was decoded.{note} All passes are in {out}; "
         "look at them with `paceline report`.",
         form=form,
@@ -287,12 +299,12 @@ def _title(comparison: Comparison) -> Text:
     return Text(f"{TITLES[comparison.order]}; {STARTS[comparison.start]}", style="bold")
 
 
-def _table(comparison: Comparison) -> Table:
+def _table(comparison: Comparison, those: str) -> Table:
     """Return one row a policy, with plain decoding and the best static choice of each draft among them."""
     best = comparison.best_static
     table = Table(
         COLUMNS,
-        caption=f"best static in hindsight, of all drafts and gammas: {best.label if best is not None else ''}",
+        caption=f"best static in hindsight, of {those}: {best.label if best is not None else ''}",
     )
     shown: set[str] = set()
     for row in comparison.ranked:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from paceline.core.clock import DraftPassWork, PassWork
 from paceline.core.errors import INTERRUPTS, ContractError, describe, short_repr
 from paceline.core.guards.policy import UNPLANNED
 from paceline.core.log import log
@@ -153,9 +154,15 @@ class BatchRounds:
                 ].append(row)
         for name, group in groups.items():
             if name is None:
-                _each(group, lambda row: row.request.draft(row.planned))
+                _each(group, self._draft_nothing)
             else:
                 self._draft_group(name, group, len(rows))
+
+    def _draft_nothing(self, row: Row) -> None:
+        """Note that nothing was drafted for a request, which takes no part of what others' drafts took."""
+        began = self._clock.now()
+        row.request.draft(row.planned)
+        row.planned.draft_s = self._clock.now() - began
 
     def _draft_group(self, name: str, group: Sequence[Row], batch: int) -> None:
         draft, began = self._drafts.get(name) if len(group) > 1 else None, self._clock.now()
@@ -171,13 +178,12 @@ class BatchRounds:
                 ),
             )
         _each(group, lambda row: row.request.draft(row.planned, answers.get(id(row))))  # type: ignore[arg-type]
-        seconds = self._clock.now() - began
         counts = [row.planned.drafted for row in group]
         lag = sum(row.planned.start.drafts[name].lag for row in group)
-        shared = name in self._drafts
-        self._costs.batch.observe_drafting(
-            name, batch, max(counts) if shared else 0, sum(counts), lag, seconds
-        )
+        steps = max(counts) if name in self._drafts else 0
+        self._clock.spend(DraftPassWork(name, batch, steps, sum(counts), lag))
+        seconds = self._clock.now() - began
+        self._costs.batch.observe_drafting(name, batch, steps, sum(counts), lag, seconds)
         for row, part_s in zip(group, _parts(seconds, [count or 1 for count in counts]), strict=True):
             row.planned.draft_s = part_s
 
@@ -198,8 +204,9 @@ class BatchRounds:
             ),
         )
         _each(open_rows, lambda row: row.request.verify(row.planned, answers.get(id(row))))  # type: ignore[arg-type]
-        seconds = self._clock.now() - began
         drafted = sum(row.planned.drafted for row in open_rows)
+        self._clock.spend(PassWork(len(open_rows), drafted, context))
+        seconds = self._clock.now() - began
         self._costs.batch.observe_verification(len(open_rows), drafted, context, seconds)
         share = self._costs.batch.share(len(open_rows), context)
         weights = [share.verify_s(1 + row.planned.drafted, 0) for row in open_rows]

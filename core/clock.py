@@ -59,6 +59,48 @@ class ScoreWork:
         return sum(costs.draft_s(draft, 1, self.reads[draft]) for draft in self.drafts)
 
 
+class PassWork(NamedTuple):
+    """The target verified what was drafted for several requests at once; each of them reports its own part besides.
+
+    Attributes:
+        rows: Requests.
+        drafted: Draft tokens of all.
+        context: Tokens of context of all.
+    """
+
+    rows: int
+    drafted: int
+    context: int
+
+    def price(self, costs: Costs) -> float:
+        """Return nothing: a cost model for one request prices the parts."""
+        del costs
+        return 0.0
+
+
+class DraftPassWork(NamedTuple):
+    """A draft drafted for several of `rows` requests; each of them reports its own part besides.
+
+    Attributes:
+        draft: Its name.
+        rows: Requests in the round.
+        steps: Passes that it shared; 0 where it was asked for one request after the other.
+        tokens: Tokens drafted in all.
+        lag: Tokens caught up on in all.
+    """
+
+    draft: str
+    rows: int
+    steps: int
+    tokens: int
+    lag: int
+
+    def price(self, costs: Costs) -> float:
+        """Return nothing: a cost model for one request prices the parts."""
+        del costs
+        return 0.0
+
+
 class WallClock:
     """Real time, from the highest resolution timer of the machine."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from paceline.core.price import CATCH_UP
+
 PRICES = 1 << 17
 """Answers of each kind that are kept at most; with long contexts there are many, and they are cheap to work out."""
 
@@ -45,6 +47,24 @@ class DraftTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class PassTimes:
+    """Seconds of passes that several requests share, for one number of them.
+
+    Attributes:
+        verify: By draft tokens of all requests, seconds of a verification without what their context adds.
+        drafts: By name, seconds of a step of drafting, and of each token in it.
+    """
+
+    verify: Mapping[int, float]
+    drafts: Mapping[str, tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        _check("verify", self.verify, 0)
+        if not all(len(times) == 2 and min(times) >= 0.0 for times in self.drafts.values()):
+            raise ValueError("drafts: a step and a token take 0 seconds or more")
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyProfile:
     """Seconds of everything in a round; a cost model (see `Costs`), with the loop's own share besides.
 
@@ -54,6 +74,7 @@ class LatencyProfile:
         context_s: Seconds that each further token of context adds.
         drafts: By name.
         overhead_s: What a round takes besides drafting and verifying, decisions of the policy not counted.
+        batches: By requests that share their passes, what those take; none where that was not measured.
 
     Raises:
         ValueError: There is no length, a key or a time is below what is possible, or a longer block takes less time.
@@ -64,6 +85,7 @@ class LatencyProfile:
     context_s: float
     drafts: Mapping[str, DraftTimes]
     overhead_s: float
+    batches: Mapping[int, PassTimes] = field(default_factory=dict)
     _draft: dict[tuple[str, int, int], float] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -77,6 +99,9 @@ class LatencyProfile:
                 raise ValueError(f"verify: {longer} tokens cannot take less than {shorter}")
         if not (self.context >= 0 and self.context_s >= 0.0 and self.overhead_s >= 0.0):
             raise ValueError("context, context_s and overhead_s cannot be below 0")
+        _check("batches", dict.fromkeys(self.batches, 0.0), 2, needed=False)
+        if not all(times.drafts.keys() == self.drafts.keys() for times in self.batches.values()):
+            raise ValueError("batches: each must tell of every draft, and of no other")
 
     def draft_s(self, draft: str, gamma: int, lag: int = 0) -> float:
         """Return the seconds to draft `gamma` tokens after catching up on `lag`."""
@@ -98,9 +123,35 @@ class LatencyProfile:
             price = self._verify[length, context] = max(0.0, seconds)
         return price
 
+    def pass_s(self, rows: int, drafted: int, context: int) -> float:
+        """Return the seconds to verify so many draft tokens of `rows` requests at once, with that context in all.
+
+        Between numbers of requests that were measured a straight line; one request alone is the first of them.
+        """
+        known = {number: _at(times.verify, drafted) for number, times in self.batches.items()}
+        alone = _at(self.verify, 1 + drafted) - self.context_s * self.context
+        return max(0.0, _at({1: max(0.0, alone), **known}, rows) + self.context_s * context)
+
+    def draft_pass_s(self, draft: str, rows: int, steps: int, tokens: int, lag: int) -> float:
+        """Return the seconds to draft for several of `rows` requests: see `DraftPassWork`."""
+        known = {number: times.drafts[draft] for number, times in self.batches.items()}
+        prices = {1: (self.draft_s(draft, 1), 0.0), **known}
+        step_s, token_s = (
+            _at({number: each[part] for number, each in prices.items()}, rows) for part in (0, 1)
+        )
+        return step_s * steps + token_s * (tokens + CATCH_UP * lag)
+
     def to_json(self) -> dict[str, Any]:
         """Return the profile as JSON-able values."""
+        batches = {
+            str(rows): {
+                "verify": _named(times.verify),
+                "drafts": {name: list(each) for name, each in times.drafts.items()},
+            }
+            for rows, times in sorted(self.batches.items())
+        }
         return {
+            **({"batches": batches} if batches else {}),
             "verify": _named(self.verify),
             "context": self.context,
             "context_s": self.context_s,
@@ -128,6 +179,13 @@ class LatencyProfile:
             context_s=float(values["context_s"]),
             drafts={name: DraftTimes.from_json(times) for name, times in values["drafts"].items()},
             overhead_s=float(values["overhead_s"]),
+            batches={
+                int(rows): PassTimes(
+                    _keyed(each["verify"]),
+                    {name: (float(step), float(token)) for name, (step, token) in each["drafts"].items()},
+                )
+                for rows, each in values.get("batches", {}).items()
+            },
         )
 
 

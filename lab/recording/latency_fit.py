@@ -90,11 +90,11 @@ def fit(timings: Sequence[Timing], drafts: Iterable[str]) -> LatencyProfile | No
         return None
     context = round(median(timing.context for timing in timings))
     slope = _context_slope(timings)
-    levels = _grouped(
+    levels = grouped(
         (timing.drafted + 1, timing.verify_s - slope * (timing.context - context)) for timing in timings
     )
     profile = LatencyProfile(
-        verify=_rising(levels),
+        verify=rising(levels),
         context=context,
         context_s=slope,
         drafts={name: times for name, times in fitted.items() if times is not None},
@@ -129,7 +129,7 @@ def _draft(timings: Sequence[Timing]) -> DraftTimes | None:
     if not unseen:
         return None
     least = min(timing.lag for timing in unseen)
-    tokens = _rising(_grouped((timing.drafted, timing.draft_s) for timing in unseen if timing.lag == least))
+    tokens = rising(grouped((timing.drafted, timing.draft_s) for timing in unseen if timing.lag == least))
     bare = DraftTimes(tokens, {})
     behind = [timing for timing in unseen if timing.lag > least]
     catch_up = _catch_up(
@@ -137,8 +137,8 @@ def _draft(timings: Sequence[Timing]) -> DraftTimes | None:
     )
     lagging = DraftTimes({1: 0.0}, catch_up)
     near = [timing for timing in unseen if timing.lag <= max(NEAR, least)]
-    tokens = _rising(
-        _grouped((timing.drafted, timing.draft_s - lagging.seconds(0, timing.lag)) for timing in near)
+    tokens = rising(
+        grouped((timing.drafted, timing.draft_s - lagging.seconds(0, timing.lag)) for timing in near)
     )
     known = DraftTimes(tokens, catch_up)
     looks = [
@@ -163,7 +163,7 @@ def _catch_up(excesses: Sequence[tuple[int, float]]) -> dict[int, float]:
         round(median(lag for lag, _ in excess)): [seconds for _, seconds in excess]
         for excess in bins.values()
     }
-    return _rising({lag: [max(0.0, centre(seconds))] * len(seconds) for lag, seconds in points.items()})
+    return rising({lag: [max(0.0, centre(seconds))] * len(seconds) for lag, seconds in points.items()})
 
 
 def _context_slope(timings: Sequence[Timing]) -> float:
@@ -181,14 +181,15 @@ def _context_slope(timings: Sequence[Timing]) -> float:
     return max(0.0, median(slopes)) if slopes else 0.0
 
 
-def _grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
+def grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:
+    """Return the values of each key."""
     groups: dict[int, list[float]] = {}
     for key, value in pairs:
         groups.setdefault(key, []).append(value)
     return groups
 
 
-def _rising(
+def rising(
     groups: Mapping[int, Sequence[float]], of: Callable[[Sequence[float]], float] = centre
 ) -> dict[int, float]:
     """Return by key the centre of each group, pooled with its neighbours where it would be less than one before."""

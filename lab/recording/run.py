@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.errors import BackendError, CapabilityError, TraceError
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
+from paceline.lab.recording.batch_sweep import require_shared_passes, time_batches
 from paceline.lab.recording.latency import LatencyProfile
 from paceline.lab.recording.latency_fit import Timing
 from paceline.lab.recording.model import Header, Measured
@@ -106,12 +107,14 @@ class Settings:
         longest: The most tokens a draft is asked for.
         signals, keep_prompts: As of `Recorder`.
         policies: What is measured, by name.
+        batches: Numbers of requests that share passes, which are timed as well.
     """
 
     longest: int = 16
     signals: bool = True
     keep_prompts: bool = False
     policies: Mapping[str, PolicyConfig] = field(default_factory=dict)
+    batches: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class Step:
     """A piece of work that comes next.
 
     Attributes:
-        what: "warming up", "recording", "timing" or "measuring".
+        what: "warming up", "recording", "timing", "measuring" or "timing batches".
         text: The name of the text; "" while warming up.
         texts: How many are asked for.
         done: Of those, how many are in the file; `before` of them since an earlier run.
@@ -196,6 +199,8 @@ def record_run(
         keep_prompts=settings.keep_prompts,
     )
     _check_room(models, prompts)
+    if settings.batches:
+        require_shared_passes(models)
     on_step(Step("warming up", "", len(prompts)))
     header = Header(
         run=run,
@@ -242,6 +247,10 @@ def record_run(
             raise TraceError(
                 f"{path}: too few rounds to tell what they take; give more prompts, or more tokens (-n)"
             )
+        if settings.batches:
+            on_step(Step("timing batches", "", len(prompts), len(prompts), earlier, tokens))
+            shared = time_batches(models, prompts, settings.batches, costs, settings.longest)
+            costs = dataclasses.replace(costs, batches=shared)
         writer.end(costs=costs, extra=sweeper.checks.to_json())
     texts = len(before.prompts) + len(left)
     return RecordedRun(texts, len(before.prompts), costs, sweeper.checks, measures.left_out)

@@ -38,6 +38,7 @@ class Task:
         policies: By label, blocks as JSON-able values; one, or several that are all static.
         static: By label, where all of them are.
         order, start, seed, draw: As in `Measurement`.
+        batch: Texts that are decoded at once.
     """
 
     policies: Mapping[str, Mapping[str, Any]]
@@ -46,6 +47,7 @@ class Task:
     start: Start
     seed: int
     draw: int | None = None
+    batch: int = 1
 
     def pass_keys(self) -> list[Key]:
         """Return what tells its passes apart."""
@@ -83,6 +85,11 @@ class Stage:
             ((label, block),) = task.policies.items()
             key, config = task.key(label), build(block, self.catalogue)
             texts = (self._replayed(stop, task.draw) for stop in self._stops(task))
+            if task.batch > 1:
+                begun = [*texts]
+                simulator = Simulator(self.recording.header, build_policy(config, key.seed))
+                played = zip(begun, simulator.play_together(begun, task.batch), strict=True)
+                return Done(task, {key: [_measurement(key, text.text, totals) for text, totals in played]})
             return Done(task, {key: list(_played(self.recording.header, config, texts, key))})
         except PacelineError as error:
             return Done(task, failed=str(error))

@@ -20,6 +20,7 @@ from paceline.core.plugins.hooks import impl
 from paceline.lab.recording.reader import read_recording
 from paceline.lab.replay.choices import choose
 from paceline.lab.replay.passes import Stage, Task, without
+from paceline.lab.replay.simulator import check_shared
 from paceline.lab.replay.texts import check_drawn
 from paceline.lab.results import Order, Results, Start
 from paceline.lab.results_file import ResultsWriter, Stored, read_stored
@@ -44,12 +45,20 @@ class Settings:
     Attributes:
         seeds: How many seeds, from 0: of the policies and of the orders.
         draws: How many draws of the agreement; None takes the one that was recorded.
+        batch: Texts that are decoded at once, by policies that go on learning.
     """
 
     orders: Sequence[Order] = ORDERS
     starts: Sequence[Start] = STARTS
     seeds: int = SEEDS
     draws: int | None = None
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch > 1 and "cold" in self.starts:
+            raise ConfigError(
+                "texts that are decoded at once have one policy, which cannot begin anew on each: start them warm"
+            )
 
     def ways(self) -> list[tuple[Order, Start]]:
         """Return the orders with their starts.
@@ -67,16 +76,19 @@ class Settings:
 def tasks(chosen: Chosen, settings: Settings) -> list[Task]:
     """Return the passes of a replay, those of one way and seed together."""
     draws = [None] if settings.draws is None else range(settings.draws)
-    adaptive = [label for label in chosen.policies if label not in chosen.static]
-    groups: list[list[str]] = [list(chosen.static), *([label] for label in adaptive)]
+    # Where texts are decoded at once, what a static choice takes depends on the others.
+    static = chosen.static if settings.batch == 1 else {}
+    adaptive = [label for label in chosen.policies if label not in static]
+    groups: list[list[str]] = [list(static), *([label] for label in adaptive)]
     return [
         Task(
             {label: chosen.policies[label] for label in group},
-            {label: chosen.static[label] for label in group if label in chosen.static},
+            {label: static[label] for label in group if label in static},
             order,
             start,
             seed,
             draw,
+            settings.batch,
         )
         for order, start in settings.ways()
         for seed in range(settings.seeds)
@@ -86,7 +98,7 @@ def tasks(chosen: Chosen, settings: Settings) -> list[Task]:
     ]
 
 
-def identity(path: Path, header: Header) -> dict[str, Any]:
+def identity(path: Path, header: Header, batch: int = 1) -> dict[str, Any]:
     """Return what tells a recording from others, as it stands in a replay of it."""
     return {
         "path": str(path),
@@ -99,6 +111,7 @@ def identity(path: Path, header: Header) -> dict[str, Any]:
             "drafts": list(header.drafts),
         },
         "versions": versions(),
+        **({"batch": batch} if batch > 1 else {}),
     }
 
 
@@ -116,8 +129,9 @@ def known_passes(out: Path, recording: dict[str, Any], *, force: bool) -> Stored
     for key, what in (
         ("sha256", "another recording"),
         ("versions", "other versions of paceline or its libraries"),
+        ("batch", "another number of texts at once"),
     ):
-        if stored.results.source.get(key) != recording[key]:
+        if stored.results.source.get(key) != recording.get(key):
             raise ConfigError(
                 f"{out} holds results of {what}; replace it with --force, or write to another file with --out"
             )
@@ -154,9 +168,10 @@ def replay(
 
     Raises:
         ConfigError: The file holds a replay of something else.
-        TraceError: The file is damaged, or a process was killed.
+        TraceError: The file is damaged, a process was killed, or so many texts at once were not timed.
     """
-    recording = identity(path, header)
+    check_shared(header, settings.batch)
+    recording = identity(path, header, settings.batch)
     stored = known_passes(out, recording, force=force)
     results = stored.results
     everything = tasks(chosen, settings)
@@ -266,6 +281,7 @@ def replay_policies(
     starts: Sequence[Start] = ("warm",),
     seeds: int = 1,
     draws: int | None = None,
+    batch: int = 1,
     catalogue: Catalogue | None = None,
 ) -> Results:
     """Play policies on a recording in virtual time, in this process, and return what they take.
@@ -278,11 +294,12 @@ def replay_policies(
         starts: Whether policies go on with what earlier texts taught them.
         seeds: How many seeds, from 0: of the policies and of the orders.
         draws: How many draws of the agreement; None takes the one that was recorded.
+        batch: Texts that are decoded at once; the recording must have times of such passes.
         catalogue: The installed plugins, where they are at hand.
 
     Raises:
         ConfigError: A name is given twice, there is no such policy, option, order or start, or no seed or draw.
-        TraceError: Draws of a greedy recording are asked for.
+        TraceError: Draws of a greedy recording are asked for, or more texts at once than were timed.
     """
     if isinstance(policies, str) or not all(isinstance(policy, str | PolicyConfig) for policy in policies):
         raise ConfigError(
@@ -291,15 +308,16 @@ def replay_policies(
     for what, given, allowed in (("order", orders, get_args(Order)), ("start", starts, get_args(Start))):
         if isinstance(given, str) or not given or not set(given) <= set(allowed):
             raise ConfigError(f"{what}s are a list of {', '.join(allowed)}; this is {given!r}")
-    for what, count in (("seeds", seeds), ("draws", draws)):
+    for what, count in (("seeds", seeds), ("draws", draws), ("texts at once", batch)):
         if count is not None and count < 1:
             raise ConfigError(f"{what} are a number from 1 on; this is {count}")
     if draws is not None:
         check_drawn(recording.header)
+    check_shared(recording.header, batch)
     catalogue = catalogue or _including(policies, Catalogue.load())
     chosen = choose(recording.header, catalogue, policies)
     stage, results = Stage(recording, catalogue), Results(left_out=chosen.left_out)
-    for task in tasks(chosen, Settings(orders, starts, seeds, draws)):
+    for task in tasks(chosen, Settings(orders, starts, seeds, draws, batch)):
         done = stage.run(task)
         for key, measurements in done.passes.items():
             policy = key.policy

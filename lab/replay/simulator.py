@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from array import array
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from paceline.core.clock import ScoreWork
+from paceline.core.batch_rounds import BatchRounds
+from paceline.core.clock import DraftPassWork, PassWork, ScoreWork
 from paceline.core.costs import LiveCosts
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError, ContractError, TraceError
 from paceline.core.generation import Tally
 from paceline.core.guards.policy import PolicyGuard, check_fit, requires_of
+from paceline.core.loop import Request
 from paceline.core.recorded import TextClock
 from paceline.core.records import Capabilities
 from paceline.lab.replay.tables import ReplayText, UnkeptPrompt
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from paceline.core.generation import Totals
-    from paceline.core.protocols import Draft, Policy, Work
+    from paceline.core.protocols import Draft, Policy, Target, Work
     from paceline.core.recorded import RecordedText
     from paceline.core.records import Round
     from paceline.lab.recording.latency import LatencyProfile
@@ -73,6 +76,49 @@ class LatencyClock(TextClock):
         assert self.factors is not None
         seconds = self._profile.verify_s(length, context) * self.factors.verify[self.place]
         return seconds + (length - 1) * self.factors.token_s[self.place]
+
+
+class BatchClock(LatencyClock):
+    """Virtual time of requests that share their passes: these are paid for as a whole, unless one has them for itself.
+
+    Attributes:
+        rows: Requests in the round under way.
+    """
+
+    rows = 1
+
+    def spend(self, work: Work) -> None:
+        """Move on by the price of `work`; the parts of what is shared are free."""
+        profile = self._profile
+        if isinstance(work, PassWork):
+            self._now += profile.pass_s(*work)
+        elif isinstance(work, DraftPassWork):
+            self._now += profile.draft_pass_s(*work)
+        elif self.rows == 1 or isinstance(work, ScoreWork):
+            super().spend(work)
+
+
+class SharingRecords:
+    """Target or draft of many texts on record at once; what it makes of each is looked up by the request itself.
+
+    Attributes:
+        shares_passes: Whether the passes of the model that was recorded are shared.
+    """
+
+    def __init__(self, *, shares_passes: bool = True) -> None:
+        self.shares_passes = shares_passes
+
+    def verify_batch(self, sessions: Sequence[object], proposals: Sequence[object]) -> list[None]:
+        """Leave the answer to each session."""
+        del proposals
+        return [None] * len(sessions)
+
+    def draft_batch(
+        self, sessions: Sequence[object], gammas: Sequence[int], controls: Sequence[object]
+    ) -> list[None]:
+        """Leave the answer to each session."""
+        del gammas, controls
+        return [None] * len(sessions)
 
 
 class LateCosts(LiveCosts):
@@ -211,12 +257,62 @@ class Simulator:
             prompt.refuse()
         return tally.totals()
 
-    def _rounds(self, record: RecordedText, tally: Tally) -> None:
-        request = record.request(
-            self._policy, self._capabilities, self._clock, self._costs, self._costs.observe
+    def play_together(self, texts: Sequence[ReplayText], rows: int) -> list[Totals]:
+        """Let the policy take its way through `rows` texts at a time; another joins when one ends.
+
+        The seconds of a text are its part of those of the rounds that it took part in.
+
+        Raises:
+            ContractError: The policy broke the contract of a round.
+            TraceError: The policy asked for what was not recorded, which includes passes of so many requests.
+        """
+        header, clock = self._header, BatchClock(self._header.costs)
+        check_shared(header, rows)
+        if changing := next((text.text.name for text in texts if text.factors is not None), None):
+            raise TraceError(
+                f"the text {changing!r} changes what passes cost on its way, which is not known of shared ones; leave "
+                "--batch out"
+            )
+        listed = cast("Mapping[str, Draft]", header.drafts)
+        # A draft that was asked for one request after the other took no steps.
+        shared = {
+            name: SharingRecords(
+                shares_passes=any(times.drafts[name][0] for times in header.costs.batches.values())
+            )
+            for name in header.drafts
+        }
+        rounds = BatchRounds(
+            cast("Target", SharingRecords()), cast("Mapping[str, Draft]", shared), self._costs, clock
         )
+        tallies = [Tally() for _ in texts]
+        waiting, under_way = iter(zip(texts, tallies, strict=True)), dict[Tally, Request]()
+        while True:
+            for text, tally in islice(waiting, rows - len(under_way)):
+                guard = PolicyGuard(self._policy.policy, listed, fallback=False)
+                under_way[tally] = self._request(text.record, guard, clock)
+            if not under_way:
+                return [tally.totals() for tally in tallies]
+            clock.rows = len(under_way)
+            outcomes = rounds.take([*under_way.values()])
+            for (tally, request), done in zip([*under_way.items()], outcomes, strict=True):
+                if isinstance(done, BaseException):
+                    raise done.__cause__ if isinstance(done.__cause__, TraceError) else done
+                tally.add(done, done.total_s)
+                if self._on_round is not None:
+                    self._on_round(done)
+                if request.ended is not None:
+                    with under_way.pop(tally):
+                        if isinstance(request.prompt, UnkeptPrompt) and request.prompt.read:
+                            request.prompt.refuse()
+
+    def _request(self, record: RecordedText, policy: PolicyGuard, clock: LatencyClock) -> Request:
+        request = record.request(policy, self._capabilities, clock, self._costs, self._costs.observe)
         if not self._perplexity:
             request.perplexity = None
+        return request
+
+    def _rounds(self, record: RecordedText, tally: Tally) -> None:
+        request = self._request(record, self._policy, self._clock)
         on_round = self._on_round
         with request:
             while request.ended is None:
@@ -224,6 +320,20 @@ class Simulator:
                 tally.add(done, done.total_s)
                 if on_round is not None:
                     on_round(done)
+
+
+def check_shared(header: Header, rows: int) -> None:
+    """Refuse to decode so many texts at once where it is not known what that takes.
+
+    Raises:
+        TraceError: Passes of so many were not recorded.
+    """
+    if rows > max(header.costs.batches, default=1):
+        measured = ", ".join(map(str, sorted(header.costs.batches))) or "one"
+        raise TraceError(
+            f"the recording has times of passes of {measured} at once, and not of {rows}; make one with "
+            f"`paceline record --batch {rows}`"
+        )
 
 
 def recorded_decoder(

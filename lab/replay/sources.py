@@ -75,6 +75,9 @@ def read_sources(replay_path: Path, recording_path: Path | None = None) -> Sourc
     replay = Results.read(replay_path)
     path = recording_path or Path(str(replay.source.get("path", "")))
     expected = str(replay.source.get("sha256", ""))
+    if batch := replay.source.get("batch"):
+        alone = f"texts were decoded {batch} at once, so what a recording tells of each alone is left out"
+        return Sources(replay, None, alone, (replay_path, path), expected)
     if not path.is_file():
         if recording_path is not None:
             raise ConfigError(

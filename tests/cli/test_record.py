@@ -167,3 +167,10 @@ def test_a_prompt_that_the_target_cannot_read_is_named_with_its_file(cli, toy):
     prompts = cli.file("ids.jsonl", '{"tokens": [1, 2]}\n{"id": "odd", "tokens": [99999]}\n')
     done = cli.call("record", "-c", toy, "-w", prompts, code=1)
     assert "ids.jsonl:2: the prompt 'odd': the prompt holds 99999; tokens are 0 to" in done.stderr
+
+
+def test_passes_that_no_requests_share_are_not_timed(cli, toy):
+    done = cli.call("record", "-c", toy, "--limit", 1, "-n", 8, "--batch", "2,4", "-o", "r.jsonl", code=1)
+    assert "shares no passes between requests" in done.stderr
+    done = cli.call("record", "-c", toy, "--batch", "1", "-o", "r.jsonl", code=2)
+    assert "numbers of prompts from 2 to 256" in done.stderr

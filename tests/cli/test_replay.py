@@ -268,3 +268,12 @@ def test_what_a_replay_wrote_is_no_recording(here, recorded):
     code, done = here("runs/replay.jsonl", "-o", "other.jsonl")
     assert code == 1
     assert "this is what a replay found, which `paceline report` shows; give a recording" in done.err
+
+
+def test_texts_at_once_need_times_of_shared_passes(here, recorded):
+    code, written = here(recorded, "-p", "static-1", "--batch", 3)
+    assert code == 1
+    assert "times of passes of one at once, and not of 3" in written.err
+    code, written = here(recorded, "-p", "static-1", "--batch", 3, "--start", "cold")
+    assert code == 2
+    assert "start them warm" in written.err

@@ -128,7 +128,15 @@ def test_policies_of_their_own_plan_for_one_request_each():
     assert [done.plan.gamma for _, done in batch.step()] == [0, 1, 2]
 
 
-def test_seconds_of_shared_passes_add_up_to_what_they_took():
+class LastRests(JointPolicy):
+    """Plans as the joint policy does, but the first request gets the most, and the last none."""
+
+    def plan_batch(self, starts):
+        return super().plan_batch(starts[::-1])[::-1]
+
+
+@pytest.mark.parametrize("policy", [JointPolicy, LastRests])
+def test_seconds_of_shared_passes_add_up_to_what_they_took(policy):
     class Clock:
         seconds = 0.0
 
@@ -140,7 +148,7 @@ def test_seconds_of_shared_passes_add_up_to_what_they_took():
             pass
 
     clock = Clock()
-    batch = batch_of(JointPolicy([1]), clock=clock)
+    batch = batch_of(policy([1]), clock=clock)
     for prompt in PROMPTS[:4]:
         batch.submit(prompt)
     batch._join()
@@ -148,6 +156,8 @@ def test_seconds_of_shared_passes_add_up_to_what_they_took():
     rounds = [done for _, done in batch.step()]
     assert 0 < sum(done.total_s for done in rounds) <= clock.seconds - began
     assert all(0 <= done.draft_s + done.verify_s <= done.total_s for done in rounds)
+    # A look at the clock takes a second: a request that drafts nothing has no part of what the others draft.
+    assert [done.draft_s <= 3.0 for done in rounds if not done.plan.gamma] == [True]
 
 
 def test_a_request_that_fails_costs_the_others_nothing():
