@@ -17,13 +17,16 @@ from paceline.core.frozen import FrozenDict
 from paceline.core.guards.draft import Drafted, Drafts
 from paceline.core.guards.target import TargetGuard
 from paceline.core.loop import Request
+from paceline.core.optional_protocols import SupportsTrees
 from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import DraftState, Ended
 from paceline.core.sampling import GREEDY
 from paceline.core.stopping import StopConditions
+from paceline.core.trees import ROOT, PathVerdict, depths, verify_tree_greedy
 
 if TYPE_CHECKING:
     from paceline.core.guards.policy import PolicyGuard
+    from paceline.core.optional_protocols import TreeProposal
     from paceline.core.proposals import DraftControl
     from paceline.core.protocols import Costs, Proposal, Verdict
     from paceline.core.records import Capabilities, Plan, Round, Signal, TokenSignals
@@ -83,6 +86,11 @@ class DraftTable(ABC):
     def score(self, place: int, after: int) -> list[float]:
         """Return for each place of a stretch 1.0 where the first token that it proposes is right."""
         return [1.0 if agreed else 0.0 for agreed in self.agreed[place:after]]
+
+    def session(self, draft: RecordedDraft, prompt_tokens: int) -> RecordedDraftSession:
+        """Return the draft at work on a text."""
+        kind = ScoringDraftSession if self.scores else RecordedDraftSession
+        return kind(draft, prompt_tokens)
 
     @abstractmethod
     def row(self, signals: frozenset[Signal], place: int, count: int) -> Sequence[TokenSignals]:
@@ -150,6 +158,15 @@ class RecordedTargetSession:
         self._clock.after = after + 1
         return TokenVerdict(after - place, tokens[place : after + 1])
 
+    def verify_tree(self, proposal: TreeProposal) -> PathVerdict:
+        """Accept the path through a tree that is the text's."""
+        level, place, tokens = depths(proposal.parents), self._place, self._tokens
+        verdict = verify_tree_greedy(
+            proposal, lambda node: tokens[place if node == ROOT else place + level[node]]
+        )
+        self._clock.after = place + len(verdict.tokens)
+        return verdict
+
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered."""
         self._place += len(tokens)
@@ -182,8 +199,7 @@ class RecordedDraft:
 
     def open(self, prompt: Sequence[int]) -> RecordedDraftSession:
         """Start the text from its beginning."""
-        kind = ScoringDraftSession if self.table.scores else RecordedDraftSession
-        return kind(self, len(prompt))
+        return self.table.session(self, len(prompt))
 
 
 class RecordedDraftSession:
@@ -271,7 +287,12 @@ class RecordedDrafts(Drafts):
         self, name: str, plan: Plan, control: DraftControl | None, answer: Proposal | BaseException | None
     ) -> Drafted:
         del answer
-        proposal = self.sessions[name].draft(plan.gamma, control)
+        session = self.sessions[name]
+        if plan.nodes and isinstance(session, SupportsTrees):
+            tree = session.draft_tree(plan.gamma, plan.nodes, plan.width, control)
+            parents = tuple(tree.parents)
+            return Drafted(tree, False, max(depths(parents), default=0), (), True, parents)
+        proposal = session.draft(plan.gamma, control)
         return Drafted(proposal, False, len(proposal), tuple(proposal.signals))
 
 
@@ -281,7 +302,10 @@ class RecordedTargetGuard(TargetGuard):
     def verify(self, drafted: Drafted | None, answer: Verdict | BaseException | None = None) -> TokenVerdict:
         """Return the verdict on what was drafted."""
         del answer
-        return cast("TokenVerdict", self.session.verify(None if drafted is None else drafted.proposal))
+        session = cast("RecordedTargetSession", self.session)
+        if drafted is not None and drafted.is_tree:
+            return session.verify_tree(cast("TreeProposal", drafted.proposal))
+        return session.verify(None if drafted is None else drafted.proposal)
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Show the target the tokens of the round."""

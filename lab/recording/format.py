@@ -59,6 +59,7 @@ def header_to_json(header: Header) -> dict[str, Any]:
                 "signals": sorted(info.signals),
                 "hints": info.match_lengths,
                 "scores": info.scores,
+                **({"choices": info.choices} if info.choices else {}),
             }
             for name, info in header.drafts.items()
         },
@@ -178,4 +179,5 @@ def _info(values: Mapping[str, Any]) -> DraftInfo:
         signals=frozenset(values["signals"]) & SIGNALS,
         match_lengths=bool(values["hints"]),
         scores=bool(values["scores"]),
+        choices=int(values.get("choices", 0)),
     )

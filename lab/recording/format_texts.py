@@ -9,7 +9,8 @@ it proposes after a token that is not the text's depends on that place only:
                 each place of a 0 and for the last place, about what it would have proposed after its token there
 
 Any other draft is written start by start: `agreed` as a list of numbers, and by name `rows`, as many values as tokens
-offered, one start after the other. `offered` is left out where it is `longest` everywhere. Nothing is said beforehand
+offered, one start after the other. `offered` is left out where it is `longest` everywhere, and `ranks`, a whole number
+a place, where only first choices are known. Nothing is said beforehand
 about which form a draft takes: whatever the compact form restores exactly is written in it.
 """
 
@@ -48,6 +49,8 @@ def starts_to_json(starts: Starts, longest: int) -> dict[str, Any]:
         values["agreed"] = np.asarray(starts.agreed).tolist()
     if starts.match_lengths is not None:
         values["hints"] = np.asarray(starts.match_lengths).tolist()
+    if starts.ranks is not None:
+        values["ranks"] = np.asarray(starts.ranks).tolist()
     if starts.acceptance_probs is not None:
         values["chance"] = pack(starts.acceptance_probs)
     if starts.signals:
@@ -86,7 +89,9 @@ def starts_from_json(values: Mapping[str, Any], n: int, longest: int) -> Starts:
     }
     match_lengths = _counts(values["hints"], n, np.int32) if "hints" in values else None
     acceptance_probs = unpack(values["chance"], FLOAT, n) if "chance" in values else None
-    return Starts(offered, agreed, match_lengths, acceptance_probs, signals)
+    return Starts(
+        offered, agreed, match_lengths, acceptance_probs, signals, ranks=_ranks(values.get("ranks"), agreed)
+    )
 
 
 def runs(bits: NDArray[np.bool_], offered: NDArray[Any]) -> NDArray[np.int16]:
@@ -160,6 +165,17 @@ def _counts(listed: list[int], n: int, dtype: type[Whole]) -> NDArray[Whole]:
     if len(listed) != n or not all(type(number) is int and 0 <= number <= most for number in listed):
         raise ValueError(f"{n} whole numbers from 0 to {most} expected, found {len(listed)} values")
     return np.array(listed, dtype=dtype)
+
+
+def _ranks(listed: list[int] | None, agreed: NDArray[np.int16]) -> NDArray[np.int8] | None:
+    if listed is None:
+        return None
+    if len(listed) != len(agreed) or not all(type(rank) is int and -1 <= rank <= 127 for rank in listed):
+        raise ValueError(f"{len(agreed)} ranks from -1 to 127 expected, found {len(listed)} values")
+    ranks = np.array(listed, np.int8)
+    if not np.array_equal(ranks == 0, agreed > 0):
+        raise ValueError("the first choices that are right are not the tokens that are agreed on")
+    return ranks
 
 
 FLOAT, WHOLE = np.dtype("<f4"), np.dtype("<i4")

@@ -39,6 +39,8 @@ class Starts:
             probability that its token at this place is accepted, given the text. None where `agreed` is certain.
         signals: For each signal recorded, float32 (n, longest) (`token`: int32): row `start`, column k is about the
             k-th token that it would draft from there. Columns from `offered` on mean nothing.
+        ranks: int8 (n,). Where the token of the text stands among the draft's choices after the text before it, 0 being
+            the first; -1 where it is none of those told apart. None: it is known of the first choice alone.
         known: int16 (n,). From serving traces, where not everything was tried: the largest gamma whose outcome is known
             from each start, and match lengths are known where it is not -1. None: everything is known.
     """
@@ -49,6 +51,7 @@ class Starts:
     acceptance_probs: NDArray[np.float32] | None = None
     signals: Mapping[Signal, NDArray[Any]] = field(default_factory=dict)
     known: NDArray[np.int16] | None = None
+    ranks: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class DraftInfo:
         signals: Those recorded.
         match_lengths: Whether it tells the lengths of its matches.
         scores: Whether it can be asked by `Plan.score`.
+        choices: How many of its choices are told apart in `Starts.ranks`; 0: none, and it drafts chains alone.
     """
 
     caches: bool
@@ -120,6 +124,7 @@ class DraftInfo:
     signals: frozenset[Signal]
     match_lengths: bool
     scores: bool
+    choices: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Chosen:
     Attributes:
         policies: The block of each policy, as JSON-able values.
         code: Likewise, the fingerprint of its code.
-        static: Those that plan one gamma throughout.
+        static: Those that plan one gamma throughout, and chains.
         left_out: What cannot be tried, with the reason.
         refused: Of these, what was asked for by name.
     """
@@ -91,7 +91,7 @@ def choose(
     static = {
         name: _choice(blocks[name], header)
         for name, config in selection.made.items()
-        if config.name == STATIC
+        if config.name == STATIC and not blocks[name]["nodes"]
     }
     fingerprints = Fingerprints(catalogue)
     code = {name: fingerprints.of(config) for name, config in selection.made.items()}

@@ -17,6 +17,7 @@ from paceline.core.loop import Request
 from paceline.core.recorded import TextClock
 from paceline.core.records import Capabilities
 from paceline.lab.replay.tables import ReplayText, UnkeptPrompt
+from paceline.lab.replay.trees import MAX_NODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -198,7 +199,12 @@ class LateCosts(LiveCosts):
 
 def capabilities(header: Header) -> Capabilities:
     """Return what an engine can do that knows only what was recorded: no gamma beyond the longest proposal."""
-    return Capabilities(gammas=tuple(range(header.longest + 1)), sampling=header.mode == "sampled")
+    branching = any(info.choices for info in header.drafts.values())
+    return Capabilities(
+        gammas=tuple(range(header.longest + 1)),
+        sampling=header.mode == "sampled",
+        nodes=MAX_NODES if branching else 0,
+    )
 
 
 class Simulator:

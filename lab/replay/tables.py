@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from paceline.core.errors import TraceError
-from paceline.core.recorded import DraftTable, RecordedText
+from paceline.core.recorded import DraftTable, RecordedDraft, RecordedDraftSession, RecordedText
 from paceline.core.records import TokenSignals
+from paceline.lab.replay.trees import BranchingDraftSession, Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,7 +62,7 @@ class RecordedTable(DraftTable):
         TraceError: From every method that is asked for what was not recorded.
     """
 
-    __slots__ = ("_drawn", "_known", "_recorded", "_rows")
+    __slots__ = ("_drawn", "_known", "_recorded", "_rows", "ranks")
 
     def __init__(self, name: str, info: DraftInfo, starts: Starts, *, drawn: bool) -> None:
         match_lengths = (
@@ -78,6 +79,9 @@ class RecordedTable(DraftTable):
             scores=info.scores,
         )
         self._drawn = drawn
+        self.ranks: Ranks | None = (
+            Ranks(starts.ranks.tolist(), info.choices) if info.choices and starts.ranks is not None else None
+        )
         self._known: list[int] | None = None if starts.known is None else starts.known.tolist()
         self._recorded: Mapping[Signal, Any] = starts.signals
         self._rows: dict[tuple[frozenset[Signal], int], tuple[TokenSignals, ...]] = {}
@@ -105,6 +109,12 @@ class RecordedTable(DraftTable):
                 "drawn texts does not hold; record greedily, at temperature 0"
             )
         return super().score(place, after)
+
+    def session(self, draft: RecordedDraft, prompt_tokens: int) -> RecordedDraftSession:
+        """Return the draft at work on a text; it branches where it is known what its further choices were."""
+        if self.ranks is None:
+            return super().session(draft, prompt_tokens)
+        return BranchingDraftSession(draft, prompt_tokens, self.ranks)
 
     def row(self, signals: frozenset[Signal], place: int, count: int) -> Sequence[TokenSignals]:
         """Return the signals of all tokens that it proposes at a place, as far as they are known."""
@@ -191,7 +201,12 @@ class ReplayText:
             ended=text.ended,
             max_new_tokens=text.max_new_tokens,
             drafts=tables,
-            vocabulary=max((*tokens, *(text.prompt or ()))) + 2,
+            # Wrong tokens come last, as many as there can be siblings.
+            vocabulary=max((*tokens, *(text.prompt or ()))) + 1 + max(1, *_choices(header)),
             perplexity=text.perplexity,
         )
         return cls(text, record, None if text.changes is None else CostFactors(text, header.drafts))
+
+
+def _choices(header: Header) -> list[int]:
+    return [0, *(info.choices for info in header.drafts.values())]

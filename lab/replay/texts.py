@@ -156,6 +156,9 @@ def _joined(first: Starts, second: Starts, at: int) -> Starts:
         offered=np.concatenate([first.offered[:at], second.offered[at:]]),
         agreed=np.concatenate([np.minimum(first.agreed[:at], left).astype(np.int16), second.agreed[at:]]),
         match_lengths=match_lengths,
+        ranks=None
+        if first.ranks is None or second.ranks is None
+        else np.concatenate([first.ranks[:at], second.ranks[at:]]),
         signals={
             signal: np.concatenate([known[:at], second.signals[signal][at:]])
             for signal, known in first.signals.items()
@@ -195,7 +198,7 @@ def _redrawn(starts: Starts, longest: int, random: np.random.Generator) -> Start
     bits = random.random(len(starts.acceptance_probs)) < starts.acceptance_probs
     agreed = np.minimum(runs(bits), starts.offered).astype(np.int16)
     signals = {signal: _on_path(signal, known, agreed, longest) for signal, known in starts.signals.items()}
-    return replace(starts, agreed=agreed, signals=signals)
+    return replace(starts, agreed=agreed, signals=signals, ranks=None)
 
 
 def runs(bits: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -10,15 +10,19 @@ In twelve cells the draft has no cache to catch up and no signals. They cross
 
 and verification of a block takes 1.2 % longer for each token beyond the first. In the kinds of
 `paceline.lab.workloads.changing` the draft lags as a model does, costs change from place to place, and signals are
-there and tell nothing. The texts are made when they are read, so that their number does not matter.
+there and tell nothing. In two cells of trees the draft's further choices are known as well: a first choice is right at
+0.6 of the places, and of those where it is not the second one at 0.35, and so on (`CHOICES`). Verification is all but
+flat up to 33 tokens in `trees-flat`, as on a GPU, and takes 12 % longer for each further token in `trees-steep`, as on
+a CPU; a level of the draft takes 0.05 of a plain step. The texts are made when they are read, so that their number does
+not matter.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +109,54 @@ class Cell:
         return [random.random() < prob for prob in probs]
 
 
+CHOICES = (0.6, 0.35, 0.25, 0.2)
+"""Chance of each choice to be right where those before it were wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeCell:
+    """A draft whose further choices are known, over one curve of verification.
+
+    Attributes:
+        name: Its name in tables.
+        verify: Seconds by block length; straight lines between.
+    """
+
+    name: str
+    verify: Mapping[int, float]
+
+    def recording(self, texts: int, tokens: int, longest: int) -> Recording:
+        """Return its recording."""
+        profile = LatencyProfile(
+            verify=self.verify,
+            context=0,
+            context_s=0.0,
+            drafts={DRAFT: DraftTimes({1: 0.05}, {})},
+            overhead_s=0.0,
+        )
+        info = DraftInfo(
+            caches=False, short=0, signals=frozenset(), match_lengths=False, scores=True, choices=len(CHOICES)
+        )
+        header = Header({"cell": self.name}, longest, "greedy", {DRAFT: info}, profile, made_up=True)
+
+        def text(name: str, number: int) -> Text:
+            random = Random(f"choices/{number}")
+            ranks = [
+                next((rank for rank, prob in enumerate(CHOICES) if random.random() < prob), -1)
+                for _ in range(tokens)
+            ]
+            bits = [rank == 0 for rank in ranks]
+            starts = _starts(bits, longest)
+            return _text(name, self.name, bits, replace(starts, ranks=np.array(ranks, np.int8)))
+
+        return Recording(header, (), MadeTexts(self.name, texts, text))
+
+
+TREE_CELLS = (
+    TreeCell("trees-flat", {1: 1.0, 33: 1.03, 65: 2.0}),
+    TreeCell("trees-steep", {1: 1.0, 2: 1.12}),
+)
+
 CELLS = tuple(Cell(price, acceptance) for price in PRICES for acceptance in ACCEPTANCES)
 
 
@@ -121,19 +173,21 @@ SILENT: dict[Signal, float] = {"top1": 0.7, "prob": 0.7, "entropy": 1.0, "margin
 """The same signals everywhere."""
 
 
-def slug(made: Cell | Kind) -> str:
+def slug(made: Cell | Kind | TreeCell) -> str:
     """Return the name of a cell or kind on a command line and in a path, such as `regimes-0.12`."""
-    return made.name if isinstance(made, Kind) else f"{made.acceptance}-{made.price:g}"
+    return made.name if isinstance(made, Kind | TreeCell) else f"{made.acceptance}-{made.price:g}"
 
 
-def cells(name: str) -> list[Cell | Kind]:
-    """Return the cell or kind of a name, or all of them.
+def cells(name: str) -> list[Cell | Kind | TreeCell]:
+    """Return the cell or kind of a name, or all of them but those of trees.
 
     Raises:
         ConfigError: There is none of that name.
     """
-    every: list[Cell | Kind] = [*CELLS, *KINDS]
-    chosen = [kind for kind in every if name in {slug(kind), ALL}]
+    every: list[Cell | Kind | TreeCell] = [*CELLS, *KINDS, *TREE_CELLS]
+    chosen = [
+        kind for kind in every if name == slug(kind) or (name == ALL and not isinstance(kind, TreeCell))
+    ]
     if not chosen:
         raise ConfigError(
             f"nothing made up is called {name!r}; there are: {', '.join(map(slug, every))}, or {ALL}"
@@ -142,7 +196,7 @@ def cells(name: str) -> list[Cell | Kind]:
 
 
 def made_up(
-    made: Cell | Kind, *, texts: int = TEXTS, tokens: int | None = None, longest: int = LONGEST
+    made: Cell | Kind | TreeCell, *, texts: int = TEXTS, tokens: int | None = None, longest: int = LONGEST
 ) -> Recording:
     """Return the recording of a cell or a kind.
 
@@ -152,6 +206,8 @@ def made_up(
         tokens: The length of each; `TOKENS` for a cell and as long as the kind says by default.
         longest: The largest gamma that can be tried.
     """
+    if isinstance(made, TreeCell):
+        return made.recording(texts, tokens or TOKENS, longest)
     if isinstance(made, Kind):
         return _changing(made, texts, tokens or made.length, longest)
     profile = LatencyProfile(
