@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from paceline.core.guards.draft import Drafted
     from paceline.core.proposals import DraftControl, TokenVerdict
     from paceline.core.protocols import Clock, Costs, Proposal, Verdict
-    from paceline.core.records import Plan, Round
+    from paceline.core.records import Plan, Round, TreeOutcome
 
 
 @dataclass(slots=True)
@@ -72,18 +72,19 @@ class Request:
     def start(self, batch: int = 1) -> RoundStart:
         """Return what is known before a round, of which `batch` requests take part."""
         position, drafts = len(self.output), self.drafts.states(self.index)
+        # Records of rounds are made by the million, and arguments by place take less time than by name.
         return RoundStart(
-            index=self.index,
-            position=position,
-            context=len(self.prompt) + position,
+            self.index,
+            position,
+            len(self.prompt) + position,
             # Without a draft nothing can be drafted, so a policy for drafts works unchanged: its budget is 0.
-            budget=self.limits.max_new_tokens - position - 1 if drafts else 0,
-            drafts=drafts,
-            costs=self.costs,
-            capabilities=self.capabilities if batch == 1 else self._shared,
-            tokens=self.tokens,
-            batch=batch,
-            perplexity=self.perplexity,
+            self.limits.max_new_tokens - position - 1 if drafts else 0,
+            drafts,
+            self.costs,
+            self.capabilities if batch == 1 else self._shared,
+            self.tokens,
+            batch,
+            self.perplexity,
         )
 
     def plan(self, start: RoundStart, answer: object = UNPLANNED) -> Turn:
@@ -104,7 +105,9 @@ class Request:
         """Verify what was drafted; `answer` is what the target said or raised, where it was asked for several."""
         proposal, began = turn.proposal, turn.drafted_at
         verdict = turn.verdict = self.target.verify(proposal, answer)
-        self.clock.spend(VerifyWork(turn.nodes + 1, turn.start.context))
+        # The nodes of a tree, and of a chain its tokens.
+        length = 0 if proposal is None else len(proposal.parents) if proposal.is_tree else proposal.count
+        self.clock.spend(VerifyWork(length + 1, turn.start.context))
         verified = self.clock.now()
         if proposal is not None and proposal.is_async:
             self.drafts.read(turn.plan, proposal, verdict.accepted)
@@ -124,19 +127,17 @@ class Request:
         done = finish_round(
             start,
             turn.plan,
-            drafted=turn.drafted,
-            accepted=verdict.accepted,
-            tokens=tuple(emitted),
-            ended=self.ended,
-            draft_s=turn.draft_s,
-            verify_s=turn.verify_s,
-            total_s=self.clock.now() - turn.began,
-            signals=proposal.signals if proposal is not None else (),
-            scores=scores,
-            score_s=score_s,
-            tree=outcome(proposal.parents, verdict.path)
-            if isinstance(verdict, PathVerdict) and proposal is not None and proposal.is_tree
-            else None,
+            turn.drafted,
+            verdict.accepted,
+            tuple(emitted),
+            self.ended,
+            turn.draft_s,
+            turn.verify_s,
+            self.clock.now() - turn.began,
+            () if proposal is None else proposal.signals,
+            scores,
+            score_s,
+            None if proposal is None or not proposal.is_tree else _outcome(proposal, verdict),
         )
         self.index += 1
         self.learn(done)
@@ -160,6 +161,11 @@ class Request:
             raise problems[0]
         for problem in problems:
             log.warning("close_failed", error=short_repr(problem))
+
+
+def _outcome(proposal: Drafted, verdict: TokenVerdict) -> TreeOutcome:
+    assert isinstance(verdict, PathVerdict)  # as the target's guard sees to
+    return outcome(proposal.parents, verdict.path)
 
 
 @dataclass(slots=True)
@@ -192,11 +198,6 @@ class Turn:
     def drafted(self) -> int:
         """Draft tokens proposed, as far as they were read: of a tree its depth."""
         return 0 if self.proposal is None else self.proposal.count
-
-    @property
-    def nodes(self) -> int:
-        """Draft tokens to be verified, as far as they were read: of a tree all of them."""
-        return 0 if self.proposal is None else self.proposal.nodes
 
 
 class TokenView(Sequence[int]):

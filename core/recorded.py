@@ -302,10 +302,10 @@ class RecordedTargetGuard(TargetGuard):
     def verify(self, drafted: Drafted | None, answer: Verdict | BaseException | None = None) -> TokenVerdict:
         """Return the verdict on what was drafted."""
         del answer
-        session = cast("RecordedTargetSession", self.session)
         if drafted is not None and drafted.is_tree:
+            session = cast("RecordedTargetSession", self.session)
             return session.verify_tree(cast("TreeProposal", drafted.proposal))
-        return session.verify(None if drafted is None else drafted.proposal)
+        return cast("TokenVerdict", self.session.verify(None if drafted is None else drafted.proposal))
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Show the target the tokens of the round."""

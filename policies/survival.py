@@ -278,11 +278,11 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         state.exploration.observe(done, self._plain_s)
         draft = done.plan.draft
         accepted, refused = done.accepted, done.rejected
-        if draft is not None and done.plan.nodes:
+        if done.plan.nodes and draft is not None:
             state.trees[draft].observe(done)
             if done.tree is not None:
                 accepted, refused = leading_firsts(done)
-        elif done.tree is None and not state.known_first(draft or PLAIN):
+        elif state.firsts.get(draft or PLAIN, 0) < CHAINS_FIRST:
             state.firsts[draft or PLAIN] += 1
         if draft is not None and (accepted or refused):
             state.known[draft].observe(done.match_length, accepted, refused=refused)

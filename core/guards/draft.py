@@ -161,11 +161,6 @@ class Drafted:
     is_tree: bool = False
     parents: tuple[int, ...] = ()
 
-    @property
-    def nodes(self) -> int:
-        """Draft tokens in all."""
-        return len(self.parents) if self.is_tree else self.count
-
 
 def usable_drafts(
     drafts: Mapping[str, Draft], failures: list[Failure], *, fallback: bool

@@ -30,7 +30,9 @@ def flaw(plan: object, start: RoundStart, drafts: Mapping[str, Draft]) -> str | 
             f"gamma must be between 0 and the budget of {start.budget}, found {short_repr(gamma)}; "
             "choose from start.gammas(limit)"
         )
-    problem = _wrong_words(plan, drafts) or _not_run(gamma, start) or _wrong_tree(plan, start)
+    problem = _wrong_words(plan, drafts) or _not_run(gamma, start)
+    if problem is None and (plan.nodes != 0 or plan.width != 1):
+        problem = _wrong_tree(plan, start)
     return problem if problem is not None or gamma == 0 else _wrong_draft(plan, drafts)
 
 
@@ -76,8 +78,6 @@ def _wrong_tree(plan: Plan, start: RoundStart) -> str | None:
     for name, number in (("nodes", nodes), ("width", width)):
         if not isinstance(number, int) or isinstance(number, bool):
             return f"{name} must be an int, found {short_repr(number)}"
-    if (plan.nodes, plan.width) == (0, 1):
-        return None
     if not 1 <= plan.gamma <= plan.nodes or plan.width < 1:
         return (
             "a tree has nodes >= gamma >= 1 and a width of at least 1, and a chain nodes 0 and width 1; found "
