@@ -14,7 +14,7 @@ from paceline.core.trees import ROOT, Listed, TokenTree, depths, grow_tree
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.core.protocols import DraftControl
+    from paceline.core.proposals import DraftControl
     from paceline.core.recorded import RecordedDraft
 
 MAX_NODES = 64
