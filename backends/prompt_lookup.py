@@ -64,7 +64,7 @@ class PromptLookupConfig(BackendConfig):
 class PromptLookup:
     """Opens a lookup for each request."""
 
-    signals: ClassVar[frozenset[Signal]] = frozenset({"token"})
+    signals: frozenset[Signal] = frozenset({"token"})
 
     def __init__(self, *, max_ngram: int = 3, min_ngram: int = 1) -> None:
         self._ngrams = tuple(range(max_ngram, min_ngram - 1, -1))

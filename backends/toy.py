@@ -23,7 +23,7 @@ from paceline.backends.toy_sessions import (
 from paceline.core.config.blocks import BackendConfig, Readiness, Role
 from paceline.core.errors import BackendError
 from paceline.core.protocols import Target
-from paceline.core.records import SIGNALS, Capabilities, Signal
+from paceline.core.records import SIGNALS, Capabilities
 from paceline.core.rejection_sampling import Rng, SeededRng
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class ToyTarget:
     vocabulary: int = len(LETTERS) + 1
     rng: Callable[[int], Rng] = SeededRng
 
-    eos: ClassVar[frozenset[int]] = frozenset({0})
+    eos = frozenset({0})
 
     def __post_init__(self) -> None:
         if not 3 <= self.vocabulary <= len(LETTERS) + 1:
@@ -137,7 +137,7 @@ class ToyDraft:
     agreement: float = 0.8
     step_s: float = 0.0
 
-    signals: ClassVar[frozenset[Signal]] = SIGNALS
+    signals = SIGNALS
 
     @property
     def identity(self) -> str:

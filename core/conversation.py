@@ -100,7 +100,7 @@ class Conversation:
             CapabilityError: Another answer is under way.
         """
         turn = self._turn(message, options)
-        rounds = cast("Generator[Round]", self._decoder.rounds(turn.prompt, **turn.options))
+        rounds = self._decoder.rounds(turn.prompt, **turn.options)
         return self._listen(turn, rounds)
 
     def stream(self, message: str | Mapping[str, Any], **options: Unpack[RequestOptions]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -142,7 +142,7 @@ class SpeculativeDecoder(TargetText, Closing):
         *,
         tally: Tally | None = None,
         **options: Unpack[RequestOptions],
-    ) -> Iterator[Round]:
+    ) -> Generator[Round]:
         """Decode round by round; the caller owns the loop and may leave it at any time.
 
         Nothing is computed before the first round is asked for.
@@ -264,7 +264,7 @@ class SpeculativeDecoder(TargetText, Closing):
 
     def _rounds(
         self, tokens: list[int], tally: Tally, limits: StopConditions, sampling: Sampling
-    ) -> Iterator[Round]:
+    ) -> Generator[Round]:
         with self._opened(tokens, tally, limits, sampling) as opened:
             while opened.request.ended is None:
                 began = self.clock.now()

@@ -7,13 +7,13 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from paceline.core.generation import Tally, Totals
 from paceline.lab.stats import times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from paceline.core.decoder import SpeculativeDecoder
     from paceline.core.generation import Failure
@@ -85,10 +85,10 @@ def decode(
     return decoding
 
 
-def follow(rounds: Iterator[Round], into: Decoding, on_round: Callable[[Round], None] = _ignore) -> None:
+def follow(rounds: Generator[Round], into: Decoding, on_round: Callable[[Round], None] = _ignore) -> None:
     """Take the rounds of a request into `into`; `on_round` is not on the clock."""
-    # The iterator is a generator: closing it closes the request and finishes its trace.
-    with closing(cast("Generator[Round]", rounds)):
+    # Closing the generator closes the request and finishes its trace.
+    with closing(rounds):
         began = time.perf_counter()
         for done in rounds:
             into.add(done, time.perf_counter() - began)

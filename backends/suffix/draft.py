@@ -86,7 +86,7 @@ class SuffixConfig(BackendConfig):
 class SuffixDraft:
     """Opens a suffix tree for each request, and remembers what the requests were answered."""
 
-    signals: ClassVar[frozenset[Signal]] = SIGNALS
+    signals: frozenset[Signal] = SIGNALS
 
     def __init__(self, *, max_match: int = 32, min_match: int = 1, memory: Memory | None = None) -> None:
         self.max_match, self.min_match = max_match, min_match

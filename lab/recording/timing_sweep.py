@@ -20,7 +20,7 @@ from paceline.core.records import SIGNALS, Plan, Requirements
 from paceline.lab.recording.latency_fit import Timing, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from paceline.core.protocols import Policy
     from paceline.core.records import Round, RoundStart, Signal
@@ -233,7 +233,7 @@ class TimingSweep:
         # Garbage of the recording must not be collected on these rounds' time.
         gc.collect()
         rounds = self.decoder.rounds([*prompt.tokens, *text.tokens[:begin]], max_new_tokens=most)
-        with closing(cast("Generator[Round]", rounds)):
+        with closing(rounds):
             began = time.perf_counter()
             for done in islice(rounds, self._rounds):
                 waited_s = time.perf_counter() - began

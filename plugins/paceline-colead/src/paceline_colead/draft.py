@@ -104,7 +104,7 @@ class NluDraft:
         BackendError: The target has no tokenizer.
     """
 
-    signals: ClassVar[frozenset[Signal]] = frozenset()
+    signals: frozenset[Signal] = frozenset()
 
     def __init__(self, synthesizer: NluSynthesizer, target: Target) -> None:
         if target.codec is None:
