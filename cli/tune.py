@@ -61,12 +61,18 @@ def tune(
     hindsight = Hindsight(sources.recording) if sources.recording is not None else None
     choice = tuning.tune(setting, hindsight=hindsight, vary=vary, tries=tries, miss=_miss(sources))
     origin = f"{replay.name} of the recording {sources.sha256[:12]}"
-    write_text(out, tuning.run_file(choice, origin=origin, base=_models(sources)))
+    models = _models(sources)
+    write_text(out, tuning.run_file(choice, origin=origin, base=models))
     advice = tuning.paragraph(choice)
+    flags = tuning.engine_flags(choice.static, models.get("drafts") or {}) if choice.static else {}
     if as_json:
-        show_json("tune", {**asdict(choice), "advice": advice, "file": str(out)})
+        show_json("tune", {**asdict(choice), "advice": advice, "flags": flags, "file": str(out)})
         return
     show(advice)
+    if flags:
+        show(f"\nEngines whose lengths are fixed come nearest by {choice.best_static}:")
+    for engine, options in flags.items():
+        typer.echo(f"  {engine}: {options}")  # one line, to be copied
     warn(f"the run file is {out}; try it with `paceline generate --config {out}`")
 
 

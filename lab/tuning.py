@@ -6,6 +6,7 @@ Besides the policies that were replayed, the best of them are tried with each of
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,9 @@ DEFAULT = "auto"
 VARIED = 3
 """Policies whose options are tried: the fastest on the tuning texts of those that adapt."""
 
+LOOKUP = 3
+"""The longest run of tokens that prompt lookup looks up where its block does not say otherwise."""
+
 FACTORS = (0.5, 2.0)
 """Of the numbers among a policy's options, one at a time."""
 
@@ -70,7 +74,7 @@ class Choice:
         gain: The fastest over the simplest, on the judging texts.
         speedup: The choice over plain decoding, on the judging texts; for plain decoding, the fastest other one.
         best_static: The static choice that is best on the tuning texts, of all drafts and gammas; `over_static` is the
-            choice over it, on the judging texts. None without a recording.
+            choice over it, on the judging texts; `static` is its block. None without a recording.
         tuning, judging: How many texts each half has.
         policies, variations: How many were compared.
         miss: By how much the replay misses what was measured, at most, as a share; None where nothing was measured.
@@ -90,6 +94,7 @@ class Choice:
     policies: int
     variations: int
     miss: float | None = None
+    static: Mapping[str, Any] | None = None
 
 
 def halves(measurements: Iterable[Measurement]) -> tuple[list[str], list[str]]:
@@ -151,10 +156,10 @@ def tune(
     varied = vary({policy: blocks[policy] for policy in adaptive[:VARIED]}, tries) if vary and tries else {}
     for policy, (block, taken) in varied.items():
         blocks[policy], decoded[policy] = block, taken
-    best_static = None
+    best_static, static = None, None
     if hindsight is not None:
         best = hindsight.best_static([measurement.text for measurement in first], comparison.draws, on=tuning)
-        best_static = best.label
+        best_static, static = best.label, best.options
         taken = {
             measurement.text: Time(measurement.tokens, best.seconds[measurement.text])
             for measurement in first
@@ -187,7 +192,46 @@ def tune(
         policies=len(comparison.rows),
         variations=len(varied),
         miss=miss,
+        static=static,
     )
+
+
+def engine_flags(static: Block, drafts: Mapping[str, Block]) -> dict[str, str]:
+    """Return by engine the options that come nearest to a static choice: those draft a fixed length. None for gamma 0.
+
+    They are written as the engines' documentation has them, and none of the engines was asked: for llama.cpp
+    https://github.com/ggml-org/llama.cpp/blob/master/docs/speculative.md (before `--spec-draft-n-max`, the length was
+    `--draft-max`), for vLLM https://docs.vllm.ai and for SGLang https://docs.sglang.ai, where the last token counts.
+
+    Args:
+        static: Its block.
+        drafts: The blocks of the run's drafts, by name, the first one being the default.
+    """
+    gamma = int(static.get("gamma", 0))
+    if not gamma:
+        return {}
+    draft = drafts.get(static.get("draft") or next(iter(drafts), ""), {})
+    kind = draft.get("backend")
+    if kind in {"prompt-lookup", "suffix"}:
+        longest = int(draft.get("max_ngram", LOOKUP))
+        method = {"method": "ngram", "num_speculative_tokens": gamma, "prompt_lookup_max": longest}
+        if kind == "suffix":
+            method = {"method": "suffix", "num_speculative_tokens": gamma}
+        return {
+            "llama.cpp": f"--spec-type ngram-simple --spec-ngram-simple-size-n {longest} "
+            f"--spec-ngram-simple-size-m {gamma}",
+            "vLLM": f"--speculative-config '{json.dumps(method)}'",
+            "SGLang": f"--speculative-algorithm NGRAM --speculative-num-draft-tokens {gamma + 1}",
+        }
+    model = str(draft.get("model", "DRAFT"))
+    method = {"method": "draft_model", "model": model, "num_speculative_tokens": gamma}
+    return {
+        "llama.cpp": f"--spec-type draft-simple --model-draft {model} --spec-draft-n-max {gamma} "
+        "--spec-draft-p-min 0",
+        "vLLM": f"--speculative-config '{json.dumps(method)}'",
+        "SGLang": f"--speculative-algorithm STANDALONE --speculative-draft-model-path {model} "
+        f"--speculative-num-steps {gamma} --speculative-eagle-topk 1 --speculative-num-draft-tokens {gamma + 1}",
+    }
 
 
 def variations(policies: Mapping[str, Block], catalogue: Catalogue, *, most: int) -> dict[str, Block]:

@@ -62,7 +62,11 @@ def test_tune_says_what_to_use_and_writes_a_run_file_that_loads(cli, replayed):
 
     path = cli.folder / "tuned.yaml"
     found = json.loads(cli.call("tune", "--tries", "3", "-o", "same.yaml", "--json", code=0).stdout)
-    assert found["advice"].split() == done.stdout.split()
+    advice, _, engines = done.stdout.partition("Engines whose lengths are fixed")
+    assert found["advice"].split() == advice.split()
+    for engine, options in found["flags"].items():
+        assert f"  {engine}: {options}\n" in engines
+    assert set(found["flags"]) in ({"llama.cpp", "vLLM", "SGLang"}, set())
     assert found["variations"] == 3
     assert load_config(path).policy.name == found["policy"]["name"]
     assert path.read_text() == (cli.folder / "same.yaml").read_text()

@@ -1,5 +1,7 @@
 """Tuning: chosen on one half, judged on the other, and nothing claimed that may be chance."""
 
+import json
+import shlex
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ from paceline.core.errors import ConfigError
 from paceline.core.plugins.catalogue import Catalogue
 from paceline.lab.figures import Time
 from paceline.lab.results import Results
-from paceline.lab.tuning import halves, paragraph, run_file, tune, variations
+from paceline.lab.tuning import engine_flags, halves, paragraph, run_file, tune, variations
 
 
 def with_policy(results, label, options, like, factor):
@@ -142,3 +144,39 @@ def test_the_run_file_loads_and_says_where_it_comes_from(made, tmp_path):
     head = path.read_text().splitlines()
     assert head[0].startswith("# Written by `paceline tune` from replay.jsonl.")
     assert all(len(line) <= 100 for line in head)
+
+
+DRAFTS = {
+    "small": {"backend": "hf", "model": "org/small"},
+    "lookup": {"backend": "prompt-lookup"},
+    "memory": {"backend": "suffix"},
+    "table": {"backend": "toy"},
+}
+
+
+@pytest.mark.parametrize(
+    ("draft", "expected"),
+    [
+        (
+            None,
+            ("--model-draft org/small --spec-draft-n-max 4", '"draft_model"', "--speculative-num-steps 4 "),
+        ),
+        (
+            "lookup",
+            ("ngram-simple-size-m 4", '"prompt_lookup_max": 3', "NGRAM --speculative-num-draft-tokens 5"),
+        ),
+        ("memory", ("ngram-simple", '"method": "suffix"', "NGRAM")),
+        ("table", ("--model-draft DRAFT", '"model": "DRAFT"', "STANDALONE")),
+    ],
+)
+def test_engines_with_fixed_lengths_are_given_the_best_static_choice(draft, expected):
+    flags = engine_flags({"name": "static", "gamma": 4, "draft": draft}, DRAFTS)
+    assert list(flags) == ["llama.cpp", "vLLM", "SGLang"]
+    assert all(part in options for part, options in zip(expected, flags.values(), strict=True))
+    options, config = shlex.split(flags["vLLM"])
+    assert options == "--speculative-config"
+    assert json.loads(config)["num_speculative_tokens"] == 4
+
+
+def test_there_are_no_flags_for_plain_decoding():
+    assert engine_flags({"name": "static", "gamma": 0}, DRAFTS) == {}
