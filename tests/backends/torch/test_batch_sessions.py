@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from paceline.backends.graph import GraphDraft, GraphTarget
 from paceline.backends.torch.passes import run_together
+from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core.errors import BackendError
 from paceline.core.optional_protocols import BatchDraft, BatchTarget
 from paceline.core.proposals import DraftControl, TokenProposal
@@ -16,10 +17,16 @@ from paceline.core.records import StopRule
 from paceline.core.sampling import Sampling
 
 from ..exact import DRAWN, apart, every_outcome, texts
+from ..graph import pairs as graph
 from ..tiny_models import VOCABULARY, tiny_model
-from .pairs import FAMILIES, pair, plainly
+from ..transformers import pairs as hf
 
 torch.set_num_threads(1)
+
+PAIRS = {"graph": graph, "hf": hf}
+FAMILIES = {"graph": [*graph.FAMILIES], "hf": ["llama", "qwen2", "qwen3", "gpt2", "opt", "gpt_neox", "phi3"]}
+ROLES = {"graph": (GraphTarget, GraphDraft), "hf": (HfTarget, HfDraft)}
+either = pytest.mark.parametrize("engine", PAIRS)
 
 PROMPTS = [tuple((11 + 3 * row + 7 * i * i) % VOCABULARY for i in range(1 + 4 * row)) for row in range(5)]
 STOPS = st.sampled_from([None, StopRule("top1", below=0.3), StopRule("margin", below=2.0)])
@@ -55,10 +62,12 @@ def control_of(stop):
     return None if stop is None else DraftControl(frozenset({stop.signal}), stop)
 
 
+@either
 @settings(deadline=None, max_examples=40)
-@given(family=st.sampled_from(FAMILIES), rounds=ROUNDS)
-def test_rows_that_come_and_go_write_what_the_model_writes_alone(family, rounds):
-    target, drafts = pair(family)
+@given(data=st.data(), rounds=ROUNDS)
+def test_rows_that_come_and_go_write_what_the_model_writes_alone(engine, data, rounds):
+    family = data.draw(st.sampled_from(FAMILIES[engine]))
+    target, drafts = PAIRS[engine].pair(family)
     draft = drafts["near"]
     assert isinstance(target, BatchTarget)
     assert isinstance(draft, BatchDraft)
@@ -90,15 +99,16 @@ def test_rows_that_come_and_go_write_what_the_model_writes_alone(family, rounds)
                 rows[place].close()
                 rows[place] = Row(target, draft, PROMPTS[next(opened) % len(PROMPTS)])
     for row in rows:
-        assert tuple(row.written) == plainly(family, tuple(row.prompt), 80)[: len(row.written)]
+        assert tuple(row.written) == PAIRS[engine].plainly(family, tuple(row.prompt), 80)[: len(row.written)]
         fresh = target.open([*row.prompt, *row.written])
         assert torch.allclose(row.verifier.logits(), fresh.logits(), rtol=0, atol=1e-10)
         fresh.close()
         row.close()
 
 
-def test_greedy_and_drawn_rows_share_a_pass_and_draw_as_they_do_alone():
-    target, drafts = pair("qwen3")
+@either
+def test_greedy_and_drawn_rows_share_a_pass_and_draw_as_they_do_alone(engine):
+    target, drafts = PAIRS[engine].pair("qwen3")
 
     def written(together):
         samplings = [None, Sampling(temperature=0.8, top_p=0.9, seed=3), Sampling(temperature=1.2, seed=4)]
@@ -136,9 +146,11 @@ def test_greedy_and_drawn_rows_share_a_pass_and_draw_as_they_do_alone():
     assert written(together=True) == written(together=False)
 
 
-def test_drawn_tokens_of_rows_that_share_a_pass_are_distributed_as_the_targets(monkeypatch):
+@either
+def test_drawn_tokens_of_rows_that_share_a_pass_are_distributed_as_the_targets(engine, monkeypatch):
+    as_target, as_draft = ROLES[engine]
     model = tiny_model("llama", vocab_size=6)
-    target, draft = GraphTarget(model), GraphDraft(tiny_model("llama", vocab_size=6, seed=4))
+    target, draft = as_target(model), as_draft(tiny_model("llama", vocab_size=6, seed=4))
     drawn = replace(DRAWN, top_p=None)
 
     def next_probs(prompt):
