@@ -83,7 +83,7 @@ class Layout:
         for lane, query, key, filled, count in self.places:
             mine = made[lane, 0, query : query + count]
             mine[:, 0] = torch.finfo(like.dtype).min
-            mine[:, key : key + filled + 1] = 0.0
+            mine[:, key : key + filled] = 0.0
             new = mine[:, key + filled : key + filled + count]
             new.copy_(torch.full_like(new, torch.finfo(like.dtype).min).triu_(1))
         return made.to(like.device)
