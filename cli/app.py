@@ -72,7 +72,6 @@ app = typer.Typer(
     cls=Commands,
     name="paceline",
     help="Speculative decoding under an adaptive policy: the same text, sooner.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

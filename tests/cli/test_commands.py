@@ -147,6 +147,16 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name):
     assert COMMANDS[name] == " ".join(load(name).help.partition("\n\n")[0].split())
 
 
+def test_a_shell_completes_commands_and_their_options(cli):
+    for words, expected in (("paceline gen", ["generate"]), ("paceline generate --temp", ["--temperature"])):
+        asked = {
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+            "_PACELINE_COMPLETE": "complete_bash",
+        }
+        assert cli.call(**asked, code=0).stdout.split() == expected
+
+
 def test_the_version_is_told(cli):
     assert cli.call("--version", code=0).stdout.startswith("paceline ")
 
