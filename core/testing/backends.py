@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from paceline.core.guards.draft import check_draft, check_draft_session
 from paceline.core.guards.target import check_target, check_target_session
-from paceline.core.optional_protocols import SampledDraft, SampledTarget, SupportsScoring
+from paceline.core.optional_protocols import SampledDraft, SampledTarget, SupportsScoring, SupportsTrees
 from paceline.core.processors import AllowedTokens
 from paceline.core.proposals import SampledProposal, TokenProposal
 from paceline.core.records import SIGNALS, Signal
@@ -34,7 +34,8 @@ from paceline.core.testing.reference import PLUS_ONE, Logits, Reference, StopAft
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from paceline.core.protocols import Draft, DraftSession, Proposal, Target, TargetSession
+    from paceline.core.optional_protocols import TreeProposal
+    from paceline.core.protocols import Draft, DraftSession, Proposal, Target, TargetSession, Verdict
 
 MAX_GAMMA = 6
 GAMMAS = st.integers(1, MAX_GAMMA)
@@ -108,6 +109,18 @@ class BackendRounds(RuleBasedStateMachine):
         with blamed(self.target, "verify"):
             verdict = self.target.verify(proposal)
             self.reference.judge(self.context, proposal, verdict)
+        self.deliver(verdict, cut)
+
+    def finish_tree(self, tree: TreeProposal, cut: int) -> None:
+        """Do the same with a tree."""
+        with blamed(self.target, "verify_tree"):
+            target: Any = self.target
+            verdict = target.verify_tree(tree)
+            self.reference.judge_tree(self.context, tree, verdict)
+        self.deliver(verdict, cut)
+
+    def deliver(self, verdict: Verdict, cut: int) -> None:
+        """Deliver all but the last `cut` tokens of a verdict, at least one, and look at the lag."""
         emitted = tuple(verdict.tokens)[: max(1, len(verdict.tokens) - cut)]
         with blamed(self.target, "advance"):
             self.target.advance(emitted)
@@ -128,6 +141,10 @@ class BackendRounds(RuleBasedStateMachine):
     def has_room(self) -> bool:
         """Tell whether a few more rounds stay within what the target can read."""
         return self.reference.fits(self.context, 2 * MAX_GAMMA)
+
+    def branches(self) -> bool:
+        """Tell whether the target verifies trees, and there is room for one."""
+        return self.reference.target.capabilities.nodes >= MAX_GAMMA and self.has_room()
 
     @precondition(has_room)
     @rule(gamma=GAMMAS, cut=COUNTS)
@@ -180,6 +197,31 @@ class BackendRounds(RuleBasedStateMachine):
         others = (token % self.reference.target.vocabulary for token in noise)
         guess = (*self.reference.continuation(self.context, right), *others)
         self.finish(TokenProposal(guess) if guess else None, cut)
+
+    @precondition(branches)
+    @rule(gamma=GAMMAS, more=COUNTS, width=st.integers(1, 3), cut=COUNTS)
+    def branch(self, gamma: int, more: int, width: int, cut: int) -> None:
+        """Take a round of a tree, where the draft knows any."""
+        if not isinstance(self.draft, SupportsTrees) or self.reference.draft is None:
+            return
+        nodes = min(gamma + more, self.reference.target.capabilities.nodes)
+        with blamed(self.draft, "draft_tree"):
+            fresh: Any = open_draft("draft", self.reference.draft, self.context, self.sampling)
+            expected = fresh.draft_tree(gamma, nodes, width, None)
+            fresh.close()
+            tree = self.draft.draft_tree(gamma, nodes, width, None)
+            self.reference.judge_drafted_tree(tree, expected, gamma, nodes, width)
+        self.drafted = True
+        if len(tree):
+            self.finish_tree(tree, cut)
+        else:
+            self.finish(None, cut)
+
+    @precondition(branches)
+    @rule(right=COUNTS, beside=st.integers(0, 2**16), cut=COUNTS)
+    def graft(self, right: int, beside: int, cut: int) -> None:
+        """Verify a tree from elsewhere: the target's own tokens, each with others beside it and below those."""
+        self.finish_tree(self.reference.thicket(self.context, right, beside), cut)
 
     @rule(gamma=COUNTS)
     def abandon(self, gamma: int) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.proposals import DraftControl
 from paceline.core.testing.failures import require
+from paceline.core.trees import ROOT, PathVerdict, TokenTree, children, depths, path_flaw, tree_flaw
 
 if TYPE_CHECKING:
+    from paceline.core.optional_protocols import TreeProposal, TreeVerdict
     from paceline.core.protocols import Draft, Proposal, Target, Verdict
     from paceline.core.records import Signal, TokenSignals
 
@@ -70,6 +72,25 @@ class Reference:
             text = (*text, self._next[text])
         return text[len(context) :]
 
+    def thicket(self, context: tuple[int, ...], right: int, beside: int) -> TokenTree:
+        """Return a tree that holds the target's next `right` tokens, and after the same places others with children."""
+        vocabulary = self.target.vocabulary
+        tokens: list[int] = []
+        parents: list[int] = []
+        way = ROOT
+        text = self.continuation(context, right + 1)
+        for place, token in enumerate(text[: self.target.capabilities.nodes // 3]):
+            other = (token + 1 + (beside + place) % max(1, vocabulary - 1)) % vocabulary
+            first = len(tokens)
+            if place < right:
+                tokens.append(token)
+                parents.append(way)
+            if other != token:
+                tokens += [other, token]
+                parents += [way, len(tokens) - 2]
+            way = first
+        return TokenTree(tuple(tokens) or (0,), tuple(parents) or (ROOT,))
+
     def judge(self, context: tuple[int, ...], proposal: Proposal | None, verdict: Verdict) -> None:
         """Compare a verdict with what the target alone would have written."""
         guess = () if proposal is None else tuple(proposal.tokens)
@@ -95,6 +116,42 @@ class Reference:
         require(
             tokens == expected[: agreed + 1],
             f"S1: verdict {tokens}, but the target alone writes {expected}: {FORGET}",
+        )
+
+    def judge_tree(self, context: tuple[int, ...], tree: TreeProposal, verdict: TreeVerdict) -> None:
+        """Compare a verdict on a tree with what the target alone would have written."""
+        require(hasattr(verdict, "path"), f"V2: a verdict on a tree has its `path`, found {verdict!r}")
+        accepted, tokens, path = verdict.accepted, tuple(verdict.tokens), tuple(verdict.path)
+        require(
+            len(tokens) == accepted + 1,
+            f"V2: {accepted} accepted, but {len(tokens)} tokens given; {PLUS_ONE}",
+        )
+        problem = path_flaw(tree, PathVerdict(accepted, tokens, path))
+        require(problem is None, f"V2: {problem}")
+        expected = self.continuation(context, len(tokens))
+        require(tokens == expected, f"S1: verdict {tokens}, but the target alone writes {expected}: {FORGET}")
+        last = path[-1] if path else ROOT
+        following = [tree.tokens[node] for node in children(tree.parents)[last + 1]]
+        require(
+            tokens[-1] not in following,
+            f"V2: {tokens[-1]} came after the path {path}, where the tree has it: accept it as well",
+        )
+
+    def judge_drafted_tree(
+        self, tree: TreeProposal, expected: TreeProposal, gamma: int, nodes: int, width: int
+    ) -> None:
+        """Compare a tree with that of a fresh session, and look at its shape."""
+        tokens, parents = tuple(tree.tokens), tuple(tree.parents)
+        problem = tree_flaw(tokens, parents, width)
+        require(problem is None, f"D1: {problem}")
+        require(len(tree) == len(tokens) <= nodes, f"D1: {len(tokens)} tokens where {nodes} were asked for")
+        deepest = max(depths(parents), default=0)
+        require(deepest <= gamma, f"D1: a tree of depth {deepest} where {gamma} was asked for")
+        require(not tree.signals, "D2: signals given where `control` is None: compute those it names")
+        fresh = tuple(expected.tokens), tuple(expected.parents)
+        require(
+            (tokens, parents) == fresh,
+            f"S1: {tokens} after {parents} proposed, a fresh session proposes {fresh}: {FORGET}",
         )
 
     def judge_draft(

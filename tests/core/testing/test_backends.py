@@ -17,6 +17,7 @@ from paceline.core.proposals import TokenProposal, TokenVerdict
 from paceline.core.records import Capabilities
 from paceline.core.rejection_sampling import SeededRng
 from paceline.core.testing.backends import check_backend
+from paceline.core.trees import PathVerdict, verify_tree_greedy
 
 
 def toy_draft(target):
@@ -266,3 +267,64 @@ def test_a_draft_that_says_it_drew_from_what_is_no_distribution_fails():
 
     with pytest.raises(AssertionError, match=r"add up to|V1"):
         check_backend(ToyTarget, lambda target: Draft(target, agreement=0.7), shrink=False)
+
+
+class StopsShort(ToyTargetSession):
+    def verify_tree(self, proposal):
+        verdict = super().verify_tree(proposal)
+        if not verdict.path:
+            return verdict
+        return PathVerdict(verdict.accepted - 1, verdict.tokens[:-1], verdict.path[:-1])
+
+
+class SeesSiblings(ToyTargetSession):
+    def verify_tree(self, proposal):
+        return verify_tree_greedy(
+            proposal, lambda node: self.model.next([*self.context, *proposal.tokens[: node + 1]])
+        )
+
+
+class KeepsTheTree(ToyTargetSession):
+    def verify_tree(self, proposal):
+        verdict = super().verify_tree(proposal)
+        self.context.extend(proposal.tokens)
+        return verdict
+
+
+class WrongPath(ToyTargetSession):
+    def verify_tree(self, proposal):
+        verdict = super().verify_tree(proposal)
+        return PathVerdict(verdict.accepted, verdict.tokens, tuple(range(verdict.accepted)))
+
+
+@pytest.mark.parametrize("session", [StopsShort, SeesSiblings, KeepsTheTree, WrongPath])
+def test_a_target_that_is_wrong_about_trees_alone_fails(session):
+    target = type("Broken", (BrokenTarget,), {"session": type(session.__name__, (session,), {})})
+    with pytest.raises(AssertionError, match=r"V2|S1"):
+        check_backend(target, toy_draft, max_examples=60, shrink=False)
+
+
+class Bushy(ToyDraftSession):
+    def draft_tree(self, gamma, nodes, width, control):
+        return super().draft_tree(gamma, nodes, width + 1, control)
+
+
+class Deeper(ToyDraftSession):
+    def draft_tree(self, gamma, nodes, width, control):
+        return super().draft_tree(gamma + 1, nodes, 1, control)
+
+
+class Grows(ToyDraftSession):
+    def draft_tree(self, gamma, nodes, width, control):
+        tree = super().draft_tree(gamma, nodes, width, control)
+        self._context.append(tree.tokens[0])
+        return tree
+
+
+@pytest.mark.parametrize("session", [Bushy, Deeper, Grows])
+def test_a_draft_that_is_wrong_about_trees_alone_fails(session):
+    def draft(target):
+        return type("Broken", (BrokenDraft,), {"session": session})(target, 0.7)
+
+    with pytest.raises(AssertionError, match=r"D1|S1"):
+        check_backend(ToyTarget, draft, max_examples=60, shrink=False)
