@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from paceline.backends.prompt_lookup import PromptLookup
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.backends.transformers import HfDraft, HfTarget
+from paceline.core.batch import BatchDecoder
 from paceline.core.decoder import SpeculativeDecoder
+from paceline.core.errors import BackendError, CapabilityError
 from paceline.core.processors import AllowedTokens, LogitBias
 from paceline.core.records import Plan
 from paceline.core.sampling import Sampling
@@ -19,6 +21,7 @@ from paceline.core.testing.doubles import ScriptedPolicy
 from .adversary import Adversary, prompts, scripts
 from .exact import apart, every_outcome, texts
 from .graph import pairs as graph
+from .graph.cuda import programs
 from .test_equality import slow
 from .tiny_models import VOCABULARY, noisy_copy, tiny_model
 from .transformers import pairs as hf
@@ -110,6 +113,38 @@ def test_trees_are_drafted_and_verified_by_the_same_processors(engine, temperatu
         if not temperature:
             assert written.tokens == one_by_one(target, prompt, sampling, LENGTH)
     assert len(lengths) > 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_requests_that_share_passes_have_processors_of_their_own(engine):
+    target, drafts = ENGINES[engine]()
+    batch = BatchDecoder(SpeculativeDecoder(target, drafts, ScriptedPolicy([3, 1]), eos=frozenset()))
+    expected = {}
+    for seed in range(4):
+        prompt = (3, 1, 4)[: 1 + seed % 3]
+        processors = (AllowedTokens(Choosy(seed, prompt, target.vocabulary)),) if seed else ()
+        sampling = Sampling(temperature=0.0, processors=processors)
+        request = batch.submit(prompt, max_new_tokens=LENGTH, sampling=sampling)
+        expected[request] = one_by_one(target, prompt, sampling, LENGTH)
+    for _ in batch.rounds():
+        pass
+    assert {request: tuple(request.tokens) for request in expected} == expected
+
+
+def test_the_programs_of_a_gpu_refuse_them_as_target_and_leave_them_to_the_target_as_draft():
+    target, drafts = programs.pair("llama")
+    prompt = (3, 1, 4)
+    sampling = Sampling(temperature=0.0, processors=(AllowedTokens(Choosy(1, prompt, target.vocabulary)),))
+    with pytest.raises(CapabilityError, match="applies no logits processors"):
+        SpeculativeDecoder(target, {}, ScriptedPolicy([0]), sampling=sampling)
+    with pytest.raises(BackendError, match="on a GPU this backend applies no logits processors"):
+        target.open_sampled(prompt, sampling)
+    other, _ = graph.pair("llama")
+    drafts = {"near": drafts["near"]}
+    decoder = SpeculativeDecoder(other, drafts, ScriptedPolicy([3]), eos=frozenset(), sampling=sampling)
+    assert decoder.generate(prompt, max_new_tokens=LENGTH).tokens == one_by_one(
+        other, prompt, sampling, LENGTH
+    )
 
 
 BIASED = Sampling(
