@@ -37,6 +37,7 @@ class BatchRequest:
         tally: Sums over its rounds so far.
         error: What ended it, where that was an error; `delivered` of it holds `tokens`.
         cancelled: Whether it was cancelled. It is let go before the next round.
+        reason: Its error from then on, if one was given.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class BatchRequest:
         self.tally = Tally() if tally is None else tally
         self.error: BaseException | None = None
         self.cancelled = False
+        self.reason: PacelineError | None = None
         self._options = options
         self._opened: OpenedRequest | None = None
         self._stack = ExitStack()
@@ -62,8 +64,9 @@ class BatchRequest:
         """True once nothing more comes: the text has ended, it failed, or it was cancelled and let go."""
         return self._closed
 
-    def cancel(self) -> None:
-        """Let the request go before the next round; from any thread, at any time."""
+    def cancel(self, reason: PacelineError | None = None) -> None:
+        """Let the request go before the next round; from any thread, at any time. A reason is its `error` then."""
+        self.reason = reason
         self.cancelled = True
 
     def open(self, decoder: SpeculativeDecoder) -> OpenedRequest:
@@ -242,12 +245,12 @@ class BatchDecoder(Closing):
         """Let cancelled requests go, and let those that wait take the rows that are free."""
         for row in self._rows:
             if row.cancelled:
-                row.close()
+                row.close(row.reason)
         self._rows = [row for row in self._rows if not row.done]
         while self._waiting and len(self._rows) < self._max_rows:
             request = self._waiting.popleft()
             if request.cancelled:
-                request.close()
+                request.close(request.reason)
                 continue
             try:
                 request.open(self.decoder)

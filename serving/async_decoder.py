@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from paceline.core.sampling import RequestOptions
 
 
+LATE = "the request took longer than its deadline"
 LONGEST_TOKEN = 32
 """Characters that the tokens of a prompt have on average at most; a longer text is refused without being encoded."""
 
@@ -110,8 +111,9 @@ class AsyncDecoder:
         def expire() -> None:
             nonlocal late
             late = True
-            task.cancel()
-            arrived.put_nowait(DeadlineError("the request took longer than its deadline"))
+            # Two errors: each is told what was delivered, and the reader may have taken less than was decoded.
+            task.cancel(DeadlineError(LATE))
+            arrived.put_nowait(DeadlineError(LATE))
 
         task = self._scheduler.submit(tokens, deliver, tally=sums, **options)
         timer = None if deadline_s is None else loop.call_at(began + deadline_s, expire)

@@ -15,6 +15,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from paceline.core.errors import DeadlineError
+
 if TYPE_CHECKING:
     from paceline.core.observing import ObservedRequest
     from paceline.core.records import Round
@@ -78,7 +80,10 @@ class Metrics:
     def on_end(self, request: ObservedRequest, error: BaseException | None) -> None:
         """Count a request by how it ended."""
         totals = request.tally.totals()
-        ended = "error" if error is not None else request.tally.ended or "cancelled"
+        if isinstance(error, DeadlineError):
+            ended = "deadline"
+        else:
+            ended = "error" if error is not None else request.tally.ended or "cancelled"
         self._requests.labels(ended).inc()
         if totals.drafted:
             self._acceptance.observe(totals.acceptance)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 from paceline.core.batch import BatchDecoder, BatchRequest
-from paceline.core.errors import ClosedError
+from paceline.core.errors import ClosedError, PacelineError
 from paceline.core.log import log
 from paceline.core.records import Round
 
@@ -37,18 +37,21 @@ class RequestTask:
         self._submit, self.deliver = submit, deliver
         self._request: BatchRequest | None = None
         self.cancelled = False
+        self._reason: PacelineError | None = None
 
-    def cancel(self) -> None:
+    def cancel(self, reason: PacelineError | None = None) -> None:
         """Let the request go; from any thread, at any time. Its caches are freed before its next round would begin."""
-        self.cancelled = True
+        if self.cancelled:
+            return
+        self._reason, self.cancelled = reason, True
         if self._request is not None:
-            self._request.cancel()
+            self._request.cancel(reason)
 
     def join(self) -> BatchRequest:
         """Put the request into the batch."""
         self._request = self._submit()
         if self.cancelled:  # between the two lines of `cancel`
-            self._request.cancel()
+            self._request.cancel(self._reason)
         return self._request
 
 

@@ -1,6 +1,7 @@
 """A decoder in an event loop: several texts at once, deadlines, cancellations, and nothing left behind."""
 
 import asyncio
+import re
 from contextlib import aclosing
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from paceline import AsyncDecoder, BackendError, ClosedError, DeadlineError, Tally, load_config
+from paceline.serving import Metrics
 
 PROMPTS = ["the rain", "in spain", "stays mainly"]
 
@@ -112,6 +114,34 @@ def test_a_deadline_ends_a_text_that_is_right_so_far(decoder, plain):
     with capture_logs() as logs:
         assert asyncio.run(late()).startswith(expected)
     assert [line["ended"] for line in logs] == ["deadline"]
+
+
+def test_log_and_metrics_say_the_same_of_how_a_request_ended(run):
+    metrics = Metrics()
+
+    async def several():
+        async with AsyncDecoder(load_config(run).build(observer=metrics)) as decoder:
+            await decoder.generate("the rain")
+            with pytest.raises(DeadlineError) as late:
+                await decoder.generate("in spain", max_new_tokens=LONG, deadline_s=0.2)
+            assert late.value.delivered
+            async with aclosing(decoder.rounds("stays", max_new_tokens=LONG)) as rounds:
+                await anext(rounds)
+            await until(lambda: decoder.counts() == (0, 0))
+
+    with capture_logs() as logs:
+        asyncio.run(several())
+    assert [line["ended"] for line in logs if line["event"] == "request_finished"] == [
+        "length",
+        "deadline",
+        "cancelled",
+    ]
+    counted = metrics.text(lambda: (0, 0)).decode()
+    assert {*re.findall(r'paceline_requests_total{ended="(\w+)"} 1.0', counted)} == {
+        "length",
+        "deadline",
+        "cancelled",
+    }
 
 
 def test_a_deadline_counts_while_a_request_waits_in_line(run):
