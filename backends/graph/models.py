@@ -213,8 +213,12 @@ def _look(config: GraphConfig) -> ModelInspection:
 def _readiness(inspection: ModelInspection, config: GraphConfig, run: RunConfig) -> Readiness:
     if inspection.model is None:
         return inspection.readiness(cache=0)
+    on_cpu = inspection.device is not None and inspection.device.type == "cpu"
     shape = read_shape(inspection.settings, config.model)
     room = context_of(shape, config.max_context, config.model) + MARGIN
     size = torch.float32.itemsize if inspection.dtype == torch.int8 else inspection.dtype.itemsize
     cache = 2 * shape.layers * shape.kv_heads * shape.head_dim * room * size
-    return inspection.readiness(cache=cache * max(1, run.generation.prefix_caches or 0))
+    return inspection.readiness(
+        cache=cache * max(1, run.generation.prefix_caches or 0),
+        nodes=MARGIN if on_cpu and not config.deterministic else 0,
+    )

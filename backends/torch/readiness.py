@@ -74,15 +74,15 @@ class ModelInspection:
             return sum(tensor.bytes for tensor in self.stored.values())
         return self.dtype.itemsize * sum(int(weight.numel()) for weight in self.model.parameters())
 
-    def readiness(self, *, cache: int) -> Readiness:
-        """Return what was seen, with the bytes that weights and a request's cache take."""
+    def readiness(self, *, cache: int, nodes: int = 0) -> Readiness:
+        """Return what was seen, with the bytes of weights and a request's cache, and the most nodes of a tree."""
         text = None if self.settings is None else text_config(self.settings)
         memory = {} if self.device is None or self.model is None else {str(self.device): self.weights + cache}
         return Readiness(
             tuple(dict.fromkeys(self.problems)),
             tuple(self.remarks),
             memory,
-            Capabilities(sampling=True),
+            Capabilities(sampling=True, nodes=nodes, processors=True),
             codec=None if self.tokenizer is None else TokenizerCodec(self.tokenizer),
             vocabulary=getattr(text, "vocab_size", None),
         )

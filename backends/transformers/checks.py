@@ -104,8 +104,6 @@ def require_blind_to_padding(engine: TransformersEngine) -> None:
 def _mask_problem(engine: TransformersEngine) -> str | None:
     """Say why a mask and positions of ours cannot say what a token sees and where it stands; None where they may."""
     facts = engine.facts
-    if not facts.takes_positions:
-        return "its forward pass takes no positions"
     if facts.switch is not None:
         return f"it turns positions otherwise past {facts.switch.length} tokens"
     return branching_problem(engine.model, engine.config)

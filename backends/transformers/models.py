@@ -17,7 +17,8 @@ from paceline.backends.torch.readiness import (
 )
 from paceline.backends.torch.target import TargetModel
 from paceline.backends.transformers.checks import require_decoder
-from paceline.backends.transformers.engine import TransformersEngine
+from paceline.backends.transformers.engine import NODES, TransformersEngine
+from paceline.backends.transformers.host.cache import branching_problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -108,7 +109,15 @@ def load_draft(config: HfConfig, target: Target) -> Draft:
 def check_target(config: HfConfig, run: RunConfig) -> Readiness:
     """Tell what can be known of a target."""
     inspection = inspect_model(config)
-    return with_chat_remark(_checked(inspection, run), inspection)
+    problem = (
+        branching_problem(inspection.model, text_config(inspection.settings), config.attention)
+        if inspection.model is not None
+        else None
+    )
+    if problem is not None:
+        inspection.remarks.append(f"it reads chains of draft tokens alone, no trees: {problem}")
+    known = _checked(inspection, run, nodes=NODES if problem is None else 0)
+    return with_chat_remark(known, inspection)
 
 
 def check_draft(config: HfConfig, run: RunConfig, target: Readiness) -> Readiness:
@@ -124,11 +133,11 @@ def _load_model(config: HfConfig) -> Any:
     return model
 
 
-def _checked(inspection: ModelInspection, run: RunConfig) -> Readiness:
+def _checked(inspection: ModelInspection, run: RunConfig, *, nodes: int = 0) -> Readiness:
     if inspection.model is not None:
         inspection.attempt(lambda: require_decoder(inspection.model, inspection.config.model))
     cache = _cache(inspection, PROMPT + run.generation.max_new_tokens)
-    return inspection.readiness(cache=cache * max(1, run.generation.prefix_caches or 0))
+    return inspection.readiness(cache=cache * max(1, run.generation.prefix_caches or 0), nodes=nodes)
 
 
 def _cache(inspection: ModelInspection, tokens: int) -> int:

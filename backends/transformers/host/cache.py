@@ -22,6 +22,8 @@ from transformers.cache_utils import (
 )
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
+from paceline.backends.torch.host import takes_positions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -212,12 +214,19 @@ WINDOWS: Final = ("sliding_window", "window_size", "attention_window", "attentio
 """Names under which configurations have how far attention reaches back."""
 
 
-def branching_problem(model: Any, config: Any) -> str | None:
+def branching_problem(model: Any, config: Any, attention: str | None = None) -> str | None:
     """Say why a mask of ours cannot let branches stand side by side in a cache; None where nothing is known against it.
 
     Windows and chunks are counted along the cache, where branches stand one after the other.
+
+    Args:
+        model: The model; its weights need not be there.
+        config: What describes the part that writes text.
+        attention: The implementation that it will be loaded with; its own if None.
     """
-    attention = str(model.config._attn_implementation)  # noqa: SLF001 - there is no public way to read it
+    if not takes_positions(model):
+        return "its forward pass takes no positions"
+    attention = attention or str(model.config._attn_implementation)  # noqa: SLF001 - there is no public way to read it
     if attention not in {"eager", "sdpa"}:
         return f"its attention implementation, {attention}, takes no mask of its caller; use sdpa or eager"
     kinds = {type(layer) for layer in DynamicCache(config=config).layers} - {DynamicLayer}

@@ -51,6 +51,24 @@ def test_a_pair_that_fits_has_no_problems_and_needs_the_memory_of_both(folder, b
     assert found.memory["cpu"]["there"] > 0
 
 
+@pytest.mark.parametrize("backend", ["hf", "graph"])
+def test_capabilities_are_known_before_the_weights_are_read(folder, backend):
+    config = load_config({"target": model(folder, backend)}, catalogue=CATALOGUE)
+    known = config.target.check_target(config).capabilities
+    assert known == config.target.build_target().capabilities
+    assert known.nodes > 0
+
+
+def test_a_model_that_reads_no_trees_is_told_of_by_name(tmp_path):
+    folder = tmp_path / "windows"
+    tiny_model("mistral", dtype=torch.float32).save_pretrained(folder)
+    tokenizer_of(eos="<end>").save_pretrained(folder)
+    known = load_config({"target": model(folder)}).target
+    remarks = " ".join(findings(model(folder)).remarks)
+    assert "reads chains of draft tokens alone, no trees: its cache has layers of the kind Dyn" in remarks
+    assert known.build_target().capabilities.nodes == 0
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("backend", ["hf", "graph"])
 def test_a_device_that_is_not_there_is_a_problem(folder, backend):
