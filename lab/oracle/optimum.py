@@ -10,6 +10,9 @@ probabilities S_j that the first j tokens of a draft are accepted,
 where s' and s'' are s with the place of d where the round leaves it, which does not depend on where it was. Where
 it is known what is accepted, each S is 0 or 1. A stop rule chooses a smaller k, so it can reach nothing else; asking a
 draft that did not draft for scores costs time and at best fills its cache, which is an action of its own.
+
+Where a draft's further choices are known, the trees of a family (`paceline.lab.oracle.trees`) are actions as well: one
+of them takes C(p, tree) and leads to p + a + 1, a being what it has accepted there.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from paceline.lab.oracle.table import DPTable, DraftCosts
+    from paceline.lab.oracle.trees import TreeCosts
     from paceline.lab.recording.model import Header, Text
 
     Values = NDArray[np.float64]
@@ -46,6 +50,7 @@ class OracleRound:
         gamma: Tokens drafted.
         accepted, emitted: Of the round.
         seconds: What it took.
+        nodes, width: Of a tree, of which `gamma` is the depth; 0 and 1: it drafted a chain.
     """
 
     position: int
@@ -54,6 +59,8 @@ class OracleRound:
     accepted: int
     emitted: int
     seconds: float
+    nodes: int = 0
+    width: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,15 @@ def _walk(solution: Solution, text: Text, caching: Sequence[str]) -> Iterator[Or
     table = solution.table
     start, places = 0, (0,) * len(caching)
     while start < table.length:
-        draft, drafted = _best(solution, start, places)
+        draft, drafted, value = _best(solution, start, places)
+        trees, shape = _best_tree(solution, start, places, value)
+        if trees is not None:
+            (depth, nodes, width), accepted = trees.shapes[shape], int(trees.accepted[start, shape])
+            end = min(start + accepted + 1, table.length)
+            seconds = float(trees.seconds[start, shape])
+            yield OracleRound(start, trees.name, depth, accepted, end - start, seconds, nodes, width)
+            start = end
+            continue
         seconds, accepted = float(table.plain[start]), 0
         if draft is not None:
             accepted = min(drafted, int(text.drafts[draft.name].agreed[start]))
@@ -116,8 +131,22 @@ def _walk(solution: Solution, text: Text, caching: Sequence[str]) -> Iterator[Or
         start = end
 
 
-def _best(solution: Solution, start: int, places: tuple[int, ...]) -> tuple[DraftCosts | None, int]:
-    """Return what to draft with and how much, in one state."""
+def _best_tree(
+    solution: Solution, start: int, places: tuple[int, ...], best: float
+) -> tuple[TreeCosts | None, int]:
+    """Return the trees and the number of the one among them that takes less than `best` from one state on, if any."""
+    chosen, shape, count = None, 0, solution.table.length
+    for trees in solution.table.trees:
+        ends = np.minimum(start + 1 + trees.accepted[start], count)
+        everywhere: tuple[Any, ...] = (slice(None), *places)
+        values = trees.seconds[start] + solution.rested[everywhere][ends]
+        if values.min() < best:
+            best, chosen, shape = float(values.min()), trees, int(values.argmin())
+    return chosen, shape
+
+
+def _best(solution: Solution, start: int, places: tuple[int, ...]) -> tuple[DraftCosts | None, int, float]:
+    """Return what to draft a chain with and how much, in one state, and the seconds from there on."""
     table, count = solution.table, solution.table.length
     best, draft, drafted = float(table.plain[start] + solution.rested[(start + 1, *places)]), None, 0
     for candidate in table.free:
@@ -137,7 +166,7 @@ def _best(solution: Solution, start: int, places: tuple[int, ...]) -> tuple[Draf
             )
             if total < best:
                 best, draft, drafted = total, candidate, int(values.argmin()) + 1
-    return draft, drafted
+    return draft, drafted, best
 
 
 def _ask(
@@ -203,6 +232,10 @@ def solve(table: DPTable) -> Solution:
             if draft.most[start] > 0:
                 after = rested[(slice(None), *known)]
                 best = np.minimum(best, expected(draft, start, after, after, count).min(axis=0))
+        for trees in table.trees:
+            ends = np.minimum(start + 1 + trees.accepted[start], count)
+            shaped = trees.seconds[start].reshape((-1,) + (1,) * len(lagging))
+            best = np.minimum(best, (shaped + rested[(slice(None), *known)][ends]).min(axis=0))
         for axis, draft in enumerate(lagging):
             if draft.most[start] > 0:
                 others: tuple[Any, ...] = (slice(None), *known[:axis], *known[axis + 1 :])

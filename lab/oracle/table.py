@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from paceline.lab.oracle.trees import tree_costs
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from paceline.lab.oracle.trees import TreeCosts
     from paceline.lab.recording.latency import LatencyProfile
     from paceline.lab.recording.model import DraftInfo, Header, Starts, Text
 
@@ -60,6 +63,8 @@ class DPTable:
         lagging: Drafts whose cache lags; the state of the program holds a place for each of them.
         free: Drafts that never lag, or are let off catching up.
         exact: Whether none is let off.
+        trees: Trees of drafts whose further choices are known; their rounds are let off catching up, and leave a cache
+            as it was, so that nothing is exact where such a draft has one.
     """
 
     length: int
@@ -68,6 +73,7 @@ class DPTable:
     lagging: Sequence[DraftCosts]
     free: Sequence[DraftCosts]
     exact: bool
+    trees: Sequence[TreeCosts] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -110,7 +116,13 @@ def tabulate(text: Text, header: Header, *, foresight: Foresight, cells: int) ->
         cheapest = min(lagging, key=lambda draft: float(draft.catch_up.sum()))
         lagging.remove(cheapest)
         free.append(cheapest)
-    return DPTable(count, text.prompt_tokens, verify[:, 0], lagging, free, exact)
+    trees = [
+        trees
+        for name in header.drafts
+        if foresight == "clairvoyant" and (trees := tree_costs(text, header, name)) is not None
+    ]
+    exact = exact and not any(header.drafts[each.name].caches for each in trees)
+    return DPTable(count, text.prompt_tokens, verify[:, 0], lagging, free, exact, trees)
 
 
 def _verify(profile: LatencyProfile, text: Text, longest: int) -> NDArray[np.float64]:
