@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import DynamicCache
 
 from paceline.backends.graph.cache import KEPT, StaticCache
 from paceline.core.batch import BatchDecoder
@@ -64,31 +65,37 @@ def test_requests_that_come_and_go_get_the_tokens_they_get_alone(engine, data, p
         assert tuple(request.tokens) == (whole[: len(request.tokens)] if request.cancelled else whole)
 
 
-def caches():
+CACHES = {"graph": StaticCache, "hf": DynamicCache}
+
+
+def caches(kind):
     gc.collect()
-    return sum(type(each) is StaticCache for each in gc.get_objects())
+    return sum(type(each) is kind for each in gc.get_objects())
 
 
-def soak(total, seed):
+def soak(name, total, seed):
     """Play so many short requests through 16 rows, with arrivals, cancellations and failures by chance."""
     random = Random(seed)
-    target, drafts = graph.pair("llama")
+    target, drafts = ENGINES[name].pair("llama")
     policy = Adversary(
         [(3, "near", None, 9), (0, "near", None, 9), (2, "far", None, 9), (4, "lookup", None, 9)]
     )
     decoder = SpeculativeDecoder(target, drafts, policy, eos=frozenset({7}))
     batch = BatchDecoder(decoder, max_rows=16, max_waiting=40)
-    engine, feed_batch = target.engine, type(target.engine).feed_batch
-    failing = set()
+    engine, failing = target.engine, set()
 
-    def fragile(caches, tokens, counts, rows):
-        if any(id(cache) in failing for cache in caches):
-            raise RuntimeError("out of luck")
-        return feed_batch(engine, caches, tokens, counts, rows)
+    def fragile(work):
+        def fed(caches, *given):
+            if any(id(cache) in failing for cache in (caches if isinstance(caches, list) else [caches])):
+                raise RuntimeError("out of luck")
+            return work(caches, *given)
+
+        return fed
 
     submitted, running, held = [], [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "feed_batch", fragile)
+        for work in ("feed", "feed_batch"):
+            patch.setattr(engine, work, fragile(getattr(engine, work)))
         while len(submitted) < total or batch.busy:
             for _ in range(random.choice((0, 0, 0, 1, 2, 12))):
                 if len(submitted) < total:
@@ -107,10 +114,10 @@ def soak(total, seed):
             if submitted and random.random() < 0.2:
                 random.choice(submitted[-40:])[0].cancel()
             if random.random() < 0.05:
-                held.append(caches())
+                held.append(caches(CACHES[name]))
     ends = Counter()
     for request, prompt, limit in submitted:
-        whole = graph.plainly("llama", prompt, limit, frozenset({7}))
+        whole = ENGINES[name].plainly("llama", prompt, limit, frozenset({7}))
         assert request.done
         assert tuple(request.tokens) == whole[: len(request.tokens)]
         ended = request.tally.ended is not None
@@ -120,13 +127,14 @@ def soak(total, seed):
     return ends, held
 
 
+@pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("total", [120, pytest.param(2000, marks=pytest.mark.slow)])
-def test_a_soak_loses_and_doubles_no_token_and_leaks_no_cache(total):
-    before = caches()
-    ends, held = soak(total, 5)
+def test_a_soak_loses_and_doubles_no_token_and_leaks_no_cache(name, total):
+    before = caches(CACHES[name])
+    ends, held = soak(name, total, 5)
     assert ends["ended"] > total / 2
     assert ends["failed"] >= 1
     assert ends["cancelled"] >= 1
     # Target and two drafts have a cache a row at most, and keep some of closed sessions.
     assert max(held) - before <= 3 * (16 + KEPT)
-    assert caches() - before <= 3 * KEPT
+    assert caches(CACHES[name]) - before <= 3 * KEPT
