@@ -138,24 +138,29 @@ def tree_problem(engine: TransformersEngine) -> str | None:
 def rows_problem(engine: TransformersEngine) -> str | None:
     """Say why rows cannot share a pass; None where a pass says of each of several what a pass of its own says of it.
 
-    Rows of unequal lengths are given unequal counts of tokens, and laid out in both ways.
+    Rows of unequal lengths are given unequal counts of tokens, and laid out in both ways, in four passes.
     """
     problem = _mask_problem(engine)
     if problem is not None:
         return problem
-    filled, counts, rows = (2, 5), (3, 1), (2, 1)
-    texts = [[(index * step + 1) % engine.vocabulary for index in range(6)] for step in (1, 2)]
-    blocks = [text[begin : begin + n] for text, begin, n in zip(texts, filled, counts, strict=True)]
-    ids = torch.tensor([token for block in blocks for token in block], device=engine.device)
+    texts = [[(index * step + 1) % engine.vocabulary for index in range(4 + step)] for step in (1, 2)]
+    caches = [engine.new_cache() for _ in texts]
     try:
-        for layout in layouts(filled, counts):
-            alone, shared = ([engine.new_cache() for _ in texts] for _ in range(2))
-            for cache, text, begin in zip(
-                [*alone, *shared], [*texts, *texts], [*filled, *filled], strict=True
-            ):
-                engine.feed(cache, text[:begin])
-            expected = torch.cat([*map(engine.feed, alone, blocks, rows)])
-            if not _roughly(expected, engine.feed_laid_out(shared, ids, layout, rows)):
+        alone = [engine.feed(engine.new_cache(), text, len(text)) for text in texts]
+        # First one behind the other; then side by side, where the row that is further ahead is given less.
+        for counts, rows, way in (((2, 5), (1, 2), 1), ((3, 1), (2, 1), 0)):
+            filled = [cache.get_seq_length() for cache in caches]
+            ends = [begin + count for begin, count in zip(filled, counts, strict=True)]
+            ids = [
+                token
+                for text, begin, end in zip(texts, filled, ends, strict=True)
+                for token in text[begin:end]
+            ]
+            together = engine.feed_laid_out(
+                caches, torch.tensor(ids, device=engine.device), layouts(filled, counts)[way], rows
+            )
+            expected = [logits[end - last : end] for logits, end, last in zip(alone, ends, rows, strict=True)]
+            if not _roughly(torch.cat(expected), together):
                 return "in a pass that rows share, it says of a row what it does not say of it alone"
     except torch.OutOfMemoryError:
         raise
