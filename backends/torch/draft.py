@@ -156,15 +156,15 @@ class DraftModelSession(ModelSession):
         tree, level, fed = _Candidates(), [ROOT], {ROOT: ROOT}
         seen: list[TokenSignals] = []
         logits = self.sequence.attempt()
-        while True:
-            depth, before = len(seen) + 1, len(tree)
-            scores = self._scores_of(logits, [tree.way(node) for node in level])
-            share = math.ceil((nodes - before) / (gamma - depth + 1))
-            self._branch(tree, level, scores, width, share)
-            names = frozenset() if control is None else control.signals
-            first = torch.tensor([tree.tokens[before]], device=scores.device)
-            seen.append(token_signals(scores[0].float(), first, depth - 1, names))
-            if depth == gamma or (control is not None and not control.goes_on(seen[-1])):
+        for depth in range(1, gamma + 1):
+            before, scores = len(tree), self._scores_of(logits, [tree.way(node) for node in level])
+            self._branch(tree, level, scores, width, math.ceil((nodes - before) / (gamma - depth + 1)))
+            if control is not None:
+                first = torch.tensor([tree.tokens[before]], device=scores.device)
+                seen.append(token_signals(scores[0].float(), first, depth - 1, control.signals))
+                if not control.goes_on(seen[-1]):
+                    break
+            if depth == gamma:
                 break
             kept = tree.best(nodes)
             fresh = sorted(

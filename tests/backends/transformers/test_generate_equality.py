@@ -72,7 +72,15 @@ processors = st.fixed_dictionaries(
 )
 batches = st.lists(st.lists(tokens, min_size=1, max_size=9), min_size=1, max_size=3)
 plans = st.lists(
-    st.builds(Plan, st.integers(0, 5), st.sampled_from(["small", "lookup"])), min_size=1, max_size=6
+    st.builds(Plan, st.integers(0, 5), st.sampled_from(["small", "lookup"]))
+    | st.builds(
+        lambda gamma, draft, nodes: Plan(gamma, draft, nodes=gamma + nodes, width=3),
+        st.integers(1, 4),
+        st.sampled_from(["small", "lookup"]),
+        st.integers(0, 5),
+    ),
+    min_size=1,
+    max_size=6,
 )
 
 
