@@ -88,6 +88,15 @@ def record(
             "--batch", metavar="4,8,...", help="Time passes that so many prompts share, for `replay --batch`."
         ),
     ] = None,
+    choices: Annotated[
+        int,
+        typer.Option(
+            "--choices",
+            min=0,
+            max=64,
+            help="How many choices of a draft to tell apart, so that trees can be replayed; greedy only.",
+        ),
+    ] = 0,
     keep_prompts: Annotated[
         bool | None,
         typer.Option(
@@ -137,6 +146,7 @@ def record(
     settings = Settings(
         longest=longest,
         signals=signals,
+        choices=choices,
         keep_prompts=prompts_of.name in NAMES if keep_prompts is None else keep_prompts,
         policies=_policies(measure, catalogue),
         batches=() if batch is None else row_counts(batch, least=2),
@@ -188,6 +198,7 @@ def _what(run: RunConfig, settings: Settings, *, workload: str) -> dict[str, Any
         "keep_prompts": settings.keep_prompts,
         "measure": list(settings.policies),
         **({"batch": list(settings.batches)} if settings.batches else {}),
+        **({"choices": settings.choices} if settings.choices else {}),
         "config": run.model_dump(
             mode="json", exclude={"policy", "trace", "state", "scope", "on_policy_error"}
         ),

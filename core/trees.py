@@ -29,6 +29,7 @@ from paceline.core.records import TokenSignals, TreeOutcome
 if TYPE_CHECKING:
     from paceline.core.optional_protocols import TreeProposal
     from paceline.core.proposals import DraftControl
+    from paceline.core.records import Round
     from paceline.core.rejection_sampling import Probs, Rng
 
 ROOT: Final = -1
@@ -129,6 +130,13 @@ def outcome(parents: Sequence[int], path: Sequence[int]) -> TreeOutcome:
     way = [ROOT, *path]
     ranks = tuple(below[parent + 1].index(node) for parent, node in zip(way, path, strict=False))
     return TreeOutcome(len(parents), ranks, tuple(len(below[node + 1]) for node in way))
+
+
+def leading_firsts(done: Round) -> tuple[int, bool]:
+    """Return how many tokens a chain of first choices would have had accepted of a tree, and whether it was refused."""
+    ranks = done.ranks
+    firsts = next((depth for depth, rank in enumerate(ranks) if rank), len(ranks))
+    return firsts, firsts < len(ranks) or done.rejected
 
 
 def verify_tree_greedy(tree: TreeProposal, choice_after: Callable[[int], int]) -> PathVerdict:

@@ -36,13 +36,14 @@ from paceline.core.config.blocks import PolicyConfig
 from paceline.core.optional_protocols import BatchPriced
 from paceline.core.records import Plan, Requirements
 from paceline.core.state.declared import Count, PolicyState, Summed
+from paceline.core.trees import leading_firsts
 from paceline.policies.acceptance import Acceptance
 from paceline.policies.batch_scan import Candidate, DraftPrices, best_gammas
 from paceline.policies.exploration import PLAIN, Exploration, tree_of
 from paceline.policies.gamma_scan import best_gamma, catch_up_share_s, positive_gammas
 from paceline.policies.options import MaxGamma, OnlyDraft, Prior, chosen_draft
 from paceline.policies.scoring_budget import ScoringBudget
-from paceline.policies.tree_choice import CHAINS_FIRST, MARGIN, PLAIN_FIRST, WIDTH, TreeChoice, leading_firsts
+from paceline.policies.tree_choice import CHAINS_FIRST, MARGIN, PLAIN_FIRST, WIDTH, TreeChoice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -201,10 +201,3 @@ def tree_prices(costs: Costs) -> tuple[Callable[[str, int], float], Callable[[in
     if hasattr(costs, "verify_tree_s"):  # isinstance(costs, TreePriced) would take longer than the answer
         return costs.draft_tree_s, costs.verify_tree_s  # type: ignore[attr-defined]
     return costs.draft_s, lambda nodes, context: costs.verify_s(nodes + 1, context)
-
-
-def leading_firsts(done: Round) -> tuple[int, bool]:
-    """Return how many tokens a chain of first choices would have had accepted of a tree, and whether it was refused."""
-    ranks = done.ranks
-    firsts = next((depth for depth, rank in enumerate(ranks) if rank), len(ranks))
-    return firsts, firsts < len(ranks) or done.rejected

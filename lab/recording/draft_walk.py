@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.core.guards.draft import check_length, check_proposal
-from paceline.core.optional_protocols import Memoryless
+from paceline.core.optional_protocols import Memoryless, SupportsTrees
 from paceline.core.proposals import DraftControl
 from paceline.lab.recording.format_texts import runs, spread, tail_places
 from paceline.lab.recording.model import Starts
@@ -208,3 +208,22 @@ def match_lengths_of(name: str, session: DraftSession, tokens: Sequence[int]) ->
         lengths.append(match_length)
         session.advance([token])
     return np.array(lengths, np.int32)
+
+
+def ranks_of(
+    session: DraftSession, tokens: Sequence[int], choices: int, agreed: NDArray[np.int16]
+) -> NDArray[np.int8]:
+    """Return which of a draft's choices was right at every place, -1 where none of so many was; see `Starts.ranks`.
+
+    Whether the first one was is taken from `agreed`: a tie may fall otherwise in a tree.
+    """
+    assert isinstance(session, SupportsTrees)  # as who asks has looked
+    ranks = np.full(len(tokens), -1, np.int8)
+    for place, token in enumerate(tokens):
+        listed = tuple(session.draft_tree(1, choices, choices, None).tokens)
+        if agreed[place] > 0:
+            ranks[place] = 0
+        elif token in listed[1:choices]:
+            ranks[place] = listed.index(token)
+        session.advance([token])
+    return ranks

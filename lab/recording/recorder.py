@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
 from paceline.core.errors import BackendError
-from paceline.core.optional_protocols import SampledDraft, SupportsPerplexity, SupportsScoring
+from paceline.core.optional_protocols import SampledDraft, SupportsPerplexity, SupportsScoring, SupportsTrees
 from paceline.core.sampling import open_draft, open_target
 from paceline.core.trace import prompt_sha256
 from paceline.lab.decoding import decode
@@ -17,6 +17,7 @@ from paceline.lab.recording.draft_walk import (
     match_lengths_of,
     memoryless,
     probe_everywhere,
+    ranks_of,
     walk_draft,
 )
 from paceline.lab.recording.model import DraftInfo, Text
@@ -45,6 +46,8 @@ class Recorder:
         longest: The most tokens a draft is asked for.
         signals: Whether signals are recorded.
         keep_prompts: Whether the tokens of prompts are.
+        choices: How many choices of a draft are told apart at each place, where it branches and tokens are not drawn,
+            so that trees can be replayed; it drafts once more for each token. 0: first choices alone.
     """
 
     plain: SpeculativeDecoder
@@ -53,6 +56,7 @@ class Recorder:
     longest: int
     signals: bool = True
     keep_prompts: bool = False
+    choices: int = 0
 
     def info(self, prompt: Sequence[int]) -> dict[str, DraftInfo]:
         """Find out what holds for each draft, by trying it on a prompt.
@@ -110,7 +114,11 @@ class Recorder:
                     match_lengths=match_lengths,
                 )
             walk = walk_draft if memoryless(session) else probe_everywhere
-            return walk(query, tokens, self.longest, match_lengths=match_lengths)
+            starts = walk(query, tokens, self.longest, match_lengths=match_lengths)
+        with self._opened(name, prompt.tokens) as session:
+            if self._branches(session):
+                starts = replace(starts, ranks=ranks_of(session, tokens, self.choices, starts.agreed))
+        return starts
 
     def _info(self, name: str, draft: Draft, prompt: Sequence[int]) -> DraftInfo:
         with self._opened(name, prompt) as session:
@@ -121,6 +129,7 @@ class Recorder:
                 )
             match_lengths = getattr(session, "match_length", None) is not None
             scores = isinstance(session, SupportsScoring)
+            branches = self._branches(session)
             session.advance(prompt[-1:])
             session.advance(prompt[-1:])
             caches = session.lag > 0
@@ -134,7 +143,11 @@ class Recorder:
             signals=self._signals(name),
             match_lengths=match_lengths,
             scores=scores,
+            choices=self.choices if branches else 0,
         )
+
+    def _branches(self, session: DraftSession) -> bool:
+        return self.choices > 1 and self.sampling.greedy and isinstance(session, SupportsTrees)
 
     def _signals(self, name: str) -> frozenset[Signal]:
         """Return the signals of a draft that are recorded."""

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from paceline.lab.recording.timing_sweep import Checks
     from paceline.lab.workloads.prompts import Prompt
 
-POLICIES = ("static-1", "static-3", "static-5", "survival", "auto")
-"""Measured where nobody says which: gammas spread over those that pay, and two policies that learn."""
+POLICIES = ("static-1", "static-3", "static-5", "survival:max_nodes=0", "auto:max_nodes=0")
+"""Measured where nobody says which: gammas spread over those that pay, and two policies that learn, with chains alone,
+since trees cannot be replayed where no further choices are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Settings:
 
     Attributes:
         longest: The most tokens a draft is asked for.
-        signals, keep_prompts: As of `Recorder`.
+        signals, keep_prompts, choices: As of `Recorder`.
         policies: What is measured, by name.
         batches: Numbers of requests that share passes, which are timed as well.
     """
@@ -113,6 +114,7 @@ class Settings:
     longest: int = 16
     signals: bool = True
     keep_prompts: bool = False
+    choices: int = 0
     policies: Mapping[str, PolicyConfig] = field(default_factory=dict)
     batches: Sequence[int] = ()
 
@@ -197,6 +199,7 @@ def record_run(
         longest=settings.longest,
         signals=settings.signals,
         keep_prompts=settings.keep_prompts,
+        choices=settings.choices,
     )
     _check_room(models, prompts)
     if settings.batches:

@@ -17,6 +17,7 @@ from paceline.core.errors import TraceError
 from paceline.core.plugins.catalogue import build_policy
 from paceline.core.records import DraftState
 from paceline.core.trace import read_trace
+from paceline.core.trees import leading_firsts
 from paceline.lab.recording.latency_fit import Timing, fit
 from paceline.lab.recording.model import DraftInfo, Header, Recording, Starts, Text, TextsInMemory
 from paceline.lab.replay.simulator import Simulator
@@ -71,7 +72,7 @@ def partly_recorded(path: Path) -> Recording:
         raise TraceError(f"{path}: requests had different drafts; trace them apart")
     rounds = [done for request in requests for done in request.rounds]
     infos = {name: _info(name, requests) for name in listed}
-    profile = fit([_timing(done) for done in rounds], infos)
+    profile = fit([_timing(done) for done in rounds if done.tree is None], infos)
     if profile is None:
         raise TraceError(
             f"{path}: a draft was never used, so nothing is known of what it takes; trace without it"
@@ -174,8 +175,12 @@ def _starts(name: str, rounds: Sequence[Round], count: int, memoryless: bool) ->
         if done.plan.draft != name:
             continue
         # A cut round tells nothing beyond what it delivered.
-        accepted = min(done.accepted, done.emitted)
-        sure = accepted if done.ended is not None else done.drafted
+        accepted, drafted = done.accepted, done.drafted
+        if done.tree is not None:  # it tells what became of the chain of its first choices
+            accepted, refused = leading_firsts(done)
+            drafted = accepted + refused
+        accepted = min(accepted, done.emitted)
+        sure = accepted if done.ended is not None else drafted
         for place in range(min(accepted, sure - 1) + 1 if memoryless else 1):
             start = done.position + place
             if start < count and sure - place > known[start]:

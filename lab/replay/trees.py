@@ -32,16 +32,19 @@ class Ranks:
     def __init__(self, ranks: Sequence[int], choices: int) -> None:
         self.ranks = ranks
         counts = [sum(rank == choice for rank in ranks) for choice in range(choices)]
-        self._probs = [(choice, count / max(len(ranks), 1)) for choice, count in enumerate(counts)]
+        # Siblings stand in the draft's own order, whichever of the further ones was right more often here.
+        falling = sorted(counts, reverse=True)
+        # Half a token more each: a choice that was never right here is a choice all the same.
+        self._probs = [
+            (choice, (count + 0.5) / (len(ranks) + choices)) for choice, count in enumerate(falling)
+        ]
         self._grown: dict[tuple[int, int, int], TokenTree] = {}
 
     def shape(self, gamma: int, nodes: int, width: int) -> TokenTree:
         """Return a tree whose tokens are the ranks of its nodes among their siblings."""
         key = gamma, nodes, width
         if key not in self._grown:
-            ordered = sorted(self._probs, key=lambda choice: -choice[1])
-            tree = grow_tree(lambda _: Listed(ordered), gamma, nodes, width)
-            self._grown[key] = tree
+            self._grown[key] = grow_tree(lambda _: Listed(self._probs), gamma, nodes, width)
         return self._grown[key]
 
 

@@ -12,9 +12,10 @@ from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.records import Capabilities, Plan, TreeOutcome, finish_round
 from paceline.core.testing.doubles import FixedCosts
+from paceline.core.trees import leading_firsts
 from paceline.policies.auto import AutoConfig
 from paceline.policies.static import StaticConfig
-from paceline.policies.tree_choice import WIDTH, TreeChoice, leading_firsts, likeliest
+from paceline.policies.tree_choice import WIDTH, TreeChoice, likeliest
 from paceline.policies.tree_online import TreeOnlineConfig
 
 FLAT = FixedCosts(0.05, lambda length, _: 1.0 + 0.001 * length if length <= 33 else 0.05 * length)

@@ -7,14 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paceline.backends.toy import ToyDraft, ToyTarget
+from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import TraceError
 from paceline.core.records import Plan
+from paceline.core.sampling import GREEDY
 from paceline.core.testing.doubles import ScriptedPolicy
+from paceline.core.trace import TraceWriter
 from paceline.lab.recording.reader import read_recording
+from paceline.lab.recording.recorder import Recorder
 from paceline.lab.recording.writer import write_recording
+from paceline.lab.replay.partial_traces import partly_recorded
 from paceline.lab.replay.run import replay_policies
 from paceline.lab.replay.simulator import Simulator, recorded_decoder
 from paceline.lab.replay.trees import Ranks
+from paceline.lab.workloads.prompts import Prompt
 from paceline.lab.workloads.synthetic import CHOICES, made_up_recording
 
 
@@ -89,3 +96,48 @@ def test_a_decoder_on_record_decodes_by_trees():
     (text,) = recording
     decoder = recorded_decoder(recording.header, text, ScriptedPolicy([Plan(4, nodes=16, width=3)]))
     assert decoder.generate(text.prompt).tokens == text.tokens
+
+
+def test_choices_of_a_real_draft_are_recorded_and_replayed():
+    target = ToyTarget(seed=3, vocabulary=8)
+    draft, prompt = ToyDraft(target, agreement=0.5), Prompt("toy", "toy", (5, 6))
+    recorder = Recorder(
+        plain=SpeculativeDecoder(target, {}, ScriptedPolicy([0])),
+        drafts={"draft": draft},
+        sampling=GREEDY,
+        longest=6,
+        signals=False,
+        choices=4,
+    )
+    info, text = recorder.info(prompt.tokens), recorder.text(prompt, 120)
+    assert info["draft"].choices == 4
+    assert {0, 1, -1} <= set(text.drafts["draft"].ranks.tolist())
+    header = replace(made_up_recording("trees-flat").header, drafts=info)
+    plan = Plan(1, nodes=3, width=3)  # of one level, so that the shape does not hang on probabilities
+    real, replayed = ScriptedPolicy([plan]), []
+    SpeculativeDecoder(target, {"draft": draft}, real).generate(prompt.tokens, max_new_tokens=120)
+    Simulator(header, ScriptedPolicy([plan]), on_round=replayed.append).play(text)
+    assert [(done.position, done.tokens, done.tree) for done in real.rounds] == [
+        (done.position, done.tokens, done.tree) for done in replayed
+    ]
+    without = replace(recorder, choices=0)
+    assert without.info(prompt.tokens)["draft"].choices == 0
+    assert without.text(prompt, 20).drafts["draft"].ranks is None
+
+
+def test_a_trace_of_trees_tells_what_chains_would_have_come_to(tmp_path):
+    target = ToyTarget(seed=3)
+    path = tmp_path / "trace.jsonl"
+    policy = ScriptedPolicy([Plan(3, nodes=8, width=3), 2, 0])
+    with TraceWriter(path) as writer:
+        decoder = SpeculativeDecoder(target, {"draft": ToyDraft(target, 0.6)}, policy, trace=writer)
+        text = decoder.generate([5, 6], max_new_tokens=200).tokens
+    (recorded,) = partly_recorded(path)
+    starts = recorded.drafts["draft"]
+    for start in range(len(text)):
+        context = [5, 6, *text[:start]]
+        right = 0
+        while right < starts.known[start] and ToyDraft(target, 0.6).guess(context)[0] == text[start + right]:
+            context.append(text[start + right])
+            right += 1
+        assert starts.agreed[start] == right or not starts.known[start]
