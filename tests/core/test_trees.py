@@ -12,7 +12,7 @@ from paceline.backends.suffix.draft import SuffixDraft
 from paceline.backends.toy import ToyDraft, ToyTarget
 from paceline.backends.toy_sessions import ToyDraftSession, ToyTargetSession
 from paceline.core import rejection_sampling
-from paceline.core.clock import CostTableClock
+from paceline.core.clock import CostTableClock, RecordedClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import ContractError
 from paceline.core.guards.plan import flaw
@@ -332,6 +332,22 @@ def test_time_is_that_of_a_block_of_its_nodes_and_a_draft_of_its_depth():
     )
     for one in policy.rounds:
         assert (one.draft_s, one.verify_s) == (one.drafted, 100.0 * (one.nodes + 1))
+
+
+def test_a_recorded_run_of_trees_repeats_its_times():
+    def run(clock):
+        policy = ScriptedPolicy([TREE, 2, 0, Plan(2, nodes=9, width=4)])
+        SpeculativeDecoder(TARGET, {"toy": ToyDraft(TARGET)}, policy, clock=clock).generate(
+            [5], max_new_tokens=30
+        )
+        return policy.rounds
+
+    first = run(CostTableClock(FixedCosts(1.0, lambda length, context: length + 0.01 * context)))
+    again = run(RecordedClock(first))
+    assert [(one.plan, one.tokens, one.tree) for one in again] == [
+        (one.plan, one.tokens, one.tree) for one in first
+    ]
+    assert [one.verify_s for one in again] == pytest.approx([one.verify_s for one in first])
 
 
 def test_a_round_of_a_tree_is_written_and_read_and_an_older_one_still_is():
