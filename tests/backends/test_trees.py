@@ -18,6 +18,7 @@ from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.core import rejection_sampling
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import BackendError
+from paceline.core.proposals import DraftControl
 from paceline.core.records import Plan
 from paceline.core.sampling import Sampling
 from paceline.core.testing.backends import check_backend
@@ -142,16 +143,14 @@ def test_a_tree_of_two_levels_has_the_likeliest_ways_of_all(prompt, nodes, width
 
 
 def test_a_control_sees_the_first_token_of_each_level_and_ends_the_tree():
-    class Watching:
-        signals = frozenset({"token", "prob"})
-        stop = None
-        seen: list = []
+    seen = []
 
-        def keep_drafting(self, signals):
-            self.seen.append(signals)
-            return len(self.seen) < 3
+    def keep_drafting(signals):
+        seen.append(signals)
+        return len(seen) < 3
 
-    tree = graph.pair("llama")[1]["near"].open([3, 1, 4]).draft_tree(5, 9, 2, Watching())
+    control = DraftControl(frozenset({"token", "prob"}), keep_drafting=keep_drafting)
+    tree = graph.pair("llama")[1]["near"].open([3, 1, 4]).draft_tree(5, 9, 2, control)
     assert max(depths(tree.parents)) == 3
     assert [each.position for each in tree.signals] == [0, 1, 2]
     assert tree.signals[0].token == tree.tokens[children(tree.parents)[0][0]]
