@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.backends.graph import GraphTarget
+from paceline.backends.graph import GraphTarget, products
 from paceline.backends.torch.engine import nodes_of
 from paceline.backends.torch.tree_mask import tree_block
 from paceline.backends.transformers import HfTarget
@@ -84,6 +84,21 @@ def test_every_node_is_what_the_chain_to_it_is_and_any_branch_can_be_kept(
     torch.testing.assert_close(ahead, whole, rtol=0, atol=1e-10)
     engine.free(alone)
     engine.free(cache)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+def test_short_number_formats_read_trees_as_they_read_chains(dtype, monkeypatch):
+    monkeypatch.setattr(products, "LEAST_BYTES", 0)
+    stored = torch.float32 if dtype == torch.int8 else dtype
+    model = tiny_model("llama", dtype=stored, hidden_size=128, head_dim=32, intermediate_size=256)
+    engine = GraphTarget(model, dtype=dtype).engine
+    cache, parents = engine.new_cache(), (-1, -1, 0, 1, 2)
+    engine.feed(cache, [1, 2, 3, 4])
+    logits = engine.feed_tree(cache, [5, 6, 7, 8, 9], parents, 5).float()
+    for place in range(5):
+        chain = [5 + each for each in ancestry(parents, place)]
+        alone = engine.feed(engine.new_cache(), [1, 2, 3, 4, *chain])[0].float()
+        assert float((logits[place] - alone).abs().max()) <= 1e-2 * float(alone.abs().max())
 
 
 def test_a_mask_lets_a_node_see_its_ancestors_alone():
