@@ -13,6 +13,7 @@ from paceline.core.clock import CostTableClock
 from paceline.core.decoder import SpeculativeDecoder
 from paceline.core.errors import CapabilityError
 from paceline.core.plugins.catalogue import Catalogue
+from paceline.core.proposals import DraftControl
 from paceline.core.records import SIGNALS
 from paceline.core.testing.doubles import ChaoticPolicy
 from paceline.lab.recording.latency import DraftTimes, LatencyProfile
@@ -39,13 +40,6 @@ INFOS = {
 HEADER = Header({}, LONGEST, "greedy", INFOS, PROFILE)
 
 
-class Everything:
-    """Looks at all signals."""
-
-    def __init__(self, signals):
-        self.signals, self.stop, self.keep_drafting = signals, None, None
-
-
 def pair(seed, eos_share):
     target = ToyTarget(seed=seed, eos_share=eos_share, capabilities=capabilities(HEADER))
     return target, {"small": ToyDraft(target, agreement=0.75), "lookup": PromptLookup()}
@@ -59,7 +53,7 @@ def starts(draft, info, prompt, tokens):
         session = draft.open([*prompt, *tokens[:start]])
         if info.match_lengths:
             match_lengths.append(session.match_length)
-        proposal = session.draft(LONGEST, Everything(info.signals))
+        proposal = session.draft(LONGEST, DraftControl(info.signals))
         offered.append(len(proposal))
         rest = tokens[start:]
         pairs = list(zip(proposal.tokens, rest, strict=False))
