@@ -66,18 +66,21 @@ class SampledProposal:
     signals: tuple[TokenSignals, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.tokens) != len(self.draft_probs):
-            raise ValueError(
-                f"{len(self.tokens)} drawn tokens need as many distributions, found {len(self.draft_probs)}"
-            )
-        for place, (token, draft_probs) in enumerate(zip(self.tokens, self.draft_probs, strict=True)):
-            if not 0 <= token < len(draft_probs) or not draft_probs[token] > 0.0:
-                raise ValueError(
-                    f"token {token} at {place} cannot have been drawn: it has no probability there"
-                )
+        if (flaw := drawn_flaw(self.tokens, self.draft_probs)) is not None:
+            raise ValueError(flaw)
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+
+def drawn_flaw(tokens: Sequence[int], draft_probs: Sequence[Sequence[float]]) -> str | None:
+    """Return why tokens cannot have been drawn from these distributions, or None."""
+    if len(tokens) != len(draft_probs):
+        return f"{len(tokens)} drawn tokens need as many distributions, found {len(draft_probs)}"
+    for place, (token, probs) in enumerate(zip(tokens, draft_probs, strict=True)):
+        if not 0 <= token < len(probs) or not probs[token] > 0.0:
+            return f"token {token} at {place} cannot have been drawn: it has no probability there"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,7 +302,8 @@ def draft_probs_of(proposal: Proposal | None, like: torch.Tensor) -> torch.Tenso
     if isinstance(proposal, DeviceProposal):
         draft_probs = proposal.draft_probs
     elif isinstance(proposal, SampledProposal):
-        draft_probs = torch.stack([torch.as_tensor(row) for row in proposal.draft_probs])
+        rows = [torch.as_tensor(row, dtype=like.dtype) for row in proposal.draft_probs]
+        draft_probs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # a short row has 0 for the rest
     else:
         return None
     return draft_probs[:, : like.shape[-1]].to(like)

@@ -7,7 +7,7 @@ tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,10 +25,10 @@ from paceline.core.frozen import FrozenDict
 from paceline.core.generation import Failure
 from paceline.core.log import log
 from paceline.core.optional_protocols import Memoryless, SupportsScoring, SupportsTrees
-from paceline.core.proposals import is_async
+from paceline.core.proposals import drawn_flaw, is_async
 from paceline.core.records import SIGNALS, DraftState, TokenSignals
 from paceline.core.sampling import open_draft
-from paceline.core.trees import depths, tree_flaw
+from paceline.core.trees import TokenTree, depths, tree_flaw
 
 if TYPE_CHECKING:
     from paceline.core.proposals import DraftControl
@@ -72,13 +72,21 @@ def check_draft_session(name: str, draft: Draft, session: object) -> None:
 
 def check_proposal(name: str, session: DraftSession, proposal: Proposal, gamma: int, vocabulary: int) -> int:
     """Return how many tokens are proposed; refuse too many, and what is no token of the target's."""
+    if not isinstance(getattr(proposal, "tokens", None), Iterable):
+        raise _draft_breach(
+            name, session, f"it must propose an object with `tokens`, found {short_repr(proposal)}"
+        )
     tokens = tuple(proposal.tokens)
     if not len(tokens) == len(proposal) <= gamma:
         raise _draft_breach(
             name, session, f"it was asked for {gamma} tokens and proposed {max(len(tokens), len(proposal))}"
         )
     for token in tokens:
-        if not isinstance(token, int) or not 0 <= token < vocabulary:
+        if not isinstance(token, int):
+            raise _draft_breach(
+                name, session, f"it proposed {short_repr(token)}; tokens are of Python's own type int"
+            )
+        if not 0 <= token < vocabulary:
             raise _draft_breach(
                 name,
                 session,
@@ -97,7 +105,10 @@ def check_tree(
         raise _draft_breach(
             name, session, f"draft_tree() must return a tree with its `parents`, found {short_repr(proposal)}"
         )
-    problem = tree_flaw(tuple(proposal.tokens), parents, plan.width)
+    tokens = tuple(proposal.tokens)
+    problem = tree_flaw(tokens, parents, plan.width)
+    if problem is None and isinstance(proposal, TokenTree) and proposal.draft_probs is not None:
+        problem = drawn_flaw(tokens, proposal.draft_probs)
     if problem is None and count and (deepest := max(depths(parents))) > plan.gamma:
         problem = f"it was asked for a tree of depth {plan.gamma} and proposed one of {deepest}"
     if problem is not None:

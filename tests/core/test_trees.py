@@ -247,6 +247,11 @@ BAD_TREES = {
     "depth 3 and proposed one of 4": TokenTree((1,) * 4, (ROOT, 0, 1, 2)),
     "asked for 6 tokens and proposed 7": TokenTree((1, 2, 1, 2, 1, 2, 1), (ROOT, ROOT, 0, 0, 1, 1, 2)),
     "no token of the target's 28": TokenTree((1, 99), (ROOT, 0)),
+    "Python's own type int": TokenTree((1.0,), (ROOT,)),
+    "an object with `tokens`, found None": None,
+    "2 drawn tokens need as many distributions, found 1": TokenTree((1, 2), (ROOT, 0), (), ((0.0, 1.0),)),
+    "token 2 at 1 cannot have been drawn": TokenTree((1, 2), (ROOT, 0), (), ((0.0, 1.0),) * 2),
+    "token 1 at 0 cannot have been drawn": TokenTree((1,), (ROOT,), (), ((1.0, float("nan")),)),
     "a tree with its `parents`": type("Chain", (), {"tokens": (1,), "signals": (), "__len__": lambda _: 1})(),
 }
 

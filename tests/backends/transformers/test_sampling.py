@@ -121,7 +121,7 @@ def test_a_rule_that_stops_drafting_changes_no_probability(monkeypatch):
 
 
 def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatch):
-    shares = [0.1, 0.6, 0.3]
+    rows = [(0.1, 0.6, 0.3), (0.4, 0.6)]  # a short one has 0 for the rest
 
     class Plain:
         signals = SIGNALS
@@ -135,8 +135,8 @@ def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatc
             return self
 
         def draft(self, gamma, control):
-            token = int(self.sampler.draw(torch.tensor([shares])))
-            return SampledProposal((token,), (shares,))
+            tokens = [int(self.sampler.draw(torch.tensor([row]))) for row in rows[:gamma]]
+            return SampledProposal(tuple(tokens), tuple(rows[:gamma]))
 
         def advance(self, tokens):
             pass
@@ -144,8 +144,8 @@ def test_what_a_draft_in_plain_python_says_it_drew_from_is_understood(monkeypatc
         def close(self):
             pass
 
-    found = decoded([1], 2, WARM, monkeypatch, {"plain": Plain()})
-    assert apart(found, alone(2, WARM)) < 1e-6
+    found = decoded([2], 3, WARM, monkeypatch, {"plain": Plain()})
+    assert apart(found, alone(3, WARM)) < 1e-6
 
 
 @pytest.mark.parametrize("sampling", SETTINGS, ids=repr)
