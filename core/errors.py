@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 import reprlib
 from traceback import walk_tb
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -100,8 +100,8 @@ def answered(answer: T | BaseException) -> T:
 
 
 def describe(culprit: object) -> str:
-    """Return the name by which errors call a policy, draft or target: its class and module."""
-    kind = culprit if isinstance(culprit, type) else type(culprit)
+    """Return the name by which errors call a policy, draft or target: its class and module, or those of a function."""
+    kind = culprit if isinstance(culprit, type | FunctionType) else type(culprit)
     return f"{kind.__qualname__} ({kind.__module__})"
 
 

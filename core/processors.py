@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from paceline.core.errors import BackendError, describe
+from paceline.core.errors import BackendError, PacelineError, describe, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -105,10 +105,18 @@ def process_row(processors: Iterable[LogitsProcessor], tokens: Sequence[int], lo
     """Return one row of logits with all processors applied in order.
 
     Raises:
-        BackendError: One answers with something else than such a row, or no token is left.
+        BackendError: One raises something, answers with something else than such a row, or leaves no token.
     """
     for processor in processors:
-        answer = processor(tokens, logits)
+        try:
+            answer = processor(tokens, logits)
+        except PacelineError:
+            raise
+        except Exception as error:
+            raise BackendError(
+                f"logits processor {describe(processor)} failed after {len(tokens)} tokens of prompt and output: "
+                f"{short_repr(error)}"
+            ) from error
         if type(answer) is not type(logits) or len(answer) != len(logits):
             raise BackendError(
                 f"logits processor {describe(processor)} returned {type(answer).__name__} for a row of {len(logits)} "

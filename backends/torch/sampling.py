@@ -97,7 +97,7 @@ class RequestProcessors:
         tokens: list[int] = text[0].tolist()
         first, rows = len(tokens) - len(scores) + 1, list(scores)
         for place, row in enumerate(rows):
-            rows[place] = process_row(self._processors, tokens[: first + place], row)
+            rows[place] = process_row(self._processors, tokens[: first + place], row).to(row)
             if place + 1 < len(rows) and rows[place][tokens[first + place]] == -torch.inf:
                 break
         return torch.stack(rows)
@@ -303,7 +303,9 @@ def draft_probs_of(proposal: Proposal | None, like: torch.Tensor) -> torch.Tenso
         draft_probs = proposal.draft_probs
     elif isinstance(proposal, SampledProposal):
         rows = [torch.as_tensor(row, dtype=like.dtype) for row in proposal.draft_probs]
-        draft_probs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # a short row has 0 for the rest
+        draft_probs = torch.nn.utils.rnn.pad_sequence(
+            rows, batch_first=True
+        )  # a short row has 0 for the rest
     else:
         return None
     return draft_probs[:, : like.shape[-1]].to(like)

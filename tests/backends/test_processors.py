@@ -115,6 +115,19 @@ def test_trees_are_drafted_and_verified_by_the_same_processors(engine, temperatu
     assert len(lengths) > 1
 
 
+@pytest.mark.parametrize("engine", ["hf", "graph"])
+def test_a_row_in_another_number_format_counts_by_its_numbers(engine):
+    target, drafts = ENGINES[engine]()
+    written = set()
+    for plan in (0, 3, Plan(3, "near", nodes=7, width=3)):
+        sampling = Sampling(temperature=0.0, processors=(lambda tokens, logits: (9 * logits).long(),))
+        decoder = SpeculativeDecoder(
+            target, drafts, ScriptedPolicy([plan]), eos=frozenset(), sampling=sampling
+        )
+        written.add(decoder.generate((3, 1, 4), max_new_tokens=LENGTH).tokens)
+    assert len(written) == 1
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_requests_that_share_passes_have_processors_of_their_own(engine):
     target, drafts = ENGINES[engine]()

@@ -55,6 +55,10 @@ def test_settings_with_processors_are_values_like_others():
     assert not Sampling(temperature=0.0, processors=left.processors).plain
 
 
+def unruly(tokens, logits):
+    raise KeyError("verb")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("processor", "message"),
@@ -64,10 +68,12 @@ def test_settings_with_processors_are_values_like_others():
         (AllowedTokens(lambda tokens: []), "AllowedTokens .* leaves no token that could follow 2 tokens"),
         (AllowedTokens(lambda tokens: [-1]), "leaves no token"),
         (LogitBias(dict.fromkeys(range(3), NEVER)), "LogitBias .* leaves no token"),
+        (unruly, r"unruly \(.*test_processors\) failed after 2 tokens .*: KeyError\('verb'\)"),
+        (AllowedTokens(lambda tokens: 5), "AllowedTokens .* failed after 2 tokens .*not iterable"),
     ],
-    ids=["none", "short", "empty", "negative", "forbidden"],
+    ids=["none", "short", "empty", "negative", "forbidden", "raised", "number"],
 )
-def test_an_answer_that_is_no_row_or_leaves_nothing_names_the_processor(kind, processor, message):
+def test_a_failure_an_answer_that_is_no_row_and_no_choice_name_the_processor(kind, processor, message):
     with pytest.raises(BackendError, match=message):
         process_row([processor], [5, 1], KINDS[kind]([1.0, 2.0, 3.0]))
 
