@@ -185,14 +185,15 @@ class Api:
             sampling = body.sampling(decoder.decoder.sampling)
         except ValueError as error:
             raise ApiError(str(error), code="invalid_parameter") from None
+        completion = Completion(decoder.decoder.text_stream(), body.stop, len(prompt), began_s, calls)
         rounds = decoder.rounds(
             prompt,
+            tally=completion.decoded,
             max_new_tokens=most,
             stop=(*decoder.decoder.stop, *body.stop),
             sampling=sampling,
             deadline_s=None if limit_s is None else limit_s - (time.monotonic() - began_s),
         )
-        completion = Completion(decoder.decoder.text_stream(), body.stop, len(prompt), began_s, calls)
         form = ResponseFormat(self._model.name, chat=calls is not None)
         if not body.stream:
             parts = await _while_connected(request, _whole_answer(rounds, completion))

@@ -34,6 +34,8 @@ class Completion:
     Attributes:
         first_s: Seconds until the first round was done.
         tokens_after_first: Tokens of the rounds behind it.
+        tally: Sums over the rounds that were taken in.
+        decoded: The decoder's own sums, to be handed to it: they know how the prompt was read, and may be ahead.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Completion:
         self._cut = False
         self.prompt_tokens = prompt_tokens
         self.tally = Tally()
+        self.decoded = Tally()
 
     def add(self, done: Round) -> list[Part]:
         """Take in a round and return what is certain now: text, calls of tools, perhaps nothing."""
@@ -93,7 +96,7 @@ class Completion:
             "prompt_tokens": prompt,
             "completion_tokens": totals.emitted,
             "total_tokens": prompt + totals.emitted,
-            "prompt_tokens_details": {"cached_tokens": self.tally.cached_tokens},
+            "prompt_tokens_details": {"cached_tokens": self.decoded.cached_tokens},
             "completion_tokens_details": {
                 "accepted_prediction_tokens": totals.accepted,
                 "rejected_prediction_tokens": totals.drafted - totals.accepted,

@@ -20,6 +20,7 @@ from paceline import (
     TextStream,
     finish_round,
 )
+from paceline.backends.toy_sessions import ToyTargetSession
 from paceline.serving import ServedModel, create_app
 from paceline.serving.openai.responses import Completion
 
@@ -57,6 +58,18 @@ def test_a_completion_is_the_text_of_the_decoder(ask, plain):
     assert sum(count * place for place, count in enumerate(histogram)) == totals.accepted
     assert metrics["mean_acceptance_length"] == 1 + totals.accepted / totals.rounds
     assert metrics["num_spec_tokens"] == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_of_the_prompt_in_a_kept_cache_are_told(ask, monkeypatch, stream):
+    monkeypatch.setattr(ToyTargetSession, "cached_tokens", 3, raising=False)
+    asked = {"prompt": PROMPT, "max_tokens": 5, "stream": stream}
+    found = ask(
+        "POST", "/v1/completions", asked | ({"stream_options": {"include_usage": True}} if stream else {})
+    )
+    usage = (found.events[-1] if stream else found.json)["usage"]
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 3}
+    assert usage["completion_tokens"] == 5
 
 
 def test_a_stream_is_the_same_text_in_pieces(ask, plain):
