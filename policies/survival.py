@@ -9,7 +9,7 @@ Choosing a draft is none either where drafts can score a round that another one 
 to the first that the idle draft would have got wrong are what it would have had accepted. What is known of a draft that
 neither drafts nor scores fades with every round until it is trusted as in the long run, and so may be tried again.
 Where the target verifies trees, the chain so found is held against the tree that is worth most by the chances of the
-draft's further choices (`paceline.policies.tree_choice`): it must save a little time to be planned, and none to stay.
+draft's further choices (`paceline.policies.tree_choice`): it must save time to be planned, and half of that to stay.
 
 What is not in use is looked at besides, within a budget of time (see `paceline.policies.exploration`): a draft at rest
 by a round of one token, its trees by one of them, and plain decoding after `plain_every` rounds, or when the cost model
@@ -335,7 +335,7 @@ class SurvivalPolicy(MergeablePolicy[SurvivalState]):
         """Return the plan, or a tree that takes less time a token, or a look at what has not been tried for long."""
         state, most = self.state, min(self._config.max_nodes, start.capabilities.nodes)
         chain, chain_s = draft, self.token_s
-        best_s = chain_s if state.branching else chain_s * (1.0 - MARGIN)
+        best_s = chain_s * (1.0 - (0.5 * MARGIN if state.branching else MARGIN))
         looks: list[tuple[float, int, str, tuple[int, int]]] = []
         for name in drafts:
             if state.known_first(name):

@@ -53,7 +53,9 @@ POOLING = 24.0
 """Observations that the mean of a choice is worth at each depth."""
 
 ASSUMED = 3.0
-"""Observations that are assumed of each choice at first: of choice j, one of j + 2 were right."""
+ASSUMED_RIGHT = 0.1
+"""Observations that are assumed of each further choice at first, and the share that was right: fewer than a model's
+second choices, as many as the other continuations of a match. Better ones show at looks, within their budget."""
 
 WEIGHT = 0.05
 """Of the latest tree in what trees yielded."""
@@ -64,8 +66,14 @@ CHAINS_FIRST = 8
 PLAIN_FIRST = 2
 """Rounds of plain decoding likewise: a timing that is far from what was assumed counts when a second confirms it."""
 
-MARGIN = 0.03
-"""Time of a token that a tree must save against a chain before the first is planned in the place of the second."""
+FLAT = 1.15
+"""Trees are thought of where a pass of 16 draft tokens takes at most so many times the time of one of 6, as chains were
+seen to take. Where it takes more, trying them costs more than they gain: on two CPU cores, where it takes 1.4 times as
+long, 2 to 11 % were lost (docs/trees.md)."""
+
+MARGIN = 0.1
+"""Share of the time of a token that a tree must save against a chain before it takes its place; half of it to stay.
+Trees that pay save a quarter and more where verification is flat."""
 
 
 @dataclass(slots=True)
@@ -126,8 +134,8 @@ class TreeChoice(PolicyState):
     def chances(self, first: Iterable[float]) -> Iterator[list[float]]:
         """Yield the probability of each choice at depth 1, 2, ..., given those of the first choices."""
         means = []
-        for rank, known in enumerate(self.choices, start=1):
-            right, wrong = ASSUMED / (rank + 2), ASSUMED * (rank + 1) / (rank + 2)
+        for known in self.choices:
+            right, wrong = ASSUMED * ASSUMED_RIGHT, ASSUMED * (1.0 - ASSUMED_RIGHT)
             means.append((sum(known.accepted) + right, sum(known.refused) + wrong))
         for depth, prob in zip(range(min(self.size, DEEPEST)), first, strict=False):
             ranks, left = [prob], 1.0 - prob
@@ -169,9 +177,11 @@ class TreeChoice(PolicyState):
             self.choices[rank - 1].accepted[depth] += 1.0
 
     def _renew(self, shape: Shape, start: RoundStart, draft: str, first: Iterable[float], most: int) -> None:
+        shape.depth, shape.nodes, shape.tokens, shape.age = 0, 0, 0.0, 0
+        if start.costs.verify_s(17, start.context) > FLAT * start.costs.verify_s(7, start.context):
+            return
         draft_s, verify_s = tree_prices(start.costs)
         passes_s = [verify_s(nodes, start.context) for nodes in range(most + 1)]
-        shape.depth, shape.nodes, shape.tokens, shape.age = 0, 0, 0.0, 0
         best_s = float("inf")
         for depth, reached in enumerate(likeliest(self.chances(first), most), start=1):
             tokens, levels_s = 1.0 + sum(reached[:depth]), draft_s(draft, depth)

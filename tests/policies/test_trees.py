@@ -102,7 +102,7 @@ def test_auto_plans_trees_where_a_pass_is_flat_and_gains_by_them():
     trees, rounds = decode(AutoConfig().build(), FLAT)
     chains, _ = decode(AutoConfig(max_nodes=0).build(), FLAT)
     assert chains > 1.25 * trees
-    assert sum(done.tree is not None for done in rounds) > 0.9 * len(rounds)
+    assert sum(done.tree is not None for done in rounds) > 0.8 * len(rounds)
 
 
 def test_auto_leaves_trees_alone_where_they_do_not_pay_and_loses_nothing():

@@ -9,7 +9,7 @@ from paceline.backends.torch.sequence import CHUNK
 from paceline.backends.transformers import HfDraft, HfTarget
 from paceline.backends.transformers.host.cache import windows_record_many_passes
 from paceline.core.errors import BackendError
-from paceline.core.proposals import TokenProposal
+from paceline.core.proposals import DraftControl, TokenProposal
 from paceline.core.testing.backends import check_backend
 
 from ..tiny_models import FAMILIES, VOCABULARY, WINDOW, noisy_copy, tiny_model
@@ -127,18 +127,14 @@ def test_drafting_again_in_the_same_round_starts_over():
 def test_a_draft_whose_watcher_raises_is_as_if_it_had_not_drafted():
     _, draft = pair("llama")
 
-    class Angry:
-        signals = frozenset({"top1"})
-        stop = None
-
-        def keep_drafting(self, signals):
-            if signals.position == 2:
-                raise RuntimeError("no more")
-            return True
+    def angry(signals):
+        if signals.position == 2:
+            raise RuntimeError("no more")
+        return True
 
     session, prompt = draft.open(prompt_of(4)), prompt_of(4)
     with pytest.raises(RuntimeError, match="no more"):
-        session.draft(5, Angry())
+        session.draft(5, DraftControl(frozenset({"top1"}), keep_drafting=angry))
     session.advance([9])
     assert session.draft(4, None).tokens == draft.open([*prompt, 9]).draft(4, None).tokens
 
