@@ -8,7 +8,15 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, Unpack
 
 from paceline.core.batch_rounds import BatchRounds, attempt
-from paceline.core.errors import INTERRUPTS, ClosedError, PacelineError, QueueFullError, describe, short_repr
+from paceline.core.errors import (
+    INTERRUPTS,
+    BackendError,
+    ClosedError,
+    PacelineError,
+    QueueFullError,
+    describe,
+    short_repr,
+)
 from paceline.core.files import Closing
 from paceline.core.forking import ForkSafeLock
 from paceline.core.generation import Generation, Tally
@@ -223,7 +231,15 @@ class BatchDecoder(Closing):
         return [self.generation(request) for request in requests]
 
     def generation(self, request: BatchRequest) -> Generation:
-        """Return what a request amounts to whose text has ended."""
+        """Return what a request amounts to whose text has ended.
+
+        Raises:
+            BackendError: It has not: the request goes on, has failed or was cancelled.
+        """
+        if request.tally.ended is None:
+            raise BackendError(
+                "this request's text has not ended; take rounds until it is `done`, and look at its `error`"
+            )
         return Generation.of(
             self.decoder.decode(request.tokens),
             request.tokens,

@@ -100,7 +100,7 @@ class BatchRounds:
             log.warning(
                 "passes_not_shared",
                 target=describe(target),
-                reason=getattr(target, "unshared", None),
+                reason=getattr(target, "unshared", None) or "it reads one text at a time",
                 action="requests are decoded one after the other",
             )
 

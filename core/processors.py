@@ -108,24 +108,25 @@ def process_row(processors: Iterable[LogitsProcessor], tokens: Sequence[int], lo
         BackendError: One raises something, answers with something else than such a row, or leaves no token.
     """
     for processor in processors:
+        named = processor.processor if isinstance(processor, DraftProcessor) else processor
         try:
             answer = processor(tokens, logits)
         except PacelineError:
             raise
         except Exception as error:
             raise BackendError(
-                f"logits processor {describe(processor)} failed after {len(tokens)} tokens of prompt and output: "
+                f"logits processor {describe(named)} failed after {len(tokens)} tokens of prompt and output: "
                 f"{short_repr(error)}"
             ) from error
         if type(answer) is not type(logits) or len(answer) != len(logits):
             raise BackendError(
-                f"logits processor {describe(processor)} returned {type(answer).__name__} for a row of {len(logits)} "
+                f"logits processor {describe(named)} returned {type(answer).__name__} for a row of {len(logits)} "
                 f"logits; let it return a {type(logits).__name__} of the same length"
             )
         logits = answer
         if not has_choice(logits):
             raise BackendError(
-                f"logits processor {describe(processor)} leaves no token that could follow {len(tokens)} tokens of "
+                f"logits processor {describe(named)} leaves no token that could follow {len(tokens)} tokens of "
                 "prompt and output; let it leave at least one, such as one that ends the text"
             )
     return logits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
@@ -12,7 +13,7 @@ from paceline.core.optional_protocols import SampledDraft, SampledTarget
 from paceline.core.processors import DraftProcessor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from paceline.core.processors import LogitsProcessor
     from paceline.core.protocols import Draft, DraftSession, Target, TargetSession
@@ -72,6 +73,9 @@ class Sampling:
         _require(typical is None or 0.0 < typical < 1.0, "typical_p", "in (0, 1)", typical)
         penalty = self.repetition_penalty
         _require(math.isfinite(penalty) and penalty > 0.0, "repetition_penalty", "above 0", penalty)
+        processors: object = self.processors
+        functions = isinstance(processors, Sequence) and all(map(callable, processors))
+        _require(functions, "processors", "a tuple of functions", processors)
         if self.greedy:
             for name in ("top_k", "top_p", "min_p", "typical_p"):
                 value = getattr(self, name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.errors import BackendError
+from paceline.core.errors import BackendError, short_repr
 from paceline.core.guards.target import GuardedCodec
 from paceline.core.streaming import TextStream
 
@@ -24,7 +25,10 @@ class TargetText:
     target: Target
 
     def encode(self, prompt: str | Sequence[int]) -> list[int]:
-        """Return the tokens of a prompt; tokens given are checked against the target's vocabulary."""
+        """Return the tokens of a prompt; tokens given are checked against the target's vocabulary.
+
+        They may be whole numbers of any type, such as the elements of an array or a tensor.
+        """
         return self._checked(self.codec().encode(prompt) if isinstance(prompt, str) else list(prompt))
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
@@ -47,15 +51,22 @@ class TargetText:
         """Return what makes text of an output's tokens as they come."""
         return TextStream(self.codec())
 
-    def _checked(self, tokens: list[int]) -> list[int]:
+    def _checked(self, tokens: Sequence[int]) -> list[int]:
         if not tokens:
             raise BackendError("the prompt is empty: give at least one token")
+        checked = []
         for token in tokens:
-            if not 0 <= token < self.target.vocabulary:
+            try:
+                # Elements of a tensor would be no keys to those who look for repetitions.
+                known = int(index(token))
+            except TypeError:
+                known = -1
+            checked.append(known)
+            if not 0 <= known < self.target.vocabulary:
                 raise BackendError(
-                    f"the prompt holds {token!r}; tokens are 0 to {self.target.vocabulary - 1}"
+                    f"the prompt holds {short_repr(token)}; tokens are 0 to {self.target.vocabulary - 1}"
                 )
-        return tokens
+        return checked
 
     def codec(self) -> GuardedCodec:
         """Return the target's tokenizer.

@@ -300,7 +300,19 @@ def test_a_target_that_shares_no_passes_is_asked_in_turn_and_says_so(capsys):
     # Each round is planned and observed by itself, as policies for one request expect.
     assert len(policy.starts) == len(policy.rounds)
     assert all(start.batch == 1 for start in policy.starts)
-    assert capsys.readouterr().out.count("passes_not_shared") == 1
+    logged = capsys.readouterr().out
+    assert logged.count("passes_not_shared") == 1
+    assert "it reads one text at a time" in logged
+
+
+def test_a_request_that_goes_on_amounts_to_nothing_yet():
+    batch = batch_of(ScriptedPolicy([2]))
+    request = batch.submit(PROMPTS[0])
+    with pytest.raises(BackendError, match="this request's text has not ended"):
+        batch.generation(request)
+    for _ in batch.rounds():
+        pass
+    assert batch.generation(request).tokens == alone(PROMPTS[0])
 
 
 def test_nothing_below_one_row_or_one_that_waits():

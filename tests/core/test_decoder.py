@@ -4,7 +4,9 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -231,12 +233,21 @@ class Opening:
         ([], {}, "the prompt is empty"),
         ("", {}, "the prompt is empty"),
         ([5, 99], {}, "the prompt holds 99; tokens are 0 to 27"),
+        ([5, 1.0], {}, "the prompt holds 1.0; tokens are 0 to 27"),
+        (["a"], {}, "the prompt holds 'a'; tokens are 0 to 27"),
         ([5], {"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
     ],
 )
 def test_bad_prompts_are_refused_when_they_are_given(prompt, options, message):
     with pytest.raises(BackendError, match=message):
         decoder(ScriptedPolicy([0])).rounds(prompt, **options)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_the_numbers_of_an_array_are_a_prompt(kind):
+    plain = decoder(ScriptedPolicy([2]))
+    assert all(type(token) is int for token in plain.encode(kind([5, 6])))
+    assert plain.generate(kind([5, 6])).tokens == plain.generate([5, 6]).tokens
 
 
 def test_a_prompt_that_fills_the_context_is_refused_and_a_text_ends_where_the_context_ends():

@@ -44,6 +44,12 @@ def test_a_bias_that_means_nothing_is_refused(biases):
         LogitBias(biases)
 
 
+@pytest.mark.parametrize("processors", [None, 3, LogitBias({}), (LogitBias({}), 3)], ids=str)
+def test_processors_that_are_no_functions_are_refused(processors):
+    with pytest.raises(ValueError, match="processors must be a tuple of functions, found"):
+        Sampling(processors=processors)
+
+
 def test_settings_with_processors_are_values_like_others():
     def every(tokens):
         return None
@@ -76,6 +82,11 @@ def unruly(tokens, logits):
 def test_a_failure_an_answer_that_is_no_row_and_no_choice_name_the_processor(kind, processor, message):
     with pytest.raises(BackendError, match=message):
         process_row([processor], [5, 1], KINDS[kind]([1.0, 2.0, 3.0]))
+
+
+def test_one_that_a_draft_applies_is_named_as_it_was_given():
+    with pytest.raises(BackendError, match=r"processor unruly \("):
+        process_row([DraftProcessor(unruly)], [5, 1], [1.0])
 
 
 def test_a_draft_that_has_none_of_the_tokens_left_goes_on_as_without_the_processor():
