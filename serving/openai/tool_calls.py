@@ -15,6 +15,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
+from paceline.core.json_text import is_text
+
 ID_LETTERS: Final = string.ascii_letters + string.digits
 ID_LENGTH: Final = 9
 """Templates of Mistral refuse an identifier of another length."""
@@ -163,9 +165,14 @@ class ToolCallReader:
         Raises:
             ValueError: It is none.
         """
-        if not isinstance(value, dict) or value.get("name") not in self._names:
+        name = value.get("name") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(name, str) or name not in self._names:
             raise ValueError("no call of a tool that was offered")
         arguments = value.get("arguments", value.get("parameters", {}))
         if not isinstance(arguments, dict):
             raise ValueError("arguments are an object")  # noqa: TRY004 - as of all that is no call
-        return ToolCall(value["name"], json.dumps(arguments, ensure_ascii=False))
+        # NaN and half of a surrogate pair, which Python's parser takes, are nothing that a client could read.
+        written = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+        if not is_text(written):
+            raise ValueError("half of a surrogate pair is no character")
+        return ToolCall(name, written)

@@ -11,7 +11,7 @@ from paceline.serving import ServedModel, create_app
 from paceline.serving.openai.tool_calls import FORMS, ToolCall, ToolCallReader, form_of
 
 HERMES, MISTRAL, LLAMA = FORMS
-NAMES = ("weather", "time")
+NAMES = frozenset({"weather", "time"})  # as the server gives them
 ROME = ToolCall("weather", '{"city": "Rome"}')
 NOW = ToolCall("time", "{}")
 CALL = '{"name": "weather", "arguments": {"city": "Rome"}}'
@@ -52,6 +52,11 @@ TEXTS = [
     (HERMES, "<tool_call>\n<function=weather></function>\n</tool_call>"),
     (HERMES, '<tool_call>{"name": "rm", "arguments": {}}</tool_call>'),  # nobody offered that
     (HERMES, '<tool_call>{"name": "time", "arguments": "now"}</tool_call>'),
+    (HERMES, '<tool_call>{"name": ["time"], "arguments": {}}</tool_call>'),
+    (HERMES, '<tool_call>{"name": "time", "arguments": {"zone": NaN}}</tool_call>'),
+    (HERMES, '<tool_call>{"name": "time", "arguments": {"zone": 1e999}}</tool_call>'),
+    (HERMES, '<tool_call>{"name": "time", "arguments": {"zone": "\\ud800"}}</tool_call>'),
+    (HERMES, f'<tool_call>{{"name": "time", "arguments": {"[" * 9999}</tool_call>'),
     (HERMES, "  a < b, <tool> and <tool_call"),
     (HERMES, CALL),
     (LLAMA, '{"name": "Rome", "parameters": {}}'),
