@@ -187,7 +187,10 @@ def short_name(config: PolicyConfig) -> str:
 
 def reasons(error: ValidationError) -> str:
     """Return what is wrong with a block that has no place in a file."""
-    rows = (".".join(str(part) for part in row["loc"]) + f": {row['msg']}" for row in error.errors())
+    rows = (
+        f"{'.'.join(map(str, row['loc']))}: {row['msg'].removeprefix('Value error, ')}"
+        for row in error.errors()
+    )
     return "; ".join(row.removeprefix(": ") for row in rows)
 
 

@@ -15,6 +15,7 @@ from paceline.backends.torch.sampling import Sampler, draft_probs_of, rejection_
 from paceline.backends.torch.sequence import SequenceState
 from paceline.backends.torch.target import TargetModel, TargetModelSession, readable
 from paceline.backends.transformers.processors import RowProcessors
+from paceline.core.errors import BackendError
 from paceline.core.proposals import TokenVerdict
 
 if TYPE_CHECKING:
@@ -153,12 +154,20 @@ class RowSession(TargetModelSession):
         guess = readable(proposal, self.sequence)
         logits = yield from self.sequence.attempting(guess)
         if self._row.processors.ordered:
-            return self._in_order(proposal, guess, logits)
-        target_probs = self._probs(logits, guess)
-        draft_probs = draft_probs_of(proposal, target_probs)
-        return rejection_sample(
-            guess, None if draft_probs is None else draft_probs[: len(guess)], target_probs, self._sampler
-        )
+            verdict = self._in_order(proposal, guess, logits)
+        else:
+            target_probs = self._probs(logits, guess)
+            draft_probs = draft_probs_of(proposal, target_probs)
+            verdict = rejection_sample(
+                guess, None if draft_probs is None else draft_probs[: len(guess)], target_probs, self._sampler
+            )
+        if verdict.tokens[-1] >= logits.shape[1]:
+            # Drawn among probabilities that are NaN; on other devices than the CPU it is some token.
+            raise BackendError(
+                "hf: there is no token to draw: all scores are minus infinity, or some are NaN; let the processors "
+                "given to generate leave at least one token"
+            )
+        return verdict
 
     def advance(self, tokens: Sequence[int]) -> None:
         """Take in the tokens a round delivered, and forget whatever else was tried."""

@@ -319,8 +319,10 @@ def parse_request(body: bytes, kind: type[RequestT]) -> RequestT:
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:  # of a UnicodeDecodeError, the text would quote the body
-        reason = f"{error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "UTF-8"
-        raise ApiError(f"the body is not JSON ({reason})", code="invalid_json") from None
+        reason = "in UTF-8 with finite numbers"
+        if isinstance(error, json.JSONDecodeError):
+            reason = f"({error.msg}, line {error.lineno})"
+        raise ApiError(f"the body is not JSON {reason}", code="invalid_json") from None
     _check(document)
     try:
         return kind.model_validate(document)

@@ -73,6 +73,12 @@ def test_wrong_names_and_options_are_told(text, complaint):
         parse_policy(text, CATALOGUE)
 
 
+def test_a_complaint_of_a_policy_is_told_in_its_own_words():
+    with pytest.raises(ConfigError) as caught:
+        parse_policy("static:gamma=4:nodes=2", CATALOGUE)
+    assert "static:gamma=4:nodes=2': a tree has nodes >= gamma" in str(caught.value)
+
+
 def test_braces_and_brackets_hold_together():
     assert split("a, b:x=[1,2] ,c:y={n: 1, m: {k: 2}},", ",") == ["a", "b:x=[1,2]", "c:y={n: 1, m: {k: 2}}"]
     assert split("", ",") == []

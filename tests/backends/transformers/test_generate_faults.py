@@ -285,3 +285,16 @@ def test_a_wrong_draft_or_policy_is_named():
         paceline.hf.adaptive("lookup", stop_strings="x")
     with pytest.raises(ConfigError, match="nobody"):
         paceline.hf.adaptive("lookup", policy="nobody")
+
+
+@pytest.mark.parametrize("left", [-torch.inf, torch.nan])
+@pytest.mark.parametrize(
+    "policy", [{"name": "static", "gamma": 3}, {"name": "static", "gamma": 2, "nodes": 4}]
+)
+def test_scores_that_leave_no_token_to_draw_are_refused_by_what_they_are(left, policy):
+    processors = LogitsProcessorList([lambda ids, scores: torch.full_like(scores, left)])
+    loop = paceline.hf.adaptive(DRAFT, policy=policy)
+    with pytest.raises(
+        BackendError, match="no token to draw: all scores are minus infinity, or some are NaN"
+    ):
+        fast(loop=loop, do_sample=True, logits_processor=processors)
