@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Annotated
 
+import torch
 import typer
 
 from paceline import PacelineError
@@ -37,6 +38,12 @@ Stage = Annotated[
 Steps = Annotated[
     int, typer.Option(min=1, help="Training steps of the first turn of the circle; half of it later.")
 ]
+
+
+@app.callback()
+def on_one_thread() -> None:
+    """Keep torch to one thread: for a model this small, others would only wait, and be counted as processor time."""
+    torch.set_num_threads(1)
 
 
 @app.command()
