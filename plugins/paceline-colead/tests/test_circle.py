@@ -129,6 +129,31 @@ def test_a_saved_model_is_read_by_a_run_file(taught, tmp_path):
     assert written.tokens == ours.generate(prompt, max_new_tokens=12).tokens
 
 
+@pytest.mark.parametrize("policy", ["auto", "linear-select"])
+def test_the_grammar_drafts_beside_prompt_lookup_and_a_model(taught, tmp_path, policy):
+    colead, pairs, _ = taught
+    small = DataSynthesizer(DOMAIN, seed=1, width=16, layers=1)
+    small.train(pairs[:16], steps=8)
+    colead.data.save(tmp_path / "target")
+    small.save(tmp_path / "small")
+    target = {"backend": "hf", "model": str(tmp_path / "target")}
+    drafts = {
+        "grammar": {"backend": "colead", "domain": "editing", "stage": 1},
+        "lookup": {"backend": "prompt-lookup"},
+        "small": {"backend": "hf", "model": str(tmp_path / "small")},
+    }
+    decoding = paceline.load({"target": target, "drafts": drafts, "policy": policy})
+    plain, used = decoder(colead.data, DOMAIN), set()
+    for pair in pairs[20:28]:
+        prompt, output = colead.data.prompt(pair.query), []
+        for done in decoding.rounds(prompt, max_new_tokens=24, sampling=plain.sampling):
+            output.extend(done.tokens)
+            used |= {done.plan.draft} if done.drafted else set()
+        assert tuple(output) == plain.generate(prompt, max_new_tokens=24).tokens
+    assert "grammar" in used
+    assert len(used) > 1
+
+
 def test_the_experiment_yields_a_stage_at_a_time_with_shares_and_counts():
     settings = Settings(
         labelled=8, unlabelled=40, test=3, rounds=1, first_steps=4, steps=2, width=32, layers=1
