@@ -116,7 +116,15 @@ if _typing.TYPE_CHECKING:
     from paceline.core.streaming import TextStream
     from paceline.core.target_text import TargetText
     from paceline.core.trace import Trace, TracedRequest, TraceWriter, read_trace
-    from paceline.core.trees import Drawn, Listed, PathVerdict, TokenTree, grow_tree, verify_tree_greedy
+    from paceline.core.trees import (
+        Branch,
+        Drawn,
+        Listed,
+        PathVerdict,
+        TokenTree,
+        grow_tree,
+        verify_tree_greedy,
+    )
     from paceline.serving.async_decoder import AsyncDecoder
 
 __all__ = [
@@ -134,6 +142,7 @@ __all__ = [
     "BatchPriced",
     "BatchRequest",
     "BatchTarget",
+    "Branch",
     "CacheTracker",
     "Capabilities",
     "CapabilityError",
