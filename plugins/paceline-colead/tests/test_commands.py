@@ -42,6 +42,7 @@ def test_the_demo_writes_executes_and_counts():
     [
         (["--domain", "cooking"], "none of editing, flights"),
         (["--stage", "9"], "there is no stage 9; there are 1 to 3"),
+        (["delete the first word", " "], "a query is empty; say what to do"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_code_1(arguments, message, monkeypatch, capsys):

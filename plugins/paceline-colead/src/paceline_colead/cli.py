@@ -14,6 +14,7 @@ import typer
 from paceline import PacelineError
 from paceline_colead.circle import Colead, Decoded, decoder, write
 from paceline_colead.domain import DOMAINS, Domain, distinct
+from paceline_colead.errors import QueryError
 from paceline_colead.evolve import Outcome, Settings, save
 from paceline_colead.evolve import evolve as stages
 from paceline_colead.execution import examples, execute
@@ -57,6 +58,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of pairs, queries and weights.")] = 0,
 ) -> None:
     """Train a small model in the circle, then write and execute programs, the grammar drafting (a minute)."""
+    if not all(query.strip() for query in queries or ["."]):
+        raise QueryError("a query is empty; say what to do, or leave queries out to see some of the demo's own")
     language = Domain.load(domain, stage)
     rng = Random(seed)
     pairs = distinct(language.pairs(rng), LABELLED + UNLABELLED)
