@@ -200,7 +200,7 @@ def engine_flags(static: Block, drafts: Mapping[str, Block]) -> dict[str, str]:
     """Return by engine the options that come nearest to a static choice: those draft a fixed length. None for gamma 0.
 
     They are written as the engines' documentation has them, and none of the engines was asked: for llama.cpp
-    https://github.com/ggml-org/llama.cpp/blob/master/docs/speculative.md (before `--spec-draft-n-max`, the length was
+    https://github.com/ggml-org/llama.cpp, its page on speculative decoding (before `--spec-draft-n-max`, the length was
     `--draft-max`), for vLLM https://docs.vllm.ai and for SGLang https://docs.sglang.ai, where the last token counts.
 
     Args:

@@ -66,7 +66,7 @@ def test_texts_at_once_take_the_rounds_that_they_take_alone_and_their_seconds_ad
     alone = Simulator(recording.header, ScriptedPolicy([gamma]))
     assert [*map(counts, totals)] == [counts(alone.play(text)) for text in recording]
     assert sum(each.seconds for each in totals) == pytest.approx(elapsed)
-    assert all(each.seconds > 0.0 for each in totals)
+    assert all(each.seconds >= 0.0 for each in totals)  # a profile may say that a pass takes nothing
 
 
 @settings(deadline=None, max_examples=30)

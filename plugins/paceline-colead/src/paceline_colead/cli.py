@@ -59,7 +59,9 @@ def demo(
 ) -> None:
     """Train a small model in the circle, then write and execute programs, the grammar drafting (a minute)."""
     if not all(query.strip() for query in queries or ["."]):
-        raise QueryError("a query is empty; say what to do, or leave queries out to see some of the demo's own")
+        raise QueryError(
+            "a query is empty; say what to do, or leave queries out to see some of the demo's own"
+        )
     language = Domain.load(domain, stage)
     rng = Random(seed)
     pairs = distinct(language.pairs(rng), LABELLED + UNLABELLED)
