@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from paceline.core.clock import DraftPassWork, PassWork
@@ -262,10 +262,4 @@ def _plan_together(policy: Policy, starts: Sequence[RoundStart]) -> list[object]
     plan: object = policy.plan(shown)
     if not isinstance(plan, Plan) or not isinstance(plan.gamma, int):
         return [plan] * len(starts)
-    return [plan if start is shown else _fitted(plan, start) for start in starts]
-
-
-def _fitted(plan: Plan, start: RoundStart) -> Plan:
-    """Return a plan that was made for another request, as far as this one's budget goes."""
-    gamma = start.gammas(plan.gamma)[-1]
-    return Plan(gamma, plan.draft, plan.stop, plan.reason, plan.score, use_signals=False)
+    return [plan if start is shown else replace(start.fit(plan), use_signals=False) for start in starts]

@@ -69,7 +69,7 @@ PLAIN_FIRST = 2
 FLAT = 1.15
 """Trees are thought of where a pass of 16 draft tokens takes at most so many times the time of one of 6, as chains were
 seen to take. Where it takes more, trying them costs more than they gain: on two CPU cores, where it takes 1.4 times as
-long, 2 to 11 % were lost (docs/trees.md)."""
+long, `auto` with trees was behind by 2 to 11 % in three runs (docs/trees.md)."""
 
 MARGIN = 0.1
 """Share of the time of a token that a tree must save against a chain before it takes its place; half of it to stay.
