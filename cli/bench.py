@@ -157,18 +157,23 @@ def bench(
     greedy = run.generation.sampling().greedy
     summary = summarise(timed, choice, compared=greedy, only_varying=only_varying)
     values = bench_document(summary, timed, choice, config=run, settings=settings, interrupted=stopped)
-    text = document("bench", values)
-    if out is not None:
-        write_text(out, text)
-    if as_json:
-        sys.stdout.write(text)
-    else:
+    _write("bench", values, out, as_json=as_json)
+    if not as_json:
         _show(summary, choice.left_out, form=form)
         if huge := values["machine"]["huge_page_bytes"]:
             show(f"  {huge / 2**20:.0f} MiB lay in large pages of memory", form=form)
     if stopped:
         warn(f"interrupted; the same command goes on from the last prompt in {results or BENCH}")
     raise typer.Exit(int(stopped or bool(summary.failed) or bool(summary.different)))
+
+
+def _write(kind: str, values: Mapping[str, Any], out: Path | None, *, as_json: bool) -> None:
+    """Write a document where it was asked for: into a file, and on stdout."""
+    text = document(kind, values)
+    if out is not None:
+        write_text(out, text)
+    if as_json:
+        sys.stdout.write(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +249,8 @@ def _batches(
         selection.settings(repeats),
         time_blocks,
     )
-    text = document("batches", values)
-    if out is not None:
-        write_text(out, text)
-    if as_json:
-        sys.stdout.write(text)
-    else:
+    _write("batches", values, out, as_json=as_json)
+    if not as_json:
         show(batch_table(summaries), "", *batch_notes(summaries), form=form)
     failed = {mode: error for each in summaries.values() for mode, error in each.failed.items()}
     for mode, error in failed.items():
